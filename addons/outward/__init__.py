@@ -1,0 +1,3 @@
+"""Outward: a forward egress proxy for AI agents."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The pure core: names, addresses, policy and decisions. No I/O, no clock, no framework."""

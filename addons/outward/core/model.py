@@ -1,0 +1,268 @@
+"""The words of the policy: rules, groups, questions and decisions. Values only; no behaviour beyond look-up."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+from outward.core.addresses import Network
+from outward.core.names import Host
+from outward.core.paths import PathGlob
+from outward.core.reasons import Reason
+
+DEFAULT_PORTS = frozenset({80, 443})
+
+
+class Verdict(IntEnum):
+    """The answer. DENY is zero, falsy and the default of everything."""
+
+    DENY = 0
+    ALLOW = 1
+
+
+class Stage(StrEnum):
+    """Where the question was asked."""
+
+    CONNECT = "connect"
+    TLS = "tls"
+    REQUEST = "request"
+    ADDRESS = "address"
+    SEARCH = "search"
+    RESPONSE = "response"
+
+
+class Lane(StrEnum):
+    """How an allowed connection is carried."""
+
+    TUNNEL = "tunnel"
+    INSPECT = "inspect"
+
+
+class LaneChoice(StrEnum):
+    """What a group says about lanes."""
+
+    AUTO = "auto"
+    INSPECT = "inspect"
+    TUNNEL = "tunnel"
+
+
+class Mode(StrEnum):
+    """Whether a group's denials by rule are enforced or only reported."""
+
+    ENFORCE = "enforce"
+    REPORT = "report"
+
+
+class Denial(StrEnum):
+    """How a blocked CONNECT is answered: at once, or inside TLS so that the agent can read the reason."""
+
+    CONNECT = "connect"
+    INSIDE = "inside"
+
+
+class Ech(StrEnum):
+    """What becomes of a ClientHello with an Encrypted ClientHello extension."""
+
+    PASS = "pass"  # noqa: S105 - not a password
+    REFUSE = "refuse"
+
+
+class PatternKind(IntEnum):
+    """What a pattern matches: one name, every name below, every public host, or addresses."""
+
+    EXACT = 0
+    BELOW = 1
+    ANY = 2
+    NETWORK = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a rule or setting was written. Line and column count from 1."""
+
+    file: str
+    line: int
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A host pattern. `value` is the canonical name, the base below which it matches, or a network's text."""
+
+    kind: PatternKind
+    value: str = ""
+    network: Network | None = None
+
+    def __str__(self) -> str:
+        return {PatternKind.BELOW: f"*.{self.value}", PatternKind.ANY: "*"}.get(self.kind, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One allow or deny entry.
+
+    Attributes:
+        pattern: which hosts.
+        place: file and line, for every decision that the rule makes.
+        ports: TCP ports; None means every port (the default of a deny rule).
+        methods: HTTP methods, upper case; None means every method.
+        paths: globs over the normal path; None means every path.
+        tls: False where the tunnel may carry something else than TLS.
+    """
+
+    pattern: Pattern
+    place: Place
+    ports: frozenset[int] | None = DEFAULT_PORTS
+    methods: frozenset[str] | None = None
+    paths: tuple[PathGlob, ...] | None = None
+    tls: bool = True
+
+    @property
+    def needs_sight(self) -> bool:
+        """Whether the rule can only be judged on a decrypted request."""
+        return self.methods is not None or self.paths is not None
+
+
+class OptIn(StrEnum):
+    """Whether a conversation must opt in to web search."""
+
+    REQUIRED = "required"
+    ASSUMED = "assumed"
+
+
+class Filter(StrEnum):
+    """How allowed hosts become a vendor's domain filter."""
+
+    COVERING = "covering"
+    STRICT = "strict"
+
+
+class Unfilterable(StrEnum):
+    """What becomes of a search tool without a domain filter."""
+
+    BLOCK = "block"
+    VERIFY = "verify"
+
+
+class OnViolation(StrEnum):
+    """What becomes of a stream with a source outside the allowlist."""
+
+    FLAG = "flag"
+    CUT = "cut"
+
+
+class RecordDetail(StrEnum):
+    """What receipts and audit keep of queries and URLs."""
+
+    FULL = "full"
+    COUNTS = "counts"
+
+
+@dataclass(frozen=True, slots=True)
+class WebSearch:
+    """A group's effective web-search settings, each inherited by itself.
+
+    Attributes:
+        sources: patterns that replace the allowlist for search; None inherits the allowlist.
+        max_searches: per request; None sets no limit.
+        decided_by: path of the group whose `enabled` is in force; None where nobody set it.
+        locked_by: path of the ancestor (or the group) whose lock is in force; None where none is.
+    """
+
+    enabled: bool = False
+    opt_in: OptIn = OptIn.REQUIRED
+    sources: tuple[Rule, ...] | None = None
+    filter: Filter = Filter.COVERING
+    max_searches: int | None = 5
+    unfilterable: Unfilterable = Unfilterable.BLOCK
+    on_violation: OnViolation = OnViolation.FLAG
+    record: RecordDetail = RecordDetail.FULL
+    decided_by: str | None = None
+    locked_by: str | None = None
+
+
+class Credential(StrEnum):
+    """What a `clients` entry identifies by."""
+
+    TOKEN = "token"  # noqa: S105 - not a password
+    JWT = "jwt"
+    CERTIFICATE = "certificate"
+    SOURCE = "source"
+    ANYONE = "anyone"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientEntry:
+    """One entry of `clients`: an identity and the group that it belongs to.
+
+    Attributes:
+        kind: what it identifies by.
+        group: path of the group; None only for a JWT whose claim names it.
+        token_sha256: lower-case hex digest of the token.
+        source: network that the client connects from.
+        issuer, audience, jwks, group_claim, group_map: verification of a JWT (RFC 7519); `jwks` is a path or URL.
+        certificate: SPIFFE URI or DNS name of a client certificate.
+        opt_in: overrides the group's opt-in for flows that have no person to ask.
+    """
+
+    kind: Credential
+    place: Place
+    group: str | None = None
+    token_sha256: str | None = None
+    source: Network | None = None
+    issuer: str | None = None
+    audience: str | None = None
+    jwks: str | None = None
+    group_claim: str | None = None
+    group_map: Mapping[str, str] = field(default_factory=dict)
+    certificate: str | None = None
+    opt_in: OptIn | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be decided.
+
+    Attributes:
+        group: path of the client's group; None for an unknown client.
+        host, port: the destination.
+        method: HTTP method; None where no request is visible yet (CONNECT).
+        path: raw path without query; None where no request is visible yet.
+    """
+
+    group: str | None
+    host: Host
+    port: int
+    method: str | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer to one question, with its why. An empty decision denies.
+
+    Attributes:
+        would_deny: in report mode, that enforcing would have denied.
+        vendor: name of the governed model vendor or search API that the host belongs to.
+        denial: how a blocked CONNECT of this group is answered.
+        ech: what this group does with ECH.
+    """
+
+    verdict: Verdict = Verdict.DENY
+    reason: Reason = Reason.INTERNAL_ERROR
+    rule: Rule | None = None
+    group: str | None = None
+    lane: Lane | None = None
+    mode: Mode = Mode.ENFORCE
+    would_deny: bool = False
+    vendor: str | None = None
+    denial: Denial = Denial.CONNECT
+    ech: Ech = Ech.PASS
+    generation: str = ""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the traffic may pass."""
+        return self.verdict is Verdict.ALLOW

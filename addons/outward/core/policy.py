@@ -1,0 +1,236 @@
+"""The compiled policy and `decide`, the one function that says yes or no.
+
+Owns matching and the order of reasons. `decide` is total: it never raises, and whatever it does not understand is
+denied. Never reads files, clocks or sockets.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from outward.core.addresses import Network
+from outward.core.model import (
+    ClientEntry,
+    Decision,
+    Denial,
+    Ech,
+    Lane,
+    LaneChoice,
+    Mode,
+    PatternKind,
+    Question,
+    Rule,
+    Verdict,
+    WebSearch,
+)
+from outward.core.names import Host, is_local_name
+from outward.core.paths import OddPathError, normal_path
+from outward.core.reasons import Reason
+
+_SOFTENED = (Reason.NO_RULE, Reason.DENIED_BY_RULE)
+
+
+class Rules:
+    """An index of rules by host: look-up costs the number of labels, however long the list."""
+
+    __slots__ = ("_any", "_below", "_exact", "_networks", "all")
+
+    def __init__(self, rules: Iterable[Rule] = ()) -> None:
+        self.all = tuple(rules)
+        self._exact: dict[str, tuple[Rule, ...]] = {}
+        self._below: dict[str, tuple[Rule, ...]] = {}
+        self._any: tuple[Rule, ...] = ()
+        self._networks: tuple[tuple[Network, Rule], ...] = ()
+        for rule in self.all:
+            self._add(rule)
+
+    def _add(self, rule: Rule) -> None:
+        pattern = rule.pattern
+        if pattern.kind is PatternKind.EXACT:
+            self._exact[pattern.value] = (*self._exact.get(pattern.value, ()), rule)
+        elif pattern.kind is PatternKind.BELOW:
+            self._below[pattern.value] = (*self._below.get(pattern.value, ()), rule)
+        elif pattern.kind is PatternKind.ANY:
+            self._any = (*self._any, rule)
+        elif pattern.network is not None:
+            self._networks = (*self._networks, (pattern.network, rule))
+
+    def for_host(self, host: Host) -> Iterator[Rule]:
+        """Yield the rules whose pattern matches a host, the most specific first."""
+        if host.address is not None:
+            for network, rule in self._networks:
+                if network.version == host.address.version and host.address in network:
+                    yield rule
+            return
+        yield from self._exact.get(host.name, ())
+        if self._below:
+            _, dot, base = host.name.partition(".")
+            while dot:
+                yield from self._below.get(base, ())
+                _, dot, base = base.partition(".")
+        yield from self._any
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A compiled group.
+
+    Attributes:
+        chain: this group and its ancestors, the nearest first.
+        allow, deny: the group's own rules.
+        ceiling: the widest that any descendant may allow; None sets no ceiling.
+        settings below: effective, inherited values.
+    """
+
+    path: str
+    allow: Rules = field(default_factory=Rules)
+    deny: Rules = field(default_factory=Rules)
+    ceiling: Rules | None = None
+    parent: "Group | None" = None
+    mode: Mode = Mode.ENFORCE
+    lane: LaneChoice = LaneChoice.AUTO
+    denial: Denial = Denial.CONNECT
+    ech: Ech = Ech.PASS
+    web_search: WebSearch = field(default_factory=WebSearch)
+
+    @property
+    def chain(self) -> "Iterator[Group]":
+        """Yield this group and its ancestors, the nearest first."""
+        group: Group | None = self
+        while group is not None:
+            yield group
+            group = group.parent
+
+
+def _ungoverned(_host: str) -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The compiled, immutable whole of one configuration generation.
+
+    Attributes:
+        generation: names the content that this policy was compiled from.
+        groups: by path.
+        clients: in the order of the file.
+        internal: networks that allowed names may resolve to although they are not public.
+        vendor_of: name of the governed vendor that a host name belongs to, or None.
+    """
+
+    generation: str = ""
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    clients: tuple[ClientEntry, ...] = ()
+    internal: tuple[Network, ...] = ()
+    vendor_of: Callable[[str], str | None] = _ungoverned
+
+
+def decide(policy: Policy, question: Question) -> Decision:
+    """Decide one question; never raises, and an unforeseen failure denies with `internal_error`."""
+    try:
+        return _decide(policy, question)
+    except Exception:  # noqa: BLE001 - the one place where failing means no
+        return Decision(generation=str(getattr(policy, "generation", "")))
+
+
+def _decide(policy: Policy, question: Question) -> Decision:
+    group = policy.groups.get(question.group) if question.group is not None else None
+    if group is None:
+        return Decision(reason=Reason.UNKNOWN_CLIENT, generation=policy.generation)
+    vendor = policy.vendor_of(question.host.name)
+    reason, rule, sight = _verdict(group, question, vendor)
+    verdict, would_deny = Verdict(reason is Reason.RULE), False
+    if reason in _SOFTENED and group.mode is Mode.REPORT:
+        verdict, reason, would_deny = Verdict.ALLOW, Reason.REPORT_ONLY, True
+    return Decision(
+        verdict=verdict,
+        reason=reason,
+        rule=rule,
+        group=group.path,
+        lane=_lane(group, rule, sight),
+        mode=group.mode,
+        would_deny=would_deny,
+        vendor=vendor,
+        denial=group.denial,
+        ech=group.ech,
+        generation=policy.generation,
+    )
+
+
+def _lane(group: Group, rule: Rule | None, sight: bool) -> Lane:
+    if rule is not None and not rule.tls:
+        return Lane.TUNNEL
+    if group.lane is LaneChoice.AUTO:
+        return Lane.INSPECT if sight else Lane.TUNNEL
+    return Lane(group.lane)
+
+
+def _verdict(group: Group, question: Question, vendor: str | None) -> tuple[Reason, Rule | None, bool]:
+    """Return the reason, the rule that gave it, and whether the request itself must be seen."""
+    blind = question.method is None and group.lane is LaneChoice.TUNNEL
+    sight = vendor is not None
+    for node in group.chain:
+        for rule in node.deny.for_host(question.host):
+            if _refuses(rule, question, blind):
+                return Reason.DENIED_BY_RULE, rule, sight
+            sight = sight or rule.needs_sight
+    closest, blocked = Reason.NO_RULE, None
+    for node in group.chain:
+        for rule in node.allow.for_host(question.host):
+            miss = _misses(rule, question, blind) or _above_ceiling(node, question, blind)
+            if miss is None:
+                if blind and vendor is not None:
+                    return Reason.WEB_SEARCH_UNINSPECTABLE, rule, sight
+                return Reason.RULE, rule, sight or _any_needs_sight(group, question)
+            if closest is Reason.NO_RULE and miss is not Reason.NO_RULE:
+                closest, blocked = miss, rule
+    return closest, blocked, sight
+
+
+def _any_needs_sight(group: Group, question: Question) -> bool:
+    return any(rule.needs_sight for node in group.chain for rule in node.allow.for_host(question.host))
+
+
+def _above_ceiling(node: Group, question: Question, blind: bool) -> Reason | None:
+    """Judge an allow rule of `node` by the ceilings of the node's ancestors."""
+    ancestor = node.parent
+    while ancestor is not None:
+        if ancestor.ceiling is not None and not any(
+            _misses(rule, question, blind) is None for rule in ancestor.ceiling.for_host(question.host)
+        ):
+            return Reason.NO_RULE
+        ancestor = ancestor.parent
+    return None
+
+
+def _misses(rule: Rule, question: Question, blind: bool) -> Reason | None:
+    """Return why an allow rule for the host does not allow the question, or None where it does."""
+    if rule.pattern.kind is PatternKind.ANY and is_local_name(question.host.name):
+        return Reason.NO_RULE
+    if rule.ports is not None and question.port not in rule.ports:
+        return Reason.PORT_NOT_ALLOWED
+    if question.method is None:
+        return Reason.METHOD_NOT_ALLOWED if blind and rule.needs_sight else None
+    if rule.methods is not None and question.method not in rule.methods:
+        return Reason.METHOD_NOT_ALLOWED
+    if rule.paths is not None and not _path_matches(rule, question.path, odd=False):
+        return Reason.PATH_NOT_ALLOWED
+    return None
+
+
+def _refuses(rule: Rule, question: Question, blind: bool) -> bool:
+    """Tell whether a deny rule for the host denies the question; what cannot be seen or read counts as a match."""
+    if rule.ports is not None and question.port not in rule.ports:
+        return False
+    if question.method is None:
+        return blind or not rule.needs_sight
+    if rule.methods is not None and question.method not in rule.methods:
+        return False
+    return rule.paths is None or _path_matches(rule, question.path, odd=True)
+
+
+def _path_matches(rule: Rule, raw: str | None, *, odd: bool) -> bool:
+    try:
+        path = normal_path(raw or "")
+    except OddPathError:
+        return odd
+    return any(glob.matches(path) for glob in rule.paths or ())

@@ -1,0 +1,1 @@
+"""The ops port: health, metrics, admin API and page."""

@@ -1,0 +1,1 @@
+"""Events, their store, the recorder, audit."""

@@ -1,0 +1,1 @@
+"""Governance of hosted search: vendor adapters, narrowing, observation of streams."""
