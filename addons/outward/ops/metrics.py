@@ -1,0 +1,240 @@
+"""Metrics: plain numbers on the hot path, Prometheus families when somebody asks.
+
+Owns every metric name, its help and its labels. Labels are bounded: groups come from the policy, everything else from
+the code; what is unknown folds into `_other`. A host, path or client is never a label. The numbers are kept here and
+handed to prometheus_client on a scrape only, because its own counters cost five times as much and its import a third
+of the start-up budget.
+
+Hot-path methods belong to the event loop's thread; `records_written` and `records_dropped` may be called from any.
+"""
+
+import asyncio
+import builtins
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from outward import __version__
+from outward.core.model import Lane, Stage, Verdict
+from outward.core.policy import Policy
+from outward.core.reasons import Reason
+from outward.ops.series import OTHER, Family, Histogram, Number
+from outward.records.events import Event
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics_core import Metric
+
+_MAX_GROUPS = 10_000  # over the life of the process, so that reloads do not grow series without end
+_LAG_WINDOW = 30  # samples
+
+_MICRO = (1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2)
+_NETWORK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_EXCHANGE = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0, 1800.0, 7200.0)
+
+
+def lane_label(lane: Lane | None) -> str:
+    """Return the label of a lane; `none` for what was refused before a lane was chosen."""
+    return lane.value if lane is not None else "none"
+
+
+class Metrics:
+    """All metrics of one process.
+
+    Attributes:
+        decision_duration: how long the policy took to decide.
+        dial_duration: how long upstream connections took to establish.
+        resolve_duration: how long DNS questions took.
+        request_duration: by lane, from the question to its end; fed by `count_request`.
+    """
+
+    def __init__(self) -> None:
+        self.decision_duration = Histogram(_MICRO)
+        self.dial_duration = Histogram(_NETWORK)
+        self.resolve_duration = Histogram(_NETWORK)
+        self.request_duration = Family(lambda: Histogram(_EXCHANGE))
+        self.requests: dict[tuple[str, Verdict, Reason, Stage, Lane | None], int] = {}
+        self.families = {name: Family(Number) for name in ("connections", "bytes", "upstream", "searches", "errors")}
+        self.families["dropped"] = Family(Number)
+        for sink in ("stdout", "store"):  # present at zero, so that a first loss is an increase
+            self.families["dropped"].labels(sink)
+        self.policy_rules: dict[str, int] = {}
+        self.gauges: dict[str, Callable[[], float]] = {}
+        self.written = Number()
+        self._groups: set[str] = set()
+        self._lags: deque[float] = deque([0.0], maxlen=_LAG_WINDOW)
+        self._lock = threading.Lock()
+        self._registry: CollectorRegistry | None = None
+
+    def count_request(self, event: Event) -> None:
+        """Count an event whose question has ended, and its duration where it is known."""
+        lane = event.lane
+        group = event.group if event.group in self._groups and event.group is not None else OTHER
+        key = (group, event.verdict, event.reason, event.stage, lane)
+        self.requests[key] = self.requests.get(key, 0) + 1
+        if event.duration_ms is not None:
+            self.request_duration.labels(lane_label(lane)).observe(event.duration_ms / 1000)
+
+    def connections(self, lane: Lane | None) -> Number:
+        """Return the gauge of open connections of a lane."""
+        return self.families["connections"].labels(lane_label(lane))
+
+    def bytes(self, direction: str, lane: Lane | None) -> Number:
+        """Return the counter of payload bytes; `direction` is `up` (to the destination) or `down`."""
+        return self.families["bytes"].labels(direction, lane_label(lane))
+
+    def upstream_failure(self, reason: str) -> None:
+        """Count a destination that could not be reached or talked to."""
+        self.families["upstream"].labels(str(reason)).inc()
+
+    def web_search(self, vendor: str, outcome: str) -> None:
+        """Count a hosted search: `allowed`, `narrowed`, `stripped`, `denied` or `observed`."""
+        self.families["searches"].labels(vendor, outcome).inc()
+
+    def internal_error(self, where: str) -> None:
+        """Count an exception that was turned into a denial; `where` names the place in the code."""
+        self.families["errors"].labels(where).inc()
+
+    def records_written(self, count: int) -> None:
+        """Count events that the store has taken."""
+        with self._lock:
+            self.written.inc(count)
+
+    def records_dropped(self, sink: str, count: int) -> None:
+        """Count events that a sink (`stdout`, `store`) lost for good."""
+        with self._lock:
+            self.families["dropped"].labels(sink).inc(count)
+
+    def use_policy(self, policy: Policy) -> None:
+        """Learn the groups that may be labels, and how many rules each has."""
+        self._groups.update(list(policy.groups)[: max(0, _MAX_GROUPS - len(self._groups))])
+        rules: dict[str, int] = {}
+        for path, group in policy.groups.items():
+            label = path if path in self._groups else OTHER
+            rules[label] = rules.get(label, 0) + len(group.allow.all) + len(group.deny.all)
+        self.policy_rules = rules
+
+    def reloaded(self, *, successful: bool) -> None:
+        """Note the outcome of loading the configuration, at start and at every reload."""
+        self.set("config_last_reload_successful", float(successful))
+        if successful:
+            self.set("config_last_reload_success_timestamp_seconds", time.time())
+
+    def set(self, gauge: str, value: float) -> None:
+        """Give one of the unlabelled gauges a value."""
+        self.gauges[gauge] = lambda: value
+
+    def watch(self, gauge: str, function: Callable[[], float]) -> None:
+        """Ask a function for the value of an unlabelled gauge on every scrape; it may run in another thread."""
+        self.gauges[gauge] = function
+
+    async def watch_lag(self, interval: float = 0.5) -> None:
+        """Measure until cancelled how late the event loop wakes; the gauge is the worst of the last samples."""
+        self.watch("event_loop_lag_seconds", lambda: max(self._lags.copy()))
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + interval
+            await asyncio.sleep(interval)
+            self._lags.append(max(0.0, loop.time() - due))
+
+    @property
+    def registry(self) -> "CollectorRegistry":
+        """The registry of this instance, with its families and `process_*`."""
+        with self._lock:
+            if self._registry is None:
+                from prometheus_client import CollectorRegistry, ProcessCollector  # noqa: PLC0415 - slow, scrapes only
+
+                self._registry = CollectorRegistry()
+                self._registry.register(_Collector(self))
+                ProcessCollector(registry=self._registry)
+            return self._registry
+
+    def render(self, accept: str = "") -> tuple[builtins.bytes, str]:
+        """Return the body and the content type of a scrape; slow at first, so call it outside the event loop."""
+        from prometheus_client.exposition import choose_encoder  # noqa: PLC0415 - slow, scrapes only
+
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+
+_COUNTERS = (
+    ("bytes", "bytes", "Payload bytes carried.", ("direction", "lane")),
+    ("upstream", "upstream_failures", "Destinations that could not be reached or talked to.", ("reason",)),
+    ("searches", "web_searches", "Hosted searches seen, by what became of them.", ("vendor", "outcome")),
+    ("errors", "internal_errors", "Exceptions turned into denials.", ("where",)),
+    ("dropped", "records_dropped", "Events that a sink lost for good.", ("sink",)),
+)
+_GAUGES = {
+    "record_queue_length": "Events waiting for the writer.",
+    "event_loop_lag_seconds": "Worst lateness of the event loop in the last samples.",
+    "config_last_reload_successful": "Whether the last load of the configuration succeeded.",
+    "config_last_reload_success_timestamp_seconds": "When the configuration in force was loaded.",
+    "ca_expiry_timestamp_seconds": "When the certificate authority expires.",
+}
+
+
+class _Collector:
+    """Turns the numbers into Prometheus families, in a fixed order."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> "Iterable[Metric]":
+        """Yield every family."""
+        from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily  # noqa: PLC0415 - slow
+
+        metrics = self._metrics
+        yield self._requests()
+        yield from self._histograms()
+        yield from self._counters()
+        active = GaugeMetricFamily("outward_connections_active", "Open client connections.", labels=["lane"])
+        for values, number in metrics.families["connections"].items():
+            active.add_metric(values, number.value)
+        yield active
+        rules = GaugeMetricFamily("outward_policy_rules", "Rules of a group's own.", labels=["group"])
+        for group, count in metrics.policy_rules.items():
+            rules.add_metric([group], count)
+        yield rules
+        for name, text in _GAUGES.items():
+            if name in metrics.gauges:
+                yield GaugeMetricFamily(f"outward_{name}", text, value=metrics.gauges[name]())
+        build = InfoMetricFamily("outward_build", "What is running.", value={"version": __version__})
+        yield build
+
+    def _requests(self) -> "Metric":
+        from prometheus_client.metrics_core import CounterMetricFamily  # noqa: PLC0415 - slow
+
+        labels = ["group", "verdict", "reason", "stage", "lane"]
+        family = CounterMetricFamily("outward_requests", "Questions decided.", labels=labels)
+        for (group, verdict, reason, stage, lane), count in self._metrics.requests.copy().items():
+            family.add_metric([group, verdict.name.lower(), reason.value, stage.value, lane_label(lane)], count)
+        return family
+
+    def _histograms(self) -> "Iterator[Metric]":
+        from prometheus_client.metrics_core import HistogramMetricFamily  # noqa: PLC0415 - slow
+
+        metrics = self._metrics
+        family = HistogramMetricFamily("outward_request_duration_seconds", "From question to end.", labels=["lane"])
+        for values, histogram in metrics.request_duration.items():
+            family.add_metric(values, *histogram.cumulative())
+        yield family
+        for name, text, histogram in (
+            ("decision", "How long the policy took to decide.", metrics.decision_duration),
+            ("dial", "How long upstream connections took.", metrics.dial_duration),
+            ("resolve", "How long DNS questions took.", metrics.resolve_duration),
+        ):
+            buckets, total = histogram.cumulative()
+            yield HistogramMetricFamily(f"outward_{name}_duration_seconds", text, buckets=buckets, sum_value=total)
+
+    def _counters(self) -> "Iterator[Metric]":
+        from prometheus_client.metrics_core import CounterMetricFamily  # noqa: PLC0415 - slow
+
+        for key, name, text, labels in _COUNTERS:
+            family = CounterMetricFamily(f"outward_{name}", text, labels=labels)
+            for values, number in self._metrics.families[key].items():
+                family.add_metric(values, number.value)
+            yield family
+        written = self._metrics.written.value
+        yield CounterMetricFamily("outward_records_written", "Events that the store has taken.", value=written)
