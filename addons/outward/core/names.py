@@ -16,7 +16,6 @@ MAX_NAME = 253  # RFC 1035 2.3.4, without the root's dot
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_LDH = re.compile(r"[a-zA-Z0-9._-]*")
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")  # what inet_aton(3) and WHATWG would read as an address
 _IPV4 = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -94,8 +93,6 @@ def _canonical(text: str) -> Host:
 
 def _to_ascii(text: str) -> str:
     """Map a Unicode name to A-labels (UTS 46, non-transitional); its dots must be plain dots."""
-    if any(dot in text for dot in "。．｡"):  # noqa: RUF001 - these are the dots that UTS 46 would map
-        raise MalformedHostError("a dot of another script in the host name")
     trailing = "." if text.endswith(".") else ""
     labels = text.removesuffix(".").split(".")
     if not all(labels):
@@ -107,23 +104,21 @@ def _to_ascii(text: str) -> str:
 
 
 def _label_to_ascii(label: str) -> str:
-    if label.isascii():
-        return label
     mapped = idna.uts46_remap(label, std3_rules=True, transitional=False)
-    if mapped.isascii() and not _LDH.fullmatch(mapped):
-        raise MalformedHostError("a label maps to something that is no label")
-    return idna.encode(mapped).decode("ascii")
+    if "." in mapped:
+        raise MalformedHostError("a dot of another script in the host name")
+    return mapped if mapped.isascii() else idna.alabel(mapped).decode("ascii")
 
 
 def _check_a_labels(name: str) -> None:
     """Refuse A-labels that do not decode, or that would encode differently (RFC 5891 5.4)."""
-    for label in name.split("."):
-        if label.startswith("xn--"):
-            try:
-                if idna.alabel(idna.ulabel(label)).decode("ascii") != label:
-                    raise MalformedHostError("an A-label that is not canonical")
-            except (idna.IDNAError, UnicodeError) as error:
-                raise MalformedHostError("an A-label that is not valid under IDNA 2008") from error
+    encoded = (label for label in name.split(".") if label.startswith("xn--"))
+    try:
+        canonical = all(idna.alabel(idna.ulabel(label)).decode("ascii") == label for label in encoded)
+    except (idna.IDNAError, UnicodeError):
+        canonical = False
+    if not canonical:
+        raise MalformedHostError("an A-label that is not valid under IDNA 2008")
 
 
 def _ipv4_literal(name: str, text: str) -> Host:

@@ -51,7 +51,7 @@ class Rules:
             self._below[pattern.value] = (*self._below.get(pattern.value, ()), rule)
         elif pattern.kind is PatternKind.ANY:
             self._any = (*self._any, rule)
-        elif pattern.network is not None:
+        elif pattern.network is not None:  # nothing else is left; an empty pattern matches nothing
             self._networks = (*self._networks, (pattern.network, rule))
 
     def for_host(self, host: Host) -> Iterator[Rule]:
