@@ -1,0 +1,73 @@
+"""Fuzz targets. Each takes any bytes, and its docstring states the invariant that it hunts in one sentence."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from outward.core.model import Pattern, PatternKind, Place, Question, Rule
+from outward.core.names import Host, MalformedHostError, canonical_host, parse_authority
+from outward.core.paths import PathGlob
+from outward.core.policy import Group, Policy, Rules, decide
+
+TARGETS: dict[str, Callable[[bytes], None]] = {}
+PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
+
+
+def target(function: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """Register a target under its name."""
+    TARGETS[function.__name__] = function
+    return function
+
+
+@target
+def host(data: bytes) -> None:
+    """A host is refused, or has one canonical form that is plain, bounded and its own canonical form."""
+    text = data.decode("utf-8", "surrogateescape")
+    try:
+        found = canonical_host(text)
+    except MalformedHostError:
+        return
+    assert canonical_host(str(found)) == found
+    assert found.address is not None or (set(found.name) <= PLAIN and 0 < len(found.name) <= 253)
+    assert found.address is not None or not found.name.rpartition(".")[2].isdigit()
+    assert canonical_host(text.upper() if text.isascii() else text) == found
+
+
+@target
+def authority(data: bytes) -> None:
+    """An authority is refused, or is exactly its canonical host and a port from 1 to 65535."""
+    try:
+        found, port = parse_authority(data.decode("latin-1"), None)
+    except MalformedHostError:
+        return
+    assert 1 <= port <= 65535
+    assert parse_authority(f"{found}:{port}", None) == (found, port)
+
+
+_PLACE = Place("policy.yaml", 1)
+_ALLOW = Rules(
+    [
+        Rule(Pattern(PatternKind.EXACT, "a.test"), _PLACE),
+        Rule(Pattern(PatternKind.BELOW, "w.test"), _PLACE, methods=frozenset({"GET"}), paths=(PathGlob("/v1/**"),)),
+    ]
+)
+_POLICY = Policy("g", {"g": Group("g", _ALLOW, Rules([Rule(Pattern(PatternKind.EXACT, "no.w.test"), _PLACE, None)]))})
+
+
+@target
+def decision(data: bytes) -> None:
+    """`decide` never raises, and whatever it allows is a.test, or a GET under /v1/ of a name below w.test but no.w.test."""
+    parts = data.decode("utf-8", "surrogateescape").split("\n", 3)
+    name, method, path = [*parts, None, None, None][:3]
+    question = Question("g", Host(name or ""), 443, method, path)
+    if decide(_POLICY, question).allowed:
+        below = (name or "").endswith(".w.test") and name != "no.w.test"
+        assert name == "a.test" or below
+        assert name == "a.test" or method is None or (method == "GET" and (path or "").startswith("/v1/"))
+        assert name == "a.test" or path is None or method is None or "/../" not in path
+
+
+def seeds(name: str) -> list[bytes]:
+    """Return the seed corpus of a target: a JSON list of Latin-1 texts."""
+    file = Path(__file__).parent / "fuzz_corpus" / f"{name}.json"
+    return [text.encode("latin-1") for text in json.loads(file.read_text())] if file.is_file() else [b""]
