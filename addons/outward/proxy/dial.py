@@ -1,0 +1,213 @@
+"""Dialling: the only way by which the proxy opens a connection to a destination.
+
+Owns the order resolve, judge, connect, and the promise that the address judged is the address dialled: sockets are
+connected to address literals, and the peer is compared afterwards. With a parent proxy the parent resolves, so that
+only address literals are judged here. Never decides about names.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import IPv6Address, ip_address
+
+from outward.config.settings import Limits
+from outward.core.addresses import Address
+from outward.core.model import Stage
+from outward.core.names import Host
+from outward.core.reasons import Reason
+from outward.proxy.interfaces import own_addresses
+from outward.proxy.judge import Judge
+from outward.proxy.parent import Parent, ParentError, TunnelRequest
+from outward.proxy.race import connect_first, ordered
+from outward.proxy.resolver import ResolveError, Resolver
+
+__all__ = ["DialError", "Dialer", "own_addresses"]
+
+STREAM_LIMIT = 65_536  # octets that a stream reader holds
+
+
+class DialError(Exception):
+    """No connection was made.
+
+    Attributes:
+        reason: why, as it is recorded.
+        stage: always `address`: resolving, judging and dialling are one step.
+        address: the address that was refused or failed, where there is one.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "", address: Address | None = None) -> None:
+        super().__init__(detail or reason.value)
+        self.reason = reason
+        self.stage = Stage.ADDRESS
+        self.address = address
+
+
+class Dialer:
+    """Opens judged connections.
+
+    Attributes:
+        resolver, parent: may be replaced by a reload; each dial reads them once.
+    """
+
+    def __init__(self, resolver: Resolver, judge: Judge, limits: Limits, parent_proxy: str | None) -> None:
+        """Build a dialer.
+
+        Args:
+            resolver: names to addresses.
+            judge: judges every address, and holds the metrics.
+            limits: `connect_timeout`, from the first attempt to an established connection, parent included.
+            parent_proxy: `http://user:password@host:port`, or None.
+
+        Raises:
+            ValueError: the parent proxy's URL is not understood.
+        """
+        self.resolver = resolver
+        self.parent = Parent.parse(parent_proxy) if parent_proxy else None
+        self._judge = judge
+        self._timeout = limits.connect_timeout
+
+    async def addresses(self, host: Host, port: int) -> list[Address]:
+        """Resolve and judge a destination.
+
+        Returns:
+            The permitted addresses, at least one; of a mixed answer only these.
+
+        Raises:
+            DialError: the name does not resolve, or no address may be dialled.
+        """
+        found = (host.address,) if host.address is not None else await self._resolve(host)
+        refused: list[tuple[Reason, Address]] = []
+        permitted: list[Address] = []
+        for address in found:
+            reason = self._judge.address(address, port)
+            if reason is None:
+                permitted.append(address)
+            else:
+                refused.append((reason, address))
+        if not permitted:
+            reason, address = next((each for each in refused if each[0] is Reason.LOOP), refused[0])
+            raise DialError(reason, "no address of the destination may be dialled", address)
+        return permitted
+
+    async def connect[P: asyncio.BaseProtocol](
+        self, host: Host, port: int, protocol_factory: Callable[[], P]
+    ) -> tuple[asyncio.Transport, P, Address | None]:
+        """Connect to a destination.
+
+        Args:
+            host: a destination whose name has been allowed.
+            port: its TCP port.
+            protocol_factory: called once, for the connection that is made.
+
+        Returns:
+            Transport, protocol and the judged address; no address where a parent proxy resolves.
+
+        Raises:
+            DialError: nothing was connected.
+        """
+        parent = self.parent
+        if parent is not None:
+            return await self._through(parent, host, port, protocol_factory)
+        permitted = await self.addresses(host, port)
+        with self._dialling():
+            async with asyncio.timeout(self._timeout):
+                return await self._connect(permitted, port, protocol_factory)
+
+    async def open_streams(
+        self, host: Host, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Address | None]:
+        """Connect to a destination like `connect`, as a pair of streams."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=STREAM_LIMIT, loop=loop)
+        transport, protocol, address = await self.connect(
+            host, port, lambda: asyncio.StreamReaderProtocol(reader, loop=loop)
+        )
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop), address
+
+    async def _resolve(self, host: Host) -> tuple[Address, ...]:
+        started = time.perf_counter()
+        try:
+            return await self.resolver.resolve(host.name)
+        except ResolveError as error:
+            self._judge.metrics.upstream_failure(error.reason)
+            raise DialError(error.reason, str(error)) from error
+        finally:
+            self._judge.metrics.resolve_duration.observe(time.perf_counter() - started)
+
+    async def _connect[P: asyncio.BaseProtocol](
+        self, permitted: list[Address], port: int, protocol_factory: Callable[[], P]
+    ) -> tuple[asyncio.Transport, P, Address]:
+        """Connect to one of several addresses; one alone is dialled without the cost of a race."""
+        loop = asyncio.get_running_loop()
+        if len(permitted) == 1:
+            address = permitted[0]
+            transport, protocol = await loop.create_connection(protocol_factory, str(address), port)
+        else:
+            sock, address = await connect_first(ordered(permitted, ipv6_first=self._has_ipv6()), port)
+            try:
+                transport, protocol = await loop.create_connection(protocol_factory, sock=sock)
+            except BaseException:
+                sock.close()
+                raise
+        self._check_peer(transport, address)
+        return transport, protocol, address
+
+    def _check_peer(self, transport: asyncio.Transport, address: Address) -> None:
+        """Compare what was dialled with what was judged; a peer that is gone already needs no comparison."""
+        peer = transport.get_extra_info("peername")
+        if peer is not None and peer[0] != str(address) and ip_address(peer[0]) != address:
+            transport.abort()
+            raise DialError(Reason.INTERNAL_ERROR, "the peer is not the address that was judged", address)
+
+    def _has_ipv6(self) -> bool:
+        return any(isinstance(each, IPv6Address) and not each.is_link_local for each in self._judge.own.addresses)
+
+    async def _through[P: asyncio.BaseProtocol](
+        self, parent: Parent, host: Host, port: int, protocol_factory: Callable[[], P]
+    ) -> tuple[asyncio.Transport, P, Address | None]:
+        """Ask the parent for a tunnel. The parent itself may be private, as the operator named it; never ourselves."""
+        if host.address is not None:
+            await self.addresses(host, port)
+        found = (parent.host.address,) if parent.host.address is not None else await self._resolve(parent.host)
+        own_ports = {listening for _, listening in self._judge.own.listeners}
+        if parent.port in own_ports and any(self._judge.address(each, parent.port) is Reason.LOOP for each in found):
+            raise DialError(Reason.LOOP, "the parent proxy is this proxy")
+        with self._dialling():
+            async with asyncio.timeout(self._timeout):
+                transport, tunnel, _ = await self._connect(
+                    list(found), parent.port, lambda: TunnelRequest(parent.request(host, port))
+                )
+                try:
+                    rest = await tunnel.opened
+                except BaseException:
+                    transport.abort()
+                    raise
+        return transport, _hand_over(transport, protocol_factory(), rest), host.address
+
+    @contextmanager
+    def _dialling(self) -> Iterator[None]:
+        """Time a dial, and turn its failure into a counted DialError."""
+        started = time.perf_counter()
+        try:
+            yield
+        except TimeoutError as error:
+            raise self._failed(Reason.TIMEOUT, "the destination did not accept in time") from error
+        except (OSError, ParentError) as error:
+            raise self._failed(Reason.UPSTREAM_FAILED, str(error)) from error
+        finally:
+            self._judge.metrics.dial_duration.observe(time.perf_counter() - started)
+
+    def _failed(self, reason: Reason, detail: str) -> DialError:
+        self._judge.metrics.upstream_failure(reason)
+        return DialError(reason, detail)
+
+
+def _hand_over[P: asyncio.BaseProtocol](transport: asyncio.Transport, protocol: P, rest: bytes) -> P:
+    """Give a transport whose reading is paused to the protocol that will use it, with the bytes already read."""
+    transport.set_protocol(protocol)
+    protocol.connection_made(transport)
+    if rest and isinstance(protocol, asyncio.Protocol):
+        protocol.data_received(rest)
+    transport.resume_reading()
+    return protocol

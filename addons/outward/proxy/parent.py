@@ -1,0 +1,114 @@
+"""The parent proxy: how to ask it for a tunnel, and the reading of its answer.
+
+Owns the parent's address and credentials, which go to the parent and nowhere else: not to an origin, not to a log.
+Never dials.
+"""
+
+import asyncio
+from base64 import b64encode
+from contextlib import suppress
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from outward.core.names import Host, canonical_host
+
+MAX_HEAD = 16_384  # octets of the parent's answer
+
+
+class ParentError(Exception):
+    """The parent proxy did not open the tunnel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A parent proxy.
+
+    Attributes:
+        authorization: value of Proxy-Authorization, empty for none.
+    """
+
+    host: Host
+    port: int
+    authorization: bytes = field(default=b"", repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> "Parent":
+        """Read `http://[user:password@]host[:port]`; the user and the password are percent-encoded.
+
+        Raises:
+            ValueError: for anything else. The message does not repeat the URL.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port or 80
+        except ValueError:
+            raise ValueError("the parent proxy is no URL") from None
+        if parts.scheme != "http" or parts.path not in {"", "/"} or parts.query or parts.fragment:
+            raise ValueError("the parent proxy is not of the form http://user:password@host:port")
+        host = parts.netloc.rpartition("@")[2]
+        host = host if host.endswith("]") else host.rpartition(":")[0] or host
+        credentials = b""
+        if parts.username is not None:
+            pair = unquote_to_bytes(parts.username) + b":" + unquote_to_bytes(parts.password or "")
+            credentials = b"Basic " + b64encode(pair)
+        return cls(canonical_host(host), port, credentials)
+
+    def request(self, host: Host, port: int) -> bytes:
+        """Return the CONNECT request for a destination (RFC 9110 9.3.6)."""
+        authority = f"{host}:{port}".encode("ascii")
+        lines = [b"CONNECT " + authority + b" HTTP/1.1", b"Host: " + authority]
+        if self.authorization:
+            lines.append(b"Proxy-Authorization: " + self.authorization)
+        return b"\r\n".join([*lines, b"", b""])
+
+
+class TunnelRequest(asyncio.Protocol):
+    """Asks the parent for a tunnel, and then makes room for the protocol that will use it.
+
+    Attributes:
+        opened: the bytes behind the parent's answer once the tunnel stands; ParentError where it does not.
+    """
+
+    def __init__(self, request: bytes) -> None:
+        self._request = request
+        self._head = bytearray()
+        self._transport: asyncio.Transport | None = None
+        self.opened: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the request."""
+        if isinstance(transport, asyncio.Transport):
+            self._transport = transport
+            transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        """Collect the answer's head."""
+        self._head += data
+        head, end, rest = self._head.partition(b"\r\n\r\n")
+        if not end:
+            if len(self._head) > MAX_HEAD:
+                self._fail("the parent proxy's answer is too long")
+            return
+        status = _status(bytes(head))
+        if status is None or not 200 <= status < 300:
+            self._fail(f"the parent proxy answered {status or 'nothing that is HTTP'}")
+        elif not self.opened.done() and self._transport is not None:
+            self._transport.pause_reading()
+            self.opened.set_result(bytes(rest))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail a request that has not been answered."""
+        self._fail(f"the parent proxy closed the connection{': ' + str(exc) if exc else ''}")
+
+    def _fail(self, detail: str) -> None:
+        if not self.opened.done():
+            self.opened.set_exception(ParentError(detail))
+
+
+def _status(head: bytes) -> int | None:
+    """Return the status code of a response head (RFC 9112 4)."""
+    version, _, rest = head.partition(b"\r\n")[0].partition(b" ")
+    if version in {b"HTTP/1.1", b"HTTP/1.0"}:
+        with suppress(ValueError):
+            return int(rest[:3].decode("ascii"))
+    return None
