@@ -1,0 +1,288 @@
+"""The strict reader of HTTP/1 heads: what a request asks for, or why it is refused.
+
+Owns the request line, the four forms of target and their agreement with Host (RFC 9112 3.2), and the bounded collection
+of a head from segments. Sans-IO; used by the gate and by the engine, so that both read alike. Never judges policy.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from outward.core.names import Host, MalformedHostError, parse_authority
+from outward.core.reasons import Reason
+from outward.proxy.fields import (
+    SECTION,
+    TOKEN,
+    Fields,
+    HeadError,
+    HeadLimits,
+    connection_options,
+    framing,
+    governed,
+    malformed,
+    split_section,
+    too_large,
+)
+
+END = b"\r\n\r\n"
+
+_REQUEST_LINE = rb"(" + TOKEN + rb") ([\x21-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n"
+_REQUEST = re.compile(_REQUEST_LINE + SECTION)
+_FIRST_LINE = re.compile(_REQUEST_LINE)
+_BEGUN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{0,32}+(?: .*+)?", re.DOTALL)
+_NEVER = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n" + SECTION)
+_ABSOLUTE = re.compile(r"http://([^/?]*)(/[^?]*)?(\?.*)?")
+_LONGEST_METHOD = 32
+_CONVERSATION = re.compile(r"[\x21-\x7e]{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """The tunnel that a request comes through: it may ask for nothing else.
+
+    Attributes:
+        host, port: target of the CONNECT.
+        default_port: the port that a Host without one means (443 inside TLS, 80 in the clear).
+    """
+
+    host: Host
+    port: int
+    default_port: int = 443
+
+
+@dataclass(slots=True)
+class Head:
+    """A request head that every program reads alike.
+
+    Attributes:
+        method: as sent; always upper case.
+        target: as sent, ASCII.
+        host, port: the destination.
+        path: raw path without query; None for CONNECT.
+        fields: lower-case names and values (Latin-1), in order.
+        length: body length in bytes; None where it is chunked.
+        websocket: a WebSocket handshake (RFC 6455 4.2.1).
+        keep_alive: whether the client wants the connection to go on.
+        conversation: value of Outward-Conversation.
+    """
+
+    method: str
+    target: str
+    http_10: bool
+    fields: Fields
+    host: Host = field(default_factory=lambda: Host(""))
+    port: int = 0
+    path: str | None = None
+    length: int | None = 0
+    websocket: bool = False
+    expect: bool = False
+    keep_alive: bool = True
+    authorization: str | None = None
+    conversation: str | None = None
+
+    def get(self, name: str) -> str | None:
+        """Return the first value of a field, or None. Names are lower case."""
+        for each, value in self.fields:
+            if each == name:
+                return value
+        return None
+
+
+@dataclass(slots=True)
+class ResponseHead:
+    """A response head; `length` is None where it is chunked or ends with the connection (`until_close`)."""
+
+    status: int
+    http_10: bool
+    fields: Fields
+    length: int | None
+    until_close: bool
+
+
+def parse_head(raw: bytes, limits: HeadLimits, within: Within | None = None) -> Head:
+    """Read one request head, up to and with its empty line.
+
+    Args:
+        raw: the head's bytes.
+        limits: bounds of bytes and fields.
+        within: the tunnel that it came through; None on the proxy port, where a target is absolute or a CONNECT's.
+
+    Raises:
+        HeadError: for whatever is not understood, or could be understood in two ways.
+    """
+    if len(raw) > limits.head_bytes:
+        raise too_large("the head is too long")
+    match = _REQUEST.fullmatch(raw)
+    if match is None:
+        raise malformed("not a strict HTTP/1.0 or HTTP/1.1 head")
+    method, target, minor, block = match.groups()
+    head = Head(method.decode("ascii"), target.decode("latin-1"), minor == b"0", split_section(block, limits))
+    found = governed(head.fields)
+    head.authorization = found.get("proxy-authorization")
+    _judge_method(head.method)
+    _locate(head, within)
+    _judge_host(head, found, within)
+    _judge_body(head, found)
+    return head
+
+
+def _judge_method(method: str) -> None:
+    """Refuse TRACE, and spellings that a lenient server takes for a method that the policy names."""
+    if method in ("TRACE", "TRACK", "PRI") or method != method.upper():
+        raise malformed("a method that is not carried")
+
+
+def _locate(head: Head, within: Within | None) -> None:
+    """Read the target: authority form for CONNECT, absolute form on the proxy port, origin form in a tunnel."""
+    target = head.target
+    try:
+        if within is not None:
+            if head.method == "CONNECT" or not target.startswith("/"):
+                raise malformed("a request in a tunnel has a target in origin form")
+            head.host, head.port, head.path = within.host, within.port, target.partition("?")[0]
+        elif head.method == "CONNECT":
+            head.host, head.port = parse_authority(_ascii(target), None)
+        else:
+            _locate_absolute(head)
+    except MalformedHostError as error:
+        raise HeadError(Reason.MALFORMED_HOST, str(error)) from error
+    if not target.isascii() or "#" in target:
+        raise malformed("a byte that no target holds")
+
+
+def _locate_absolute(head: Head) -> None:
+    match = _ABSOLUTE.fullmatch(head.target)
+    if match is None:
+        raise malformed("a target other than `http://host/path`")
+    authority, path, query = match.groups()
+    if path is None and query is not None:
+        raise malformed("a query without a path")
+    head.host, head.port = parse_authority(_ascii(authority), 80)
+    head.path = path or "/"
+
+
+def _ascii(text: str) -> str:
+    """Refuse other scripts on the wire: a name is sent as A-labels."""
+    if not text.isascii():
+        raise MalformedHostError("a host name on the wire is ASCII")
+    return text
+
+
+def _judge_host(head: Head, found: dict[str, str], within: Within | None) -> None:
+    """Hold Host against the destination (RFC 9112 3.2.2 would ignore it; others do not)."""
+    value = found.get("host")
+    if value is None:
+        if head.http_10 and within is None:
+            return
+        raise malformed("a missing Host")
+    if within is None and value == head.target:
+        return
+    implied = head.port if head.method == "CONNECT" else within.default_port if within else 80
+    try:
+        named = parse_authority(value, implied)
+    except MalformedHostError as error:
+        raise HeadError(Reason.MALFORMED_HOST, f"in Host: {error}") from error
+    if named != (head.host, head.port):
+        raise HeadError(Reason.HOST_MISMATCH, "Host is not the destination")
+
+
+def _judge_body(head: Head, found: dict[str, str]) -> None:
+    """Read what follows the head: body, upgrade, expectation, persistence."""
+    head.length = framing(found, http_10=head.http_10)
+    options = connection_options(found)
+    head.keep_alive = not head.http_10 and "close" not in options
+    head.conversation = found.get("outward-conversation")
+    if head.conversation is not None and not _CONVERSATION.fullmatch(head.conversation):
+        raise malformed("a conversation is named by 1 to 200 visible characters")
+    expect, upgrade = found.get("expect"), found.get("upgrade")
+    if expect is not None:
+        if expect.lower() != "100-continue":
+            raise malformed("an Expect other than 100-continue")
+        head.expect = True
+    if upgrade is not None:
+        if not _is_websocket(head, found, options):
+            raise HeadError(Reason.UPGRADE_NOT_ALLOWED, "an upgrade other than WebSocket, version 13")
+        head.websocket = True
+    if head.method == "CONNECT" and head.length != 0:
+        raise malformed("a CONNECT with a body")
+
+
+def _is_websocket(head: Head, found: dict[str, str], options: frozenset[str]) -> bool:
+    return (
+        head.method == "GET"
+        and not head.http_10
+        and head.length == 0
+        and found["upgrade"].lower() == "websocket"
+        and "upgrade" in options
+        and found.get("sec-websocket-version") == "13"
+        and "sec-websocket-key" in found
+    )
+
+
+def parse_response_head(raw: bytes, limits: HeadLimits, method: str = "GET") -> ResponseHead:
+    """Read one response head, up to and with its empty line.
+
+    Args:
+        raw: the head's bytes.
+        limits: bounds of bytes and fields.
+        method: of the request, for the responses that have no body (RFC 9112 6.3).
+
+    Raises:
+        HeadError: where a client could read another message than the proxy does.
+    """
+    if len(raw) > limits.head_bytes:
+        raise too_large("the head is too long")
+    match = _RESPONSE.fullmatch(raw)
+    if match is None:
+        raise malformed("not a strict HTTP/1.0 or HTTP/1.1 response head")
+    status, http_10 = int(match[2]), match[1] == b"0"
+    fields = split_section(match[4], limits)
+    found = governed(fields)
+    length = framing(found, http_10=http_10)
+    connection_options(found)
+    if method == "HEAD" or status < 200 or status in (204, 304):
+        return ResponseHead(status, http_10, fields, 0, until_close=False)
+    until_close = not found.keys() & {"content-length", "transfer-encoding"}
+    return ResponseHead(status, http_10, fields, None if until_close else length, until_close)
+
+
+class HeadReader:
+    """Collects a head from segments, and refuses early what can never become one."""
+
+    __slots__ = ("_buffer", "_limits", "_line")
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self._buffer = bytearray()
+        self._limits = limits
+        self._line = False  # whether the request line is complete and right
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Take a segment; return the head and the bytes behind it once the head is complete.
+
+        Raises:
+            HeadError: when the head is too long, or is not HTTP/1.
+        """
+        buffer = self._buffer
+        scanned = max(0, len(buffer) - 3)
+        buffer += data
+        end = buffer.find(END, scanned)
+        if end >= 0:
+            return bytes(buffer[: end + 4]), bytes(buffer[end + 4 :])
+        if len(buffer) > self._limits.head_bytes:
+            raise too_large("the head is too long")
+        self._judge_begun(scanned)
+        return None
+
+    def _judge_begun(self, scanned: int) -> None:
+        """Refuse SOCKS, TLS, HTTP/0.9, bare line feeds and the like without waiting for the deadline."""
+        buffer = self._buffer
+        if _NEVER.search(buffer, scanned):
+            raise malformed("a bare CR or LF, or a control character")
+        if self._line:
+            return
+        if buffer.find(b"\n", scanned) >= 0:
+            if not _FIRST_LINE.match(buffer):
+                raise malformed("not a strict HTTP/1 request line")
+            self._line = True
+        elif scanned <= _LONGEST_METHOD and not _BEGUN.fullmatch(buffer):
+            raise malformed("not HTTP/1")
