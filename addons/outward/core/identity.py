@@ -1,7 +1,7 @@
 """Who a client is: from what it presents to a group. Pure; verification of signatures happens before.
 
-Precedence: proxy credentials, client certificate, source network, `anyone`. Whatever is presented and wrong is refused,
-never skipped.
+Precedence: proxy credentials (token, then JWT), client certificate, source network, `anyone`. Whatever is presented and
+wrong is refused, never skipped.
 """
 
 import base64
@@ -18,19 +18,32 @@ from outward.core.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
+class Claims:
+    """Claims of a JWT (RFC 7519) whose signature and times have been verified.
+
+    Attributes:
+        values: the claim set.
+        jwks: the key set that verified it, as the `clients` entry names it: another entry's keys do not count.
+    """
+
+    values: Mapping[str, object] = field(repr=False)
+    jwks: str
+
+
+@dataclass(frozen=True, slots=True)
 class Presented:
     """What a client shows.
 
     Attributes:
         peer: the address that it connects from.
         authorization: value of its Proxy-Authorization field, or None.
-        claims: the claims of a Bearer JWT whose signature, issuer, audience and time have been verified, or None.
+        claims: of the JWT within `authorization`, when it has been verified.
         certificate_names: SPIFFE URIs and DNS names of its verified client certificate.
     """
 
     peer: Address
-    authorization: str | None = None
-    claims: Mapping[str, object] | None = None
+    authorization: str | None = field(default=None, repr=False)
+    claims: Claims | None = None
     certificate_names: tuple[str, ...] = ()
 
 
@@ -41,7 +54,8 @@ class Identity:
     Attributes:
         group: path of its group; None when it was refused.
         conversation: as named by the Basic username, or None.
-        client: a label for the log: how it was identified, never a secret.
+        client: a label for the log: where it connects from, never a secret.
+        credential: a stable label of what identified it, never a secret; opt-ins are bound to it.
         refusal: why it was refused, or None.
         challenge: whether credentials would help (a 407 instead of a 403).
         opt_in: the client entry's own opt-in setting, or None.
@@ -50,66 +64,129 @@ class Identity:
     group: str | None = None
     conversation: str | None = None
     client: str = ""
+    credential: str = ""
     refusal: Reason | None = None
     challenge: bool = False
     opt_in: OptIn | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Secret:
+class Secret:
+    """Proxy credentials as read from their field; an empty token names the conversation only."""
+
     conversation: str | None
     token: str = field(repr=False)
 
 
 def identify(policy: Policy, presented: Presented) -> Identity:
     """Return the identity of a client under a policy; an unknown client has a refusal and no group."""
+    client = str(presented.peer)
     challenge = any(entry.kind in (Credential.TOKEN, Credential.JWT) for entry in policy.clients)
-    secret = _secret(presented.authorization) if presented.authorization is not None else None
-    if presented.authorization is not None and secret is None:
-        return Identity(refusal=Reason.BAD_CREDENTIALS, challenge=challenge)
-    conversation = secret.conversation if secret else None
-    if secret is not None and secret.token:
-        entry, group = _by_secret(policy, secret.token)
-        if entry is None or group is None:
-            return Identity(refusal=Reason.BAD_CREDENTIALS, challenge=challenge)
-        return _known(entry, group, conversation, str(presented.peer))
-    for entry in policy.clients:
-        if entry.kind is Credential.CERTIFICATE and entry.certificate in presented.certificate_names:
-            return _known(entry, entry.group, conversation, str(presented.peer))
-    for entry in policy.clients:
-        network = entry.source
-        if network is not None and presented.peer.version == network.version and presented.peer in network:
-            return _known(entry, entry.group, conversation, str(presented.peer))
-    for entry in policy.clients:
-        if entry.kind is Credential.ANYONE:
-            return _known(entry, entry.group, conversation, str(presented.peer))
-    return Identity(refusal=Reason.UNKNOWN_CLIENT, challenge=challenge)
+    secret = read_secret(presented.authorization) if presented.authorization is not None else Secret(None, "")
+    if secret is None:
+        return Identity(client=client, refusal=Reason.BAD_CREDENTIALS, challenge=challenge)
+    if not secret.token:
+        found = _by_connection(policy, presented)
+    elif presented.claims is not None:
+        found = _by_claims(policy, presented.claims)
+    else:
+        found = _by_token(policy, secret.token)
+    if found is None:
+        refusal = Reason.BAD_CREDENTIALS if secret.token else Reason.UNKNOWN_CLIENT
+        return Identity(client=client, refusal=refusal, challenge=challenge)
+    entry, group, credential = found
+    if group is None or group not in policy.groups:
+        return Identity(client=client, credential=credential, refusal=Reason.UNKNOWN_CLIENT)
+    return Identity(
+        group=group, conversation=secret.conversation, client=client, credential=credential, opt_in=entry.opt_in
+    )
 
 
-def _known(entry: ClientEntry, group: str | None, conversation: str | None, client: str) -> Identity:
-    return Identity(group=group, conversation=conversation, client=client, opt_in=entry.opt_in)
+_Found = tuple[ClientEntry, str | None, str]
 
 
-def _by_secret(policy: Policy, token: str) -> tuple[ClientEntry | None, str | None]:
+def _by_token(policy: Policy, token: str) -> _Found | None:
     """Find the entry of a token; every entry is compared, in constant time, whatever was found before."""
     digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
     found: ClientEntry | None = None
     for entry in policy.clients:
         if entry.token_sha256 is not None and hmac.compare_digest(digest, entry.token_sha256) and found is None:
             found = entry
-    return found, found.group if found else None
+    # Half of the digest of the digest: stable, and of no use to one who has read the log and the configuration.
+    return (found, found.group, f"token:{hashlib.sha256(digest.encode()).hexdigest()[:16]}") if found else None
 
 
-def _secret(authorization: str) -> _Secret | None:
+def _by_claims(policy: Policy, claims: Claims) -> _Found | None:
+    """Find the first entry with the token's issuer, audience and keys that maps it to a group."""
+    issuer, subject = claims.values.get("iss"), claims.values.get("sub")
+    fitting = [entry for entry in policy.clients if trusts(entry, claims.values) and entry.jwks == claims.jwks]
+    for entry in fitting:
+        group = _claimed_group(policy, entry, claims.values)
+        if group is not None:
+            return entry, group, f"jwt:{issuer}:{subject}"
+    return (fitting[0], None, f"jwt:{issuer}:{subject}") if fitting else None
+
+
+def trusts(entry: ClientEntry, claims: Mapping[str, object]) -> bool:
+    """Tell whether an entry is about tokens of this issuer and audience (RFC 7519 4.1.1, 4.1.3)."""
+    if entry.kind is not Credential.JWT or not entry.issuer or not entry.audience:
+        return False
+    audience = claims.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    return claims.get("iss") == entry.issuer and entry.audience in audiences
+
+
+def _claimed_group(policy: Policy, entry: ClientEntry, claims: Mapping[str, object]) -> str | None:
+    """Return the group that a token's claim names, or its nearest ancestor that has a policy."""
+    if entry.group_claim is None:
+        return entry.group
+    value = claims.get(entry.group_claim)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    path = entry.group_map.get(str(value)) if entry.group_map else str(value)
+    while path and path not in policy.groups:
+        path = path.rpartition("/")[0]
+    return path if path and _within(path, entry.group) else None
+
+
+def _within(path: str, scope: str | None) -> bool:
+    """Tell whether a path lies in the subtree that an entry limits its claims to."""
+    return scope is None or path == scope or path.startswith(f"{scope}/")
+
+
+def _by_connection(policy: Policy, presented: Presented) -> _Found | None:
+    """Find the entry of a client without a secret: its certificate, then where it comes from, then `anyone`."""
+    peer, names = presented.peer, presented.certificate_names
+    for name in names:
+        for entry in policy.clients:
+            if entry.certificate == name:
+                return entry, entry.group, f"certificate:{name}"
+    networks = [entry for entry in policy.clients if entry.source is not None and _comes_from(peer, entry)]
+    if networks:
+        entry = max(networks, key=lambda each: each.source.prefixlen if each.source else 0)
+        return entry, entry.group, f"source:{entry.source}"
+    for entry in policy.clients:
+        if entry.kind is Credential.ANYONE:
+            return entry, entry.group, "anyone"
+    return None
+
+
+def _comes_from(peer: Address, entry: ClientEntry) -> bool:
+    mapped = getattr(peer, "ipv4_mapped", None)
+    address = peer if mapped is None else mapped
+    return entry.source is not None and address.version == entry.source.version and address in entry.source
+
+
+def read_secret(authorization: str) -> Secret | None:
     """Read Basic (RFC 7617) or Bearer (RFC 6750) credentials; None when malformed."""
     scheme, _, value = authorization.partition(" ")
     value = value.strip(" ")
     if scheme.isascii() and scheme.lower() == "bearer" and value:
-        return _Secret(None, value)
+        return Secret(None, value)
     if not scheme.isascii() or scheme.lower() != "basic":
         return None
     try:
         user, colon, password = base64.b64decode(value, validate=True).decode("utf-8").partition(":")
     except (binascii.Error, UnicodeDecodeError, ValueError):
         return None
-    return _Secret(user or None, password) if colon else None
+    return Secret(user or None, password) if colon else None

@@ -4,10 +4,11 @@ Both lanes use it, so that there is one way from a question to a decision, a rec
 """
 
 import time
+from dataclasses import replace
 from typing import Protocol
 
 from outward.core.addresses import Address, Own, judge_address
-from outward.core.identity import Identity, Presented, identify
+from outward.core.identity import Claims, Identity, Presented, identify
 from outward.core.model import Decision, Question, Stage, Verdict
 from outward.core.policy import Policy, decide
 from outward.core.reasons import Reason
@@ -22,23 +23,35 @@ class Recorder(Protocol):
         """Take one event."""
 
 
+class Verifier(Protocol):
+    """Who verifies the JWTs that clients send; never waits and never raises."""
+
+    def claims(self, policy: Policy, authorization: str | None) -> Claims | None:
+        """Return the verified claims of a JWT in proxy credentials, or None."""
+
+
 class Judge:
     """Answers questions under the policy in force.
 
     Attributes:
         policy: replaced as a whole by a reload; each question reads it once.
+        verifier: of JWTs; None where the policy has no entry for them, so that nothing is loaded for it.
         own: the proxy's own addresses and listeners.
     """
 
     def __init__(self, policy: Policy, recorder: Recorder, metrics: Metrics, own: Own) -> None:
         self.policy = policy
         self.own = own
+        self.verifier: Verifier | None = None
         self.metrics = metrics
         self._recorder = recorder
 
     def identify(self, presented: Presented) -> Identity:
         """Return who the client is, or why it is refused."""
-        return identify(self.policy, presented)
+        policy = self.policy
+        if self.verifier is not None:
+            presented = replace(presented, claims=self.verifier.claims(policy, presented.authorization))
+        return identify(policy, presented)
 
     def decide(self, question: Question) -> Decision:
         """Decide one question under the policy in force."""

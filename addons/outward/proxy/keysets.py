@@ -1,0 +1,180 @@
+"""The public keys of JWT issuers (RFC 7517), from files and URLs.
+
+Owns fetching, bounds, age and refresh, all on a thread of its own; asking for a key never waits. A set that cannot be
+read again keeps its last good keys for `STALE` seconds, then has none: nobody is let in on keys of unknown age.
+"""
+
+import json
+import logging
+import ssl
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, JWKRegistry, KeySet, OKPKey, RSAKey
+
+log = logging.getLogger(__name__)
+
+MAX_BYTES = 256 * 1024
+MAX_KEYS = 100
+RSA_BITS = 2048  # RFC 7518 3.3
+FILE_EVERY, URL_EVERY = 5.0, 300.0  # seconds between two readings
+RETRY = 15.0  # seconds between two readings that a failure or an unknown key id asks for
+STALE = 24 * 3600.0
+_TIMEOUT = 10.0
+
+
+class KeySetError(ValueError):
+    """The document is no usable key set, or could not be read."""
+
+
+@dataclass(slots=True)
+class _Source:
+    keys: KeySet | None = None
+    read: float = -STALE
+    tried: float = -STALE
+    wanted: bool = False
+    ready: threading.Event = field(default_factory=threading.Event)
+
+
+class KeySets:
+    """Key sets by path or URL; start it once, name the wanted sources at every reload."""
+
+    def __init__(self, read: Callable[[str], bytes] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._read = read or read_source
+        self._clock = clock
+        self._sources: dict[str, _Source] = {}
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def want(self, names: Iterable[str]) -> None:
+        """Keep exactly these sources, and read the new ones soon."""
+        names = set(names)
+        with self._wake:
+            self._sources = {name: self._sources.get(name) or _Source() for name in names}
+            if names and self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._run, name="outward-jwks", daemon=True)
+                self._thread.start()
+            self._wake.notify()
+
+    def get(self, name: str) -> KeySet | None:
+        """Return the keys of a source as last read, or None when there are none young enough."""
+        source = self._sources.get(name)
+        if source is None or source.keys is None or self._clock() - source.read > STALE:
+            return None
+        return source.keys
+
+    def refresh(self, name: str) -> None:
+        """Ask for a new reading, because a key id is unknown; at most one in `RETRY` seconds is done."""
+        source = self._sources.get(name)
+        if source is not None and not source.wanted and self._clock() - source.tried >= RETRY:
+            with self._wake:
+                source.wanted = True
+                self._wake.notify()
+
+    def wait(self, name: str, seconds: float) -> bool:
+        """Wait until a source has been tried once; for start-up and tests, never for the event loop."""
+        source = self._sources.get(name)
+        return source is not None and source.ready.wait(seconds)
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                if self._closed:
+                    return
+                due = [(name, source) for name, source in self._sources.items() if self._is_due(name, source)]
+                if not due:
+                    self._wake.wait(1.0)
+                    continue
+            for name, source in due:
+                self._load(name, source)
+
+    def _is_due(self, name: str, source: _Source) -> bool:
+        now = self._clock()
+        if source.wanted or (source.keys is None and now - source.tried >= RETRY):
+            return True
+        return now - source.tried >= (URL_EVERY if _is_url(name) else FILE_EVERY)
+
+    def _load(self, name: str, source: _Source) -> None:
+        source.tried, source.wanted = self._clock(), False
+        try:
+            source.keys = parse_keys(self._read(name))
+            source.read = source.tried
+        except (OSError, KeySetError, HTTPException) as error:
+            log.warning("the key set %s could not be read: %s", name, error)
+        source.ready.set()
+
+
+def parse_keys(raw: bytes) -> KeySet:
+    """Read a key set: public signature keys of RSA, elliptic curves and EdDSA; other members are left out.
+
+    Raises:
+        KeySetError: when it is too large, no JSON, or holds no usable key.
+    """
+    if len(raw) > MAX_BYTES:
+        raise KeySetError(f"larger than {MAX_BYTES} bytes")
+    try:
+        listed = json.loads(raw)["keys"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise KeySetError("not a JSON object with `keys`") from error
+    if not isinstance(listed, list) or len(listed) > MAX_KEYS:
+        raise KeySetError(f"`keys` is not a list of at most {MAX_KEYS} keys")
+    keys = [key for key in map(_key, listed) if key is not None]
+    if not keys:
+        raise KeySetError("no usable public signature key")
+    return KeySet([*keys])
+
+
+def _key(member: Any) -> RSAKey | ECKey | OKPKey | None:
+    if not isinstance(member, dict) or member.get("use", "sig") != "sig":
+        return None
+    try:
+        key = JWKRegistry.import_key(member)
+    except (JoseError, ValueError, TypeError, KeyError):
+        return None
+    if isinstance(key, RSAKey) and key.raw_value.key_size < RSA_BITS:
+        return None
+    return key if isinstance(key, RSAKey | ECKey | OKPKey) else None
+
+
+def _is_url(name: str) -> bool:
+    return name.startswith(("https://", "http://"))
+
+
+def read_source(name: str) -> bytes:
+    """Read a key set's document: a file, an https URL, or an http URL on loopback.
+
+    Raises:
+        OSError, HTTPException: when it cannot be read.
+        KeySetError: when the URL is not acceptable.
+    """
+    if not _is_url(name):
+        with Path(name).open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    if name.startswith("http://") and urlsplit(name).hostname not in ("127.0.0.1", "::1", "localhost"):
+        raise KeySetError("keys are fetched over https, or from loopback")
+    opener = urllib.request.OpenerDirector()  # no proxy, which may be this very one, no redirect, no other scheme
+    for handler in (
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPDefaultErrorHandler(),
+    ):
+        opener.add_handler(handler)
+    with opener.open(name, timeout=_TIMEOUT) as reply:
+        body: bytes = reply.read(MAX_BYTES + 1)
+        return body

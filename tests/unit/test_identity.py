@@ -1,0 +1,142 @@
+"""Identities one by one: precedence, rotation, maps, and what the labels may say."""
+
+import base64
+import hashlib
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from outward.core.identity import Claims, Presented, identify
+from outward.core.model import ClientEntry, Credential, OptIn, Place
+from outward.core.policy import Group, Policy
+from outward.core.reasons import Reason
+
+PLACE = Place("outward.yaml", 1)
+PEER = ip_address("10.1.2.3")
+SPIFFE = "spiffe://example.org/ns/agents/sa/bot"
+
+
+def sha(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def basic(text: str) -> str:
+    return "Basic " + base64.b64encode(text.encode()).decode()
+
+
+JWT = ClientEntry(Credential.JWT, PLACE, issuer="https://i", audience="outward", jwks="/k", group_claim="ns")
+TOKEN = ClientEntry(Credential.TOKEN, PLACE, "token", token_sha256=sha("s3cret"))
+CERTIFICATE = ClientEntry(Credential.CERTIFICATE, PLACE, "certificate", certificate=SPIFFE)
+SOURCE = ClientEntry(Credential.SOURCE, PLACE, "source", source=ip_network("10.1.0.0/16"))
+ANYONE = ClientEntry(Credential.ANYONE, PLACE, "anyone", opt_in=OptIn.ASSUMED)
+
+
+def policy(*entries: ClientEntry) -> Policy:
+    names = ("token", "jwt", "certificate", "source", "anyone", "acme", "acme/platform")
+    return Policy(groups={name: Group(name) for name in names}, clients=entries)
+
+
+EVERYTHING = policy(ANYONE, SOURCE, CERTIFICATE, JWT, TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("presented", "group", "credential"),
+    [
+        (Presented(PEER, basic("c:s3cret"), None, (SPIFFE,)), "token", "token:"),
+        (
+            Presented(
+                PEER, "Bearer a.b.c", Claims({"iss": "https://i", "aud": ["outward"], "ns": "jwt"}, "/k"), (SPIFFE,)
+            ),
+            "jwt",
+            "jwt:https://i:None",
+        ),
+        (Presented(PEER, None, None, ("other", SPIFFE)), "certificate", f"certificate:{SPIFFE}"),
+        (Presented(PEER, basic("c:"), None, (SPIFFE,)), "certificate", f"certificate:{SPIFFE}"),
+        (Presented(PEER), "source", "source:10.1.0.0/16"),
+        (Presented(ip_address("::ffff:10.1.2.3")), "source", "source:10.1.0.0/16"),
+        (Presented(ip_address("192.0.2.1")), "anyone", "anyone"),
+        (Presented(ip_address("2001:db8::1")), "anyone", "anyone"),
+    ],
+)
+def test_precedence(presented, group, credential):
+    """Credentials, then certificate, then source, then anyone."""
+    identity = identify(EVERYTHING, presented)
+    assert identity.group == group
+    assert identity.credential.startswith(credential)
+    assert identity.client == str(presented.peer)
+
+
+def test_two_tokens_of_a_group_are_valid_until_one_is_taken_away():
+    """Rotation: old and new token work side by side; the old one stops when its entry goes."""
+    new = ClientEntry(Credential.TOKEN, PLACE, "token", token_sha256=sha("n3w"))
+    for secret in ("s3cret", "n3w"):
+        assert identify(policy(TOKEN, new), Presented(PEER, basic(f"c:{secret}"))).group == "token"
+    assert identify(policy(new), Presented(PEER, basic("c:s3cret"))).refusal is Reason.BAD_CREDENTIALS
+    assert identify(policy(new), Presented(PEER, basic("c:n3w"))).group == "token"
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "",
+        "Basic",
+        "Basic ",
+        "Basic !!!",
+        "Basic " + base64.b64encode(b"no colon").decode(),
+        "Basic " + base64.b64encode(b"c:\xff").decode(),
+        "Bearer",
+        "Bearer ",
+        "Digest username=x",
+        "Ba\u017fic " + base64.b64encode(b"c:s3cret").decode(),
+        "Basic " + base64.b64encode(b"c:s3cret\x00").decode(),
+        "Basic " + base64.b64encode(b"c: s3cret").decode(),
+    ],
+)
+def test_malformed_or_nearly_right_credentials_are_wrong(authorization):
+    """Nothing that differs from the secret by a byte is the secret; nothing unreadable is ignored."""
+    identity = identify(EVERYTHING, Presented(PEER, authorization))
+    assert identity.refusal is Reason.BAD_CREDENTIALS
+    assert identity.group is None
+
+
+@pytest.mark.parametrize("scheme", ["basic", "BASIC", "Basic"])
+def test_the_user_name_names_the_conversation(scheme):
+    """With and without a secret; an empty one names none."""
+    credentials = base64.b64encode(b"chat-7:s3cret").decode()
+    assert identify(EVERYTHING, Presented(PEER, f"{scheme} {credentials}")).conversation == "chat-7"
+    assert identify(EVERYTHING, Presented(PEER, basic(":s3cret"))).conversation is None
+    assert identify(EVERYTHING, Presented(PEER, basic("chat-7:"))).conversation == "chat-7"
+
+
+def test_numeric_claims_go_through_the_map():
+    """Where claims are ids a map gives the path; an id outside the map is nobody, even if a group has that name."""
+    entry = ClientEntry(
+        Credential.JWT, PLACE, issuer="https://i", audience="o", jwks="/k", group_claim="id", group_map={"42": "acme"}
+    )
+    for value, group in ((42, "acme"), ("42", "acme"), (43, None), ("acme", None), (True, None), (4.2e1, None)):
+        claims = Claims({"iss": "https://i", "aud": "o", "id": value}, "/k")
+        assert identify(policy(entry), Presented(PEER, "Bearer a.b.c", claims)).group == group
+
+
+def test_an_entry_with_a_group_and_a_claim_keeps_claims_inside_the_group():
+    """A subtree may trust an issuer for itself without letting it speak for others."""
+    entry = ClientEntry(
+        Credential.JWT, PLACE, "acme/platform", issuer="https://i", audience="o", jwks="/k", group_claim="ns"
+    )
+    for path, group in (("acme/platform/x", "acme/platform"), ("acme", None), ("token", None)):
+        claims = Claims({"iss": "https://i", "aud": "o", "ns": path}, "/k")
+        assert identify(policy(entry), Presented(PEER, "Bearer a.b.c", claims)).group == group
+
+
+def test_a_client_entry_carries_its_own_opt_in():
+    """Flows that have no person to ask are opted in by their entry."""
+    assert identify(policy(ANYONE), Presented(PEER)).opt_in is OptIn.ASSUMED
+
+
+def test_no_label_and_no_representation_shows_a_secret():
+    """Neither the secret nor the digest that the configuration holds."""
+    presented = Presented(PEER, basic("c:s3cret"), Claims({"secret": "cl4im"}, "/k"))
+    identity = identify(policy(TOKEN), Presented(PEER, basic("c:s3cret")))
+    assert identity.group == "token"
+    shown = repr(identity) + repr(presented)
+    assert not any(secret in shown for secret in ("s3cret", "cl4im", sha("s3cret")[:16], presented.authorization))
