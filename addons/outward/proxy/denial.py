@@ -147,9 +147,7 @@ def _body(facts: _Facts, kind: str) -> tuple[str, str]:
     shown = {name: str(value) for name, value in problem.items() if name not in _HEADLINE and value is not None}
     if kind == "html":
         listed = "".join(f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in shown.items())
-        page = _PAGE.format(
-            title=html.escape(problem["title"]), detail=html.escape(problem["detail"]), facts=facts_list
-        )
+        page = _PAGE.format(title=html.escape(title), detail=html.escape(detail), facts=listed)
         return "text/html; charset=utf-8", page
     lines = [f"{title}. {detail}", *(f"{name}: {value}" for name, value in shown.items())]
     return "text/plain; charset=utf-8", "\n".join(lines) + "\n"
