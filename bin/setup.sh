@@ -11,7 +11,7 @@ find_python() {
     "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[2-9]*/bin/python3; do
     [ -n "$candidate" ] || continue
     # A pyenv shim may exist and still refuse to run, so that only a Python that answers counts.
-    "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 12)) or print(sys.executable)' 2>/dev/null && return
+    "$candidate" -c 'import sys; print(sys.executable) if sys.version_info >= (3, 12) else sys.exit(1)' 2>/dev/null && return
   done
   if command -v uv >/dev/null 2>&1; then uv python find '>=3.12' 2>/dev/null && return; fi
   return 1
@@ -24,7 +24,7 @@ stamp() { cat "$1/requirements-build.txt" "$1/$2" "$1/pyproject.toml" | cksum | 
 # contradict the lock.
 install() {
   env -u PIP_USER -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT -u PYTHONPATH -u PYTHONHOME PIP_CONSTRAINT=/dev/null \
-    PIP_DISABLE_PIP_VERSION_CHECK=1 "$root/.venv/bin/python" -m pip install --quiet "$@" >&2
+    PIP_DISABLE_PIP_VERSION_CHECK=1 "$root/.venv/bin/python" -m pip install -qq "$@" >&2
 }
 
 setup() {
