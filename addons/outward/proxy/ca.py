@@ -1,0 +1,129 @@
+"""The certificate authority of the inspect lane: leaves that clients are shown, signed by the CA of `castore`.
+
+Leaves share one key for the life of the process, distinct from any CA key; the CA key signs certificates and does
+nothing else. Never imports the engine.
+"""
+
+import datetime as dt
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from outward.core.names import Host
+from outward.proxy.castore import AuthorityError, Signer, certificate, key_usage, load_signer, pem_of
+
+__all__ = ["Authority", "AuthorityError", "Leaf"]
+
+LEAF_LIFE = dt.timedelta(days=7)
+LEAF_RENEW = dt.timedelta(days=1)  # before the end of a leaf
+LEAVES = 1000
+MAX_COMMON_NAME = 64  # RFC 5280, ub-common-name
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A certificate for one host, with all that a TLS server needs to show it.
+
+    Attributes:
+        key: the same for all leaves of a process.
+        chain: CA certificates to send after it, without the root.
+    """
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
+    chain: tuple[x509.Certificate, ...] = ()
+
+    @property
+    def chain_pem(self) -> bytes:
+        """The certificate and its chain, in the order of TLS."""
+        return pem_of(self.certificate, *self.chain)
+
+
+class Authority:
+    """Signs leaves.
+
+    Attributes:
+        pem: the certificate file that clients trust, `ca.pem` under the state folder; no key is in it.
+    """
+
+    def __init__(self, state: Path, operator: tuple[Path, Path] | None = None) -> None:
+        """Load the CA, and make it where there is none.
+
+        Args:
+            state: folder of the key and of `ca.pem`.
+            operator: certificate (and chain) and key files of a CA that the operator provides.
+
+        Raises:
+            AuthorityError: the files cannot be used.
+            OSError: the state folder cannot be written.
+        """
+        self.pem = state / "ca.pem"
+        self._state = state
+        self._operator = operator
+        self._leaves: OrderedDict[str, Leaf] = OrderedDict()
+        self._leaf_key = ec.generate_private_key(ec.SECP256R1())
+        self._signer = load_signer(state, operator, self.pem)
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        """The certificate that signs."""
+        return self._signer.certificate
+
+    @property
+    def expires(self) -> float:
+        """When the signing certificate ends, as Unix time in seconds."""
+        return self.certificate.not_valid_after_utc.timestamp()
+
+    def refresh(self) -> bool:
+        """Renew the CA where that is due, or take up changed files; True where it is another one now.
+
+        Raises:
+            AuthorityError: the files cannot be used; the CA in force stays.
+            OSError: the state folder cannot be written; the CA in force stays.
+        """
+        signer = load_signer(self._state, self._operator, self.pem)
+        changed = signer.certificate != self._signer.certificate
+        if changed:
+            self._signer = signer
+            self._leaves.clear()
+        return changed
+
+    def leaf(self, host: Host) -> Leaf:
+        """Return a leaf for a canonical host; from the cache, unless it nears its end."""
+        now = dt.datetime.now(dt.UTC)
+        cached = self._leaves.get(host.name)
+        if cached is None or cached.certificate.not_valid_after_utc - LEAF_RENEW <= now:
+            cached = self._leaves[host.name] = _mint(host, self._signer, self._leaf_key, now)
+            if len(self._leaves) > LEAVES:
+                self._leaves.popitem(last=False)
+        self._leaves.move_to_end(host.name)
+        return cached
+
+
+def _mint(host: Host, signer: Signer, key: ec.EllipticCurvePrivateKey, now: dt.datetime) -> Leaf:
+    name = [x509.NameAttribute(NameOID.COMMON_NAME, host.name)] if len(host.name) <= MAX_COMMON_NAME else []
+    alternative = x509.DNSName(host.name) if host.address is None else x509.IPAddress(host.address)
+    end = min(now + LEAF_LIFE, signer.certificate.not_valid_after_utc)
+    builder = (
+        certificate(x509.Name(name), signer.certificate.subject, key.public_key(), now, end)
+        .add_extension(x509.SubjectAlternativeName([alternative]), critical=not name)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(key_usage(ca=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(_issuer_key(signer), critical=False)
+    )
+    return Leaf(builder.sign(signer.key, hashes.SHA256()), key, signer.chain)
+
+
+def _issuer_key(signer: Signer) -> x509.AuthorityKeyIdentifier:
+    """Name the signer's key as its certificate does (RFC 5280 4.2.1.1)."""
+    try:
+        named = signer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key())
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(named)

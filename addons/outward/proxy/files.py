@@ -1,0 +1,42 @@
+"""Files that are written whole or not at all, and folders that one process at a time may change."""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write_atomic(path: Path, data: bytes, mode: int) -> None:
+    """Replace a file so that no reader ever sees half of it; a file that holds the data already is left alone.
+
+    Args:
+        path: the file; its folder exists.
+        data: the whole content.
+        mode: permissions, in force before the first byte is written.
+
+    Raises:
+        OSError: the file cannot be written; the old one is untouched.
+    """
+    if path.is_file() and path.read_bytes() == data:
+        return
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an advisory lock between processes; it ends with the process, however that ends."""
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
