@@ -1,0 +1,84 @@
+"""`clients` entries: each identifies by exactly one thing and maps to a group that exists."""
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from outward.config.diagnostics import Report
+from outward.config.document import MappingNode, Node
+from outward.config.nearest import did_you_mean
+from outward.config.schema import ClientModel
+from outward.config.validate import validate
+from outward.core.model import ClientEntry, Credential
+
+_KINDS: dict[str, Credential] = {
+    "token_sha256": Credential.TOKEN,
+    "issuer": Credential.JWT,
+    "certificate": Credential.CERTIFICATE,
+    "source": Credential.SOURCE,
+    "anyone": Credential.ANYONE,
+}
+_JWT_ONLY = ("audience", "jwks", "group_claim", "group_map")
+
+
+def compile_clients(
+    nodes: Iterable[Node], groups: Collection[str], base: Path, report: Report
+) -> tuple[ClientEntry, ...]:
+    """Return the entries in their order; `base` is where relative paths of key sets start."""
+    return tuple(filter(None, (_entry(node, groups, base, report) for node in nodes)))
+
+
+def _entry(node: Node, groups: Collection[str], base: Path, report: Report) -> ClientEntry | None:
+    model = validate(ClientModel, node, report)
+    if model is None or not isinstance(node, MappingNode):
+        return None
+    kinds = [key for key in _KINDS if getattr(model, key)]
+    if len(kinds) != 1:
+        told = "identifies by nothing" if not kinds else "identifies by " + " and ".join(f"`{kind}`" for kind in kinds)
+        cure = "write exactly one of " + ", ".join(f"`{kind}`" for kind in _KINDS)
+        report.error("E018", f"a client entry {told}", node.place, node.length, cure)
+        return None
+    problem = _problem(model, kinds[0])
+    if problem:
+        report.error("E018", problem, node.place, node.length)
+        return None
+    _check_groups(node, model, groups, report)
+    return ClientEntry(
+        kind=_KINDS[kinds[0]],
+        place=node.place,
+        group=model.group,
+        token_sha256=model.token_sha256,
+        source=model.source,
+        issuer=model.issuer,
+        audience=model.audience,
+        jwks=model.jwks if model.jwks is None or "://" in model.jwks else str(base / model.jwks),
+        group_claim=model.group_claim,
+        group_map=model.group_map or {},
+        certificate=model.certificate,
+        opt_in=model.opt_in,
+    )
+
+
+def _problem(model: ClientModel, kind: str) -> str:
+    """Return what the kind forbids or lacks, or nothing."""
+    if kind != "issuer":
+        stray = [key for key in _JWT_ONLY if getattr(model, key) is not None]
+        if stray:
+            return f"`{stray[0]}` belongs to an entry with `issuer`"
+        return "" if model.group else "`group` is missing in a client entry"
+    if not model.audience or not model.jwks:
+        return "an entry with `issuer` needs `audience` and `jwks`"
+    if model.jwks.startswith("http://"):
+        return "`jwks` is fetched over HTTPS only"
+    if not model.group and not model.group_claim:
+        return "an entry with `issuer` needs `group`, `group_claim` or both"
+    return "`group_map` needs `group_claim`" if model.group_map and not model.group_claim else ""
+
+
+def _check_groups(node: MappingNode, model: ClientModel, groups: Collection[str], report: Report) -> None:
+    named = [(node.values["group"], model.group)] if model.group else []
+    mapped = node.get("group_map")
+    if isinstance(mapped, MappingNode):
+        named += [(value, (model.group_map or {})[key.text]) for key, value in mapped.items()]
+    for at, path in named:
+        if path not in groups:
+            report.error("E019", f"no group is named `{path}`", at.place, at.length, did_you_mean(path, groups))

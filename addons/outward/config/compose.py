@@ -1,0 +1,119 @@
+"""The sections that are no policy: validated, resolved against the file's folder, and composed to `Settings`."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from outward.config.diagnostics import Report
+from outward.config.document import MappingNode, Node, SequenceNode
+from outward.config.nearest import did_you_mean
+from outward.config.schema import Document, UpstreamModel
+from outward.config.settings import Limits, McpServer, Settings
+from outward.config.validate import validate
+from outward.config.values import resolve_path
+from outward.core.addresses import METADATA, Network, is_loopback
+
+_ELSEWHERE = frozenset({"groups", "sets", "clients"})
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """Settings, and what the policy needs of these sections."""
+
+    settings: Settings
+    internal: tuple[Network, ...]
+
+
+def compose(
+    root: MappingNode, base: Path, env: Mapping[str, str], adapters: Collection[str], report: Report
+) -> Composed | None:
+    """Return the settings, or None after reporting what is wrong.
+
+    Args:
+        root: the main file, the environment already laid over it.
+        base: folder that relative paths start at.
+        env: for `HOME`.
+        adapters: names that `vendors` may give; empty means any.
+        report: takes the findings.
+    """
+    document = validate(Document, root, report, _ELSEWHERE)
+    if document is None:
+        return None
+    _check_vendors(root, document, adapters, report)
+    _check_upstream(root, document.upstream, report)
+    return Composed(_settings(root, document, base, env.get("HOME"), report), tuple(document.upstream.internal))
+
+
+def _settings(root: MappingNode, document: Document, base: Path, home: str | None, report: Report) -> Settings:
+    server, upstream = document.server, document.upstream
+    return Settings(
+        listen=server.listen,
+        ops=server.ops,
+        state=resolve_path(server.state, base, home),
+        workers=server.workers,
+        grace=server.grace,
+        records_url=document.records.url,
+        retention=document.records.retention,
+        trust=tuple(_files(root, "trust", base, home, report)),
+        crl=tuple(_files(root, "crl", base, home, report)),
+        dns_servers=tuple(upstream.dns.servers),
+        dns_hosts={name: tuple(addresses) for name, addresses in upstream.dns.hosts.items()},
+        parent_proxy=upstream.proxy,
+        vendors={host: vendor.adapter for host, vendor in document.vendors.items()},
+        trusted_vendors=frozenset(host for host, vendor in document.vendors.items() if vendor.trust_filter),
+        mcp=tuple(McpServer(server.host, server.tools) for server in document.mcp),
+        limits=Limits(**server.limits.model_dump()),
+    )
+
+
+def _files(root: MappingNode, key: str, base: Path, home: str | None, report: Report) -> list[str]:
+    """Return the paths of `upstream.trust` or `upstream.crl`, absent keys aside; each file must be readable."""
+    node = _at(root, "upstream", key)
+    if not isinstance(node, SequenceNode):
+        return ["system"] if key == "trust" else []
+    found: list[str] = []
+    for item in node.items:
+        text = str(item.plain())
+        path = resolve_path(text, base, home)
+        if key == "trust" and text == "system":
+            found.append(text)
+        elif path.is_file():
+            found.append(str(path))
+        else:
+            report.error("E022", f"`{path}` is not a file", item.place, item.length, "give the path of a PEM file")
+    return found
+
+
+def _at(root: MappingNode, *path: str) -> Node | None:
+    node: Node | None = root
+    for step in path:
+        node = node.get(step) if isinstance(node, MappingNode) else None
+    return node
+
+
+def _check_vendors(root: MappingNode, document: Document, adapters: Collection[str], report: Report) -> None:
+    node = _at(root, "vendors")
+    if not adapters or not isinstance(node, MappingNode):
+        return
+    for (key, _), vendor in zip(node.items(), document.vendors.values(), strict=False):
+        if vendor.adapter not in adapters:
+            cure = did_you_mean(vendor.adapter, adapters)
+            report.error("E023", f"no vendor is named `{vendor.adapter}`", key.place, key.length, cure)
+
+
+def _check_upstream(root: MappingNode, upstream: UpstreamModel, report: Report) -> None:
+    """Warn about what opens more than it seems to."""
+    node = _at(root, "upstream", "internal")
+    items = node.items if isinstance(node, SequenceNode) else []
+    for item, network in zip(items, upstream.internal, strict=False):
+        if is_loopback(network.network_address):
+            message = f"`{network}` opens this host's loopback to every allowed name"
+            report.warning("W109", message, item.place, item.length, "list the one address that is meant, or remove it")
+        elif any(address.version == network.version and address in network for address in METADATA):
+            message = f"`{network}` contains a metadata service, which stays closed"
+            report.warning("W114", message, item.place, item.length)
+    if upstream.proxy is not None:
+        at = _at(root, "upstream", "proxy")
+        message = "the parent proxy resolves names, so that addresses are not judged here"
+        cure = "judge addresses at the parent, or remove `upstream.proxy`"
+        report.warning("W110", message, at.place if at else None, 1, cure)

@@ -1,0 +1,122 @@
+"""Groups as written to groups of the core: ancestors, inheritance field by field, locks and ceilings."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from outward.config.diagnostics import Report
+from outward.config.document import MappingNode, Node, ScalarNode
+from outward.config.rules import RuleCompiler, Use
+from outward.config.schema import GroupModel, WebSearchModel
+from outward.config.validate import validate
+from outward.core.model import Place, Rule, WebSearch
+from outward.core.policy import Group, Rules
+
+MAX_PATH = 255
+_PATH = re.compile(r"(?!\.{1,2}(?:/|$))[A-Za-z0-9_.-]+(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9_.-]+)*")
+_LISTS = frozenset({"allow", "deny", "ceiling", "web_search"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What a group itself says."""
+
+    model: GroupModel = field(default_factory=GroupModel)
+    search: WebSearchModel = field(default_factory=WebSearchModel)
+    search_place: Place | None = None
+    sources: tuple[Rule, ...] | None = None
+    allow: tuple[Rule, ...] = ()
+    deny: tuple[Rule, ...] = ()
+    ceiling: tuple[Rule, ...] | None = None
+
+
+def compile_groups(
+    written: Mapping[str, tuple[ScalarNode, Node]], rules: RuleCompiler, report: Report
+) -> dict[str, Group]:
+    """Return the groups by path, ancestors that nobody wrote included."""
+    own: dict[str, _Own] = {}
+    for path, (key, node) in written.items():
+        if len(path) > MAX_PATH or not _PATH.fullmatch(path):
+            cure = "segments of letters, digits, `_`, `.` and `-`, separated by `/`, such as `acme/platform`"
+            report.error("E016", "not a group's path", key.place, key.length, cure)
+        else:
+            own[path] = _read(node, rules, report)
+    groups: dict[str, Group] = {}
+    for path in own:
+        _build(path, own, groups, report)
+    return groups
+
+
+def _read(node: Node, rules: RuleCompiler, report: Report) -> _Own:
+    if isinstance(node, ScalarNode) and node.is_null:
+        return _Own()
+    model = validate(GroupModel, node, report, _LISTS)
+    if not isinstance(node, MappingNode):
+        return _Own()
+    ceiling = node.values.get("ceiling")
+    if isinstance(ceiling, ScalarNode) and ceiling.is_null:
+        cure = "write `[]` if descendants may add nothing, or leave the key out for no ceiling"
+        report.error("E007", "`ceiling` is empty, which could mean two things", ceiling.place, ceiling.length, cure)
+    search = node.get("web_search")
+    sources = search.get("sources") if isinstance(search, MappingNode) else None
+    inherits = sources is None or (isinstance(sources, ScalarNode) and sources.text == "inherit")
+    return _Own(
+        model=model or GroupModel(),
+        search=(validate(WebSearchModel, search, report, frozenset({"sources"})) if search else None)
+        or WebSearchModel(),
+        search_place=search.place if search else None,
+        sources=None if inherits else rules.compile(sources, Use.ALLOW),
+        allow=rules.compile(node.get("allow"), Use.ALLOW),
+        deny=rules.compile(node.get("deny"), Use.DENY),
+        ceiling=None if ceiling is None else rules.compile(ceiling, Use.ALLOW),
+    )
+
+
+def _build(path: str, own: Mapping[str, _Own], groups: dict[str, Group], report: Report) -> Group:
+    """Build a group and, first, the ancestors that it lacks."""
+    if path in groups:
+        return groups[path]
+    above = path.rpartition("/")[0]
+    parent = _build(above, own, groups, report) if above else None
+    mine = own.get(path, _Own())
+    inherited = parent or Group("")
+    groups[path] = Group(
+        path=path,
+        allow=Rules(mine.allow),
+        deny=Rules(mine.deny),
+        ceiling=None if mine.ceiling is None else Rules(mine.ceiling),
+        parent=parent,
+        mode=mine.model.mode or inherited.mode,
+        lane=mine.model.lane or inherited.lane,
+        denial=mine.model.denial or inherited.denial,
+        ech=mine.model.ech or inherited.ech,
+        web_search=_web_search(path, mine, inherited.web_search, report),
+    )
+    return groups[path]
+
+
+def _web_search(path: str, mine: _Own, inherited: WebSearch, report: Report) -> WebSearch:
+    own = mine.search
+    if inherited.locked_by is not None:
+        if mine.search_place is not None:
+            message = f"`web_search` of `{path}` has no effect: `{inherited.locked_by}` locks it"
+            report.warning("W112", message, mine.search_place, cure="remove it here, or unlock it there")
+        return inherited
+    unlimited = own.max_searches == "unlimited"
+    return replace(
+        inherited,
+        enabled=inherited.enabled if own.enabled is None else own.enabled,
+        opt_in=own.opt_in or inherited.opt_in,
+        sources=inherited.sources if mine.sources is None else mine.sources,
+        filter=own.filter or inherited.filter,
+        max_searches=None if unlimited else _number(own.max_searches, inherited.max_searches),
+        unfilterable=own.unfilterable or inherited.unfilterable,
+        on_violation=own.on_violation or inherited.on_violation,
+        record=own.record or inherited.record,
+        decided_by=inherited.decided_by if own.enabled is None else path,
+        locked_by=path if own.locked else None,
+    )
+
+
+def _number(own: int | str | None, inherited: int | None) -> int | None:
+    return own if isinstance(own, int) else inherited

@@ -1,0 +1,137 @@
+"""Loading a configuration: files, environment, schema, compilation, smells. Everything that is wrong is told at once.
+
+Owns the order of the steps. Never keeps state: each load is a new, immutable whole.
+"""
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from outward.config.clients import compile_clients
+from outward.config.compose import compose
+from outward.config.diagnostics import Finding, Level, Report
+from outward.config.environment import overlay
+from outward.config.gather import Gathered, gather_bytes, gather_file
+from outward.config.groups import compile_groups
+from outward.config.machine import discoveries
+from outward.config.rules import RuleCompiler
+from outward.config.sets import Hosts, Sets
+from outward.config.settings import Settings
+from outward.core.lint import lint
+from outward.core.policy import Policy
+
+VendorOf = Callable[[str], str | None]
+Machine = Mapping[str, Callable[[], Hosts]]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What came of loading.
+
+    Attributes:
+        settings: None where an error makes them unusable.
+        policy: None where there is any error.
+        findings: errors and warnings, by file and line.
+        files: every file that was read, for the one who watches them.
+        sources: their text, for the one who renders findings.
+        discovered: entries of the machine's own sets that were used, by name.
+    """
+
+    settings: Settings | None
+    policy: Policy | None
+    findings: tuple[Finding, ...]
+    files: tuple[Path, ...]
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False)
+    discovered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the configuration can be used: there may be warnings, but no error."""
+        return not any(finding.level is Level.ERROR for finding in self.findings)
+
+
+def load(
+    path: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    vendor_of: VendorOf | None = None,
+    adapters: Collection[str] = (),
+    machine: Machine | None = None,
+) -> Loaded:
+    """Load a file and everything that it includes.
+
+    Args:
+        path: the main file.
+        env: the environment; None means the process's own.
+        vendor_of: governed vendor of a host name, as shipped; the file's `vendors` come first.
+        adapters: names that `vendors` may give; empty means any.
+        machine: discovery of the sets of package managers; None asks this machine.
+    """
+    report = Report()
+    gathered = gather_file(path, report)
+    return _Loading(report, path.parent, env, vendor_of, adapters, machine).finish(gathered, (path,))
+
+
+def load_text(
+    text: str | bytes,
+    name: str = "outward.yaml",
+    *,
+    base: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    vendor_of: VendorOf | None = None,
+    adapters: Collection[str] = (),
+    machine: Machine | None = None,
+) -> Loaded:
+    """Load text that is at hand, under a name; includes and relative paths start at `base`, by default here."""
+    report = Report()
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    base = base or Path()
+    gathered = gather_bytes(data, name, base, report)
+    return _Loading(report, base, env, vendor_of, adapters, machine).finish(gathered, ())
+
+
+@dataclass(slots=True)
+class _Loading:
+    """The steps after reading."""
+
+    report: Report
+    base: Path
+    env: Mapping[str, str] | None
+    vendor_of: VendorOf | None
+    adapters: Collection[str]
+    machine: Machine | None
+
+    def finish(self, gathered: Gathered | None, files: tuple[Path, ...]) -> Loaded:
+        """Turn what was read into settings and a policy."""
+        report = self.report
+        if gathered is None:
+            return Loaded(None, None, report.sorted(), files, report.sources)
+        env = os.environ if self.env is None else self.env
+        files = (*(gathered.files or files), *overlay(gathered.main, env, report))
+        composed = compose(gathered.main, self.base, env, self.adapters, report)
+        own = {name: node for name, (_, node) in gathered.sets.items()}
+        sets = Sets(own, discoveries(env) if self.machine is None else self.machine, report)
+        groups = compile_groups(gathered.groups, RuleCompiler(sets, report), report)
+        clients = compile_clients(gathered.clients, groups, self.base, report)
+        if composed is None or report.failed:
+            return Loaded(None, None, report.sorted(), files, report.sources, sets.discovered)
+        policy = Policy(
+            generation=gathered.generation,
+            groups=groups,
+            clients=clients,
+            internal=composed.internal,
+            vendor_of=_over(composed.settings.vendors, self.vendor_of),
+        )
+        for smell in lint(policy):
+            report.warning(smell.ident, smell.message, smell.place, smell.length, smell.help)
+        return Loaded(composed.settings, policy, report.sorted(), files, report.sources, sets.discovered)
+
+
+def _over(own: Mapping[str, str], shipped: VendorOf | None) -> VendorOf:
+    """Return a look-up in the file's vendors, then in the shipped ones."""
+
+    def vendor_of(host: str) -> str | None:
+        return own.get(host) or (shipped(host) if shipped else None)
+
+    return vendor_of

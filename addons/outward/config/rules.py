@@ -1,0 +1,236 @@
+"""Allow, deny, ceiling and source lists to rules of the core.
+
+Owns the meaning of one entry (text, `@set` or mapping) and the expansion of sets. Reports what it refuses and goes on.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from outward.config.diagnostics import Report
+from outward.config.document import MappingNode, Node, ScalarNode, SequenceNode
+from outward.config.nearest import did_you_mean
+from outward.config.patterns import PatternError, parse_pattern
+from outward.config.sets import Sets
+from outward.core.model import DEFAULT_PORTS, Place, Rule
+from outward.core.names import MalformedHostError, parse_port
+from outward.core.paths import PathGlob
+
+_KEYS = ("host", "port", "ports", "methods", "paths", "tls", "public_suffix")
+_METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
+
+
+class Use(Enum):
+    """What a list is for: it decides the default of ports and what wildcards may cover."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+@dataclass(slots=True)
+class RuleCompiler:
+    """Compiles lists; each set is compiled once for each use.
+
+    Attributes:
+        sets: named lists.
+        report: takes the findings.
+    """
+
+    sets: Sets
+    report: Report
+    _done: dict[tuple[str, Use], tuple[Rule, ...]] = field(default_factory=dict)
+    _open: list[str] = field(default_factory=list)
+
+    def compile(self, node: Node | None, use: Use) -> tuple[Rule, ...]:
+        """Return the rules of a list node; None and null are empty lists."""
+        if node is None or (isinstance(node, ScalarNode) and node.is_null):
+            return ()
+        if not isinstance(node, SequenceNode):
+            self.report.error(
+                "E007", "expected a list of rules", node.place, node.length, "write `- host` on lines below"
+            )
+            return ()
+        rules: list[Rule] = []
+        for item in node.items:
+            rules.extend(self._entry(item, use))
+        return tuple(rules)
+
+    def compile_texts(self, texts: Iterable[str], place: Place, use: Use) -> tuple[Rule, ...]:
+        """Return the rules of entries that stand in no file; all get one place."""
+        return self.compile(
+            SequenceNode(
+                place.file,
+                place.line,
+                place.column,
+                1,
+                [ScalarNode(place.file, place.line, place.column, 1, text, bare=False) for text in texts],
+            ),
+            use,
+        )
+
+    def _entry(self, node: Node, use: Use) -> Iterable[Rule]:
+        if isinstance(node, ScalarNode):
+            if node.is_null:
+                self.report.error("E010", "an empty entry", node.place, node.length, "write a host or remove the line")
+                return ()
+            if node.text.startswith("@"):
+                return self._set(node, use)
+            rule = self._rule(node, use, _Extras())
+        elif isinstance(node, MappingNode):
+            rule = self._mapping(node, use)
+        else:
+            self.report.error("E007", "expected a host, a set or a mapping", node.place, node.length)
+            return ()
+        return () if rule is None else (rule,)
+
+    def _set(self, node: ScalarNode, use: Use) -> tuple[Rule, ...]:
+        name = node.text[1:]
+        known = self._done.get((name, use))
+        if known is not None:
+            return known
+        if name in self._open:
+            path = " → ".join(f"`@{each}`" for each in (*self._open, name))
+            self.report.error("E015", f"a set contains itself: {path}", node.place, node.length)
+            return ()
+        members = self.sets.members(name, node)
+        if members is None:
+            return ()
+        self._open.append(name)
+        rules = self._done[name, use] = self.compile(members, use)
+        self._open.pop()
+        return rules
+
+    def _rule(self, host: ScalarNode, use: Use, extras: "_Extras") -> Rule | None:
+        try:
+            pattern, port = parse_pattern(host.text, public_suffix=extras.public_suffix or use is Use.DENY)
+        except PatternError as error:
+            self.report.error(error.ident, str(error), host.place, host.length, error.cure)
+            return None
+        if port is not None and extras.ports is not None:
+            self.report.error("E013", "the port is written twice", host.place, host.length, "keep one of them")
+            return None
+        default = DEFAULT_PORTS if use is Use.ALLOW else None
+        ports = frozenset((port,)) if port is not None else extras.ports or default
+        return Rule(pattern, host.place, ports, extras.methods, extras.paths, extras.tls)
+
+    def _mapping(self, node: MappingNode, use: Use) -> Rule | None:
+        before = len(self.report.findings)
+        for key in node.keys.values():
+            if key.text not in _KEYS:
+                cure = did_you_mean(key.text, _KEYS)
+                self.report.error("E005", f"unknown key `{key.text}` in a rule", key.place, key.length, cure)
+        host = node.get("host")
+        if host is None:
+            self.report.error("E006", "`host` is missing", node.place, node.length)
+        elif not isinstance(host, ScalarNode) or host.text.startswith("@"):
+            self.report.error(
+                "E010", "`host` is one host pattern", host.place, host.length, "a set stands alone: `- @name`"
+            )
+        extras = _ExtrasReader(node, self.report).read(use)
+        if len(self.report.findings) > before or not isinstance(host, ScalarNode):
+            return None
+        return self._rule(host, use, extras)
+
+
+@dataclass(frozen=True, slots=True)
+class _Extras:
+    """What a mapping adds to its host."""
+
+    ports: frozenset[int] | None = None
+    methods: frozenset[str] | None = None
+    paths: tuple[PathGlob, ...] | None = None
+    tls: bool = True
+    public_suffix: bool = False
+
+
+@dataclass(slots=True)
+class _ExtrasReader:
+    """Reads the keys of a rule mapping apart from `host`."""
+
+    node: MappingNode
+    report: Report
+
+    def read(self, use: Use) -> _Extras:
+        extras = _Extras(
+            ports=self._ports(),
+            methods=self._methods(),
+            paths=self._paths(),
+            tls=self._flag("tls", default=True),
+            public_suffix=self._flag("public_suffix", default=False),
+        )
+        if not extras.tls and (use is Use.DENY or extras.methods is not None or extras.paths is not None):
+            cure = "`tls: false` stands on an allow rule without `methods` and `paths`: the tunnel cannot be read"
+            self._error("E014", "`tls: false` has no meaning here", self.node.values["tls"], cure)
+        return extras
+
+    def _error(self, ident: str, message: str, node: Node, cure: str = "") -> None:
+        self.report.error(ident, message, node.place, node.length, cure)
+
+    def _texts(self, key: str) -> list[ScalarNode] | None:
+        """Return the scalars of a list that may not be empty, or None where the key is absent."""
+        node = self.node.values.get(key)
+        if node is None:
+            return None
+        items = node.items if isinstance(node, SequenceNode) else []
+        texts = [item for item in items if isinstance(item, ScalarNode) and not item.is_null]
+        if not texts or len(texts) != len(items):
+            self._error(
+                "E007", f"`{key}` is a list with at least one value", node, f"write `{key}: [...]` or leave it out"
+            )
+        return texts
+
+    def _ports(self) -> frozenset[int] | None:
+        single = self.node.get("port")
+        texts = self._texts("ports")
+        if single is not None and texts is not None:
+            self._error("E013", "both `port` and `ports`", single, "keep one of them")
+        if single is not None:
+            texts = [single] if isinstance(single, ScalarNode) else []
+        if texts is None:
+            return None
+        return frozenset(filter(None, map(self._port, texts)))
+
+    def _port(self, node: ScalarNode) -> int | None:
+        try:
+            return parse_port(node.text)
+        except MalformedHostError:
+            self._error("E013", "not a port", node, "a port is a number from 1 to 65535")
+            return None
+
+    def _methods(self) -> frozenset[str] | None:
+        texts = self._texts("methods")
+        for node in texts or ():
+            if not _METHOD.fullmatch(node.text) or node.text == "CONNECT":
+                cure = f"write `{node.text.upper()}`" if _METHOD.fullmatch(node.text.upper()) else "such as `GET`"
+                cure = "CONNECT is judged by host and port alone" if node.text.upper() == "CONNECT" else cure
+                self._error("E014", "not a method that a rule can name", node, cure)
+        return None if texts is None else frozenset(node.text for node in texts)
+
+    def _paths(self) -> tuple[PathGlob, ...] | None:
+        texts = self._texts("paths")
+        if texts is None:
+            return None
+        return tuple(filter(None, map(self._path, texts)))
+
+    def _path(self, node: ScalarNode) -> PathGlob | None:
+        try:
+            glob = PathGlob(node.text)
+        except ValueError as error:
+            self._error("E014", "not a path that a rule can hold", node, f"write {error}")
+            return None
+        if "?" in node.text:
+            self._error(
+                "E014", "not a path that a rule can hold", node, "write it without query: queries are not judged"
+            )
+            return None
+        return glob
+
+    def _flag(self, key: str, *, default: bool) -> bool:
+        node = self.node.values.get(key)
+        if node is None:
+            return default
+        if isinstance(node, ScalarNode) and node.text in ("true", "false"):
+            return node.text == "true"
+        self._error("E007", f"`{key}` is `true` or `false`", node)
+        return default

@@ -1,0 +1,208 @@
+"""The shape of the configuration file, as pydantic models; also what `schema.json` is made from.
+
+Owns names, types and ranges of keys. Input scalars are text (see `document`); each type reads its own. Rules are
+compiled from nodes (see `rules`), so that a long list costs no models; `RuleMapping` describes them to editors.
+"""
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from outward.config import values
+from outward.core.model import Denial, Ech, Filter, LaneChoice, Mode, OnViolation, OptIn, RecordDetail, Unfilterable
+
+_TEXT = {"type": "string"}
+_DURATION = {"type": ["string", "number"], "examples": ["10s", "5m", "30d"]}
+_SIZE = {"type": ["string", "integer"], "examples": ["64KiB", "10MiB"]}
+
+Flag = Annotated[bool, BeforeValidator(values.flag)]
+Whole = Annotated[int, BeforeValidator(values.whole)]
+Seconds = Annotated[float, BeforeValidator(values.seconds), WithJsonSchema(_DURATION)]
+Size = Annotated[int, BeforeValidator(values.size), Field(ge=1), WithJsonSchema(_SIZE)]
+Endpoint = Annotated[tuple[str, int], BeforeValidator(values.endpoint), WithJsonSchema(_TEXT)]
+DnsServer = Annotated[tuple[str, int], BeforeValidator(values.server), WithJsonSchema(_TEXT)]
+HostName = Annotated[str, BeforeValidator(values.host_name), WithJsonSchema(_TEXT)]
+NetworkText = Annotated[IPv4Network | IPv6Network, BeforeValidator(values.network), WithJsonSchema(_TEXT)]
+AddressText = Annotated[IPv4Address | IPv6Address, BeforeValidator(values.address), WithJsonSchema(_TEXT)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Model(BaseModel):
+    """A mapping without unknown keys; a null value means that the key is absent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        if data is None:
+            return {}
+        if not isinstance(data, dict):
+            return data
+        return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
+
+
+class LimitsModel(Model):
+    """What one client, and all of them, may cost."""
+
+    head_bytes: Size = 65_536
+    header_count: Annotated[Whole, Field(ge=1)] = 100
+    body_inspect_bytes: Size = 10 * 1024 * 1024
+    connections: Annotated[Whole, Field(ge=1)] = 10_000
+    connections_per_client: Annotated[Whole, Field(ge=1)] = 1_000
+    head_timeout: Seconds = 10.0
+    handshake_timeout: Seconds = 10.0
+    connect_timeout: Seconds = 10.0
+    idle_timeout: Seconds = 600.0
+    resolve_timeout: Seconds = 5.0
+
+
+def _one_worker(text: str) -> int:
+    if values.whole(text) != 1:
+        raise ValueError("one process serves all connections; to use more cores, run more pods")
+    return 1
+
+
+class ServerModel(Model):
+    """The proxy's own ports and folder."""
+
+    listen: Endpoint = ("127.0.0.1", 8080)
+    ops: Endpoint = ("127.0.0.1", 9090)
+    state: Text = "~/.local/state/outward"
+    workers: Annotated[Literal[1], BeforeValidator(_one_worker)] = 1
+    grace: Seconds = 30.0
+    limits: LimitsModel = LimitsModel()
+
+
+class RecordsModel(Model):
+    """Where decisions are kept, and for how long."""
+
+    url: Annotated[str, BeforeValidator(values.records_url)] = "sqlite"
+    retention: Seconds = 30 * 86_400.0
+
+
+class DnsModel(Model):
+    """How names are resolved."""
+
+    servers: list[DnsServer] = []
+    hosts: dict[HostName, list[AddressText]] = {}
+
+
+class UpstreamModel(Model):
+    """What lies between the proxy and the internet."""
+
+    trust: Annotated[list[Text], Field(min_length=1)] = ["system"]
+    crl: list[Text] = []
+    dns: DnsModel = DnsModel()
+    internal: list[NetworkText] = []
+    proxy: Annotated[str, BeforeValidator(values.parent_proxy)] | None = None
+
+
+class RuleMapping(Model):
+    """A rule with more than a host."""
+
+    host: Text
+    port: Annotated[Whole, Field(ge=1, le=65_535)] | None = None
+    ports: Annotated[list[Annotated[Whole, Field(ge=1, le=65_535)]], Field(min_length=1)] | None = None
+    methods: Annotated[list[Annotated[str, Field(pattern="^[A-Z][A-Z0-9_-]*$")]], Field(min_length=1)] | None = None
+    paths: Annotated[list[Annotated[str, Field(pattern="^/")]], Field(min_length=1)] | None = None
+    tls: Flag = True
+    public_suffix: Flag = False
+
+
+Rules = list[Annotated[str, Field(description="host, *.host, *, host:port, address, network or @set")] | RuleMapping]
+
+
+def _searches(text: str) -> int | str:
+    return text if text == "unlimited" else values.whole(text)
+
+
+class WebSearchModel(Model):
+    """Hosted search; each key is inherited by itself."""
+
+    enabled: Flag | None = None
+    locked: Flag | None = None
+    opt_in: OptIn | None = None
+    sources: Literal["inherit"] | Rules | None = None
+    filter: Filter | None = None
+    max_searches: Annotated[int | Literal["unlimited"], BeforeValidator(_searches)] | None = None
+    unfilterable: Unfilterable | None = None
+    on_violation: OnViolation | None = None
+    record: RecordDetail | None = None
+
+
+class GroupModel(Model):
+    """A group; what it does not say is inherited."""
+
+    allow: Rules | None = None
+    deny: Rules | None = None
+    ceiling: Rules | None = None
+    mode: Mode | None = None
+    lane: LaneChoice | None = None
+    denial: Denial | None = None
+    ech: Ech | None = None
+    web_search: WebSearchModel = WebSearchModel()
+
+
+class ClientModel(Model):
+    """One identity and the group that it belongs to."""
+
+    group: Text | None = None
+    token_sha256: Sha256 | None = None
+    source: NetworkText | None = None
+    issuer: Text | None = None
+    audience: Text | None = None
+    jwks: Text | None = None
+    group_claim: Text | None = None
+    group_map: dict[str, str] | None = None
+    certificate: Text | None = None
+    anyone: Flag | None = None
+    opt_in: OptIn | None = None
+
+
+class VendorModel(Model):
+    """A host that speaks a known vendor's format, and whether its filter is trusted."""
+
+    adapter: Text
+    trust_filter: Flag = False
+
+
+class McpModel(Model):
+    """An MCP server whose search tools are governed."""
+
+    host: HostName
+    tools: Annotated[dict[str, Text], Field(min_length=1)]
+
+
+def _vendor(value: Any) -> Any:
+    return {"adapter": value} if isinstance(value, str) else value
+
+
+class Document(Model):
+    """The whole file."""
+
+    version: Annotated[Literal[1], BeforeValidator(values.whole)]
+    include: list[Text] = []
+    server: ServerModel = ServerModel()
+    records: RecordsModel = RecordsModel()
+    upstream: UpstreamModel = UpstreamModel()
+    sets: dict[str, Rules] = {}
+    groups: dict[str, GroupModel] = {}
+    clients: list[ClientModel] = []
+    vendors: dict[HostName, Annotated[VendorModel, BeforeValidator(_vendor)]] = {}
+    mcp: list[McpModel] = []
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the file, for editors."""
+    schema = Document.model_json_schema()
+    vendor = schema["properties"]["vendors"]
+    vendor["additionalProperties"] = {"anyOf": [_TEXT, vendor["additionalProperties"]]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "https://outward.example/schema.json",
+        **schema,
+        "title": "Outward configuration",
+    }

@@ -1,0 +1,92 @@
+"""Named lists of hosts: `@name` from the file, shipped as data, or of this machine's package managers.
+
+The file's own sets come first, so that nothing shipped can change their meaning.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from outward.config.diagnostics import Report
+from outward.config.document import MappingNode, Node, ScalarNode, SequenceNode, parse
+from outward.config.nearest import did_you_mean
+
+SHIPPED = Path(__file__).parent / "sets"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """What a package manager is set up to use.
+
+    Attributes:
+        entries: rule texts, `host` or `host:port`.
+        problem: why it may be incomplete; empty where it is not.
+    """
+
+    entries: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class Sets:
+    """Finds the members of a set.
+
+    Attributes:
+        own: the file's sets, by name.
+        machine: discovery by name of package manager (`pip`, `npm`, `apt`).
+        report: takes the findings.
+        discovered: entries of the machine's sets that were asked for, by name.
+    """
+
+    own: Mapping[str, Node]
+    machine: Mapping[str, Callable[[], Hosts]]
+    report: Report
+    discovered: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def members(self, name: str, use: ScalarNode) -> Node | None:
+        """Return the list of a set, or None after reporting that there is none of that name."""
+        if name in self.own:
+            return self.own[name]
+        if name in self.machine:
+            return self._discover(name, use)
+        shipped = shipped_sets()
+        if name in shipped:
+            return shipped[name]
+        cure = did_you_mean(name, {*self.own, *self.machine, *shipped})
+        self.report.error("E015", f"no set is named `@{name}`", use.place, use.length, cure)
+        return None
+
+    def _discover(self, name: str, use: ScalarNode) -> Node:
+        hosts = self.machine[name]()
+        self.discovered[name] = hosts.entries
+        if hosts.problem:
+            cure = f"list the hosts under `sets: {{{name}: [...]}}`; the file's own set comes first"
+            self.report.warning("W117", f"`@{name}`: {hosts.problem}", use.place, use.length, cure)
+        place = use.place
+        return SequenceNode(
+            place.file,
+            place.line,
+            place.column,
+            use.length,
+            [
+                ScalarNode(place.file, place.line, place.column, use.length, entry, bare=False)
+                for entry in hosts.entries
+            ],
+        )
+
+
+@cache
+def shipped_sets() -> Mapping[str, Node]:
+    """Return the shipped sets by name; rules of theirs name the data file as their place."""
+    found: dict[str, Node] = {}
+    for path in sorted(SHIPPED.glob("*.yaml")):
+        report = Report()
+        root = parse(path.read_text(encoding="utf-8"), f"sets/{path.name}", report)
+        lists = root.get("sets") if isinstance(root, MappingNode) else None
+        if report.failed or not isinstance(lists, MappingNode):
+            raise ValueError(f"the shipped data file {path.name} is damaged")
+        found.update(lists.values)
+    return found

@@ -1,0 +1,94 @@
+"""Settings: what the running parts of the proxy are told, apart from the policy. Values only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from outward.core.addresses import Address
+
+DEFAULT_STATE = "~/.local/state/outward"
+_DAY = 86_400.0
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client, and all of them, may cost.
+
+    Attributes:
+        head_bytes: longest request or response head.
+        header_count: most fields in a head.
+        body_inspect_bytes: longest body that is read as a whole (search governance); others stream.
+        connections: open client connections in all.
+        connections_per_client: open connections of one source address.
+        head_timeout: seconds for a request head to arrive.
+        handshake_timeout: seconds for a TLS handshake, or for a ClientHello.
+        connect_timeout: seconds for a connection upstream, all addresses together.
+        idle_timeout: seconds without a byte in a tunnel, or between requests.
+        resolve_timeout: seconds for a name.
+    """
+
+    head_bytes: int = 65_536
+    header_count: int = 100
+    body_inspect_bytes: int = 10 * _MIB
+    connections: int = 10_000
+    connections_per_client: int = 1_000
+    head_timeout: float = 10.0
+    handshake_timeout: float = 10.0
+    connect_timeout: float = 10.0
+    idle_timeout: float = 600.0
+    resolve_timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class McpServer:
+    """An MCP server whose search tools are governed.
+
+    Attributes:
+        host: canonical name of the server.
+        tools: name of the format of a tool's results, by the tool's name.
+    """
+
+    host: str
+    tools: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the running parts are told.
+
+    Attributes:
+        listen: address and port of the proxy; port 0 picks a free one.
+        ops: address and port of health, metrics and administration.
+        state: folder of the CA and the records.
+        workers: processes; more than one is refused by the schema.
+        grace: seconds that open connections get after TERM.
+        records_url: `sqlite`, or a `postgresql://` URL (which may hold a password: never log it).
+        retention: seconds that records are kept.
+        trust: `system`, and paths of PEM files.
+        crl: paths of PEM files with certificate revocation lists.
+        dns_servers: address and port of each server; empty means the machine's own.
+        dns_hosts: addresses of names that are answered without a query.
+        parent_proxy: URL of the parent proxy (which may hold a password: never log it), or None.
+        vendors: adapter names by the hosts that the policy adds.
+        trusted_vendors: those of them whose domain filter is trusted.
+        mcp: MCP servers whose search tools are governed.
+        limits: what clients may cost.
+    """
+
+    listen: tuple[str, int] = ("127.0.0.1", 8080)
+    ops: tuple[str, int] = ("127.0.0.1", 9090)
+    state: Path = field(default_factory=lambda: Path(DEFAULT_STATE).expanduser())
+    workers: int = 1
+    grace: float = 30.0
+    records_url: str = field(default="sqlite", repr=False)
+    retention: float = 30 * _DAY
+    trust: tuple[str, ...] = ("system",)
+    crl: tuple[str, ...] = ()
+    dns_servers: tuple[tuple[str, int], ...] = ()
+    dns_hosts: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
+    parent_proxy: str | None = field(default=None, repr=False)
+    vendors: Mapping[str, str] = field(default_factory=dict)
+    trusted_vendors: frozenset[str] = frozenset()
+    mcp: tuple[McpServer, ...] = ()
+    limits: Limits = field(default_factory=Limits)

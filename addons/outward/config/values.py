@@ -1,0 +1,118 @@
+"""Values as people write them: `30d`, `10MiB`, `127.0.0.1:8080`, `10.1.0.0/16`. Pure readers that raise ValueError."""
+
+import re
+from ipaddress import ip_address, ip_network
+from math import isfinite
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from outward.core.addresses import Address, Network
+from outward.core.names import canonical_host
+
+_NUMBER = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s?([A-Za-z]*)")
+_PORT = re.compile(r"0|[1-9][0-9]{0,4}")
+_SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_BYTES = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def seconds(text: str) -> float:
+    """Read a duration: a number with `ms`, `s`, `m`, `h`, `d` or `w`; seconds where none is written."""
+    value = _scaled(text, _SECONDS, "a duration, such as `10s`, `5m`, `12h` or `30d`")
+    if not isfinite(value) or value <= 0:
+        raise ValueError("a duration longer than nothing")
+    return value
+
+
+def size(text: str) -> int:
+    """Read a size in bytes: a number with `KiB`, `MiB`, `GiB`, `kB`, `MB` or `GB`."""
+    return int(_scaled(text, _BYTES, "a size, such as `64KiB` or `10MiB`"))
+
+
+def _scaled(text: str, units: dict[str, float] | dict[str, int], wanted: str) -> float:
+    match = _NUMBER.fullmatch(text)
+    if match is None or match[2] not in units:
+        raise ValueError(f"expected {wanted}")
+    return float(match[1]) * units[match[2]]
+
+
+def whole(text: str) -> int:
+    """Read a whole number in decimal digits."""
+    if not re.fullmatch(r"0|[1-9][0-9]{0,11}", text):
+        raise ValueError("expected a whole number")
+    return int(text)
+
+
+def flag(text: str) -> bool:
+    """Read `true` or `false`; nothing else, so that no word has two meanings."""
+    if text not in ("true", "false"):
+        raise ValueError("expected `true` or `false`")
+    return text == "true"
+
+
+def endpoint(text: str) -> tuple[str, int]:
+    """Read `address:port` of a listener; port 0 picks a free one."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not _PORT.fullmatch(port) or int(port) > 65_535:
+        raise ValueError("expected an address and a port, such as `127.0.0.1:8080`")
+    return _address_or_name(host), int(port)
+
+
+def server(text: str) -> tuple[str, int]:
+    """Read `address[:port]` of a DNS server; port 53 where none is written."""
+    try:
+        return str(ip_address(text.removeprefix("[").removesuffix("]"))), 53
+    except ValueError:
+        host, port = endpoint(text)
+        ip_address(host)
+        return host, port
+
+
+def _address_or_name(host: str) -> str:
+    return canonical_host(host).name
+
+
+def network(text: str) -> Network:
+    """Read an address or a CIDR network."""
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ValueError("expected an address or a network, such as `10.1.0.0/16`") from error
+
+
+def address(text: str) -> Address:
+    """Read an address."""
+    try:
+        return ip_address(text)
+    except ValueError as error:
+        raise ValueError("expected an address, such as `192.0.2.1`") from error
+
+
+def host_name(text: str) -> str:
+    """Read a host name to its canonical form."""
+    return canonical_host(text).name
+
+
+def parent_proxy(text: str) -> str:
+    """Read the URL of a parent proxy: `http://[user:password@]host:port`."""
+    parts = urlsplit(text)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme != "http" or not parts.hostname or port is None or parts.path not in ("", "/") or parts.query:
+        raise ValueError("expected `http://host:port`, with `user:password@` before the host where the parent asks")
+    return text.rstrip("/")
+
+
+def records_url(text: str) -> str:
+    """Read the address of the store."""
+    if text != "sqlite" and urlsplit(text).scheme not in ("postgresql", "postgres"):
+        raise ValueError("expected `sqlite` or `postgresql://user@host/database`")
+    return text
+
+
+def resolve_path(text: str, base: Path, home: str | None) -> Path:
+    """Return a path as the file means it: `~` is the home folder, relative paths start at the file's own folder."""
+    if text == "~" or text.startswith("~/"):
+        return (Path(home) / text[2:]) if home else Path(text).expanduser()
+    return base / text
