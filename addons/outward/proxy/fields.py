@@ -6,9 +6,12 @@ never repaired. Sans-IO; knows nothing of targets, policy or connections.
 
 import re
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from outward.core.reasons import MEANINGS, Reason
+
+if TYPE_CHECKING:
+    from outward.proxy.head import Head
 
 Fields = list[tuple[str, str]]
 
@@ -54,7 +57,10 @@ class HeadError(Exception):
     Attributes:
         reason: for the event and the denial.
         status: HTTP status; differs from the reason's own for heads that are too large (431).
+        head: what was understood before the refusal; None where nothing was.
     """
+
+    head: "Head | None" = None
 
     def __init__(self, reason: Reason, why: str, status: int | None = None) -> None:
         super().__init__(why)

@@ -117,12 +117,16 @@ def parse_head(raw: bytes, limits: HeadLimits, within: Within | None = None) -> 
         raise malformed("not a strict HTTP/1.0 or HTTP/1.1 head")
     method, target, minor, block = match.groups()
     head = Head(method.decode("ascii"), target.decode("latin-1"), minor == b"0", split_section(block, limits))
-    found = governed(head.fields)
-    head.authorization = found.get("proxy-authorization")
-    _judge_method(head.method)
-    _locate(head, within)
-    _judge_host(head, found, within)
-    _judge_body(head, found)
+    try:
+        found = governed(head.fields)
+        head.authorization = found.get("proxy-authorization")
+        _judge_method(head.method)
+        _locate(head, within)
+        _judge_host(head, found, within)
+        _judge_body(head, found)
+    except HeadError as error:
+        error.head = head
+        raise
     return head
 
 

@@ -9,11 +9,15 @@ from typing import Protocol
 
 from outward.core.addresses import Address, Own, judge_address
 from outward.core.identity import Claims, Identity, Presented, identify
-from outward.core.model import Decision, Question, Stage, Verdict
+from outward.core.model import Decision, Ech, Question, Stage, Verdict
+from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.policy import Policy, decide
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
+from outward.proxy.hello import Hello
 from outward.records.events import Event
+
+_REMEMBERED = 8192  # answers; then all are forgotten, which costs microseconds
 
 
 class Recorder(Protocol):
@@ -45,6 +49,17 @@ class Judge:
         self.verifier: Verifier | None = None
         self.metrics = metrics
         self._recorder = recorder
+        self._memory = _Memory(policy)
+
+    def who(self, peer: Address, authorization: str | None) -> Identity:
+        """Return the identity of a client by its address and proxy credentials, remembered where none are JWTs."""
+        if self.verifier is not None:
+            return self.identify(Presented(peer, authorization))
+        known = self._remembered().identities
+        identity = known.get((peer, authorization))
+        if identity is None:
+            identity = known[peer, authorization] = identify(self.policy, Presented(peer, authorization))
+        return identity
 
     def identify(self, presented: Presented) -> Identity:
         """Return who the client is, or why it is refused."""
@@ -60,6 +75,20 @@ class Judge:
         self.metrics.decision_duration.observe(time.perf_counter() - started)
         return decision
 
+    def decide_connect(self, group: str | None, host: Host, port: int) -> Decision:
+        """Decide a CONNECT; agents repeat themselves, so answers are remembered as long as the policy is in force."""
+        known = self._remembered().decisions
+        decision = known.get((group, host.name, port))
+        if decision is None:
+            decision = known[group, host.name, port] = self.decide(Question(group, host, port))
+        return decision
+
+    def _remembered(self) -> "_Memory":
+        memory = self._memory
+        if memory.policy is not self.policy or len(memory.decisions) + len(memory.identities) > _REMEMBERED:
+            memory = self._memory = _Memory(self.policy)
+        return memory
+
     def address(self, address: Address, port: int) -> Reason | None:
         """Judge an address that is about to be dialled; None where it may be."""
         refusal = judge_address(address, port, self.policy.internal, self.own)
@@ -71,6 +100,32 @@ class Judge:
         """Record and count an event whose question has ended. Called exactly once for each question."""
         self.metrics.count_request(event)
         self._recorder.record(event)
+
+
+class _Memory:
+    """Answers given under one policy. Policies never change, and `decide` depends on nothing else."""
+
+    __slots__ = ("decisions", "identities", "policy")
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.decisions: dict[tuple[str | None, str, int], Decision] = {}
+        self.identities: dict[tuple[Address, str | None], Identity] = {}
+
+
+def judge_hello(hello: Hello, host: Host, decision: Decision) -> Reason | None:
+    """Judge a ClientHello in a tunnel to `host`; None where it may pass (promise: CONNECT target = server name)."""
+    if hello.ech and decision.ech is Ech.REFUSE:
+        return Reason.ECH_REFUSED
+    if hello.sni is None:
+        named = (
+            host.address is not None and decision.reason is Reason.RULE
+        )  # only a rule that names it matches a literal
+        return None if named else Reason.SNI_MISSING
+    try:
+        return None if canonical_host(hello.sni) == host else Reason.SNI_MISMATCH
+    except MalformedHostError:
+        return Reason.SNI_MISMATCH
 
 
 def fill(event: Event, decision: Decision, stage: Stage) -> Event:

@@ -1,0 +1,71 @@
+"""Refusing a client: the denial on the wire, its event closed once, and a close that does not cut the answer off.
+
+Closing a socket with unread bytes resets the connection, and on some systems the client then loses the answer that it
+had not read yet (RFC 9112 9.6). So where more may be coming, one direction is closed and the rest is read and dropped,
+for a bounded time and amount.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from outward.core.suggest import suggestion
+from outward.proxy.deadlines import Deadlines
+from outward.proxy.denial import denial_bytes, denial_status
+from outward.proxy.head import Head
+from outward.proxy.judge import Judge
+from outward.records.events import Event
+
+_DROPPED = 1024 * 1024  # bytes
+
+
+def denial_of(event: Event, head: Head | None, *, challenge: bool) -> bytes:
+    """Return the wire form of an event's denial, and note its status in the event."""
+    event.status = event.status or denial_status(event.reason, challenge=challenge)
+    line = suggestion(event.reason, event.host, event.port, event.method) if event.host else None
+    accept = head.get("accept") if head is not None and event.method != "CONNECT" else None
+    return denial_bytes(event, line, accept, challenge=challenge, head=event.method == "HEAD")
+
+
+def close_event(judge: Judge, event: Event, started: float) -> None:
+    """Close an event, with its duration since `started` (loop time in seconds)."""
+    event.duration_ms = (asyncio.get_running_loop().time() - started) * 1000
+    judge.close(event)
+
+
+class Linger(asyncio.Protocol):
+    """Drops what a refused client still sends, until it closes or the deadline passes."""
+
+    touched = False
+
+    def __init__(self, transport: asyncio.Transport, deadlines: Deadlines, ended: Callable[[], None]) -> None:
+        """Take a transport over.
+
+        Args:
+            transport: the client's, with the answer already written.
+            deadlines: how long to linger.
+            ended: called once the connection is lost.
+        """
+        self._transport = transport
+        self._deadlines = deadlines
+        self._ended = ended
+        self._dropped = 0
+        transport.set_protocol(self)
+        deadlines.start(self)
+        if transport.can_write_eof():
+            transport.write_eof()
+        transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        """Drop it."""
+        self._dropped += len(data)
+        if self._dropped > _DROPPED:
+            self._transport.abort()
+
+    def expired(self) -> None:
+        """Cut the connection."""
+        self._transport.abort()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Report the end."""
+        self._deadlines.stop(self)
+        self._ended()

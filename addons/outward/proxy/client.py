@@ -1,0 +1,160 @@
+"""One accepted connection until a lane takes it: its first head is read, judged, and refused or handed over.
+
+Owns the refusal of heads and of first requests. Every path ends in a lane or in exactly one closed event; an exception
+ends in a denial.
+"""
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from outward.core.addresses import Address
+from outward.core.model import Denial, Lane, Stage
+from outward.core.reasons import Reason
+from outward.proxy.answer import Linger, close_event, denial_of
+from outward.proxy.fields import HeadError
+from outward.proxy.head import END, Head, HeadReader, parse_head
+from outward.proxy.judge import refuse
+from outward.proxy.passport import Passport
+from outward.proxy.question import ask, event_of
+from outward.proxy.tunnel import Tunnel
+from outward.records.events import Event
+
+if TYPE_CHECKING:
+    from outward.proxy.gate import Gate
+
+_HEAD_TIMEOUT_STATUS = 408  # the client was slow, not the destination
+
+
+class Client(asyncio.Protocol):
+    """An accepted connection.
+
+    Attributes:
+        peer: the client's address.
+        transport: the client's.
+        touched: never set: a head has one deadline, whatever trickles in.
+    """
+
+    __slots__ = ("_begun", "_gate", "_reader", "_resources", "_task", "peer", "transport")
+    touched = False
+    transport: asyncio.Transport
+    peer: Address
+
+    def __init__(self, gate: "Gate") -> None:
+        self._gate = gate
+        self._resources = gate.resources
+        self._reader: HeadReader | None = None
+        self._begun = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing has been asked yet."""
+        return not self._begun
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask to be admitted, and wait for a head."""
+        self.transport = cast("asyncio.Transport", transport)
+        if self._gate.admit(self):
+            self._resources.heads.start(self)
+        else:
+            self._begun = self._gate.loop.time()
+            event = refuse(event_of(None, None), Reason.OVERLOADED, Stage.CONNECT)
+            self._deny(event, None, more=True)
+
+    def data_received(self, data: bytes) -> None:
+        """Collect the head; act on it once it is whole."""
+        try:
+            self._take(data)
+        except Exception:  # noqa: BLE001 - fail closed: whatever goes wrong is a denial
+            self._resources.judge.metrics.internal_error("gate")
+            self._deny(refuse(event_of(None, None), Reason.INTERNAL_ERROR, Stage.CONNECT), None, more=True)
+
+    def _take(self, data: bytes) -> None:
+        head: Head | None = None
+        if not self._begun:
+            self._begun = self._gate.loop.time()
+        try:
+            if self._reader is None and data.endswith(END) and data.count(END) == 1:
+                raw, rest = data, b""
+            else:
+                self._reader = self._reader or HeadReader(self._resources.limits)
+                found = self._reader.feed(data)
+                if found is None:
+                    return
+                raw, rest = found
+            self._resources.heads.stop(self)
+            head = parse_head(raw, self._resources.limits)
+        except HeadError as error:
+            self._refuse_head(error)
+        else:
+            self._judge(head, raw, rest)
+
+    def _judge(self, head: Head, raw: bytes, rest: bytes) -> None:
+        """Identify the client, decide, and refuse or hand over."""
+        identity = self._resources.judge.who(self.peer, head.authorization)
+        if head.conversation is not None:
+            identity = replace(identity, conversation=head.conversation)
+        event, decision = ask(self._resources.judge, head, identity, None if head.path is None else "http")
+        inside = head.path is None and decision.denial is Denial.INSIDE and identity.refusal is None
+        if not decision.allowed and not inside:
+            more = bool(rest) or head.length != 0
+            self._deny(event, head, challenge=identity.challenge, more=more)
+            return
+        passport = Passport(self.peer, identity, head, decision, event, self._begun)
+        if head.path is None and decision.allowed and decision.lane is Lane.TUNNEL:
+            Tunnel(self._resources, self.transport, passport, self._ended).start(rest)
+        else:
+            self.transport.pause_reading()
+            self._task = self._gate.loop.create_task(self._inspect(raw, rest, passport))
+
+    async def _inspect(self, raw: bytes, rest: bytes, passport: Passport) -> None:
+        """Lend the connection to the engine, and take it down whatever becomes of it."""
+        gauge = self._resources.judge.metrics.connections(Lane.INSPECT)
+        gauge.inc()
+        try:
+            await self._resources.engine.handle(self.transport, raw, rest, passport)
+        except Exception:  # noqa: BLE001 - fail closed: the connection ends
+            self._resources.judge.metrics.internal_error("engine")
+        finally:
+            gauge.dec()
+            self.transport.close()
+            self._ended()
+
+    def _refuse_head(self, error: HeadError) -> None:
+        self._resources.heads.stop(self)
+        authorization = error.head.authorization if error.head is not None else None
+        identity = self._resources.judge.who(self.peer, authorization)
+        event = refuse(event_of(error.head, identity), error.reason, Stage.CONNECT)
+        event.status = error.status
+        self._deny(event, error.head, more=True)
+
+    def _deny(self, event: Event, head: Head | None, *, more: bool, challenge: bool = False) -> None:
+        """Answer, close the event, and close the connection; `more` tells that the client may still be sending."""
+        self._resources.heads.stop(self)
+        self.transport.write(denial_of(event, head, challenge=challenge))
+        close_event(self._resources.judge, event, self._begun)
+        if more and not self.transport.is_closing():
+            Linger(self.transport, self._resources.lingering, self._ended)
+        else:
+            self.transport.close()
+
+    def eof_received(self) -> None:
+        """Close: a head that ends early is no question."""
+
+    def expired(self) -> None:
+        """Refuse a head that does not come; a connection that never spoke is just closed."""
+        if not self._begun:
+            self.transport.abort()
+            return
+        event = refuse(event_of(None, self._resources.judge.who(self.peer, None)), Reason.TIMEOUT, Stage.CONNECT)
+        event.status = _HEAD_TIMEOUT_STATUS
+        self._deny(event, None, more=True)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Leave; in the inspect lane the engine has its own protocol and this is never called."""
+        self._resources.heads.stop(self)
+        self._ended()
+
+    def _ended(self) -> None:
+        self._gate.release(self)

@@ -1,0 +1,131 @@
+"""The listener: who may connect, how many, and the orderly end.
+
+Owns the listening socket, the caps and the drain. What a connection asks is the client's and the lanes' matter.
+"""
+
+import asyncio
+import socket
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+
+from outward.config.settings import Limits
+from outward.core.addresses import Address
+from outward.proxy.client import Client
+from outward.proxy.dial import Dialer
+from outward.proxy.judge import Judge
+from outward.proxy.passport import Engine
+from outward.proxy.resources import Resources
+
+_BACKLOG = 4096
+
+
+class Gate:
+    """Accepts connections and gives each to a `Client`.
+
+    Attributes:
+        loop: the event loop.
+        resources: what all connections share.
+        stopping: draining has begun.
+    """
+
+    def __init__(self, judge: Judge, dialer: Dialer, engine: Engine, limits: Limits) -> None:
+        """Build a gate; needs a running loop."""
+        self.loop = asyncio.get_running_loop()
+        self.resources = Resources.assemble(judge, dialer, engine, limits)
+        self.stopping = False
+        self._limits = limits
+        self._clients: dict[Client, str] = {}
+        self._by_source: dict[str, int] = {}
+        self._empty = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._socket: socket.socket | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The address and port that are listened on.
+
+        Raises:
+            RuntimeError: before `start`.
+        """
+        if self._socket is None:
+            raise RuntimeError("the gate is not open")
+        host, port, *_ = self._socket.getsockname()
+        return host, port
+
+    @property
+    def connections(self) -> int:
+        """Open client connections."""
+        return len(self._clients)
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the address is not ours or in use.
+        """
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        dual = family is socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+        self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
+        self._server = await self.loop.create_server(lambda: Client(self), sock=self._socket, backlog=_BACKLOG)
+
+    def admit(self, client: Client) -> bool:
+        """Count a connection in; False where it is one too many, and is to be refused."""
+        peername = client.transport.get_extra_info("peername")
+        source = peername[0] if peername else ""
+        client.peer = peer_address(source)
+        self._clients[client] = source
+        count = self._by_source[source] = self._by_source.get(source, 0) + 1
+        return (
+            not self.stopping
+            and count <= self._limits.connections_per_client
+            and len(self._clients) <= self._limits.connections
+        )
+
+    def release(self, client: Client) -> None:
+        """Count a connection out; twice is no error."""
+        source = self._clients.pop(client, None)
+        if source is None:
+            return
+        left = self._by_source[source] - 1
+        if left:
+            self._by_source[source] = left
+        else:
+            del self._by_source[source]
+        if self.stopping and not self._clients:
+            self._empty.set()
+
+    async def drain(self, deadline: float) -> None:
+        """Stop accepting, let open connections finish, and cut what is left.
+
+        Args:
+            deadline: seconds from now.
+        """
+        self.stopping = True
+        if self._server is not None:
+            self._server.close()
+        for client in [each for each in self._clients if each.idle]:
+            client.transport.abort()
+        if self._clients:
+            try:
+                async with asyncio.timeout(deadline):
+                    await self._empty.wait()
+            except TimeoutError:
+                pass
+        self.close()
+
+    def close(self) -> None:
+        """Stop at once."""
+        self.stopping = True
+        if self._server is not None:
+            self._server.close()
+        for client in list(self._clients):
+            client.transport.abort()
+        self.resources.close()
+
+
+@lru_cache(maxsize=4096)
+def peer_address(source: str) -> Address:
+    """Return a peer's address; an IPv4 client of a dual-stack listener is an IPv4 client."""
+    address = ip_address(source.partition("%")[0] or "::")
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address

@@ -1,0 +1,47 @@
+"""What the gate hands to a lane with an accepted connection. Values and the engine's interface only."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from outward.core.addresses import Address
+from outward.core.identity import Identity
+from outward.core.model import Decision
+from outward.proxy.head import Head
+from outward.records.events import Event
+
+
+@dataclass(slots=True)
+class Passport:
+    """A connection's papers.
+
+    Attributes:
+        peer: the client's address.
+        identity: who it is; bound to the connection for a tunnel, to the first request only for plain HTTP.
+        head: the first head, parsed.
+        decision: the answer to it. Denied only for a CONNECT whose group answers inside TLS.
+        event: the open event of that answer. Whoever takes the passport closes it exactly once, or, for an allowed
+            CONNECT in the inspect lane, closes an event of its own for each request instead.
+        started: loop time in seconds when the question was asked.
+    """
+
+    peer: Address
+    identity: Identity
+    head: Head
+    decision: Decision
+    event: Event
+    started: float
+
+
+class Engine(Protocol):
+    """The inspect lane, as the gate sees it."""
+
+    async def handle(self, transport: asyncio.Transport, head: bytes, rest: bytes, passport: Passport) -> None:
+        """Take over a connection and return when it has ended.
+
+        Args:
+            transport: the client's, with reading paused and no answer given; the engine sets its own protocol.
+            head: the first head as received.
+            rest: bytes received behind it.
+            passport: what the gate knows and decided.
+        """

@@ -1,0 +1,55 @@
+"""From a request head to a question and its event: the same for both lanes.
+
+Owns what an event knows of a request. Never answers the client and never closes an event.
+"""
+
+import re
+from dataclasses import replace
+
+from outward.core.identity import Identity
+from outward.core.model import Decision, Question, Stage
+from outward.proxy.head import Head
+from outward.proxy.judge import Judge, fill
+from outward.records.events import Event
+
+_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def event_of(head: Head | None, identity: Identity | None, scheme: str | None = None) -> Event:
+    """Return an open event with the facts of a request.
+
+    Args:
+        head: the request, as far as it was understood; None where nothing was.
+        identity: who asks; None where that was never asked.
+        scheme: `http` or `https`; None for CONNECT.
+    """
+    event = Event()
+    if identity is not None:
+        event.group, event.client, event.conversation = identity.group, identity.client or None, identity.conversation
+    if head is not None:
+        event.method, event.scheme, event.path = head.method, scheme, head.path
+        event.host, event.port = head.host.name or None, head.port or None
+        for name, value in head.fields:
+            if name == "user-agent":
+                event.user_agent = value
+            elif name == "traceparent":
+                trace = _TRACE.fullmatch(value)
+                event.trace_id = trace[1] if trace else None
+    return event
+
+
+def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None) -> tuple[Event, Decision]:
+    """Ask the judge about a request, and return the open event of the answer.
+
+    A CONNECT is asked about without method and path: they belong to the requests within.
+    """
+    connect = head.method == "CONNECT"
+    if connect:
+        decision = judge.decide_connect(identity.group, head.host, head.port)
+    else:
+        decision = judge.decide(Question(identity.group, head.host, head.port, head.method, head.path))
+    if identity.refusal is not None and not decision.allowed:
+        decision = replace(decision, reason=identity.refusal)
+    event = event_of(head, identity, scheme)
+    fill(event, decision, Stage.CONNECT if connect else Stage.REQUEST)
+    return event, decision

@@ -1,0 +1,81 @@
+"""Carrying bytes both ways between two transports, as fast as the slower one takes them.
+
+Owns flow control, half-close and byte counts. Never looks at what it carries.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+
+class Side(asyncio.Protocol):
+    """One end of a relay.
+
+    Attributes:
+        transport: this end's; None before it is connected.
+        received: bytes read from this end and handed to the other.
+        touched: traffic has passed since somebody cleared it.
+    """
+
+    __slots__ = ("_ended", "_forward", "_lost", "_other", "received", "touched", "transport")
+
+    def __init__(self, lost: Callable[[], None]) -> None:
+        """Build one end; `lost` is called once its connection is lost."""
+        self._lost = lost
+        self._ended = False  # it has sent all it had
+        self._other: asyncio.Transport | None = None
+        self._forward: Callable[[bytes], None] = _drop
+        self.transport: asyncio.Transport | None = None
+        self.received = 0
+        self.touched = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hold back what this end says, until the relay is joined."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.pause_reading()
+
+    def join(self, other: asyncio.Transport) -> None:
+        """Pass on to another end from now on."""
+        self._other, self._forward = other, other.write
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes on."""
+        self.touched = True
+        self.received += len(data)
+        self._forward(data)
+
+    def pause_writing(self) -> None:
+        """Stop reading the other end: this one is slow."""
+        if self._other is not None and not self._other.is_closing():
+            self._other.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on reading the other end."""
+        if self._other is not None and not self._other.is_closing():
+            self._other.resume_reading()
+
+    def eof_received(self) -> bool:
+        """Pass the end of one direction on, and keep the other open until it ends too."""
+        other = self._other
+        if other is not None and not other.is_closing():
+            other.write_eof()
+        return True
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Take the other end down too, after what was written to it."""
+        if self._other is not None:
+            self._other.close()
+        self._lost()
+
+
+def _drop(_data: bytes) -> None:
+    """Refuse to carry: the relay is not joined, and reading is paused."""
+
+
+def join(one: Side, two: Side) -> None:
+    """Begin to relay between two connected ends."""
+    if one.transport is not None and two.transport is not None:
+        one.join(two.transport)
+        two.join(one.transport)

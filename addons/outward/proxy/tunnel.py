@@ -1,0 +1,219 @@
+"""The tunnel lane: a CONNECT that was allowed, carried without being decrypted.
+
+Owns the order: dial (resolve, judge the address), answer 200, judge the ClientHello, relay. Nothing that the client
+sends goes upstream, and nothing that the server sends reaches the client, before the hello has been judged. A tunnel is
+one event, closed once, when it ends.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from outward.core.model import Lane, Stage
+from outward.core.reasons import Reason
+from outward.proxy.answer import Linger, close_event, denial_of
+from outward.proxy.dial import DialError
+from outward.proxy.hello import HelloError, HelloReader, NotTlsError
+from outward.proxy.judge import judge_hello, refuse
+from outward.proxy.passport import Passport
+from outward.proxy.relay import Side, join
+from outward.proxy.resources import Resources
+
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+_ALERT = b"\x15\x03\x03\x00\x02\x02"  # a fatal alert; its description follows (RFC 8446 6)
+_ACCESS_DENIED, _DECODE_ERROR, _UNRECOGNIZED_NAME = b"\x31", b"\x32", b"\x70"
+_EARLY = 64 * 1024  # bytes that a client may send before it is answered
+
+
+class Tunnel(asyncio.Protocol):
+    """Carries one allowed CONNECT; it is the client's protocol until the relay begins."""
+
+    def __init__(
+        self, resources: Resources, transport: asyncio.Transport, passport: Passport, ended: Callable[[], None]
+    ) -> None:
+        """Take over a client's transport.
+
+        Args:
+            resources: what all connections share.
+            transport: the client's.
+            passport: an allowed decision in the tunnel lane; its event is closed here.
+            ended: called once, when nothing is left of the tunnel.
+        """
+        self._resources = resources
+        self._transport = transport
+        self._passport = passport
+        self._ended = ended
+        self._event = passport.event
+        self._hello = HelloReader()
+        self._early = bytearray()
+        self._answered = False
+        self._recorded = False
+        self._client_gone = self._server_gone = False
+        self._client = Side(self._client_lost)
+        self._server = Side(self._server_lost)
+        resources.judge.metrics.connections(Lane.TUNNEL).inc()
+        transport.set_protocol(self)
+        self._task = asyncio.get_running_loop().create_task(self._open())
+
+    def start(self, rest: bytes) -> None:
+        """Take the bytes that came behind the head."""
+        if rest:
+            self.data_received(rest)
+
+    # Opening -------------------------------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        """Dial; whatever fails becomes a denial."""
+        head = self._passport.head
+        try:
+            _, _, address = await self._resources.dialer.connect(head.host, head.port, lambda: self._server)
+        except DialError as error:
+            self._event.address = str(error.address) if error.address is not None else None
+            self._refuse(error.reason, error.stage)
+        except Exception:  # noqa: BLE001 - fail closed: whatever goes wrong is a denial
+            self._resources.judge.metrics.internal_error("tunnel")
+            self._refuse(Reason.INTERNAL_ERROR, Stage.ADDRESS)
+        else:
+            self._event.address = str(address) if address is not None else None
+            self._answer()
+
+    def _answer(self) -> None:
+        """Tell the client that the tunnel stands, and look at what it has said already."""
+        if self._transport.is_closing():
+            self._cut()
+            return
+        self._answered = True
+        self._event.status = 200
+        self._transport.write(ESTABLISHED)
+        rule = self._passport.decision.rule
+        if rule is not None and not rule.tls:
+            self._relay(self._early)
+            return
+        self._resources.handshakes.start(self)
+        if self._early:
+            self._transport.resume_reading()
+            self._judge(bytes(self._early))
+
+    def data_received(self, data: bytes) -> None:
+        """Collect the ClientHello; nothing is passed on yet."""
+        if self._answered:
+            self._judge(data)
+            return
+        self._early += data
+        if len(self._early) > _EARLY:
+            self._transport.pause_reading()
+
+    def _judge(self, data: bytes) -> None:
+        """Read and judge the ClientHello."""
+        try:
+            hello = self._hello.feed(data)
+        except NotTlsError:
+            self._refuse(Reason.NOT_TLS, Stage.TLS)
+            return
+        except HelloError as error:
+            self._refuse(_reason_of(error), Stage.TLS, _DECODE_ERROR)
+            return
+        if hello is None:
+            return
+        self._event.sni, self._event.ech = hello.sni, hello.ech
+        reason = judge_hello(hello, self._passport.head.host, self._passport.decision)
+        if reason is None:
+            self._relay(self._hello.data)
+        else:
+            self._refuse(reason, Stage.TLS, _ACCESS_DENIED if reason is Reason.ECH_REFUSED else _UNRECOGNIZED_NAME)
+
+    def _relay(self, first: bytearray) -> None:
+        """Pass on what was held back, and carry from now on."""
+        self._resources.handshakes.stop(self)
+        self._resources.idle.start(self)
+        self._client.transport = self._transport
+        self._client.received = len(first)
+        self._transport.set_protocol(self._client)
+        if first and self._server.transport is not None:
+            self._server.transport.write(bytes(first))
+        self._early, self._hello = bytearray(), HelloReader()
+        join(self._client, self._server)
+
+    # Refusing ------------------------------------------------------------------------------------------------------
+
+    def _refuse(self, reason: Reason, stage: Stage, alert: bytes | None = None) -> None:
+        """Refuse: over HTTP before the 200, with a TLS alert after it, and without a byte to the server."""
+        self._resources.handshakes.stop(self)
+        if self._server.transport is not None:
+            self._server.transport.abort()
+        if self._recorded:
+            return
+        refuse(self._event, reason, stage)
+        self._event.status = None
+        if not self._answered:
+            self._transport.write(denial_of(self._event, self._passport.head, challenge=False))
+        elif alert is not None:
+            self._transport.write(_ALERT + alert)
+        self._record()
+        if not self._transport.is_closing():
+            Linger(self._transport, self._resources.lingering, self._client_lost)
+
+    def expired(self) -> None:
+        """Give up: a ClientHello that does not come, or a tunnel that carries nothing any more."""
+        if self._client.transport is None:
+            self._refuse(Reason.TIMEOUT, Stage.TLS)
+        else:
+            self._cut()
+
+    @property
+    def touched(self) -> bool:
+        """Whether the tunnel has carried bytes lately."""
+        return self._client.touched or self._server.touched
+
+    @touched.setter
+    def touched(self, value: bool) -> None:
+        self._client.touched = self._server.touched = value
+
+    # Ending --------------------------------------------------------------------------------------------------------
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Stop opening: the client has left before the relay began."""
+        self._task.cancel()
+        self._cut()
+        self._client_lost()
+
+    def _cut(self) -> None:
+        for transport in (self._transport, self._server.transport):
+            if transport is not None:
+                transport.abort()
+
+    def _client_lost(self) -> None:
+        self._client_gone = True
+        self._end()
+
+    def _server_lost(self) -> None:
+        self._server_gone = True
+        if self._client.transport is None:
+            self._transport.close()  # before the relay began: nothing else would
+        self._end()
+
+    def _end(self) -> None:
+        """End the tunnel once both ends are gone."""
+        if self._client_gone and (self._server_gone or self._server.transport is None):
+            self._resources.idle.stop(self)
+            self._resources.handshakes.stop(self)
+            self._record()
+            self._resources.judge.metrics.connections(Lane.TUNNEL).dec()
+            self._ended()
+
+    def _record(self) -> None:
+        """Close the event, once."""
+        if self._recorded:
+            return
+        self._recorded = True
+        self._event.bytes_up, self._event.bytes_down = self._client.received, self._server.received
+        metrics = self._resources.judge.metrics
+        metrics.bytes("up", Lane.TUNNEL).inc(self._client.received)
+        metrics.bytes("down", Lane.TUNNEL).inc(self._server.received)
+        close_event(self._resources.judge, self._event, self._passport.started)
+
+
+def _reason_of(error: HelloError) -> Reason:
+    if error.oversized:
+        return Reason.TOO_LARGE
+    return Reason.SNI_MISMATCH if error.ambiguous else Reason.MALFORMED_REQUEST
