@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from outward.core.names import Host
-from outward.proxy.castore import AuthorityError, Signer, certificate, key_usage, load_signer, pem_of
+from outward.proxy.castore import SKEW, AuthorityError, Signer, certificate, key_usage, load_signer, pem_of
 
 __all__ = ["Authority", "AuthorityError", "Leaf"]
 
@@ -67,7 +67,7 @@ class Authority:
         self._operator = operator
         self._leaves: OrderedDict[str, Leaf] = OrderedDict()
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
-        self._signer = load_signer(state, operator, self.pem)
+        self._use(load_signer(state, operator, self.pem))
 
     @property
     def certificate(self) -> x509.Certificate:
@@ -89,8 +89,7 @@ class Authority:
         signer = load_signer(self._state, self._operator, self.pem)
         changed = signer.certificate != self._signer.certificate
         if changed:
-            self._signer = signer
-            self._leaves.clear()
+            self._use(signer)
         return changed
 
     def leaf(self, host: Host) -> Leaf:
@@ -98,26 +97,40 @@ class Authority:
         now = dt.datetime.now(dt.UTC)
         cached = self._leaves.get(host.name)
         if cached is None or cached.certificate.not_valid_after_utc - LEAF_RENEW <= now:
-            cached = self._leaves[host.name] = _mint(host, self._signer, self._leaf_key, now)
+            cached = self._leaves[host.name] = self._mint(host, now)
             if len(self._leaves) > LEAVES:
                 self._leaves.popitem(last=False)
         self._leaves.move_to_end(host.name)
         return cached
 
+    def _use(self, signer: Signer) -> None:
+        self._signer = signer
+        self._template = _template(signer, self._leaf_key)
+        self._leaves.clear()
 
-def _mint(host: Host, signer: Signer, key: ec.EllipticCurvePrivateKey, now: dt.datetime) -> Leaf:
-    name = [x509.NameAttribute(NameOID.COMMON_NAME, host.name)] if len(host.name) <= MAX_COMMON_NAME else []
-    alternative = x509.DNSName(host.name) if host.address is None else x509.IPAddress(host.address)
-    end = min(now + LEAF_LIFE, signer.certificate.not_valid_after_utc)
-    builder = (
-        certificate(x509.Name(name), signer.certificate.subject, key.public_key(), now, end)
-        .add_extension(x509.SubjectAlternativeName([alternative]), critical=not name)
+    def _mint(self, host: Host, now: dt.datetime) -> Leaf:
+        signer = self._signer
+        name = [x509.NameAttribute(NameOID.COMMON_NAME, host.name)] if len(host.name) <= MAX_COMMON_NAME else []
+        alternative = x509.DNSName(host.name) if host.address is None else x509.IPAddress(host.address)
+        builder = (
+            self._template.subject_name(x509.Name(name))
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - SKEW)
+            .not_valid_after(min(now + LEAF_LIFE, signer.certificate.not_valid_after_utc))
+            .add_extension(x509.SubjectAlternativeName([alternative]), critical=not name)
+        )
+        return Leaf(builder.sign(signer.key, hashes.SHA256()), self._leaf_key, signer.chain)
+
+
+def _template(signer: Signer, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    """Return what all leaves of a signer have in common."""
+    return (
+        certificate(signer.certificate.subject, key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(key_usage(ca=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(_issuer_key(signer), critical=False)
     )
-    return Leaf(builder.sign(signer.key, hashes.SHA256()), key, signer.chain)
 
 
 def _issuer_key(signer: Signer) -> x509.AuthorityKeyIdentifier:

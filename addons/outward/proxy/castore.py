@@ -130,7 +130,11 @@ def _make_root(key: ec.EllipticCurvePrivateKey, now: dt.datetime) -> x509.Certif
     # Each root has a name of its own, so that a store that holds two of them never takes one for the other.
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Outward CA {secrets.token_hex(8)}")])
     return (
-        certificate(name, name, key.public_key(), now, now + ROOT_LIFE)
+        certificate(name, key.public_key())
+        .subject_name(name)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - SKEW)
+        .not_valid_after(now + ROOT_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(key_usage(ca=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -138,22 +142,12 @@ def _make_root(key: ec.EllipticCurvePrivateKey, now: dt.datetime) -> x509.Certif
     )
 
 
-def certificate(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
-    now: dt.datetime,
-    end: dt.datetime,
-) -> x509.CertificateBuilder:
-    """Begin a certificate with what roots and leaves have in common (RFC 5280 4.1, 4.2.1.2)."""
+def certificate(issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    """Begin a certificate with what roots and leaves have in common (RFC 5280 4.2.1.2)."""
     return (
         x509.CertificateBuilder()
-        .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - SKEW)
-        .not_valid_after(end)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 

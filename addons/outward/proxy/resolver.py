@@ -7,7 +7,7 @@ never judges an address: that happens on every dial, cached or not.
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -69,16 +69,24 @@ class Resolver:
         servers: name servers as address text and port; empty means this machine's own, with its hosts file.
         hosts: names that are answered without a query; this wins over everything else.
         timeout: seconds for one name, all tries together.
+        clock: monotonic seconds, by which answers age.
 
     Raises:
         ValueError: a server is not given by its address.
     """
 
-    def __init__(self, servers: Sequence[Server], hosts: Mapping[str, Iterable[Address]], timeout: float) -> None:
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        hosts: Mapping[str, Iterable[Address]],
+        timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         for address, _ in servers:
             ip_address(address)
         self._hosts = {name: tuple(addresses) for name, addresses in hosts.items()}
         self._timeout = timeout
+        self._clock = clock
         self._own_hosts = None if servers else Watched(HOSTS, parse_hosts)
         self._own_servers = None if servers else Watched(RESOLV_CONF, parse_resolv_conf)
         self._nameservers = Nameservers(tuple(servers))
@@ -102,7 +110,7 @@ class Resolver:
             return _Outcome(self._hosts[name], detail="the configuration lists no address")
         cached = self._cache.get(name)
         if cached is not None:
-            if time.monotonic() < cached[0]:
+            if self._clock() < cached[0]:
                 return cached[1]
             del self._cache[name]
         if self._own_hosts is not None and (listed := self._own_hosts.get().get(name)):
@@ -127,7 +135,7 @@ class Resolver:
         if outcome.ttl > 0:
             while len(self._cache) >= CACHE_NAMES:
                 del self._cache[next(iter(self._cache))]
-            self._cache[name] = (time.monotonic() + outcome.ttl, outcome)
+            self._cache[name] = (self._clock() + outcome.ttl, outcome)
         return outcome
 
     async def _ask(self, name: str) -> _Outcome:

@@ -1,0 +1,164 @@
+"""Trust: whose certificates are believed, upstream and by the tools that a proxy's clients run.
+
+Owns the search for the system's store, the combined files, and revocation by the operator's lists. No list of roots is
+bundled: supported are OpenSSL's own variables and paths, the usual Linux bundles, and the file that macOS and the BSDs
+keep at /etc/ssl/cert.pem. Never talks to the network: no OCSP, no download of lists.
+"""
+
+import os
+import re
+import ssl
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+
+from outward.proxy.files import write_atomic
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
+
+SYSTEM = "system"
+
+# Where distributions keep one file with all roots; `crypto/x509/root_linux.go` of Go lists the same places.
+BUNDLES = tuple(
+    map(
+        Path,
+        (
+            "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch, Gentoo
+            "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # Fedora, RHEL
+            "/etc/pki/tls/certs/ca-bundle.crt",  # older Fedora and RHEL
+            "/etc/ssl/ca-bundle.pem",  # SUSE
+            "/etc/ssl/cert.pem",  # Alpine, macOS, BSD
+        ),
+    )
+)
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
+_CRL = re.compile(rb"-----BEGIN X509 CRL-----[^-]+-----END X509 CRL-----")
+_UNABLE_TO_GET_CRL = 3  # X509_V_ERR_UNABLE_TO_GET_CRL, openssl/x509_vfy.h
+
+
+class TrustError(Exception):
+    """A file of roots or of revocation lists cannot be used, or the system has no store."""
+
+
+def system_store(environ: Mapping[str, str] = os.environ) -> bytes:
+    """Return the system's roots as PEM certificates.
+
+    `SSL_CERT_FILE` and `SSL_CERT_DIR` replace all others where they are set; otherwise OpenSSL's compiled-in file, the
+    usual bundles and OpenSSL's compiled-in folder are tried in this order.
+
+    Raises:
+        TrustError: there is none.
+    """
+    paths = ssl.get_default_verify_paths()
+    named = [Path(environ[name]) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if environ.get(name)]
+    for path in named or (Path(paths.openssl_cafile), *BUNDLES, Path(paths.openssl_capath)):
+        found = _certificates_in(path)
+        if found:
+            return found
+    raise TrustError("the system has no store of roots: name a PEM file in `upstream.trust`")
+
+
+def upstream_roots(trust: Iterable[str], state: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """Combine what `upstream.trust` names into one PEM file for OpenSSL.
+
+    Args:
+        trust: `system`, and paths of PEM files.
+        state: folder for the combined file.
+        environ: where the system's variables are looked up.
+
+    Raises:
+        TrustError: a file cannot be read or holds no certificate, or nothing is trusted at all.
+    """
+    parts: list[bytes] = []
+    for each in trust:
+        found = system_store(environ) if each == SYSTEM else _certificates_in(Path(each))
+        if not found:
+            raise TrustError(f"{each} holds no PEM certificate that can be read")
+        parts.append(found)
+    if not parts:
+        raise TrustError("`upstream.trust` is empty: no destination could be verified")
+    return _write(state / "upstream-roots.pem", b"".join(parts))
+
+
+def bundle_for_tools(ca_pem: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """Write the system's roots and our CA to one file, for tools whose variable replaces the roots.
+
+    Args:
+        ca_pem: the certificate that clients trust; the bundle is written beside it.
+        environ: where the system's variables are looked up.
+
+    Raises:
+        TrustError: there is no system store, or no certificate in `ca_pem`.
+    """
+    own = _certificates_in(ca_pem)
+    if not own:
+        raise TrustError(f"{ca_pem} holds no PEM certificate that can be read")
+    return _write(ca_pem.with_name("ca-bundle.pem"), system_store(environ) + own)
+
+
+def load_crls(paths: Iterable[str]) -> tuple[x509.CertificateRevocationList, ...]:
+    """Read PEM files with certificate revocation lists.
+
+    Raises:
+        TrustError: a file cannot be read, or holds no list.
+    """
+    lists: list[x509.CertificateRevocationList] = []
+    for path in paths:
+        try:
+            found = [x509.load_pem_x509_crl(block) for block in _CRL.findall(Path(path).read_bytes())]
+        except (OSError, ValueError) as error:
+            raise TrustError(f"{path} cannot be read: {error}") from error
+        if not found:
+            raise TrustError(f"{path} holds no PEM revocation list")
+        lists += found
+    return tuple(lists)
+
+
+def check_revocation(context: "SSL.Context", lists: Iterable[x509.CertificateRevocationList]) -> None:
+    """Make a revoked certificate, anywhere in a chain, a failure of verification.
+
+    Certificates of issuers without a list pass: an operator's list is about the operator's own CA. A list that has
+    ended, or whose signature is wrong, fails every certificate of its issuer. `lists` empty changes nothing.
+
+    Args:
+        context: a pyOpenSSL context that verifies; its verify callback is replaced. Call it once for a context.
+        lists: what `load_crls` returned.
+    """
+    from OpenSSL import SSL, crypto  # noqa: PLC0415 - costs 50 ms, and only the inspect lane needs it
+
+    lists = tuple(lists)
+    if not lists:
+        return
+    store = context.get_cert_store()
+    if store is None:
+        raise TrustError("the context has no store to check revocation in")
+    for each in lists:
+        store.add_crl(each)
+    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
+    context.set_verify(SSL.VERIFY_PEER, _no_list_is_no_failure)
+
+
+def _no_list_is_no_failure(
+    _connection: "SSL.Connection", _certificate: object, error: int, _depth: int, preverified: int
+) -> bool:
+    return bool(preverified) or error == _UNABLE_TO_GET_CRL
+
+
+def _certificates_in(path: Path) -> bytes:
+    """Return the PEM certificates of a file or folder and nothing else of it; empty where there is none."""
+    try:
+        if path.is_dir():
+            return b"".join(dict.fromkeys(_certificates_in(each) for each in sorted(path.iterdir()) if each.is_file()))
+        return b"".join(block + b"\n" for block in _CERTIFICATE.findall(path.read_bytes()))
+    except OSError:
+        return b""
+
+
+def _write(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomic(path, data, 0o644)
+    return path
