@@ -1,13 +1,30 @@
-"""Events: decisions as recorded, with the facts of their connection. Values and their JSON form only."""
+"""Events: decisions as recorded, with the facts of their connection. Values and their JSON form only.
+
+A record is an event as the outside sees it: a dict with the documented fields, bounded and safe to show anywhere. It
+never holds a query string, a credential or a body.
+"""
 
 import os
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
 
 from outward.core.model import Lane, Mode, Rule, Stage, Verdict
 from outward.core.reasons import Reason
+from outward.records.text import clean
 
 SCHEMA_VERSION = 1
+
+MAX_NAME = 256  # characters of a group, host, server name, client or conversation
+MAX_PATH = 1024
+MAX_AGENT = 256
+MAX_WORD = 64  # of a method, scheme, address, trace id
+
+type Record = dict[str, Any]
 
 
 def new_id() -> str:
@@ -54,3 +71,81 @@ class Event:
     bytes_down: int | None = None
     status: int | None = None
     trace_id: str | None = None
+
+
+def trim(event: Event) -> None:
+    """Cut what a client chose to a bounded length, so that waiting events are bounded too."""
+    if event.path is not None and len(event.path) > MAX_PATH:
+        event.path = event.path[: MAX_PATH + 1]
+    if event.user_agent is not None and len(event.user_agent) > MAX_AGENT:
+        event.user_agent = event.user_agent[: MAX_AGENT + 1]
+    if event.host is not None and len(event.host) > MAX_NAME:
+        event.host = event.host[-MAX_NAME - 1 :] if "@" in event.host else event.host[: MAX_NAME + 1]
+    if event.conversation is not None and len(event.conversation) > MAX_NAME:
+        event.conversation = event.conversation[: MAX_NAME + 1]
+
+
+def as_record(event: Event) -> Record:
+    """Return the record of an event: every documented field, unknown ones None."""
+    rule = event.rule
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "time": rfc3339(event.time),
+        "id": event.id,
+        "verdict": "allow" if event.verdict is Verdict.ALLOW else "deny",
+        "reason": str(event.reason),
+        "stage": str(event.stage),
+        "mode": str(event.mode),
+        "would_deny": event.would_deny,
+        "group": _text(event.group, MAX_NAME),
+        "client": _text(event.client, MAX_NAME),
+        "method": _text(event.method, MAX_WORD),
+        "scheme": _text(event.scheme, MAX_WORD),
+        "host": _text(event.host.rpartition("@")[2], MAX_NAME) if event.host is not None else None,
+        "port": event.port,
+        "path": _text(event.path.partition("?")[0], MAX_PATH) if event.path is not None else None,
+        "sni": _text(event.sni, MAX_NAME),
+        "ech": event.ech,
+        "address": _text(event.address, MAX_WORD),
+        "lane": str(event.lane) if event.lane is not None else None,
+        "rule": _rule(rule) if rule is not None else None,
+        "generation": event.generation,
+        "conversation": _text(event.conversation, MAX_NAME),
+        "user_agent": _text(event.user_agent, MAX_AGENT),
+        "duration_ms": round(event.duration_ms, 3) if event.duration_ms is not None else None,
+        "bytes_up": event.bytes_up,
+        "bytes_down": event.bytes_down,
+        "status": event.status,
+        "trace_id": _text(event.trace_id, MAX_WORD),
+    }
+
+
+def line(record: Record) -> bytes:
+    """Return a record as one line of JSON with its newline."""
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def rfc3339(seconds: float) -> str:
+    """Return a Unix time as RFC 3339 in UTC with milliseconds."""
+    milliseconds = int(seconds * 1000)
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _rule(rule: Rule) -> Record:
+    return {
+        "file": _text(rule.place.file, MAX_PATH),
+        "line": rule.place.line,
+        "pattern": _text(str(rule.pattern), MAX_NAME),
+    }
+
+
+def _text(value: str | None, limit: int) -> str | None:
+    """Clean a text; the short and printable, which is nearly all, stays as it is."""
+    if value is None or (len(value) <= limit and value.isprintable()):
+        return value
+    return clean(value, limit)

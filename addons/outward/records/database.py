@@ -1,0 +1,120 @@
+"""Databases: the little that the records need of one, the same for SQLite and PostgreSQL.
+
+SQL is written once, in what both understand, with `?` for parameters. Owns migrations. Knows nothing about events.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from importlib import resources
+from pathlib import Path
+from typing import Any, Protocol
+
+MIGRATION_LOCK = 0x6F757477  # any number, the same in every process of a fleet
+
+
+class StoreAwayError(Exception):
+    """The database cannot be used now; the same work may succeed later."""
+
+
+class Database(Protocol):
+    """One connection, used by one thread at a time.
+
+    Every method raises `StoreAwayError` when the database fails as a whole, and the driver's own error when it refuses
+    the given rows.
+    """
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows, if any."""
+        ...
+
+    def insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one statement for each row."""
+        ...
+
+    def transaction(self, lock: int | None = None) -> AbstractContextManager[None]:
+        """Commit what happens inside as a whole.
+
+        Args:
+            lock: excludes other processes' transactions with the same number (SQLite: all other writers).
+        """
+        ...
+
+    def size(self) -> int:
+        """Return the bytes that the records take."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection; never raises."""
+        ...
+
+
+def open_database(url: str, state: Path, *, read_only: bool = False) -> Database:
+    """Open the database that `records.url` names.
+
+    Args:
+        url: `sqlite` (a file in the state directory), `sqlite:///path`, or `postgresql://…`.
+        state: the state directory.
+        read_only: for readers; a missing SQLite file is then an error and nothing is created.
+
+    Raises:
+        StoreAwayError: it cannot be opened now.
+        ValueError: for another kind of URL.
+    """
+    if url.startswith(("postgresql://", "postgres://")):
+        from outward.records.postgres import PostgresDatabase  # noqa: PLC0415 - an extra that few install
+
+        return PostgresDatabase(url)
+    from outward.records.sqlite import SqliteDatabase  # noqa: PLC0415 - not needed beside PostgreSQL
+
+    return SqliteDatabase(sqlite_path(url, state), read_only=read_only)
+
+
+def sqlite_path(url: str, state: Path) -> Path:
+    """Return the file of a SQLite URL; paths are absolute, with three slashes or four.
+
+    Raises:
+        ValueError: when it is no SQLite URL.
+    """
+    if url == "sqlite":
+        return state / "records.sqlite"
+    if url.startswith("sqlite:///"):
+        return Path("/" + url.removeprefix("sqlite:///").lstrip("/"))
+    raise ValueError("records.url is sqlite, sqlite:///path or postgresql://…")
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Return the numbered steps of the schema in order."""
+    folder = resources.files("outward.records").joinpath("migrations")
+    steps = [
+        (int(entry.name[:4]), entry.read_text("utf-8")) for entry in folder.iterdir() if entry.name.endswith(".sql")
+    ]
+    return sorted(steps)
+
+
+def migrate(database: Database, steps: Iterable[tuple[int, str]] | None = None) -> int:
+    """Bring the schema up to date and return its version; safe when several processes start at once.
+
+    Raises:
+        StoreAwayError: when the schema is newer than this program.
+    """
+    steps = migrations() if steps is None else list(steps)
+    with database.transaction(MIGRATION_LOCK):
+        database.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
+        done = {row[0] for row in database.execute("SELECT version FROM schema_version")}
+        newest = max((number for number, _ in steps), default=0)
+        if max(done, default=0) > newest:
+            raise StoreAwayError(
+                f"the database has schema version {max(done)}, this program knows {newest}: upgrade it"
+            )
+        for number, text in steps:
+            if number not in done:
+                for statement in statements(text):
+                    database.execute(statement)
+                database.execute("INSERT INTO schema_version (version) VALUES (?)", (number,))
+    return newest
+
+
+def statements(text: str) -> list[str]:
+    """Split a migration at semicolons that end a line, without its comments."""
+    code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
+    return [part.strip() for part in code.split(";\n") if part.strip().rstrip(";")]

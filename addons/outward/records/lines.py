@@ -1,0 +1,38 @@
+"""JSON lines on standard output. A reader that is slow or gone costs lines, which are counted, never traffic."""
+
+import logging
+import os
+import select
+from collections.abc import Callable
+
+from outward.records.events import Event, as_record, line
+
+_log = logging.getLogger(__name__)
+
+
+class LineSink:
+    """Writes events to a descriptor; a worker's handler, since writing may block for ever."""
+
+    def __init__(self, descriptor: int, on_loss: Callable[[int], None]) -> None:
+        self._descriptor = descriptor
+        self._on_loss = on_loss
+        self._broken = False
+
+    def handle(self, events: list[Event]) -> None:
+        """Write each event as one line."""
+        try:
+            self._write(b"".join(line(as_record(event)) for event in events))
+            self._broken = False
+        except OSError as error:
+            if not self._broken:
+                _log.error("standard output takes no events: %s", error)
+            self._broken = True
+            self._on_loss(len(events))
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except BlockingIOError:  # whoever shares the descriptor may have made it non-blocking
+                select.select([], [self._descriptor], [])

@@ -1,0 +1,85 @@
+"""PostgreSQL as the database: one store for a fleet of proxies. Needs the extra `postgres`."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+
+from outward.records.database import StoreAwayError
+
+CONNECT_TIMEOUT = 5  # seconds
+_ROW_ERRORS = (psycopg.DataError, psycopg.IntegrityError)  # a refused row is the row's fault, all else the server's
+# A server that hangs must not hold the writer for longer than its queue can wait.
+_OPTIONS = "-c statement_timeout=10000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000"
+
+
+class PostgresDatabase:
+    """One connection to a PostgreSQL server; see `Database`."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._connection = psycopg.connect(
+                url,
+                autocommit=True,
+                connect_timeout=CONNECT_TIMEOUT,
+                options=_OPTIONS,
+                application_name="outward",
+                keepalives_idle=5,
+                tcp_user_timeout=5000,
+            )
+        except psycopg.Error as error:
+            raise StoreAwayError(f"PostgreSQL: {_brief(error)}") from error
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows, if any."""
+        try:
+            cursor = self._connection.execute(_placeholders(sql), parameters or None)
+            return cursor.fetchall() if cursor.description else []
+        except _ROW_ERRORS:
+            raise
+        except psycopg.Error as error:
+            raise StoreAwayError(f"PostgreSQL: {_brief(error)}") from error
+
+    def insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one statement for each row, in one round trip."""
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.executemany(_placeholders(sql), rows)
+        except _ROW_ERRORS:
+            raise
+        except psycopg.Error as error:
+            raise StoreAwayError(f"PostgreSQL: {_brief(error)}") from error
+
+    @contextmanager
+    def transaction(self, lock: int | None = None) -> Iterator[None]:
+        """Commit what happens inside as a whole, alone among those with the same lock."""
+        try:
+            with self._connection.transaction():
+                if lock is not None:
+                    self.execute("SELECT pg_advisory_xact_lock(?)", (lock,))
+                yield
+        except _ROW_ERRORS:
+            raise
+        except psycopg.Error as error:
+            raise StoreAwayError(f"PostgreSQL: {_brief(error)}") from error
+
+    def size(self) -> int:
+        """Return the bytes of the events with their indexes."""
+        return int(self.execute("SELECT pg_total_relation_size('events')")[0][0])
+
+    def close(self) -> None:
+        """Close the connection; never raises."""
+        with suppress(psycopg.Error):
+            self._connection.close()
+
+
+@lru_cache(maxsize=64)
+def _placeholders(sql: str) -> bytes:
+    return sql.replace("?", "%s").encode()
+
+
+def _brief(error: Exception) -> str:
+    """Return the first line of a message; it holds no password."""
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,107 @@
+"""The recorder: takes events from the data path and brings them to their sinks, losing nothing silently.
+
+Three workers, each with a bounded queue: `stdout` writes JSON lines; `store` writes batches to the database, and spills
+to disk while the database is away; `overflow` spills what the store's queue has no room for. What even the disk does
+not take is counted as dropped and logged. The data path only appends to queues.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from outward.records.database import Database, open_database
+from outward.records.events import Event, trim
+from outward.records.lines import LineSink
+from outward.records.worker import Worker
+from outward.records.writer import Counts, StoreWriter
+
+_log = logging.getLogger(__name__)
+
+CAPACITY = 16_384  # events that wait in each queue
+_STDOUT_LINGER = 0.02  # seconds; others look for a decision's line soon after it was made
+_STORE_LINGER = 0.08
+
+
+class Recorder:
+    """Records events; `record` is safe to call from any thread and never waits."""
+
+    def __init__(
+        self,
+        url: str,
+        state: Path,
+        counts: Counts,
+        *,
+        retention: float,
+        stdout: int | None = None,
+        capacity: int = CAPACITY,
+        max_bytes: int = 4 << 30,
+        connect: Callable[[str, Path], Database] = open_database,
+    ) -> None:
+        """Prepare; nothing is opened before `start`.
+
+        Args:
+            url: the configured `records.url`.
+            state: the state directory; the spill lies in it.
+            counts: where to count.
+            retention: seconds that events are kept.
+            stdout: descriptor for JSON lines, or None for none.
+            capacity: events that wait in each queue.
+            max_bytes: of the store; beyond it the oldest events go.
+            connect: opens the database.
+        """
+        self._counts = counts
+        self._writer = StoreWriter(lambda: connect(url, state), state / "spill", counts, retention, max_bytes)
+        self._store = Worker(
+            "records-store", self._writer.handle, capacity=capacity, linger=_STORE_LINGER, on_error=self._writer.lose
+        )
+        self._overflow = Worker(
+            "records-overflow", self._writer.overflow, capacity=capacity, linger=0.0, on_error=self._writer.lose
+        )
+        self._workers = [self._store, self._overflow]
+        self._stdout: Worker[Event] | None = None
+        if stdout is not None:
+            self._lines = LineSink(stdout, self._unprinted)
+            self._stdout = Worker(
+                "records-stdout", self._lines.handle, capacity=capacity, linger=_STDOUT_LINGER, on_error=self._unprinted
+            )
+            self._workers.append(self._stdout)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether what is recorded now is kept, in the store or on disk."""
+        return not self._writer.losing
+
+    def __len__(self) -> int:
+        return len(self._store) + len(self._overflow)
+
+    def start(self) -> None:
+        """Start the workers; opening the database happens there."""
+        for worker in self._workers:
+            worker.start()
+        self._store.nudge()
+
+    def record(self, event: Event) -> None:
+        """Take one event, which nobody changes any more. Never blocks, never raises."""
+        trim(event)
+        if not self._store.offer(event) and not self._overflow.offer(event):
+            self._writer.lose(1)
+        if self._stdout is not None and not self._stdout.offer(event):
+            self._unprinted(1)
+
+    def close(self, timeout: float) -> None:
+        """Flush and stop, within about a number of seconds; what the store does not take in time is spilled."""
+        deadline = time.monotonic() + timeout
+        late = [worker for worker in self._workers if not worker.close(max(0.1, deadline - time.monotonic()))]
+        for worker in late:
+            left = worker.leftover()
+            _log.error("%s did not finish in time, %d records were waiting", worker.name, len(left))
+            if worker is self._stdout:
+                self._unprinted(len(left))
+            else:
+                self._writer.spill(left)
+        if not late:
+            self._writer.close()
+
+    def _unprinted(self, count: int) -> None:
+        self._counts.records_dropped("stdout", count)

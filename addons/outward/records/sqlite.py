@@ -1,0 +1,109 @@
+"""SQLite as the database: one file, write-ahead log, safe for several processes."""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from outward.records.database import StoreAwayError
+
+BUSY_TIMEOUT = 1.0  # seconds; then the batch is spilled and tried again
+
+# A refused row is the row's fault; every other error is the database's.
+_ROW_ERRORS = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    OverflowError,
+)
+
+# FULL syncs the log at each commit. Commits are few (a batch each), so even a power cut loses only what a kill would.
+_PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "journal_size_limit = 67108864",
+    "trusted_schema = OFF",
+)
+
+
+class SqliteDatabase:
+    """One connection to a SQLite file; see `Database`."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._path = path
+        try:
+            self._connection = self._open(read_only=read_only)
+            self._inode = self._identity()
+        except (OSError, sqlite3.Error) as error:
+            raise StoreAwayError(f"{path}: {error}") from error
+
+    def _open(self, *, read_only: bool) -> sqlite3.Connection:
+        if read_only:
+            uri = f"{self._path.absolute().as_uri()}?mode=ro"
+            return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    def _identity(self) -> tuple[int, int]:
+        stat = self._path.stat()
+        return stat.st_dev, stat.st_ino
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows, if any."""
+        try:
+            return self._connection.execute(sql.replace(' COLLATE "C"', ""), parameters).fetchall()
+        except _ROW_ERRORS:
+            raise
+        except sqlite3.Error as error:
+            raise StoreAwayError(str(error)) from error
+
+    def insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one statement for each row."""
+        try:
+            self._connection.executemany(sql, rows)
+        except _ROW_ERRORS:
+            raise
+        except sqlite3.Error as error:
+            raise StoreAwayError(str(error)) from error
+
+    @contextmanager
+    def transaction(self, lock: int | None = None) -> Iterator[None]:
+        """Commit what happens inside as a whole; SQLite has one writer at a time, so every lock is this one."""
+        del lock
+        self._check_in_place()
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _check_in_place(self) -> None:
+        """Refuse to write into a file that has been removed or replaced: nobody would ever read it."""
+        try:
+            if self._identity() == self._inode:
+                return
+        except OSError as error:
+            raise StoreAwayError(f"{self._path}: {error}") from error
+        raise StoreAwayError(f"{self._path} has been replaced")
+
+    def size(self) -> int:
+        """Return the bytes in use, without the pages that wait for reuse."""
+        pages, free, page_size = (
+            self.execute(f"PRAGMA {name}")[0][0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * page_size)
+
+    def close(self) -> None:
+        """Close the connection; never raises."""
+        with suppress(sqlite3.Error):
+            self._connection.close()
