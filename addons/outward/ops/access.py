@@ -1,0 +1,238 @@
+"""Who may use the administrator's side: tokens, scopes, sessions, and requests that must not be served at all.
+
+A token is always needed, loopback or not: agents share the loopback of a pod. Only digests of tokens are kept. A
+browser's session is a signed cookie that names its token, so that it ends when its token does.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from outward.core.names import MalformedHostError, is_local_name, parse_authority
+from outward.ops.web import Problem, Request
+
+COOKIE = "outward_session"
+SESSION = 8 * 3600  # seconds
+ALL = "all"  # the scope of a token that may see and change everything
+_SAFE = ("GET", "HEAD")
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="outward"'}
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as it is kept.
+
+    Attributes:
+        id: names it in lists, sessions and audit events.
+        sha256: lower-case hex digest of the secret.
+        scope: path of the group whose subtree it is for, or ALL.
+        name: what its maker called it.
+        expires: Unix time in seconds, or None.
+        revoked: whether it has been taken back.
+    """
+
+    id: str
+    sha256: str = field(repr=False)
+    scope: str = ALL
+    name: str = ""
+    expires: float | None = None
+    revoked: bool = False
+
+    def covers(self, group: str | None) -> bool:
+        """Tell whether a group lies within the scope; what belongs to no group is for ALL only."""
+        if self.scope == ALL:
+            return True
+        return group is not None and (group == self.scope or group.startswith(f"{self.scope}/"))
+
+    def demand(self, group: str | None) -> None:
+        """Refuse what lies outside the scope.
+
+        Raises:
+            Problem: 403, the same whether or not the thing exists.
+        """
+        if not self.covers(group):
+            raise Problem(403, "this token is for another group")
+
+
+def digest(secret: str) -> str:
+    """Return the lower-case hex SHA-256 of a secret; secrets are random, so no slow hash is needed."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def new_secret() -> str:
+    """Return a fresh token with 256 random bits; its prefix lets scanners find leaked ones."""
+    return f"owt_{secrets.token_urlsafe(32)}"
+
+
+def from_environment(environ: Mapping[str, str] = os.environ) -> tuple[Token, ...]:
+    """Return the tokens of `OUTWARD_ADMIN_TOKEN` and `OUTWARD_ADMIN_TOKEN_FILE`, of scope ALL.
+
+    Raises:
+        OSError: when the file cannot be read.
+    """
+    found = [environ.get("OUTWARD_ADMIN_TOKEN", "").strip()]
+    if environ.get("OUTWARD_ADMIN_TOKEN_FILE"):
+        found.append(Path(environ["OUTWARD_ADMIN_TOKEN_FILE"]).read_text("utf-8").strip())
+    return tuple(Token("environment", digest(secret), name="environment") for secret in found if secret)
+
+
+class Buckets:
+    """Token buckets by key; the oldest keys are forgotten, so memory is bounded."""
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._burst, self._clock = rate, burst, clock
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, key: str) -> bool:
+        """Take one; False when the bucket is empty."""
+        now = self._clock()
+        level, at = self._levels.pop(key, (self._burst, now))
+        level = min(self._burst, level + (now - at) * self._rate)
+        taken = level >= 1
+        self._levels[key] = (level - 1 if taken else level, now)
+        if len(self._levels) > 10_000:
+            self._levels.popitem(last=False)
+        return taken
+
+
+class Access:
+    """Answers who sends a request, or refuses it.
+
+    Attributes:
+        hosts: names, apart from addresses and local names, that a browser may use for the page.
+    """
+
+    def __init__(
+        self,
+        fixed: Iterable[Token],
+        stored: Callable[[], Mapping[str, Token]],
+        hosts: Iterable[str] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._fixed = {token.sha256: token for token in fixed}
+        self._stored = stored
+        self.hosts = frozenset(hosts)
+        self._clock = clock
+        seed = "".join(sorted(self._fixed)) or secrets.token_hex()
+        self._key = hashlib.sha256(f"outward session {seed}".encode()).digest()
+        self._requests = Buckets(rate=100, burst=500)
+        self._failures = Buckets(rate=1, burst=60)
+
+    def screen(self, request: Request) -> None:
+        """Refuse what came through a proxy, or from another site's page.
+
+        Raises:
+            Problem: 400, 403 or 421.
+        """
+        if not request.target.startswith("/") or request.target.startswith("//"):
+            raise Problem(400, "this is no proxy")
+        via = (request.header("via") or "").lower()
+        if request.header("proxy-authorization") or request.header("proxy-connection") or "outward" in via:
+            raise Problem(403, "not through a proxy")
+        host = request.header("host") or ""
+        origin = request.header("origin")
+        if origin is not None and origin.partition("://")[2] != host:
+            raise Problem(403, "not from another site's page")
+        if request.header("sec-fetch-site") in ("cross-site", "same-site") and request.method not in _SAFE:
+            raise Problem(403, "not from another site's page")
+        if not (request.header("authorization") or self._is_known(host)):
+            raise Problem(421, "browse this page by address, or list its name in OUTWARD_OPS_HOSTS")
+
+    def _is_known(self, authority: str) -> bool:
+        """Tell whether a Host cannot be a name that an attacker's DNS answers for (DNS rebinding)."""
+        try:
+            host, _ = parse_authority(authority, 80)
+        except MalformedHostError:
+            return False
+        return host.address is not None or is_local_name(host.name) or host.name in self.hosts
+
+    def token(self, request: Request, *, cookie: bool = False) -> Token:
+        """Return the token that a request carries.
+
+        Args:
+            request: the request.
+            cookie: whether a browser's session counts too.
+
+        Raises:
+            Problem: 401 without a valid token, 429 when there are too many requests.
+        """
+        scheme, _, secret = (request.header("authorization") or "").partition(" ")
+        if scheme.lower() == "bearer" and secret.strip():
+            token = self._by_digest(digest(secret.strip()))
+            if token is None and not self._failures.take(request.peer):
+                raise Problem(429, "too many wrong tokens", {"Retry-After": "60"})
+        else:
+            token = self.session(request) if cookie and not scheme else None
+        if token is None:
+            raise Problem(401, "send a valid token: `Authorization: Bearer …`", _CHALLENGE)
+        if not self._requests.take(token.id):
+            raise Problem(429, "too many requests", {"Retry-After": "1"})
+        return token
+
+    def _by_digest(self, sha256: str) -> Token | None:
+        """Find a token that is in force; comparing digests of random secrets leaks nothing of use."""
+        token = self._fixed.get(sha256) or self._stored().get(sha256)
+        if token is None or token.revoked or (token.expires is not None and self._clock() >= token.expires):
+            return None
+        return token
+
+    def sign_in(self, request: Request, secret: str) -> str:
+        """Return the Set-Cookie value of a new session.
+
+        Raises:
+            Problem: 401 for a wrong token, 429 after too many.
+        """
+        token = self._by_digest(digest(secret))
+        if token is None:
+            if not self._failures.take(request.peer):
+                raise Problem(429, "too many wrong tokens", {"Retry-After": "60"})
+            raise Problem(401, "this token is not valid")
+        until = int(self._clock()) + SESSION
+        value = f"{self._name(token.sha256)}.{until}.{secrets.token_hex(8)}"
+        return f"{COOKIE}={value}.{self._mac(value)}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SESSION}"
+
+    def session(self, request: Request) -> Token | None:
+        """Return the token of a browser's session, or None."""
+        cookie = self._cookie(request)
+        value, _, mac = cookie.rpartition(".")
+        if not cookie.isascii() or not hmac.compare_digest(mac, self._mac(value)):
+            return None
+        name, until, _ = value.split(".")
+        if self._clock() >= int(until):
+            return None
+        known = (*self._fixed, *self._stored())
+        return next((self._by_digest(each) for each in known if self._name(each) == name), None)
+
+    def _name(self, sha256: str) -> str:
+        return self._mac(f"token {sha256}")[:32]
+
+    def csrf(self, request: Request) -> str:
+        """Return the proof that a form was served within this session."""
+        return self._mac(f"form {self._cookie(request)}")
+
+    def check_form(self, request: Request, form: Mapping[str, str]) -> None:
+        """Refuse a form that this session was not served.
+
+        Raises:
+            Problem: 403.
+        """
+        proof = form.get("csrf", "")
+        if not proof.isascii() or not hmac.compare_digest(proof, self.csrf(request)):
+            raise Problem(403, "the form is out of date: go back and load the page again")
+
+    @staticmethod
+    def _cookie(request: Request) -> str:
+        for pair in (request.header("cookie") or "").split(";"):
+            name, _, value = pair.strip().partition("=")
+            if name == COOKIE:
+                return value
+        return ""
+
+    def _mac(self, text: str) -> str:
+        return hmac.new(self._key, text.encode("utf-8", "backslashreplace"), hashlib.sha256).hexdigest()

@@ -1,0 +1,174 @@
+"""The rows of what administrators set at run time: reading what is new, and writing one change with its audit event.
+
+Each writing function runs one transaction, which holds the change, the next version and the audit row, so that a change
+is audited exactly once or does not happen. Knows no policy and keeps nothing in memory.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from outward.core.toggles import Toggle
+from outward.records.database import Database
+
+LOCK = 0x73746174  # any number, the same in every process of a fleet
+
+type Audit = Callable[[Database], None]
+"""Appends the audit row of a change, inside its transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptIn:
+    """A conversation's opt-in for one group.
+
+    Attributes:
+        credential: label of the credential that it is bound to; None until its first use.
+    """
+
+    conversation: str
+    group: str
+    active: bool
+    credential: str | None
+    actor: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredToken:
+    """An administrator's token; see `ops.access.Token`."""
+
+    id: str
+    sha256: str
+    scope: str
+    name: str
+    created: float
+    expires: float | None
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is newer than a version."""
+
+    version: int
+    toggles: dict[str, Toggle]
+    opt_ins: tuple[OptIn, ...]
+    tokens: tuple[StoredToken, ...]
+
+
+def version(database: Database) -> int:
+    """Return the version of the last change."""
+    return int(database.execute("SELECT version FROM state_version")[0][0])
+
+
+def since(database: Database, known: int) -> Changes:
+    """Return every change after a version; -1 for all."""
+    current = version(database)
+    toggles = database.execute(
+        "SELECT group_path, enabled, actor, time_ms FROM web_search_toggles WHERE version > ?", (known,)
+    )
+    opt_ins = database.execute(
+        "SELECT conversation, group_path, active, credential, actor, time_ms FROM opt_ins WHERE version > ?", (known,)
+    )
+    return Changes(
+        current,
+        {path: Toggle(bool(enabled), actor, when / 1000) for path, enabled, actor, when in toggles},
+        tuple(OptIn(row[0], row[1], bool(row[2]), row[3], row[4], row[5] / 1000) for row in opt_ins),
+        tuple(tokens(database, known)),
+    )
+
+
+def tokens(database: Database, known: int = -1) -> list[StoredToken]:
+    """Return the tokens that were made or revoked after a version, the oldest first."""
+    rows = database.execute(
+        "SELECT id, sha256, scope, name, created_ms, expires_ms, revoked FROM admin_tokens"
+        " WHERE version > ? ORDER BY created_ms, id",
+        (known,),
+    )
+    return [
+        StoredToken(ident, sha256, scope, name, created / 1000, expires and expires / 1000, bool(revoked))
+        for ident, sha256, scope, name, created, expires, revoked in rows
+    ]
+
+
+def set_toggle(database: Database, path: str, toggle: Toggle, audit: Audit) -> bool:
+    """Set a group's web search; False, and no audit row, where that is its value already."""
+    with database.transaction(LOCK):
+        known = database.execute("SELECT enabled FROM web_search_toggles WHERE group_path = ?", (path,))
+        if known and bool(known[0][0]) is toggle.enabled:
+            return False
+        database.execute(
+            "INSERT INTO web_search_toggles (group_path, enabled, actor, time_ms, version) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (group_path) DO UPDATE SET enabled = excluded.enabled, actor = excluded.actor,"
+            " time_ms = excluded.time_ms, version = excluded.version",
+            (path, toggle.enabled, toggle.actor, round(toggle.time * 1000), _next(database)),
+        )
+        audit(database)
+    return True
+
+
+def set_opt_in(database: Database, wanted: OptIn, audit: Audit) -> bool:
+    """Opt a conversation in or out; False, and no audit row, where nothing changes."""
+    key = (wanted.conversation, wanted.group)
+    with database.transaction(LOCK):
+        known = database.execute("SELECT active FROM opt_ins WHERE conversation = ? AND group_path = ?", key)
+        if bool(known and known[0][0]) is wanted.active:
+            return False
+        database.execute(
+            "INSERT INTO opt_ins (conversation, group_path, active, credential, actor, time_ms, version)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (conversation, group_path) DO UPDATE SET"
+            " active = excluded.active, credential = excluded.credential, actor = excluded.actor,"
+            " time_ms = excluded.time_ms, version = excluded.version",
+            (*key, wanted.active, wanted.credential, wanted.actor, round(wanted.time * 1000), _next(database)),
+        )
+        audit(database)
+    return True
+
+
+def bind(database: Database, conversation: str, group: str, credential: str) -> None:
+    """Bind an opt-in to the credential that used it first; the first of several proxies wins."""
+    with database.transaction(LOCK):
+        database.execute(
+            "UPDATE opt_ins SET credential = ?, version = ?"
+            " WHERE conversation = ? AND group_path = ? AND active AND credential IS NULL",
+            (credential, _next(database), conversation, group),
+        )
+
+
+def add_token(database: Database, token: StoredToken) -> None:
+    """Keep a new token."""
+    with database.transaction(LOCK):
+        expires = None if token.expires is None else round(token.expires * 1000)
+        database.execute(
+            "INSERT INTO admin_tokens (id, sha256, scope, name, created_ms, expires_ms, revoked, version)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                token.id,
+                token.sha256,
+                token.scope,
+                token.name,
+                round(token.created * 1000),
+                expires,
+                False,
+                _next(database),
+            ),
+        )
+
+
+def revoke_token(database: Database, ident: str) -> bool:
+    """Take a token back; False where there is none in force by this id."""
+    with database.transaction(LOCK):
+        changed = database.execute(
+            "UPDATE admin_tokens SET revoked = ?, version = ? WHERE id = ? AND NOT revoked RETURNING 1",
+            (True, _next(database), ident),
+        )
+    return bool(changed)
+
+
+def now() -> float:
+    """Return the Unix time in seconds."""
+    return time.time()
+
+
+def _next(database: Database) -> int:
+    return int(database.execute("UPDATE state_version SET version = version + 1 RETURNING version")[0][0])
