@@ -59,6 +59,7 @@ class Report:
         place: Place | None = None,
         length: int = 1,
         cure: str = "",
+        *,
         secret: bool = False,
     ) -> None:
         """Add an error."""

@@ -5,50 +5,26 @@ Owns the order of the steps. Never keeps state: each load is a new, immutable wh
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from outward.config.clients import compile_clients
 from outward.config.compose import compose
-from outward.config.diagnostics import Finding, Level, Report
+from outward.config.diagnostics import Report
 from outward.config.environment import overlay
 from outward.config.gather import Gathered, gather_bytes, gather_file
 from outward.config.groups import compile_groups
-from outward.config.machine import discoveries
+from outward.config.loaded import Loaded
+from outward.config.machine import Machine, discoveries
 from outward.config.rules import RuleCompiler
-from outward.config.sets import Hosts, Sets
+from outward.config.sets import Sets
 from outward.config.settings import Settings
 from outward.core.lint import lint
 from outward.core.policy import Policy
 
+__all__ = ["Loaded", "VendorOf", "load", "load_text"]
+
 VendorOf = Callable[[str], str | None]
-Machine = Mapping[str, Callable[[], Hosts]]
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What came of loading.
-
-    Attributes:
-        settings: None where an error makes them unusable.
-        policy: None where there is any error.
-        findings: errors and warnings, by file and line.
-        files: every file that was read, for the one who watches them.
-        sources: their text, for the one who renders findings.
-        discovered: entries of the machine's own sets that were used, by name.
-    """
-
-    settings: Settings | None
-    policy: Policy | None
-    findings: tuple[Finding, ...]
-    files: tuple[Path, ...]
-    sources: Mapping[str, str] = field(default_factory=dict, repr=False)
-    discovered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @property
-    def ok(self) -> bool:
-        """Whether the configuration can be used: there may be warnings, but no error."""
-        return not any(finding.level is Level.ERROR for finding in self.findings)
 
 
 def load(
@@ -121,15 +97,16 @@ class _Loading:
             groups=groups,
             clients=clients,
             internal=composed.internal,
-            vendor_of=_over(composed.settings.vendors, self.vendor_of),
+            vendor_of=_over(composed.settings, self.vendor_of),
         )
         for smell in lint(policy):
             report.warning(smell.ident, smell.message, smell.place, smell.length, smell.help)
         return Loaded(composed.settings, policy, report.sorted(), files, report.sources, sets.discovered)
 
 
-def _over(own: Mapping[str, str], shipped: VendorOf | None) -> VendorOf:
-    """Return a look-up in the file's vendors, then in the shipped ones."""
+def _over(settings: Settings, shipped: VendorOf | None) -> VendorOf:
+    """Return a look-up in the file's vendors and MCP servers, then in the shipped ones."""
+    own = {server.host: "mcp" for server in settings.mcp} | dict(settings.vendors)
 
     def vendor_of(host: str) -> str | None:
         return own.get(host) or (shipped(host) if shipped else None)

@@ -1,0 +1,56 @@
+"""`outward check`: every error and smell of a configuration at once."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from outward import __version__
+from outward.cli.common import INVALID, config_option, require_config
+from outward.config.loaded import Loaded
+from outward.config.render import render_json, render_sarif, render_text, summary
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@config_option
+@click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", help="Form of output.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--strict", is_flag=True, help="Let warnings count as errors.")
+def check(file: Path | None, config: Path | None, form: str, as_json: bool, strict: bool) -> None:
+    """Check a configuration file (`-` reads standard input): every error and smell, each with its place and a cure.
+
+    Exits with 0 when it can be used, and with 3 when it cannot.
+    """
+    loaded = _load(file or require_config(config))
+    form = "json" if as_json else form
+    if form == "json":
+        click.echo(render_json(loaded.findings))
+    elif form == "sarif":
+        click.echo(render_sarif(loaded.findings, __version__))
+    else:
+        _text(loaded)
+    if not loaded.ok or (strict and loaded.findings):
+        sys.exit(INVALID)
+
+
+def _load(file: Path) -> Loaded:
+    from outward.config.load import load, load_text  # noqa: PLC0415 - the schema takes a while to import
+    from outward.search.registry import vendor_of  # noqa: PLC0415 - goes with it
+
+    if str(file) == "-":
+        return load_text(sys.stdin.buffer.read(), "<stdin>", vendor_of=vendor_of)
+    return load(file, vendor_of=vendor_of)
+
+
+def _text(loaded: Loaded) -> None:
+    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    if loaded.findings:
+        click.echo(render_text(loaded.findings, loaded.sources, color=color) + "\n", color=color)
+    policy = loaded.policy
+    told = summary(loaded.findings)
+    if policy is not None:
+        rules = sum(len(group.allow.all) + len(group.deny.all) for group in policy.groups.values())
+        told += f"; {len(policy.groups)} groups, {rules} rules, generation {policy.generation}"
+    click.echo(told)

@@ -1,0 +1,35 @@
+"""What comes of loading a configuration. Values only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from outward.config.diagnostics import Finding, Level
+from outward.config.settings import Settings
+from outward.core.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What came of loading.
+
+    Attributes:
+        settings: None where an error makes them unusable.
+        policy: None where there is any error.
+        findings: errors and warnings, by file and line.
+        files: every file that was read, for the one who watches them.
+        sources: their text, for the one who renders findings.
+        discovered: entries of the machine's own sets that were used, by name.
+    """
+
+    settings: Settings | None
+    policy: Policy | None
+    findings: tuple[Finding, ...]
+    files: tuple[Path, ...]
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False)
+    discovered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the configuration can be used: there may be warnings, but no error."""
+        return not any(finding.level is Level.ERROR for finding in self.findings)

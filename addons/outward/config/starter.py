@@ -1,0 +1,62 @@
+"""The policy of `outward run` without a configuration: developers' hosts, and what this machine's tools are set up for.
+
+Needs neither a file nor the schema, so that it is ready at once.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from hashlib import sha256
+
+from outward.config.diagnostics import Report
+from outward.config.loaded import Loaded
+from outward.config.machine import Machine, discoveries
+from outward.config.rules import RuleCompiler, Use
+from outward.config.sets import Hosts, Sets
+from outward.config.settings import Settings
+from outward.core.model import ClientEntry, Credential, Place
+from outward.core.policy import Group, Policy, Rules
+
+GROUP = "local"
+SETS = ("@developer", "@pip", "@npm", "@apt")
+_PLACE = Place("starter policy", 1)
+
+
+def starter_policy(
+    *,
+    env: Mapping[str, str] | None = None,
+    vendor_of: Callable[[str], str | None] | None = None,
+    machine: Machine | None = None,
+) -> Loaded:
+    """Return default settings and a policy with one group, `local`, that anyone belongs to.
+
+    Args:
+        env: the environment that package managers are asked in; None means the process's own.
+        vendor_of: governed vendor of a host name.
+        machine: discovery of the sets of package managers; None asks this machine.
+    """
+    report = Report()
+    asked = _ask(discoveries(os.environ if env is None else env) if machine is None else machine)
+    sets = Sets({}, asked, report)
+    rules = RuleCompiler(sets, report).compile_texts(SETS, _PLACE, Use.ALLOW)
+    names = "\n".join(f"{rule.pattern} {rule.ports}" for rule in rules)
+    policy = Policy(
+        generation=sha256(names.encode()).hexdigest()[:12],
+        groups={GROUP: Group(GROUP, allow=Rules(rules))},
+        clients=(ClientEntry(Credential.ANYONE, _PLACE, group=GROUP),),
+    )
+    if vendor_of is not None:
+        policy = replace(policy, vendor_of=vendor_of)
+    return Loaded(Settings(), policy, report.sorted(), (), {}, sets.discovered)
+
+
+def _ask(machine: Machine) -> Machine:
+    """Ask all package managers at the same time."""
+    with ThreadPoolExecutor(max_workers=max(1, len(machine))) as pool:
+        answers = {name: pool.submit(discover) for name, discover in machine.items()}
+    return {name: _answer(future.result()) for name, future in answers.items()}
+
+
+def _answer(hosts: Hosts) -> Callable[[], Hosts]:
+    return lambda: hosts
