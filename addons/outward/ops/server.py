@@ -1,0 +1,205 @@
+"""The ops port's listener: a small, strict HTTP/1.1 server on the proxy's own event loop.
+
+Owns sockets, framing, limits and timeouts; knows nothing of what is served. Written here because the frameworks at hand
+cost a quarter of a second to import, half of the time that the whole proxy may take to start.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from http import HTTPStatus
+
+from outward.ops.web import Problem, Request, Response, as_problem
+
+_log = logging.getLogger(__name__)
+
+type App = Callable[[Request], Awaitable[Response]]
+
+HEAD_BYTES = 16_384
+BODY_BYTES = 1 << 20
+CONNECTIONS = 256
+READ_TIMEOUT = 10.0  # seconds for a head, and for a body
+IDLE_TIMEOUT = 75.0  # seconds between requests
+WRITE_TIMEOUT = 30.0  # seconds for a reader to take what was sent
+
+_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) ([\x21-\x7e]{1,8192}) HTTP/1\.([01])")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
+_LENGTH = re.compile(r"[0-9]{1,10}")
+_ALWAYS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Server": "outward"}
+
+
+class OpsServer:
+    """Serves one application on one address."""
+
+    def __init__(self, app: App, on_error: Callable[[str], None]) -> None:
+        """Prepare.
+
+        Args:
+            app: answers requests; what it raises apart from `Problem` becomes a 500.
+            on_error: told `ops` for each such failure.
+        """
+        self._app = app
+        self._on_error = on_error
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens; known once it does."""
+        if self._server is None:
+            raise RuntimeError("the ops port is not open")
+        name = self._server.sockets[0].getsockname()
+        return name[0], name[1]
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
+        self._server = await asyncio.start_server(self._connected, host, port, limit=HEAD_BYTES)
+
+    async def close(self) -> None:
+        """Stop listening and end every connection."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(self._tasks) >= CONNECTIONS:
+            writer.close()
+            return
+        self._tasks.add(task)
+        try:
+            await self._serve(reader, writer)
+        except (OSError, EOFError, TimeoutError, asyncio.CancelledError):
+            pass  # the client is gone or too slow, or the server closes
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("peername")
+        wait = READ_TIMEOUT
+        while True:
+            try:
+                request, keep = await _read(reader, str(peer[0]) if peer else "", wait)
+            except Problem as problem:
+                await _write(writer, as_problem(problem), keep=False, head=False)
+                return
+            if request is None:
+                return
+            response = await self._respond(request)
+            await _write(writer, response, keep=keep, head=request.method == "HEAD")
+            if not keep:
+                return
+            wait = IDLE_TIMEOUT
+
+    async def _respond(self, request: Request) -> Response:
+        try:
+            return await self._app(request)
+        except Problem as problem:
+            return as_problem(problem)
+        except Exception:  # noqa: BLE001 - a bug in one page must not end the port
+            _log.exception("a request to the ops port failed")
+            self._on_error("ops")
+            return as_problem(Problem(500, "this is our fault; the log has more"))
+
+
+async def _read(reader: asyncio.StreamReader, peer: str, wait: float) -> tuple[Request | None, bool]:
+    """Read one request and whether the connection may be kept; None at the end of the stream."""
+    try:
+        async with asyncio.timeout(wait):
+            head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError as error:
+        if error.partial:
+            raise Problem(400, "the head is not complete") from error
+        return None, False
+    except asyncio.LimitOverrunError as error:
+        raise Problem(431, "the head is too large") from error
+    request, version = _parse(head[:-4], peer)
+    length = _content_length(request)
+    body = b""
+    if length:
+        async with asyncio.timeout(READ_TIMEOUT):
+            body = await reader.readexactly(length)
+    keep = version == 1 and "close" not in (request.header("connection") or "").lower()
+    return Request(request.method, request.target, request.headers, body, peer), keep
+
+
+def _parse(head: bytes, peer: str) -> tuple[Request, int]:
+    line, *fields = head.split(b"\r\n")
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise Problem(400, "the request line is malformed")
+    headers = []
+    for text in fields:
+        found = _FIELD.fullmatch(text)
+        if found is None:
+            raise Problem(400, "a field is malformed")
+        headers.append((found[1].decode("ascii").lower(), found[2].decode("latin-1")))
+    return Request(match[1].decode(), match[2].decode(), tuple(headers), b"", peer), int(match[3])
+
+
+def _content_length(request: Request) -> int:
+    """Return the length of the body; only a plain Content-Length is understood."""
+    if request.header("transfer-encoding") is not None:
+        raise Problem(411, "send a Content-Length")
+    text = request.header("content-length")
+    if text is None:
+        return 0
+    if not _LENGTH.fullmatch(text):
+        raise Problem(400, "the Content-Length is malformed")
+    if int(text) > BODY_BYTES:
+        raise Problem(413, "the body is too large")
+    return int(text)
+
+
+async def _write(writer: asyncio.StreamWriter, response: Response, *, keep: bool, head: bool) -> None:
+    body = response.body
+    headers = {**_ALWAYS, "Content-Type": response.content_type, **response.headers}
+    headers["Connection"] = "keep-alive" if keep else "close"
+    if isinstance(body, bytes):
+        headers["Content-Length"] = str(len(body))
+    else:
+        headers["Transfer-Encoding"] = "chunked"
+    lines = [f"HTTP/1.1 {response.status} {_phrase(response.status)}", *(f"{k}: {v}" for k, v in headers.items())]
+    writer.write("\r\n".join([*lines, "", ""]).encode("latin-1", "replace"))
+    if isinstance(body, bytes):
+        writer.write(b"" if head else body)
+        await _drain(writer)
+    elif not head:
+        await _stream(writer, body)
+
+
+async def _stream(writer: asyncio.StreamWriter, chunks: AsyncIterator[bytes]) -> None:
+    """Send a body in chunks as they come; ends when the client goes away."""
+    try:
+        await _drain(writer)
+        async for chunk in chunks:
+            if chunk:
+                writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                await _drain(writer)
+        writer.write(b"0\r\n\r\n")
+        await _drain(writer)
+    finally:
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _drain(writer: asyncio.StreamWriter) -> None:
+    async with asyncio.timeout(WRITE_TIMEOUT):
+        await writer.drain()
+
+
+def _phrase(status: int) -> str:
+    with suppress(ValueError):
+        return HTTPStatus(status).phrase
+    return "Unknown"
