@@ -90,7 +90,7 @@ class Dialer:
             raise DialError(reason, "no address of the destination may be dialled", address)
         return permitted
 
-    async def connect[P: asyncio.BaseProtocol](
+    async def connect[P: asyncio.Protocol](
         self, host: Host, port: int, protocol_factory: Callable[[], P]
     ) -> tuple[asyncio.Transport, P, Address | None]:
         """Connect to a destination.
@@ -135,7 +135,7 @@ class Dialer:
         finally:
             self._judge.metrics.resolve_duration.observe(time.perf_counter() - started)
 
-    async def _connect[P: asyncio.BaseProtocol](
+    async def _connect[P: asyncio.Protocol](
         self, permitted: list[Address], port: int, protocol_factory: Callable[[], P]
     ) -> tuple[asyncio.Transport, P, Address]:
         """Connect to one of several addresses; one alone is dialled without the cost of a race."""
@@ -163,7 +163,7 @@ class Dialer:
     def _has_ipv6(self) -> bool:
         return any(isinstance(each, IPv6Address) and not each.is_link_local for each in self._judge.own.addresses)
 
-    async def _through[P: asyncio.BaseProtocol](
+    async def _through[P: asyncio.Protocol](
         self, parent: Parent, host: Host, port: int, protocol_factory: Callable[[], P]
     ) -> tuple[asyncio.Transport, P, Address | None]:
         """Ask the parent for a tunnel. The parent itself may be private, as the operator named it; never ourselves."""
@@ -203,11 +203,11 @@ class Dialer:
         return DialError(reason, detail)
 
 
-def _hand_over[P: asyncio.BaseProtocol](transport: asyncio.Transport, protocol: P, rest: bytes) -> P:
+def _hand_over[P: asyncio.Protocol](transport: asyncio.Transport, protocol: P, rest: bytes) -> P:
     """Give a transport whose reading is paused to the protocol that will use it, with the bytes already read."""
     transport.set_protocol(protocol)
     protocol.connection_made(transport)
-    if rest and isinstance(protocol, asyncio.Protocol):
+    if rest:
         protocol.data_received(rest)
     transport.resume_reading()
     return protocol

@@ -8,6 +8,7 @@ import asyncio
 from base64 import b64encode
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import cast
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from outward.core.names import Host, canonical_host
@@ -77,9 +78,8 @@ class TunnelRequest(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the request."""
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
-            transport.write(self._request)
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports do not inherit from it
+        self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         """Collect the answer's head."""
