@@ -170,13 +170,13 @@ def _verdict(group: Group, question: Question, vendor: str | None) -> tuple[Reas
     sight = vendor is not None
     for node in group.chain:
         for rule in node.deny.for_host(question.host):
-            if _refuses(rule, question, blind):
+            if refuses(rule, question, blind):
                 return Reason.DENIED_BY_RULE, rule, sight
             sight = sight or rule.needs_sight
     closest, blocked = Reason.NO_RULE, None
     for node in group.chain:
         for rule in node.allow.for_host(question.host):
-            miss = _misses(rule, question, blind) or _above_ceiling(node, question, blind)
+            miss = misses(rule, question, blind) or above_ceiling(node, question, blind)
             if miss is None:
                 if blind and vendor is not None:
                     return Reason.WEB_SEARCH_UNINSPECTABLE, rule, sight
@@ -190,19 +190,19 @@ def _any_needs_sight(group: Group, question: Question) -> bool:
     return any(rule.needs_sight for node in group.chain for rule in node.allow.for_host(question.host))
 
 
-def _above_ceiling(node: Group, question: Question, blind: bool) -> Reason | None:
+def above_ceiling(node: Group, question: Question, blind: bool) -> Reason | None:
     """Judge an allow rule of `node` by the ceilings of the node's ancestors."""
     ancestor = node.parent
     while ancestor is not None:
         if ancestor.ceiling is not None and not any(
-            _misses(rule, question, blind) is None for rule in ancestor.ceiling.for_host(question.host)
+            misses(rule, question, blind) is None for rule in ancestor.ceiling.for_host(question.host)
         ):
             return Reason.NO_RULE
         ancestor = ancestor.parent
     return None
 
 
-def _misses(rule: Rule, question: Question, blind: bool) -> Reason | None:
+def misses(rule: Rule, question: Question, blind: bool) -> Reason | None:
     """Return why an allow rule for the host does not allow the question, or None where it does."""
     if rule.pattern.kind is PatternKind.ANY and is_local_name(question.host.name):
         return Reason.NO_RULE
@@ -217,7 +217,7 @@ def _misses(rule: Rule, question: Question, blind: bool) -> Reason | None:
     return None
 
 
-def _refuses(rule: Rule, question: Question, blind: bool) -> bool:
+def refuses(rule: Rule, question: Question, blind: bool) -> bool:
     """Tell whether a deny rule for the host denies the question; what cannot be seen or read counts as a match."""
     if rule.ports is not None and question.port not in rule.ports:
         return False
