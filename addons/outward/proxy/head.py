@@ -183,7 +183,7 @@ def _judge_host(head: Head, found: dict[str, str], within: Within | None) -> Non
         return
     implied = head.port if head.method == "CONNECT" else within.default_port if within else 80
     try:
-        named = parse_authority(value, implied)
+        named = parse_authority(_ascii(value), implied)
     except MalformedHostError as error:
         raise HeadError(Reason.MALFORMED_HOST, f"in Host: {error}") from error
     if named != (head.host, head.port):

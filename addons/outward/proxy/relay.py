@@ -13,16 +13,18 @@ class Side(asyncio.Protocol):
 
     Attributes:
         transport: this end's; None before it is connected.
+        ended: it has sent all it had.
         received: bytes read from this end and handed to the other.
         touched: traffic has passed since somebody cleared it.
     """
 
-    __slots__ = ("_ended", "_forward", "_lost", "_other", "received", "touched", "transport")
+    __slots__ = ("_forward", "_lost", "_other", "_peer", "ended", "received", "touched", "transport")
 
     def __init__(self, lost: Callable[[], None]) -> None:
         """Build one end; `lost` is called once its connection is lost."""
         self._lost = lost
-        self._ended = False  # it has sent all it had
+        self.ended = False
+        self._peer: Side | None = None
         self._other: asyncio.Transport | None = None
         self._forward: Callable[[bytes], None] = _drop
         self.transport: asyncio.Transport | None = None
@@ -34,9 +36,9 @@ class Side(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self.transport.pause_reading()
 
-    def join(self, other: asyncio.Transport) -> None:
+    def join(self, peer: "Side", other: asyncio.Transport) -> None:
         """Pass on to another end from now on."""
-        self._other, self._forward = other, other.write
+        self._peer, self._other, self._forward = peer, other, other.write
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 
@@ -58,10 +60,10 @@ class Side(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Pass the end of one direction on, and keep the other open until it ends too."""
-        other = self._other
-        if other is not None and not other.is_closing():
-            other.write_eof()
-        return True
+        self.ended = True
+        if self._other is not None and not self._other.is_closing():
+            self._other.write_eof()
+        return self._peer is not None and not self._peer.ended
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Take the other end down too, after what was written to it."""
@@ -77,5 +79,5 @@ def _drop(_data: bytes) -> None:
 def join(one: Side, two: Side) -> None:
     """Begin to relay between two connected ends."""
     if one.transport is not None and two.transport is not None:
-        one.join(two.transport)
-        two.join(one.transport)
+        one.join(two, two.transport)
+        two.join(one, one.transport)

@@ -104,7 +104,14 @@ class Tunnel(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _judge(self, data: bytes) -> None:
-        """Read and judge the ClientHello."""
+        """Read and judge the ClientHello; an exception is a refusal, like everywhere."""
+        try:
+            self._judge_hello(data)
+        except Exception:  # noqa: BLE001 - fail closed: whatever goes wrong is a denial
+            self._resources.judge.metrics.internal_error("tunnel")
+            self._refuse(Reason.INTERNAL_ERROR, Stage.TLS, _ACCESS_DENIED)
+
+    def _judge_hello(self, data: bytes) -> None:
         try:
             hello = self._hello.feed(data)
         except NotTlsError:

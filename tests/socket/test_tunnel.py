@@ -1,0 +1,365 @@
+"""The tunnel lane over real sockets: what is judged before a byte passes, and how bytes pass afterwards."""
+
+import asyncio
+import ssl
+
+import pytest
+import trustme
+
+from harness.gates import World, connect, gate_for, status
+from harness.loops import on_loop, until
+from harness.origins import Origin, client_context, origin, server_context
+from harness.policies import group, policy, rule
+from harness.raw import Raw, client_hello, raw
+from outward.config.settings import Limits
+from outward.core.model import Ech, Lane, LaneChoice, Stage, Verdict
+from outward.core.policy import Policy
+from outward.core.reasons import Reason
+from outward.proxy.tunnel import ESTABLISHED
+
+TUNNEL = LaneChoice.TUNNEL
+DEV = policy(group(rule("allowed.test"), rule("*.wild.test"), rule("127.0.0.1"), lane=TUNNEL))
+PLAIN = policy(group(rule("allowed.test", tls=False), lane=TUNNEL))
+HELLO = client_hello("allowed.test")
+ACCESS_DENIED, DECODE_ERROR, UNRECOGNIZED_NAME = 0x31, 0x32, 0x70
+
+
+def alert(code: int) -> bytes:
+    return bytes([0x15, 3, 3, 0, 2, 2, code])
+
+
+async def opened(world: World, server: Origin, client: Raw, host: str = "allowed.test") -> None:
+    """Open a tunnel to the origin."""
+    world.dns.add("allowed.test", "A", "127.0.0.1")
+    await client.send(connect(host, server.address[1]))
+    assert await client.head() == ESTABLISHED
+
+
+def with_extension(hello: bytes, kind: int, body: bytes = b"") -> bytes:
+    """Return a ClientHello record with one more extension, its lengths mended."""
+    message = hello[9:]
+    at = 34
+    at += 1 + message[at]
+    at += 2 + int.from_bytes(message[at : at + 2])
+    at += 1 + message[at]
+    extensions = message[at + 2 :] + kind.to_bytes(2) + len(body).to_bytes(2) + body
+    message = message[:at] + len(extensions).to_bytes(2) + extensions
+    return b"\x16\x03\x01" + (len(message) + 4).to_bytes(2) + b"\x01" + len(message).to_bytes(3) + message
+
+
+def server_name(name: bytes) -> bytes:
+    """Return the body of a server_name extension."""
+    return (len(name) + 3).to_bytes(2) + b"\x00" + len(name).to_bytes(2) + name
+
+
+def fragmented(hello: bytes, size: int) -> bytes:
+    """Spread a ClientHello over records of `size` bytes."""
+    message = hello[5:]
+    pieces = [message[at : at + size] for at in range(0, len(message), size)]
+    return b"".join(b"\x16\x03\x01" + len(piece).to_bytes(2) + piece for piece in pieces)
+
+
+@on_loop
+async def test_tls_passes_through_and_a_tunnel_is_one_event_with_its_counts():
+    authority = trustme.CA()
+    async with (
+        gate_for(DEV) as world,
+        origin(server_context(authority, "allowed.test")) as server,
+        raw(world.address) as client,
+    ):
+        server.reply = b"pong"
+        await opened(world, server, client)
+        await client.tls(client_context(authority), "allowed.test")
+        await client.send(b"ping")
+        assert await client.exactly(4) == b"pong"
+        assert not world.events
+        client.writer.close()
+        await until(lambda: world.events)
+        (event,) = world.events
+        assert (event.verdict, event.reason, event.lane) == (Verdict.ALLOW, Reason.RULE, Lane.TUNNEL)
+        assert (event.sni, event.ech, event.address, event.status) == ("allowed.test", False, "127.0.0.1", 200)
+        assert event.bytes_up > 300
+        assert event.bytes_down > 500
+        assert event.duration_ms > 0
+        assert bytes(server.received[0]) == b"ping"
+        assert world.judge.metrics.bytes("up", Lane.TUNNEL).value == event.bytes_up
+        assert world.judge.metrics.connections(Lane.TUNNEL).value == 0
+        await until(lambda: world.gate.connections == 0)
+
+
+@pytest.mark.parametrize("size", [None, 1, 5, 100])
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("records", [None, 50])
+def test_a_hello_in_any_pieces_arrives_as_it_was_sent(size: int | None, early: bool, records: int | None):
+    hello = HELLO if records is None else fragmented(HELLO, records)
+
+    @on_loop
+    async def body():
+        async with gate_for(DEV) as world, origin() as server, raw(world.address) as client:
+            world.dns.add("allowed.test", "A", "127.0.0.1")
+            head = connect("allowed.test", server.address[1])
+            if early:
+                await client.send(head + hello + b"more", size)
+                assert await client.head() == ESTABLISHED
+            else:
+                await client.send(head)
+                assert await client.head() == ESTABLISHED
+                await client.send(hello + b"more", size)
+            assert await client.exactly(len(hello) + 4) == hello + b"more"
+            assert server.bytes == hello + b"more"
+
+    body()
+
+
+REFUSED = [
+    ("another name", client_hello("evil.test"), Reason.SNI_MISMATCH, UNRECOGNIZED_NAME),
+    ("a name below the target", client_hello("a.allowed.test"), Reason.SNI_MISMATCH, UNRECOGNIZED_NAME),
+    ("no name", client_hello(None), Reason.SNI_MISSING, UNRECOGNIZED_NAME),
+    (
+        "an address as name",
+        with_extension(client_hello(None), 0, server_name(b"127.0.0.1")),
+        Reason.SNI_MISMATCH,
+        UNRECOGNIZED_NAME,
+    ),
+    (
+        "a name that is none",
+        with_extension(client_hello(None), 0, server_name(b"a\x00.test")),
+        Reason.SNI_MISMATCH,
+        0x70,
+    ),
+    ("two names", with_extension(HELLO, 0, server_name(b"evil.test")), Reason.SNI_MISMATCH, DECODE_ERROR),
+    (
+        "two names in one extension",
+        with_extension(client_hello(None), 0, b"\x00\x0a\x00\x00\x02a.\x00\x00\x02b."),
+        Reason.SNI_MISMATCH,
+        DECODE_ERROR,
+    ),
+    ("too large", b"\x16\x03\x01\x40\x00\x01\x01\x00\x00" + bytes(16380), Reason.TOO_LARGE, DECODE_ERROR),
+    ("cut short within", b"\x16\x03\x01\x00\x06\x01\x00\x00\x02\x03\x03", Reason.MALFORMED_REQUEST, DECODE_ERROR),
+    ("another handshake message", b"\x16\x03\x01\x00\x04\x02\x00\x00\x00", Reason.MALFORMED_REQUEST, DECODE_ERROR),
+    ("HTTP", b"GET / HTTP/1.1\r\nHost: allowed.test\r\n\r\n", Reason.NOT_TLS, None),
+    ("the first letters of HTTP", b"GE", Reason.NOT_TLS, None),
+    ("SSH", b"SSH-2.0-x\r\n", Reason.NOT_TLS, None),
+    ("SSL 2", b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10", Reason.NOT_TLS, None),
+    ("an alert", b"\x15\x03\x01\x00\x02\x02\x00", Reason.NOT_TLS, None),
+]
+
+
+@pytest.mark.parametrize(("sent", "reason", "code"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+@pytest.mark.parametrize("greeting", [b"", b"220 welcome\r\n"])
+def test_a_refusal_after_the_200_sends_no_byte_either_way(
+    sent: bytes, reason: Reason, code: int | None, greeting: bytes
+):
+    @on_loop
+    async def body():
+        async with gate_for(DEV) as world, origin() as server, raw(world.address) as client:
+            server.greeting = greeting
+            await opened(world, server, client)
+            await until(lambda: server.accepts == 1)
+            got = await client.ask(sent)
+            assert got == (b"" if code is None else alert(code))
+            assert [(event.verdict, event.reason, event.stage) for event in world.events] == [
+                (Verdict.DENY, reason, Stage.TLS)
+            ]
+            await until(lambda: server.open == 0)
+            assert server.bytes == b""
+            await until(lambda: world.gate.connections == 0)
+            assert len(world.events) == 1
+
+    body()
+
+
+@pytest.mark.parametrize("name", ["ALLOWED.test", "allowed.test."])
+def test_other_spellings_of_the_same_name_pass(name: str):
+    @on_loop
+    async def body():
+        async with gate_for(DEV) as world, origin() as server, raw(world.address) as client:
+            await opened(world, server, client)
+            hello = with_extension(client_hello(None), 0, server_name(name.encode()))
+            await client.send(hello)
+            assert await client.exactly(len(hello)) == hello
+
+    body()
+
+
+@on_loop
+async def test_an_address_that_a_rule_names_needs_no_server_name():
+    async with gate_for(DEV) as world, origin() as server, raw(world.address) as client:
+        await opened(world, server, client, "127.0.0.1")
+        await client.send(client_hello(None))
+        await until(lambda: server.bytes)
+
+
+@on_loop
+async def test_ech_is_noted_and_refused_only_where_the_group_says_so():
+    decoy = with_extension(HELLO, 0xFE0D, b"\x00" * 40)
+    async with gate_for(DEV) as world, origin() as server, raw(world.address) as client:
+        await opened(world, server, client)
+        await client.send(decoy)
+        assert await client.exactly(len(decoy)) == decoy
+        client.writer.close()
+        await until(lambda: world.events)
+        assert world.events[0].ech is True
+    strict = policy(group(rule("allowed.test"), lane=TUNNEL, ech=Ech.REFUSE))
+    async with gate_for(strict) as world, origin() as server, raw(world.address) as client:
+        await opened(world, server, client)
+        assert await client.ask(decoy) == alert(ACCESS_DENIED)
+        assert world.events[0].reason is Reason.ECH_REFUSED
+        assert server.bytes == b""
+
+
+@on_loop
+async def test_a_rule_may_say_that_a_tunnel_carries_something_else():
+    async with gate_for(PLAIN) as world, origin() as server, raw(world.address) as client:
+        server.greeting = b"220 ready\r\n"
+        await opened(world, server, client)
+        assert await client.exactly(11) == b"220 ready\r\n"
+        await client.send(b"EHLO x\r\n")
+        assert await client.exactly(8) == b"EHLO x\r\n"
+
+
+@on_loop
+async def test_each_direction_ends_by_itself():
+    async with gate_for(PLAIN) as world, origin() as server, raw(world.address) as client:
+        server.reply = b""
+        await opened(world, server, client)
+        server.greeting = b""
+        await client.send(b"all of it")
+        client.writer.write_eof()
+        await until(lambda: server.ended == 1)
+        assert server.bytes == b"all of it"
+        assert await client.rest() == b""
+        await until(lambda: world.events)
+        assert (world.events[0].bytes_up, world.events[0].bytes_down) == (9, 0)
+
+    late = asyncio.Event()
+
+    async def talks_after_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        await late.wait()
+        writer.write(b"late answer")
+        writer.close()
+
+    listener = await asyncio.start_server(talks_after_the_end, "127.0.0.1", 0)
+    async with gate_for(PLAIN) as world, raw(world.address) as client:
+        world.dns.add("allowed.test", "A", "127.0.0.1")
+        await client.send(connect("allowed.test", listener.sockets[0].getsockname()[1]))
+        await client.head()
+        client.writer.write_eof()
+        late.set()
+        assert await client.rest() == b"late answer"
+    listener.close()
+
+    async def ends_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write_eof()
+        assert await reader.readexactly(4) == b"more"
+        late.clear()
+        writer.close()
+
+    listener = await asyncio.start_server(ends_first, "127.0.0.1", 0)
+    async with gate_for(PLAIN) as world, raw(world.address) as client:
+        world.dns.add("allowed.test", "A", "127.0.0.1")
+        await client.send(connect("allowed.test", listener.sockets[0].getsockname()[1]))
+        await client.head()
+        assert await client.rest() == b""
+        await client.send(b"more")
+        await until(lambda: not late.is_set())
+        client.writer.write_eof()
+        await until(lambda: world.gate.connections == 0)
+    listener.close()
+
+
+@on_loop
+async def test_a_slow_reader_holds_the_sender_back_and_memory_stays_flat():
+    async with gate_for(PLAIN) as world, origin() as server, raw(world.address) as client:
+        await opened(world, server, client)
+        await until(lambda: server.accepts == 1)
+        server.reading.clear()
+        sent = 0
+        async with asyncio.timeout(10):
+            while True:
+                client.writer.write(bytes(1 << 20))
+                sent += 1 << 20
+                try:
+                    async with asyncio.timeout(0.5):
+                        await client.writer.drain()
+                except TimeoutError:
+                    break
+                assert sent < 1 << 28, "nobody holds the sender back"
+        (held,) = world.gate._clients
+        assert held.transport.is_reading() is False
+        server.reply = b""
+        server.reading.set()
+        await client.writer.drain()
+        client.writer.write_eof()
+        async with asyncio.timeout(20):
+            await until(lambda: server.ended == 1, 20)
+        assert len(server.bytes) == sent
+
+
+@on_loop
+async def test_a_hello_that_does_not_come_and_a_tunnel_that_carries_nothing_end():
+    hasty = Limits(handshake_timeout=0.2, idle_timeout=0.3)
+    async with gate_for(DEV, hasty) as world, origin() as server, raw(world.address) as client:
+        await opened(world, server, client)
+        assert await client.ask(HELLO[:50]) == b""
+        assert [(event.reason, event.stage) for event in world.events] == [(Reason.TIMEOUT, Stage.TLS)]
+        await until(lambda: server.open == 0)
+        assert server.bytes == b""
+    async with gate_for(PLAIN, hasty) as world, origin() as server, raw(world.address) as client:
+        await opened(world, server, client)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while loop.time() - began < 0.6:
+            await client.send(b"x")
+            assert await client.exactly(1) == b"x"
+        assert not world.events
+        assert await client.rest() == b""
+        await until(lambda: world.events)
+        assert world.events[0].verdict is Verdict.ALLOW
+
+
+@on_loop
+async def test_a_client_that_leaves_while_the_proxy_dials_takes_the_dial_with_it():
+    async with gate_for(DEV) as world:
+        world.dns.silent["allowed.test"] = 99
+        async with raw(world.address) as client:
+            await client.send(connect("allowed.test"))
+            await until(lambda: world.dns.queries)
+        await until(lambda: world.gate.connections == 0)
+        assert len(world.events) == 1
+
+
+@on_loop
+async def test_a_server_that_leaves_during_the_handshake_ends_the_tunnel():
+    async with gate_for(DEV) as world, origin() as server, raw(world.address) as client:
+        await opened(world, server, client)
+        server.reading.clear()
+        await client.send(HELLO)
+        await until(lambda: server.accepts == 1)
+    await until(lambda: world.gate.connections == 0)
+    assert len(world.events) == 1
+
+
+@on_loop
+async def test_a_reload_does_not_touch_open_tunnels_and_rules_the_next():
+    async with gate_for(PLAIN) as world, origin() as server, raw(world.address) as client:
+        await opened(world, server, client)
+        world.judge.policy = Policy("g2")
+        await client.send(b"x")
+        assert await client.exactly(1) == b"x"
+        async with raw(world.address) as late:
+            assert status(await late.ask(connect("allowed.test", server.address[1]))) == 403
+
+
+@on_loop
+async def test_certificates_are_the_clients_own_matter():
+    authority = trustme.CA()
+    async with (
+        gate_for(DEV) as world,
+        origin(server_context(authority, "other.test")) as server,
+        raw(world.address) as client,
+    ):
+        await opened(world, server, client)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await client.tls(client_context(authority), "allowed.test")
