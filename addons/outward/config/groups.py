@@ -14,7 +14,7 @@ from outward.core.policy import Group, Rules
 
 MAX_PATH = 255
 _PATH = re.compile(r"(?!\.{1,2}(?:/|$))[A-Za-z0-9_.-]+(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9_.-]+)*")
-_LISTS = frozenset({"allow", "deny", "ceiling", "web_search"})
+_LISTS = frozenset({"allow", "deny", "ceiling", "ignore", "web_search"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class _Own:
     allow: tuple[Rule, ...] = ()
     deny: tuple[Rule, ...] = ()
     ceiling: tuple[Rule, ...] | None = None
+    ignore: tuple[Rule, ...] = ()
 
 
 def compile_groups(
@@ -69,6 +70,7 @@ def _read(node: Node, rules: RuleCompiler, report: Report) -> _Own:
         allow=rules.compile(node.get("allow"), Use.ALLOW),
         deny=rules.compile(node.get("deny"), Use.DENY),
         ceiling=None if ceiling is None else rules.compile(ceiling, Use.ALLOW),
+        ignore=rules.compile(node.get("ignore"), Use.DENY),
     )
 
 
@@ -85,6 +87,7 @@ def _build(path: str, own: Mapping[str, _Own], groups: dict[str, Group], report:
         allow=Rules(mine.allow),
         deny=Rules(mine.deny),
         ceiling=None if mine.ceiling is None else Rules(mine.ceiling),
+        ignore=mine.ignore,
         parent=parent,
         mode=mine.model.mode or inherited.mode,
         lane=mine.model.lane or inherited.lane,

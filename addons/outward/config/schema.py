@@ -139,6 +139,7 @@ class GroupModel(Model):
     allow: Rules | None = None
     deny: Rules | None = None
     ceiling: Rules | None = None
+    ignore: Rules | None = None
     mode: Mode | None = None
     lane: LaneChoice | None = None
     denial: Denial | None = None

@@ -78,6 +78,7 @@ class Group:
         chain: this group and its ancestors, the nearest first.
         allow, deny: the group's own rules.
         ceiling: the widest that any descendant may allow; None sets no ceiling.
+        ignore: hosts whose denials are noise: counted, not listed.
         settings below: effective, inherited values.
     """
 
@@ -85,6 +86,7 @@ class Group:
     allow: Rules = field(default_factory=Rules)
     deny: Rules = field(default_factory=Rules)
     ceiling: Rules | None = None
+    ignore: tuple[Rule, ...] = ()
     parent: "Group | None" = None
     mode: Mode = Mode.ENFORCE
     lane: LaneChoice = LaneChoice.AUTO
