@@ -4,6 +4,7 @@ Owns the order of the steps. Never keeps state: each load is a new, immutable wh
 """
 
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from outward.config.rules import RuleCompiler
 from outward.config.sets import Sets
 from outward.config.settings import Settings
 from outward.core.lint import lint
+from outward.core.model import Place
 from outward.core.policy import Policy
 
 __all__ = ["Loaded", "VendorOf", "load", "load_text"]
@@ -99,9 +101,15 @@ class _Loading:
             internal=composed.internal,
             vendor_of=_over(composed.settings, self.vendor_of),
         )
-        for smell in lint(policy):
-            report.warning(smell.ident, smell.message, smell.place, smell.length, smell.help)
+        self._smells(policy, {path: key.place for path, (key, _) in gathered.groups.items()})
         return Loaded(composed.settings, policy, report.sorted(), files, report.sources, sets.discovered)
+
+    def _smells(self, policy: Policy, places: Mapping[str, Place]) -> None:
+        """Report the smells of what the user's own files say; shipped lists are not the user's to mend."""
+        for smell in lint(policy, places):
+            if smell.place.file in self.report.sources:
+                length = _token_length(self.report.sources[smell.place.file], smell.place)
+                self.report.warning(smell.ident, smell.message, smell.place, length, smell.help)
 
 
 def _over(settings: Settings, shipped: VendorOf | None) -> VendorOf:
@@ -112,3 +120,10 @@ def _over(settings: Settings, shipped: VendorOf | None) -> VendorOf:
         return own.get(host) or (shipped(host) if shipped else None)
 
     return vendor_of
+
+
+def _token_length(source: str, place: Place) -> int:
+    """Return how many characters the word at a place has; the core knows only where it begins."""
+    line = source.split("\n", place.line)[place.line - 1][place.column - 1 :]
+    found = re.match(r"""("[^"]*"|'[^']*'|[^\s,\]}]+)""", line)
+    return len(found[0].rstrip(":")) if found else 1

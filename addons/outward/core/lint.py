@@ -1,10 +1,12 @@
 """Smells of a compiled policy: what loads, and does not do what its author seems to want."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from outward.core.model import Place
-from outward.core.policy import Policy
+from outward.core.confusable import looks_like
+from outward.core.cover import covering, overlaps, rule_covers
+from outward.core.model import ClientEntry, Credential, LaneChoice, PatternKind, Place, Rule
+from outward.core.policy import Group, Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,17 +17,150 @@ class Smell:
         ident: stable code, such as `W102`.
         message: lower case, no final stop.
         place: where it was written.
-        length: characters from the place on that it is about.
         help: how to mend it.
     """
 
     ident: str
     message: str
-    place: Place | None = None
-    length: int = 1
+    place: Place
     help: str = ""
 
 
-def lint(policy: Policy) -> Iterator[Smell]:
-    """Yield the smells of a policy."""
-    yield from ()
+def lint(policy: Policy, places: Mapping[str, Place]) -> Iterator[Smell]:
+    """Yield the smells of a policy.
+
+    Args:
+        policy: the compiled policy.
+        places: where each group was written, by path; groups without a place were not written by anyone.
+    """
+    yield from _clients(policy)
+    yield from _unmapped(policy, places)
+    for group in policy.groups.values():
+        for rule in group.allow.all:
+            yield from _allow(policy, group, rule)
+        for rule in (*group.deny.all, *(group.ceiling.all if group.ceiling else ())):
+            yield from _name(rule)
+        yield from _duplicates(group)
+
+
+def _clients(policy: Policy) -> Iterator[Smell]:
+    """Yield entries that identify what an earlier one identifies already."""
+    seen: dict[tuple[object, ...], ClientEntry] = {}
+    for entry in policy.clients:
+        if entry.kind is Credential.JWT:
+            continue
+        key = (entry.kind, entry.token_sha256, entry.source, entry.certificate)
+        if key in seen:
+            message = f"this client is identified by the entry at {seen[key].place} already"
+            yield Smell("W115", message, entry.place, "remove one of them: the first one counts")
+        seen.setdefault(key, entry)
+
+
+def _unmapped(policy: Policy, places: Mapping[str, Place]) -> Iterator[Smell]:
+    if not policy.clients:
+        place = next(iter(places.values()), None)
+        if place is not None:
+            cure = "add `clients:`, such as `- {group: " + next(iter(places)) + ", anyone: true}`"
+            yield Smell("W105", "no client maps to any group: every request will be refused", place, cure)
+        return
+    used = [path for entry in policy.clients for path in _reached(policy, entry)]
+    for path, place in places.items():
+        if not any(each == path or each.startswith(f"{path}/") for each in used):
+            yield Smell(
+                "W105", f"no client maps to `{path}` or a group below it", place, "add a `clients` entry for it"
+            )
+
+
+def _reached(policy: Policy, entry: ClientEntry) -> list[str]:
+    """Return the groups that an entry can map to."""
+    if entry.group_claim is None:
+        return [entry.group] if entry.group else []
+    if entry.group_map:
+        return list(entry.group_map.values())
+    scope = entry.group
+    return [path for path in policy.groups if scope is None or path == scope or path.startswith(f"{scope}/")]
+
+
+def _allow(policy: Policy, group: Group, rule: Rule) -> Iterator[Smell]:
+    yield from _name(rule)
+    yield from _unlimited(rule)
+    yield from _lane(policy, group, rule)
+    for node in group.chain:
+        denied = next((each for each in covering(node.deny, rule.pattern) if _denies(each, rule)), None)
+        if denied is not None:
+            message = f"`{rule.pattern}` never allows anything: `{denied.pattern}` at {denied.place} denies it"
+            yield Smell("W104", message, rule.place, "remove one of the two")
+            return
+    for node in group.chain:
+        if node is not group and node.ceiling is not None and not _inside(node, rule):
+            message = f"`{rule.pattern}` never allows anything: it lies outside the ceiling of `{node.path}`"
+            yield Smell("W108", message, rule.place, "remove it, or widen the ceiling")
+            return
+    yield from _shadowed(group, rule)
+
+
+def _denies(deny: Rule, allow: Rule) -> bool:
+    """Tell whether a deny rule takes all of an allow rule of the same hosts; whether it speaks TLS does not matter."""
+    return not deny.needs_sight and (deny.ports is None or (allow.ports is not None and allow.ports <= deny.ports))
+
+
+def _inside(node: Group, rule: Rule) -> bool:
+    """Tell whether a rule overlaps a ceiling; a narrow rule is looked up, a wide one compared with each entry."""
+    ceiling = node.ceiling
+    if ceiling is None or any(overlaps(each, rule) for each in covering(ceiling, rule.pattern)):
+        return True
+    return rule.pattern.kind is not PatternKind.EXACT and any(overlaps(each, rule) for each in ceiling.all)
+
+
+def _shadowed(group: Group, rule: Rule) -> Iterator[Smell]:
+    """Yield where a wider rule allows the same already, so that this one's limits have no effect."""
+    for node in group.chain:
+        for wide in covering(node.allow, rule.pattern):
+            if wide.place == rule.place or not rule_covers(wide, rule):
+                continue
+            if node is group and _same(wide, rule):
+                continue  # a duplicate, told as such
+            limits = ", and its limits have no effect" if rule.needs_sight and not wide.needs_sight else ""
+            message = f"`{rule.pattern}` is allowed by `{wide.pattern}` at {wide.place} already{limits}"
+            yield Smell("W103", message, rule.place, "remove this rule, or narrow the other")
+            return
+
+
+def _same(one: Rule, other: Rule) -> bool:
+    return one.pattern == other.pattern and rule_covers(one, other) and rule_covers(other, one)
+
+
+def _duplicates(group: Group) -> Iterator[Smell]:
+    for rules in (group.allow.all, group.deny.all, group.ceiling.all if group.ceiling else ()):
+        seen: dict[object, Rule] = {}
+        for rule in rules:
+            first = seen.setdefault((rule.pattern, rule.ports, rule.methods, rule.paths, rule.tls), rule)
+            if first is not rule and first.place != rule.place:
+                message = f"`{rule.pattern}` is listed twice, first at {first.place}"
+                yield Smell("W102", message, rule.place, "remove one of them")
+
+
+def _unlimited(rule: Rule) -> Iterator[Smell]:
+    network = rule.pattern.network
+    if rule.pattern.kind is PatternKind.ANY:
+        yield Smell("W106", "`*` allows every public host", rule.place, "list the hosts that are needed")
+    elif network is not None and network.prefixlen == 0:
+        yield Smell("W106", f"`{network}` allows every address", rule.place, "list the networks that are needed")
+
+
+def _lane(policy: Policy, group: Group, rule: Rule) -> Iterator[Smell]:
+    vendor = policy.vendor_of(rule.pattern.value) if rule.pattern.kind is PatternKind.EXACT else None
+    tunnelled = group.lane is LaneChoice.TUNNEL
+    if tunnelled and rule.needs_sight:
+        message = f"`{rule.pattern}` has methods or paths, unseen in `lane: tunnel`: over TLS it never allows"
+        yield Smell("W111", message, rule.place, "use `lane: auto`, which inspects what policy needs to see")
+    elif vendor is not None and (tunnelled or not rule.tls):
+        message = f"`{rule.pattern}` is governed as `{vendor}`, which needs inspection: a tunnel to it is refused"
+        yield Smell("W113", message, rule.place, "use `lane: auto` without `tls: false`")
+
+
+def _name(rule: Rule) -> Iterator[Smell]:
+    suspicion = looks_like(rule.pattern.value)
+    if suspicion is not None:
+        message = f"`{rule.pattern}` {suspicion}"
+        yield Smell("W107", message, rule.place, "if the name is meant, write it in its `xn--` form and comment it")

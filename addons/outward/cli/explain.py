@@ -1,0 +1,114 @@
+"""`outward explain`: how a URL is decided for a group, step by step."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from outward.cli.common import config_option, load_or_exit, require_config
+from outward.core.explain import Step, Trail
+from outward.core.explain import explain as trail_of
+from outward.core.model import Question
+from outward.core.names import MalformedHostError, parse_authority
+from outward.core.reasons import MEANINGS
+
+DENIED = 4  # exit code
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+@click.command()
+@click.argument("url")
+@click.option("--group", "-g", required=True, help="Path of the client's group.")
+@click.option("--method", "-X", help="HTTP method; default: GET for a URL with a path, else the connection alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@config_option
+def explain(url: str, group: str, method: str | None, as_json: bool, config: Path | None) -> None:
+    """Show how URL (or host, or host:port) is decided for a group: the rules considered, and the one that decided.
+
+    Exits with 0 when it is allowed, and with 4 when it is denied.
+    """
+    question = _question(url, group, method)
+    policy = load_or_exit(require_config(config)).policy
+    if policy is None or group not in policy.groups:
+        raise click.UsageError(f"the configuration has no group `{group}`")
+    trail = trail_of(policy, question)
+    click.echo(json.dumps(_as_json(trail), indent=2) if as_json else _as_text(trail))
+    if not trail.decision.allowed:
+        sys.exit(DENIED)
+
+
+def _question(url: str, group: str, method: str | None) -> Question:
+    """Read a URL, or a host with or without a port, as a client of that group would ask it."""
+    parts = urlsplit(url if "://" in url else f"//{url}")
+    if parts.scheme and parts.scheme not in _PORTS:
+        raise click.UsageError(f"`{parts.scheme}` is not a scheme of the web")
+    try:
+        host, port = parse_authority(parts.netloc.rpartition("@")[2], _PORTS.get(parts.scheme, 443))
+    except MalformedHostError as error:
+        raise click.UsageError(f"`{url}`: {error}") from error
+    path = parts.path or None
+    if method is None and path is not None:
+        method = "GET"
+    return Question(group, host, port, method.upper() if method else None, (path or "/") if method else None)
+
+
+def _as_text(trail: Trail) -> str:
+    question, decision = trail.question, trail.decision
+    asked = f"{question.method or 'CONNECT'} {question.host}:{question.port}{question.path or ''}"
+    verdict = "allowed" if decision.allowed else "denied"
+    lines = [f"{asked}: {verdict}, {decision.reason}", f"  {MEANINGS[decision.reason].title}."]
+    lines.append(f"  groups  {' < '.join(trail.chain)} (mode {decision.mode})")
+    if decision.allowed and decision.lane:
+        governed = f", governed as {decision.vendor}" if decision.vendor else ""
+        lines.append(f"  lane    {decision.lane}{governed}")
+    lines.append("  rules   " + ("considered in this order:" if trail.steps else "none is about this host"))
+    lines += [f"    {'=>' if step.decided else '  '} {_step(step)}" for step in trail.steps]
+    if trail.ceiling and not decision.allowed:
+        lines.append(f"  The ceiling of `{trail.ceiling}` does not admit it; an entry below would have no effect.")
+    if trail.suggestion:
+        lines.append(
+            f"  It would be allowed by this entry under `allow` of `{question.group}`:\n    {trail.suggestion}"
+        )
+    elif not decision.allowed:
+        lines.append(f"  {MEANINGS[decision.reason].cure}")
+    return "\n".join(lines)
+
+
+def _step(step: Step) -> str:
+    return f"{step.kind:5} {step.rule.pattern}  {step.outcome}  ({step.group}, {step.rule.place})"
+
+
+def _as_json(trail: Trail) -> dict[str, Any]:
+    question, decision = trail.question, trail.decision
+    return {
+        "verdict": decision.verdict.name.lower(),
+        "reason": decision.reason,
+        "group": question.group,
+        "host": question.host.name,
+        "port": question.port,
+        "method": question.method,
+        "path": question.path,
+        "lane": decision.lane,
+        "mode": decision.mode,
+        "would_deny": decision.would_deny,
+        "vendor": decision.vendor,
+        "chain": trail.chain,
+        "steps": [
+            {
+                "group": step.group,
+                "kind": step.kind,
+                "pattern": str(step.rule.pattern),
+                "file": step.rule.place.file,
+                "line": step.rule.place.line,
+                "outcome": step.outcome,
+                "decided": step.decided,
+            }
+            for step in trail.steps
+        ],
+        "ceiling": trail.ceiling,
+        "suggestion": trail.suggestion,
+        "generation": decision.generation,
+    }

@@ -1,0 +1,132 @@
+"""Why a question is decided as it is: every rule that was considered, in order, with what came of it.
+
+Built on the very tests that `decide` uses; changes nothing and decides nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from outward.core.model import Decision, LaneChoice, Question, Rule
+from outward.core.policy import Group, Policy, above_ceiling, decide, misses, refuses
+from outward.core.reasons import Reason
+from outward.core.suggest import suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rule that was considered.
+
+    Attributes:
+        group: path of the group that it is written in.
+        kind: `deny` or `allow`.
+        rule: the rule.
+        outcome: what came of it, in words.
+        decided: whether it decided the question.
+    """
+
+    group: str
+    kind: str
+    rule: Rule
+    outcome: str
+    decided: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """The way to a decision.
+
+    Attributes:
+        chain: paths of the client's group and its ancestors, the nearest first; empty for an unknown client.
+        steps: the rules for the host, in the order in which they were considered.
+        ceiling: path of the ancestor whose ceiling the question lies above, or None.
+        suggestion: the entry of `allow` that would allow it, or None where no entry would.
+    """
+
+    question: Question
+    decision: Decision
+    chain: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    ceiling: str | None = None
+    suggestion: str | None = None
+
+
+_MISSES: dict[Reason, str] = {
+    Reason.NO_RULE: "does not cover local names",
+    Reason.PORT_NOT_ALLOWED: "is for other ports",
+    Reason.METHOD_NOT_ALLOWED: "is for other methods",
+    Reason.PATH_NOT_ALLOWED: "is for other paths",
+}
+
+
+def explain(policy: Policy, question: Question) -> Trail:
+    """Return the decision of a question and the way to it."""
+    decision = decide(policy, question)
+    group = policy.groups.get(question.group) if question.group is not None else None
+    if group is None:
+        return Trail(question, decision)
+    ceiling = _ceiling(group, question)
+    line = suggestion(decision.reason, question.host.name, question.port, question.method)
+    return Trail(
+        question=question,
+        decision=decision,
+        chain=tuple(node.path for node in group.chain),
+        steps=tuple(_steps(group, question, decision)),
+        ceiling=ceiling,
+        suggestion=None if ceiling is not None or decision.allowed else line,
+    )
+
+
+def _steps(group: Group, question: Question, decision: Decision) -> Iterator[Step]:
+    """Yield the rules up to the one that decided."""
+    blind = _blind(group, question)
+    for node in group.chain:
+        for rule in node.deny.for_host(question.host):
+            hit = refuses(rule, question, blind)
+            yield Step(node.path, "deny", rule, "denies" if hit else _passed(rule, question), hit)
+            if hit:
+                return
+    for node in group.chain:
+        for rule in node.allow.for_host(question.host):
+            outcome = _allow_outcome(node, rule, question, blind)
+            decided = decision.rule is rule and outcome == "allows"
+            yield Step(node.path, "allow", rule, outcome, decided)
+            if decided:
+                return
+
+
+def _passed(rule: Rule, question: Question) -> str:
+    if rule.needs_sight and question.method is None:
+        return "is judged on each request"
+    return "is for other ports, methods or paths"
+
+
+def _allow_outcome(node: Group, rule: Rule, question: Question, blind: bool) -> str:
+    miss = misses(rule, question, blind)
+    if miss is not None:
+        return "needs inspection, which `lane: tunnel` forbids" if blind and rule.needs_sight else _MISSES[miss]
+    above = _ceiling_above(node, question, blind)
+    if above is not None:
+        return f"lies outside the ceiling of `{above}`"
+    return "allows"
+
+
+def _ceiling_above(node: Group, question: Question, blind: bool) -> str | None:
+    """Return the path of the nearest ancestor whose ceiling does not admit the question."""
+    if above_ceiling(node, question, blind) is None:
+        return None
+    for ancestor in node.chain:
+        if ancestor is node or ancestor.ceiling is None:
+            continue
+        admitted = ancestor.ceiling.for_host(question.host)
+        if all(misses(rule, question, blind) is not None for rule in admitted):
+            return ancestor.path
+    return None
+
+
+def _ceiling(group: Group, question: Question) -> str | None:
+    """Return the ancestor whose ceiling a new rule of this group would run into, or None."""
+    return _ceiling_above(group, question, _blind(group, question))
+
+
+def _blind(group: Group, question: Question) -> bool:
+    return question.method is None and group.lane is LaneChoice.TUNNEL
