@@ -125,7 +125,8 @@ def check_revocation(context: "SSL.Context", lists: Iterable[x509.CertificateRev
     ended, or whose signature is wrong, fails every certificate of its issuer. `lists` empty changes nothing.
 
     Args:
-        context: a pyOpenSSL context that verifies; its verify callback is replaced. Call it once for a context.
+        context: a pyOpenSSL context that verifies; its verify callback is replaced. Call it once, and
+            before the first connection, after which pyOpenSSL lets nobody change a context.
         lists: what `load_crls` returned.
     """
     from OpenSSL import SSL, crypto  # noqa: PLC0415 - costs 50 ms, and only the inspect lane needs it

@@ -1,0 +1,220 @@
+"""The certificate authority: its files, its rotation, and leaves that real TLS stacks believe."""
+
+import contextlib
+import datetime as dt
+import ssl
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from harness.pki import DAY, Ca, key_pem, write
+from outward.core.names import canonical_host
+from outward.proxy import ca, castore
+from outward.proxy.ca import Authority, AuthorityError, Leaf
+
+HOSTS = ["www.example.com", "192.0.2.1", "[2001:db8::1]", ".".join(["a" * 60] * 4), "xn--mnchen-3ya.example"]
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def handshake(leaf: Leaf, trusted: Path, host: str, folder: Path) -> None:
+    """Shake hands in memory with Python's own, strict TLS client; raises where it does not believe the leaf."""
+    secret = write(folder / "leaf.pem", key_pem(leaf.key), leaf.chain_pem)
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_context.load_cert_chain(secret)
+    client_context = ssl.create_default_context(cafile=trusted)
+    client_context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_context.wrap_bio(down, up, server_hostname=host)
+    server = server_context.wrap_bio(up, down, server_side=True)
+    for _ in range(4):
+        for side in (client, server):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    client.do_handshake()
+
+
+def test_key_and_folder_are_for_the_owner_alone_and_no_key_is_in_the_certificate(tmp_path: Path):
+    state = tmp_path / "deep" / "state"
+    authority = Authority(state)
+    assert (mode(state), mode(state / "ca-key.pem")) == (0o700, 0o600)
+    assert b"PRIVATE" not in authority.pem.read_bytes()
+    assert authority.pem == state / "ca.pem"
+    assert x509.load_pem_x509_certificate(authority.pem.read_bytes()) == authority.certificate
+    assert sorted(each.name for each in state.iterdir()) == ["ca-key.pem", "ca.lock", "ca.pem"]
+
+
+def test_the_same_ca_is_found_again(tmp_path: Path):
+    assert Authority(tmp_path).certificate == Authority(tmp_path).certificate
+
+
+def test_processes_that_start_together_agree_on_one_ca(tmp_path: Path):
+    state = tmp_path / "state"
+    code = "import sys; from pathlib import Path; from outward.proxy.ca import Authority; print(Authority(Path(sys.argv[1])).certificate.serial_number)"
+    start = [sys.executable, "-c", code, str(state)]
+    with contextlib.ExitStack() as stack:
+        together = [stack.enter_context(subprocess.Popen(start, stdout=subprocess.PIPE)) for _ in range(4)]
+        serials = {int(process.communicate(timeout=30)[0]) for process in together}
+    assert serials == {Authority(state).certificate.serial_number}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_leaf_is_believed_for_its_host_and_for_no_other(tmp_path: Path, host: str):
+    authority = Authority(tmp_path)
+    name = canonical_host(host)
+    handshake(authority.leaf(name), authority.pem, name.name, tmp_path)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(authority.leaf(name), authority.pem, "other.example.com", tmp_path)
+
+
+def test_openssl_believes_a_leaf_strictly(tmp_path: Path):
+    authority = Authority(tmp_path)
+    leaf = write(tmp_path / "leaf.pem", authority.leaf(canonical_host("www.example.com")).chain_pem)
+    command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", authority.pem, leaf]
+    assert subprocess.run(command, capture_output=True, check=True).stdout.endswith(b"OK\n")
+
+
+def test_no_key_does_two_jobs(tmp_path: Path):
+    authority = Authority(tmp_path)
+    root = serialization.load_pem_private_key((tmp_path / "ca-key.pem").read_bytes(), None)
+    one, two = (authority.leaf(canonical_host(host)) for host in ("a.example.com", "b.example.com"))
+    assert one.key is two.key
+    assert one.key.public_key() == one.certificate.public_key() != root.public_key()
+    assert one.key != Authority(tmp_path).leaf(canonical_host("a.example.com")).key
+
+
+def test_what_the_root_and_its_leaves_may_do(tmp_path: Path):
+    authority = Authority(tmp_path)
+    root = authority.certificate
+    leaf = authority.leaf(canonical_host("www.example.com")).certificate
+    basic = root.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert (basic.critical, basic.value.ca, basic.value.path_length) == (True, True, 0)
+    usage = root.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert (usage.key_cert_sign, usage.digital_signature) == (True, False)
+    assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert list(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [
+        x509.oid.ExtendedKeyUsageOID.SERVER_AUTH
+    ]
+    assert leaf.not_valid_after_utc - leaf.not_valid_before_utc <= ca.LEAF_LIFE + castore.SKEW
+    assert isinstance(root.public_key(), ec.EllipticCurvePublicKey)
+
+
+def test_leaves_are_kept_within_a_bound_the_least_used_going_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ca, "LEAVES", 3)
+    authority = Authority(tmp_path)
+    hosts = [canonical_host(f"h{n}.example.com") for n in range(4)]
+    first, second = authority.leaf(hosts[0]), authority.leaf(hosts[1])
+    authority.leaf(hosts[2])
+    assert authority.leaf(hosts[0]) is first
+    authority.leaf(hosts[3])
+    assert len(authority._leaves) == 3
+    assert authority.leaf(hosts[0]) is first
+    assert authority.leaf(hosts[1]) is not second
+
+
+def test_a_leaf_is_replaced_before_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    authority = Authority(tmp_path)
+    host = canonical_host("www.example.com")
+    monkeypatch.setattr(ca, "LEAF_LIFE", ca.LEAF_RENEW)
+    short = authority.leaf(host)
+    monkeypatch.undo()
+    long = authority.leaf(host)
+    assert long is not short
+    assert authority.leaf(host) is long
+
+
+def test_the_root_is_replaced_before_it_ends_and_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(castore, "ROOT_LIFE", castore.RENEW_BEFORE + dt.timedelta(seconds=1))
+    authority = Authority(tmp_path)
+    old = authority.certificate
+    host = canonical_host("www.example.com")
+    authority.leaf(host)
+    monkeypatch.undo()
+    assert not authority.refresh()
+    monkeypatch.setattr(castore, "RENEW_BEFORE", castore.RENEW_BEFORE + DAY)
+    assert authority.refresh()
+    assert "clients must trust the new certificate" in caplog.text
+    assert authority.certificate != old
+    assert authority.certificate.subject != old.subject
+    assert authority.expires > old.not_valid_after_utc.timestamp()
+    handshake(authority.leaf(host), authority.pem, host.name, tmp_path)
+
+
+def test_a_key_that_others_can_read_is_closed_and_one_of_somebody_else_refused(tmp_path: Path):
+    Authority(tmp_path)
+    key = tmp_path / "ca-key.pem"
+    key.chmod(0o644)
+    Authority(tmp_path)
+    assert mode(key) == 0o600
+    moved = key.rename(tmp_path / "elsewhere.pem")
+    key.symlink_to(moved)
+    with pytest.raises(AuthorityError, match="belongs to somebody else"):
+        Authority(tmp_path)
+
+
+def test_a_key_file_that_cannot_be_read_is_an_error_and_never_replaced(tmp_path: Path):
+    Authority(tmp_path)
+    key = write(tmp_path / "ca-key.pem", b"-----BEGIN PRIVATE KEY-----\nbroken\n")
+    with pytest.raises(AuthorityError, match="no CA can be read"):
+        Authority(tmp_path)
+    assert b"broken" in key.read_bytes()
+
+
+class TestOperator:
+    """A CA that the operator provides."""
+
+    @staticmethod
+    def test_its_chain_is_sent_and_its_root_is_what_clients_trust(tmp_path: Path):
+        root = Ca("Root")
+        middle = Ca("Middle", issuer=root)
+        files = (write(tmp_path / "tls.crt", middle.pem, root.pem), write(tmp_path / "tls.key", key_pem(middle.key)))
+        authority = Authority(tmp_path / "state", files)
+        leaf = authority.leaf(canonical_host("www.example.com"))
+        assert leaf.chain == (middle.certificate,)
+        assert authority.pem.read_bytes() == root.pem
+        assert not (tmp_path / "state" / "ca-key.pem").exists()
+
+    @staticmethod
+    def test_changed_files_are_taken_up_and_bad_ones_leave_the_ca_in_force(tmp_path: Path):
+        first, second = Ca("First"), Ca("Second")
+        files = (write(tmp_path / "tls.crt", first.pem), write(tmp_path / "tls.key", key_pem(first.key)))
+        authority = Authority(tmp_path / "state", files)
+        assert not authority.refresh()
+        write(files[0], second.pem)
+        with pytest.raises(AuthorityError, match="no CA certificate for the key"):
+            authority.refresh()
+        assert authority.certificate == first.certificate
+        write(files[1], key_pem(second.key))
+        assert authority.refresh()
+        assert authority.pem.read_bytes() == second.pem
+
+    @staticmethod
+    def test_an_rsa_key_signs_too(tmp_path: Path):
+        operator = Ca("Curve")
+        operator.key = rsa.generate_private_key(65537, 2048)
+        operator.certificate = operator.sign(operator.name, operator.key, x509.BasicConstraints(ca=True, path_length=0))
+        files = (write(tmp_path / "tls.crt", operator.pem), write(tmp_path / "tls.key", key_pem(operator.key)))
+        leaf = Authority(tmp_path / "state", files).leaf(canonical_host("www.example.com"))
+        leaf.certificate.verify_directly_issued_by(operator.certificate)
+
+    @staticmethod
+    def test_one_that_has_ended_or_is_no_ca_is_refused(tmp_path: Path):
+        ended = Ca("Ended", ends=dt.datetime.now(dt.UTC) - DAY)
+        leaf, key = Ca("Good").server("www.example.com")
+        pem = leaf.public_bytes(serialization.Encoding.PEM)
+        for certificate, secret, why in ((ended.pem, ended.key, "ended at"), (pem, key, "no CA")):
+            files = (write(tmp_path / "tls.crt", certificate), write(tmp_path / "tls.key", key_pem(secret)))
+            with pytest.raises(AuthorityError, match=why):
+                Authority(tmp_path / "state", files)
