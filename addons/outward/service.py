@@ -1,1 +1,300 @@
 """Assembles a running proxy from settings and policy. Owns start, reload, drain and stop; decides nothing."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from outward.config.loaded import Loaded
+from outward.config.settings import Settings
+from outward.core.addresses import Own
+from outward.core.model import Credential
+from outward.core.policy import Policy
+from outward.ops.health import Check, Health
+from outward.ops.metrics import Metrics
+from outward.ops.reload import Reloader
+from outward.ops.server import OpsServer
+from outward.proxy.dial import Dialer, own_addresses
+from outward.proxy.gate import Gate
+from outward.proxy.judge import Judge
+from outward.proxy.parent import Parent
+from outward.proxy.resolver import Resolver
+from outward.records.events import Event
+from outward.records.recorder import Recorder
+
+if TYPE_CHECKING:
+    from outward.proxy.ca import Authority
+    from outward.proxy.passport import Engine, Passport
+
+log = logging.getLogger(__name__)
+
+OWN_INTERVAL = 30.0  # seconds between looks at this machine's addresses
+CA_INTERVAL = 3600.0  # seconds between looks at the CA's end
+FLUSH = 5.0  # seconds that the last records get
+
+# Settings that are read once; the others follow a reload.
+_FIXED = ("listen", "ops", "state", "workers", "records_url", "retention", "trust", "crl", "limits")
+
+
+class StartError(Exception):
+    """The proxy cannot start; the message is for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a service differs from another with the same configuration.
+
+    Attributes:
+        transform: makes the policy in force from the loaded one, at every load.
+        observe: sees every event that is recorded.
+        load: loads the configuration anew, off the loop; None where there is nothing to reload.
+        ops: whether the ops port is opened.
+        stdout: descriptor that events are written to as JSON lines; None for none.
+    """
+
+    transform: Callable[[Policy], Policy] = field(default=lambda policy: policy)
+    observe: Callable[[Event], None] | None = None
+    load: Callable[[], Loaded] | None = None
+    ops: bool = True
+    stdout: int | None = None
+
+
+class _NoEngine:
+    """Stands where an engine is not wired: the inspect lane is closed."""
+
+    async def handle(self, transport: asyncio.Transport, head: bytes, rest: bytes, passport: "Passport") -> None:
+        """Cut the connection."""
+        del head, rest, passport
+        transport.abort()
+
+
+class _Observed:
+    """A recorder that shows each event to somebody else first."""
+
+    def __init__(self, recorder: Recorder, observe: Callable[[Event], None]) -> None:
+        self._recorder = recorder
+        self._observe = observe
+
+    def record(self, event: Event) -> None:
+        """Show and record one event."""
+        self._observe(event)
+        self._recorder.record(event)
+
+
+class Service:
+    """A proxy and what belongs to it.
+
+    Attributes:
+        settings: those in force; the policy in force is the judge's.
+        authority: the CA; None until `start` has come that far.
+    """
+
+    def __init__(self, loaded: Loaded, options: Options | None = None) -> None:
+        """Build the parts; opens nothing.
+
+        Args:
+            loaded: a configuration without errors.
+            options: how this service differs from another with the same configuration.
+
+        Raises:
+            StartError: a setting cannot be used.
+        """
+        self.settings, policy = _whole(loaded)
+        self._options = options or Options()
+        self._loaded = loaded
+        self.metrics = Metrics()
+        settings, observe = self.settings, self._options.observe
+        self.recorder = Recorder(
+            settings.records_url,
+            settings.state,
+            self.metrics,
+            retention=settings.retention,
+            stdout=self._options.stdout,
+        )
+        sink = _Observed(self.recorder, observe) if observe else self.recorder
+        self.judge = Judge(policy, sink, self.metrics, Own())
+        try:
+            resolver = _resolver(settings)
+            self.dialer = Dialer(resolver, self.judge, settings.limits, settings.parent_proxy)
+        except ValueError as error:
+            raise StartError(str(error)) from error
+        self.authority: Authority | None = None
+        self._ops: OpsServer | None = None
+        self._gate: Gate | None = None
+        self._reloader: Reloader | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the proxy listens; known once it does."""
+        if self._gate is None:
+            raise StartError("the proxy does not listen yet")
+        return self._gate.address
+
+    async def start(self) -> None:
+        """Open the ops port, then make everything ready, then listen.
+
+        Raises:
+            StartError: something cannot be opened; what was opened is for `stop` to close.
+        """
+        try:
+            if self._options.ops:
+                self._ops = OpsServer(Health(self.metrics, self._checks()), self.metrics.internal_error)
+                await _bind("ops", self._ops.start, self.settings.ops)
+            self.settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.recorder.start()
+            self.metrics.watch("record_queue_length", lambda: len(self.recorder))
+            self.use(self._loaded)
+            await self._listen()
+        except OSError as error:
+            raise StartError(str(error)) from error
+        self._spawn(self.metrics.watch_lag())
+        self._spawn(_every(OWN_INTERVAL, self._look_around))
+        self._spawn(_every(CA_INTERVAL, self._renew))
+        if self._options.load is not None:
+            self._reloader = Reloader(self._loaded, self._options.load, self.use, self.metrics)
+            self._spawn(self._reloader.watch())
+
+    async def _listen(self) -> None:
+        from outward.proxy.ca import Authority  # noqa: PLC0415 - while it loads, the ops port answers already
+
+        self.authority = Authority(self.settings.state)
+        self._note_expiry(self.authority)
+        self._gate = Gate(self.judge, self.dialer, self._engine(self.authority), self.settings.limits)
+        await _bind("proxy", self._gate.start, self.settings.listen)
+        self._look_around()
+        log.info("the proxy listens on %s port %d", *self.address)
+
+    def use(self, loaded: Loaded, transform: Callable[[Policy], Policy] | None = None) -> None:
+        """Put a configuration in force: at once, as a whole.
+
+        Args:
+            loaded: a configuration without errors.
+            transform: replaces the option of that name from now on.
+
+        Raises:
+            StartError: the configuration has errors; nothing was changed.
+            ValueError: the same, found by the one who uses a setting.
+        """
+        settings, policy = _whole(loaded)
+        if transform is not None:
+            self._options = replace(self._options, transform=transform)
+        policy = self._options.transform(policy)
+        resolver, parent = self.dialer.resolver, self.dialer.parent
+        if (settings.dns_servers, settings.dns_hosts) != (self.settings.dns_servers, self.settings.dns_hosts):
+            resolver = _resolver(settings)
+        if settings.parent_proxy != self.settings.parent_proxy:
+            parent = Parent.parse(settings.parent_proxy) if settings.parent_proxy else None
+        changed = [name for name in _FIXED if getattr(settings, name) != getattr(self.settings, name)]
+        if changed:
+            log.warning("these settings take effect at the next start: %s", ", ".join(changed))
+        self._verify_with(policy)
+        self.metrics.use_policy(policy)
+        self.dialer.resolver, self.dialer.parent = resolver, parent
+        self.judge.policy = policy
+        kept = {name: getattr(self.settings, name) for name in _FIXED}
+        self._loaded, self.settings = loaded, replace(settings, **kept)
+
+    def reload(self) -> None:
+        """Load the configuration anew, soon."""
+        if self._reloader is not None:
+            self._reloader.ask()
+
+    async def drain(self, grace: float) -> None:
+        """Become unready, stop accepting, and let open connections finish for a number of seconds."""
+        if self._gate is not None:
+            await self._gate.drain(grace)
+
+    async def stop(self) -> None:
+        """Close everything at once, and flush the records."""
+        if self._gate is not None:
+            self._gate.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=FLUSH)
+        await asyncio.to_thread(self.recorder.close, FLUSH)
+        if self._ops is not None:
+            await self._ops.close()
+
+    def tool_bundle(self, environ: Mapping[str, str]) -> Path:
+        """Write the system's roots and the CA to one file, for tools whose variable replaces the roots."""
+        from outward.proxy.trust import bundle_for_tools  # noqa: PLC0415 - only `run` needs it
+
+        if self.authority is None:
+            raise StartError("the CA is not loaded yet")
+        return bundle_for_tools(self.authority.pem, environ)
+
+    def _checks(self) -> Mapping[str, Check]:
+        return {
+            "policy": lambda: None if self.judge.policy.groups else "the policy has no groups",
+            "ca": lambda: None if self.authority else "the CA is not loaded",
+            "listener": lambda: None if self._gate else "the proxy does not listen yet",
+            "recorder": lambda: None if self.recorder.healthy else "records are being lost",
+            "draining": lambda: "no new connections" if self._gate and self._gate.stopping else None,
+        }
+
+    def _engine(self, _authority: "Authority") -> "Engine":
+        return _NoEngine()
+
+    def _verify_with(self, policy: Policy) -> None:
+        """Load the verifier of JWTs where a policy has clients for it."""
+        if not any(entry.kind is Credential.JWT for entry in policy.clients):
+            self.judge.verifier = None
+            return
+        from outward.proxy.credentials import Verifier  # noqa: PLC0415 - slow, and few need it
+
+        verifier = self.judge.verifier if isinstance(self.judge.verifier, Verifier) else Verifier()
+        verifier.use(policy)
+        self.judge.verifier = verifier
+
+    def _look_around(self) -> None:
+        """Learn which addresses and listeners are this proxy's own, and so never dialled."""
+        addresses = [self._gate.address] if self._gate else []
+        addresses += [self._ops.address] if self._ops else []
+        listeners = frozenset((ip_address(host), port) for host, port in addresses)
+        self.judge.own = Own(own_addresses(), listeners)
+
+    def _renew(self) -> None:
+        if self.authority is not None and self.authority.refresh():
+            log.warning("the CA was renewed: clients must trust %s", self.authority.pem)
+            self._note_expiry(self.authority)
+
+    def _note_expiry(self, authority: "Authority") -> None:
+        self.metrics.set("ca_expiry_timestamp_seconds", authority.expires)
+
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _whole(loaded: Loaded) -> tuple[Settings, Policy]:
+    if loaded.settings is None or loaded.policy is None:
+        raise StartError("the configuration has errors")
+    return loaded.settings, loaded.policy
+
+
+def _resolver(settings: Settings) -> Resolver:
+    return Resolver(settings.dns_servers, settings.dns_hosts, settings.limits.resolve_timeout)
+
+
+async def _bind(what: str, start: Callable[[str, int], Awaitable[None]], at: tuple[str, int]) -> None:
+    """Open a listener, or say which one cannot be opened, where, and why."""
+    try:
+        await start(*at)
+    except OSError as error:
+        raise StartError(f"the {what} port cannot be opened on {at[0]} port {at[1]}: {error.strerror}") from error
+
+
+async def _every(interval: float, action: Callable[[], None]) -> None:
+    """Act now and then; a failure is logged and the next try made in its time."""
+    while True:
+        await asyncio.sleep(interval)
+        try:
+            action()
+        except Exception:
+            log.exception("a periodic task failed")

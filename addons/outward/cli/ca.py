@@ -1,0 +1,28 @@
+"""`outward ca`: prints the certificate that clients of the inspect lane must trust. Never prints a key."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from outward.cli.common import config_option, load_or_exit, require_config
+
+
+@click.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: the path, the PEM text and the expiry.")
+def ca(config: Path | None, *, as_json: bool) -> None:
+    """Print the proxy's CA certificate (PEM); it is made on first use."""
+    from outward.proxy.ca import Authority  # noqa: PLC0415 - cryptography is slow to import
+
+    settings = load_or_exit(require_config(config)).settings
+    if settings is None:
+        raise click.ClickException("the configuration has no settings")
+    authority = Authority(settings.state)
+    pem = authority.pem.read_text()
+    if as_json:
+        expires = datetime.fromtimestamp(authority.expires, UTC).isoformat()
+        click.echo(json.dumps({"path": str(authority.pem), "pem": pem, "expires": expires}))
+    else:
+        click.echo(pem, nl=False)

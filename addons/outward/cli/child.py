@@ -1,0 +1,51 @@
+"""The command of `outward run`: a child in the foreground, with its signals and its exit status.
+
+The child keeps the terminal: it stays in the same process group, so that Ctrl-C and Ctrl-Z reach it from the terminal
+itself. Signals that were sent to this process alone are passed on.
+"""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as shells say it
+_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class CommandError(Exception):
+    """The command could not be started.
+
+    Attributes:
+        status: exit status that a shell would give.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def run_child(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a command to its end and return its exit status, 128 + n where signal n ended it.
+
+    Raises:
+        CommandError: it cannot be started.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        child = subprocess.Popen(command, env=environment)  # noqa: S603, ASYNC220 - running it is the purpose; fork is brief
+    except FileNotFoundError as error:
+        raise CommandError(f"{command[0]}: command not found", NOT_FOUND) from error
+    except OSError as error:
+        raise CommandError(f"{command[0]}: {error.strerror}", NOT_EXECUTABLE) from error
+    terminal = sys.stdin is not None and sys.stdin.isatty()
+    loop.add_signal_handler(signal.SIGINT, (lambda: None) if terminal else lambda: child.send_signal(signal.SIGINT))
+    for number in _FORWARDED:
+        loop.add_signal_handler(number, child.send_signal, number)
+    try:
+        status = await loop.run_in_executor(None, child.wait)
+    finally:
+        for number in (signal.SIGINT, *_FORWARDED):
+            loop.remove_signal_handler(number)
+    return status if status >= 0 else 128 - status

@@ -1,0 +1,36 @@
+"""`outward env`: prints the variables that send a shell's commands through a running proxy."""
+
+import json
+import os
+import shlex
+from pathlib import Path
+
+import click
+
+from outward.cli.common import config_option, load_or_exit, require_config
+from outward.cli.environment import ProxyAddress, client_environment
+from outward.cli.health import reachable
+
+
+@click.command()
+@config_option
+@click.option("--token", envvar="OUTWARD_TOKEN", help="The client's token, if the policy asks for one.")
+@click.option("--conversation", default="", help="Name of the conversation that the traffic belongs to.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def env(config: Path | None, token: str | None, conversation: str, *, as_json: bool) -> None:
+    r"""Print proxy and CA variables, for: eval "$(outward env)"."""
+    from outward.proxy.ca import Authority  # noqa: PLC0415 - cryptography is slow to import
+    from outward.proxy.trust import bundle_for_tools  # noqa: PLC0415 - the same
+
+    settings = load_or_exit(require_config(config)).settings
+    if settings is None:
+        raise click.ClickException("the configuration has no settings")
+    host, port = settings.listen
+    proxy = ProxyAddress(reachable(host), port, conversation, token or "")
+    bundle = bundle_for_tools(Authority(settings.state).pem)
+    variables = client_environment(proxy, bundle, os.environ)
+    if as_json:
+        click.echo(json.dumps(variables, indent=2))
+    else:
+        for name, value in variables.items():
+            click.echo(f"export {name}={shlex.quote(value)}")

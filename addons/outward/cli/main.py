@@ -1,0 +1,48 @@
+"""The `outward` command: a group whose verbs are imported only when they are called.
+
+Owns the list of verbs and nothing else; one file per verb does the work. Exit codes: 0 ok, 1 failure, 2 usage,
+3 invalid configuration, 4 denied (`explain`) or failed cases (`test`).
+"""
+
+import importlib
+
+import click
+
+# Verb: (module, one line for `--help`). The line stands here so that help imports no verb.
+VERBS = {
+    "run": ("outward.cli.run", "Run a command behind a private proxy and sum up what was blocked."),
+    "serve": ("outward.cli.serve", "Run the proxy."),
+    "check": ("outward.cli.check", "Check a configuration file: every error and smell at once."),
+    "explain": ("outward.cli.explain", "Show how a URL is decided for a group, step by step."),
+    "blocked": ("outward.cli.blocked", "List what was blocked."),
+    "env": ("outward.cli.env", "Print the proxy and CA variables for a shell."),
+    "ca": ("outward.cli.ca", "Print the proxy's CA certificate."),
+    "schema": ("outward.cli.schema", "Print the JSON Schema of the configuration."),
+    "health": ("outward.cli.health", "Ask a running proxy whether it is ready."),
+    "version": ("outward.cli.version", "Print the version."),
+}
+
+
+class Verbs(click.Group):
+    """A group that knows its verbs by name and imports the one that is called."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        """Name the verbs, in the order in which a newcomer needs them."""
+        return list(VERBS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        """Import a verb's module and return its command; None for an unknown verb."""
+        if name not in VERBS:
+            return None
+        command: click.Command = getattr(importlib.import_module(VERBS[name][0]), name.replace("-", "_"))
+        return command
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of verbs from the table."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Outward: a forward egress proxy for AI agents. One allowlist for connections and for hosted web searches."""

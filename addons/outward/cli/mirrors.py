@@ -1,0 +1,55 @@
+"""The addresses of this machine's own package indexes, where they are not public.
+
+A company's mirror has a private address, which a policy must open before it is dialled. Without a configuration nobody
+could do so; what is opened here is single addresses of hosts that the machine's own set-up names. The judge still
+refuses metadata services, loopback and the proxy itself, whatever a name resolves to.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
+
+from outward.core.addresses import Address, Network, is_loopback
+from outward.core.names import MalformedHostError, canonical_host
+from outward.core.reasons import Reason
+from outward.proxy.judge import Judge
+from outward.proxy.resolver import ResolveError, Resolver
+
+PATIENCE = 2.0  # seconds for all names together; a mirror that takes longer is not opened
+
+
+async def internal_mirrors(
+    resolver: Resolver, judge: Judge, discovered: Mapping[str, Iterable[str]]
+) -> tuple[Network, ...]:
+    """Resolve the hosts of the machine's package managers and return their non-public addresses as networks."""
+    names = {name for entries in discovered.values() for entry in entries if (name := _name(entry))}
+    asked = [asyncio.ensure_future(_resolve(resolver, name)) for name in sorted(names)]
+    if not asked:
+        return ()
+    done, late = await asyncio.wait(asked, timeout=PATIENCE)
+    for task in late:
+        task.cancel()
+    found = {address for task in done for address in task.result()}
+    closed = (
+        address
+        for address in found
+        if not is_loopback(address) and judge.address(address, 443) is Reason.ADDRESS_NOT_PUBLIC
+    )
+    return tuple(ip_network(address) for address in closed)
+
+
+def _name(entry: str) -> str | None:
+    """Return the host name of an entry; None for an address, a wildcard, or what is no host."""
+    host, _, port = entry.rpartition(":")
+    try:
+        found = canonical_host(host if host and port.isdecimal() else entry)
+    except MalformedHostError:
+        return None
+    return None if found.address is not None else found.name
+
+
+async def _resolve(resolver: Resolver, name: str) -> tuple[Address, ...]:
+    try:
+        return await resolver.resolve(name)
+    except ResolveError:
+        return ()

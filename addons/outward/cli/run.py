@@ -1,0 +1,115 @@
+"""`outward run`: a command behind a private proxy, and a summary of what was blocked.
+
+The proxy lives in this process and ends with the command. What the command prints is its own: this verb writes to
+standard error only, and nothing at all where nothing was blocked.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from outward.cli.child import CommandError, run_child
+from outward.cli.common import config_option, find_config, load_or_exit, load_starter
+from outward.cli.environment import ProxyAddress, client_environment
+from outward.cli.mirrors import internal_mirrors
+from outward.cli.private import USER, NoGroupError, Private, choose_group, new_token
+from outward.cli.serve import new_event_loop
+from outward.cli.summary import Summary
+from outward.config.load import Loaded
+from outward.ops.logs import set_up
+from outward.service import Options, Service, StartError
+
+_GRACE = 1.0  # seconds for what the command left open
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@config_option
+@click.option("--group", "-g", help="Group that the command belongs to; default: the one for anyone, or the only one.")
+@click.option("--web-search", is_flag=True, help="Turn hosted web search on for this run.")
+@click.option("--report", is_flag=True, help="Let through what the rules block, and list it at the end.")
+@click.option("--no-token", is_flag=True, help="Let every local process in: for tools that send no proxy credentials.")
+@click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(
+    command: tuple[str, ...],
+    config: Path | None,
+    group: str | None,
+    *,
+    web_search: bool,
+    report: bool,
+    no_token: bool,
+    as_json: bool,
+) -> None:
+    """Run COMMAND behind a private proxy; its exit status is passed on.
+
+    Without a configuration, a starter policy holds: common developer hosts, and what this machine's package managers
+    are set up to use.
+    """
+    set_up("text", logging.WARNING)
+    path = find_config(config)
+    loaded = load_or_exit(path) if path else load_starter()
+    if loaded.policy is None:
+        raise click.ClickException("the configuration has no policy")
+    try:
+        chosen = choose_group(loaded.policy, group)
+    except NoGroupError as error:
+        raise click.UsageError(str(error)) from error
+    private = Private(chosen, "" if no_token else new_token(), web_search, report)
+    summary = Summary()
+    with tempfile.TemporaryDirectory(prefix="outward-") as spare, asyncio.Runner(loop_factory=new_event_loop) as runner:
+        try:
+            status = runner.run(_run(command, _own_port(loaded, Path(spare)), private, summary, starter=path is None))
+        except StartError as error:
+            raise click.ClickException(str(error)) from error
+        except CommandError as error:
+            click.echo(f"outward: {error}", err=True)
+            status = error.status
+    _tell(summary, chosen, report=report, as_json=as_json)
+    sys.exit(status)
+
+
+async def _run(command: tuple[str, ...], loaded: Loaded, private: Private, summary: Summary, *, starter: bool) -> int:
+    """Start the proxy, run the command, stop the proxy."""
+    service = Service(loaded, Options(transform=private.apply, observe=summary.add, ops=False))
+    await service.start()
+    try:
+        if starter:
+            opened = await internal_mirrors(service.dialer.resolver, service.judge, loaded.discovered)
+            service.use(loaded, replace(private, internal=opened).apply)
+        host, port = service.address
+        proxy = ProxyAddress(host, port, USER if private.token else "", private.token)
+        variables = client_environment(proxy, service.tool_bundle(os.environ), os.environ)
+        return await run_child(command, {**os.environ, **variables})
+    finally:
+        await service.drain(_GRACE)
+        await service.stop()
+
+
+def _own_port(loaded: Loaded, spare: Path) -> Loaded:
+    """Move the proxy to a free loopback port, and the state to a place that can be written."""
+    settings = loaded.settings
+    if settings is None:
+        raise click.ClickException("the configuration has no settings")
+    state = settings.state
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        writable = os.access(state, os.W_OK)
+    except OSError:
+        writable = False
+    return replace(loaded, settings=replace(settings, listen=("127.0.0.1", 0), state=state if writable else spare))
+
+
+def _tell(summary: Summary, group: str, *, report: bool, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"group": group, "blocked": summary.as_json()}), err=True)
+        return
+    for number, line in enumerate(summary.text(group, report=report)):
+        bold = number == 0 and "NO_COLOR" not in os.environ
+        click.secho(line, err=True, bold=bold or None)

@@ -1,0 +1,72 @@
+"""`outward serve`: the long-running proxy, its signals, and its log."""
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from outward.cli.common import config_option, load_configuration, load_or_exit, require_config
+from outward.ops.logs import FORMATS, set_up
+from outward.service import Options, Service, StartError
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@config_option
+@click.option("--log-format", type=click.Choice(FORMATS), envvar="OUTWARD_LOG_FORMAT", default="text")
+@click.option("--json", "as_json", is_flag=True, help="The same as --log-format json.")
+def serve(config: Path | None, log_format: str, *, as_json: bool) -> None:
+    """Run the proxy. Events go to standard output, the log to standard error.
+
+    TERM or INT drains and exits 0; a second one stops at once. HUP reloads, and so does a changed file.
+    """
+    path = require_config(config)
+    set_up("json" if as_json else log_format)
+    loaded = load_or_exit(path)
+    for finding in loaded.findings:
+        log.warning("%s%s", f"{finding.place}: " if finding.place else "", finding.message)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        try:
+            service = Service(loaded, Options(stdout=sys.stdout.fileno(), load=lambda: load_configuration(path)))
+            runner.run(_serve(service))
+        except StartError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a uvloop, or the standard loop where there is none."""
+    try:
+        import uvloop  # noqa: PLC0415 - not there on Windows
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+async def _serve(service: Service) -> None:
+    """Run a service until it is told to stop, twice where it is in a hurry."""
+    loop = asyncio.get_running_loop()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def terminate() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, terminate)
+    loop.add_signal_handler(signal.SIGHUP, service.reload)
+    await service.start()
+    try:
+        await stop.wait()
+        log.info("draining: no new connections; open ones get %g seconds", service.settings.grace)
+        drain = asyncio.ensure_future(service.drain(service.settings.grace))
+        rush = asyncio.ensure_future(hurry.wait())
+        await asyncio.wait((drain, rush), return_when=asyncio.FIRST_COMPLETED)
+        for task in (drain, rush):
+            task.cancel()
+    finally:
+        await service.stop()
+    log.info("stopped")

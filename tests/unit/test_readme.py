@@ -1,0 +1,82 @@
+"""The README and the locks say what the code says."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+from harness.readme import README, current
+from outward.cli.main import VERBS, main
+from outward.core.reasons import MEANINGS, Reason
+
+ROOT = README.parent
+
+
+def test_the_table_of_reasons_is_current() -> None:
+    """A reason was added or reworded: run `python tests/harness/readme.py`."""
+    text = README.read_text()
+    assert "<!-- reasons -->" in text
+    assert current(text) == text
+
+
+def test_every_reason_has_a_meaning() -> None:
+    """A reason without a meaning could not be answered to a client."""
+    assert set(MEANINGS) == set(Reason)
+
+
+def test_the_readme_names_every_verb() -> None:
+    """A verb that the README does not name is not found."""
+    assert [verb for verb in VERBS if f"`{verb}`" not in README.read_text()] == []
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_can_be_loaded_and_explains_itself(verb: str) -> None:
+    """The table of verbs names modules and commands that exist."""
+    command = main.get_command(click.Context(main), verb)  # type: ignore[attr-defined]
+    assert command is not None
+    assert command.name == verb
+    assert command.get_short_help_str()
+
+
+def test_links_in_the_documents_lead_somewhere() -> None:
+    """A relative link to a file that does not exist."""
+    documents = [README, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    broken = [
+        f"{document.relative_to(ROOT)}: {link}"
+        for document in documents
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
+        if not (document.parent / link).exists()
+    ]
+    assert broken == []
+
+
+def _names(entries: list[object]) -> set[str]:
+    return {
+        re.split(r"[^A-Za-z0-9._-]", str(entry))[0].lower().replace("_", "-").replace(".", "-") for entry in entries
+    }
+
+
+@pytest.mark.parametrize(("lock", "groups"), [("requirements.txt", ()), ("requirements-dev.txt", ("dev",))])
+def test_the_locks_hold_every_dependency_with_hashes(lock: str, groups: tuple[str, ...]) -> None:
+    """A dependency was added: run `bin/lock`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = _names(project["project"]["dependencies"])
+    for group in groups:
+        wanted |= _names(project["dependency-groups"][group])
+    text = (ROOT / lock).read_text()
+    locked = {
+        match.lower().replace("_", "-").replace(".", "-")
+        for match in re.findall(r"^([A-Za-z0-9._-]+)==", text, re.MULTILINE)
+    }
+    assert wanted - locked == set()
+    assert text.count("==") <= text.count("--hash=sha256:") + text.count("python_full_version ")
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("requirements*.txt")), ids=lambda path: path.name)
+def test_the_locks_name_no_machine_and_no_index(path: Path) -> None:
+    """A lock works wherever the machine's own index is."""
+    text = path.read_text()
+    assert "://" not in text
+    assert not re.search(r"^(?:-|/|#)", text, re.MULTILINE)

@@ -1,0 +1,75 @@
+"""The summary at the end of `outward run`."""
+
+import pytest
+
+from outward.cli.summary import MAX_ROWS, Summary
+from outward.core.model import Mode, Verdict
+from outward.core.reasons import Reason
+from outward.core.suggest import suggestion
+from outward.records.events import Event
+
+
+def blocked(host: str = "blocked.example", reason: Reason = Reason.NO_RULE, port: int = 443) -> Event:
+    return Event(host=host, port=port, reason=reason, method="CONNECT")
+
+
+def test_nothing_blocked_is_nothing_said() -> None:
+    """Quiet is the sign of a policy that fits."""
+    summary = Summary()
+    summary.add(Event(verdict=Verdict.ALLOW, reason=Reason.RULE, host="a.example", port=443))
+    assert list(summary.text("local", report=False)) == []
+
+
+def test_each_host_stands_once_with_its_count_reason_and_line() -> None:
+    """The most frequent comes first; the lines that would allow them stand together at the end."""
+    summary = Summary()
+    for event in (blocked("b.example", port=8443), blocked(), blocked(), blocked("d.example", Reason.DENIED_BY_RULE)):
+        summary.add(event)
+    assert list(summary.text("local", report=False)) == [
+        "outward: blocked 3 hosts",
+        "  blocked.example    2x  no_rule: No rule allows this host",
+        "  b.example:8443     1x  no_rule: No rule allows this host",
+        "  d.example          1x  denied_by_rule: A deny rule names this host",
+        "                         The rule was written on purpose: ask the one who owns the policy.",
+        "to allow, in the configuration under groups, local, allow:",
+        "  - blocked.example",
+        '  - "b.example:8443"',
+    ]
+
+
+def test_report_mode_names_what_it_would_have_blocked() -> None:
+    """What was let through appears with the line that it will need."""
+    summary = Summary()
+    event = blocked()
+    event.verdict, event.reason, event.would_deny, event.mode = Verdict.ALLOW, Reason.REPORT_ONLY, True, Mode.REPORT
+    summary.add(event)
+    assert next(summary.text("local", report=True)) == "outward: would have blocked 1 host"
+    assert summary.as_json()[0]["suggestion"] == "- blocked.example"
+
+
+def test_rows_are_bounded() -> None:
+    """A command that tries a million hosts does not fill the memory or the screen."""
+    summary = Summary()
+    for number in range(MAX_ROWS + 5):
+        summary.add(blocked(f"h{number}.example"))
+    assert len(summary.rows) == MAX_ROWS
+    assert "  and 5 more" in summary.text("local", report=False)
+
+
+@pytest.mark.parametrize(
+    ("reason", "host", "port", "method", "line"),
+    [
+        (Reason.NO_RULE, "a.example", 443, None, "- a.example"),
+        (Reason.NO_RULE, "a.example", None, None, "- a.example"),
+        (Reason.NO_RULE, "a.example", 5432, None, '- "a.example:5432"'),
+        (Reason.PORT_NOT_ALLOWED, "2001:db8::1", 5432, None, '- "[2001:db8::1]:5432"'),
+        (Reason.NO_RULE, "2001:db8::1", 443, None, '- "[2001:db8::1]"'),
+        (Reason.METHOD_NOT_ALLOWED, "a.example", 443, "POST", '- {host: "a.example", methods: [POST]}'),
+        (Reason.NOT_TLS, "a.example", 22, "CONNECT", '- {host: "a.example", ports: [22], tls: false}'),
+        (Reason.DENIED_BY_RULE, "a.example", 443, None, None),
+        (Reason.ADDRESS_NOT_PUBLIC, "a.example", 443, None, None),
+    ],
+)
+def test_suggestions(reason: Reason, host: str, port: int | None, method: str | None, line: str | None) -> None:
+    """A line is suggested only where an allow entry would help."""
+    assert suggestion(reason, host, port, method) == line
