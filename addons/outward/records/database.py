@@ -39,6 +39,10 @@ class Database(Protocol):
         """
         ...
 
+    def exclude(self, lock: int) -> None:
+        """Within a transaction, wait until no other one holds a lock, and hold it to the end."""
+        ...
+
     def size(self) -> int:
         """Return the bytes that the records take."""
         ...

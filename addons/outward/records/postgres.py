@@ -58,12 +58,16 @@ class PostgresDatabase:
         try:
             with self._connection.transaction():
                 if lock is not None:
-                    self.execute("SELECT pg_advisory_xact_lock(?)", (lock,))
+                    self.exclude(lock)
                 yield
         except _ROW_ERRORS:
             raise
         except psycopg.Error as error:
             raise StoreAwayError(f"PostgreSQL: {_brief(error)}") from error
+
+    def exclude(self, lock: int) -> None:
+        """Within a transaction, wait until no other one holds a lock, and hold it to the end."""
+        self.execute("SELECT pg_advisory_xact_lock(?)", (lock,))
 
     def size(self) -> int:
         """Return the bytes of the events with their indexes."""

@@ -9,12 +9,14 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from outward.records import audit
 from outward.records.database import Database, open_database
 from outward.records.events import Event, trim
 from outward.records.lines import LineSink
 from outward.records.worker import Worker
-from outward.records.writer import Counts, StoreWriter
+from outward.records.writer import Counts, Item, StoreWriter
 
 _log = logging.getLogger(__name__)
 
@@ -51,14 +53,14 @@ class Recorder:
             connect: opens the database.
         """
         self._counts = counts
-        self._writer = StoreWriter(lambda: connect(url, state), state / "spill", counts, retention, max_bytes)
-        self._store = Worker(
+        self._writer = StoreWriter(lambda: connect(url, state), state, counts, retention, max_bytes)
+        self._store: Worker[Item] = Worker(
             "records-store", self._writer.handle, capacity=capacity, linger=_STORE_LINGER, on_error=self._writer.lose
         )
-        self._overflow = Worker(
+        self._overflow: Worker[Item] = Worker(
             "records-overflow", self._writer.overflow, capacity=capacity, linger=0.0, on_error=self._writer.lose
         )
-        self._workers = [self._store, self._overflow]
+        self._workers: list[Worker[Any]] = [self._store, self._overflow]
         self._stdout: Worker[Event] | None = None
         if stdout is not None:
             self._lines = LineSink(stdout, self._unprinted)
@@ -70,7 +72,7 @@ class Recorder:
     @property
     def healthy(self) -> bool:
         """Whether what is recorded now is kept, in the store or on disk."""
-        return not self._writer.losing
+        return not (self._writer.losing or self._writer.chain_broken)
 
     def __len__(self) -> int:
         return len(self._store) + len(self._overflow)
@@ -88,6 +90,12 @@ class Recorder:
             self._writer.lose(1)
         if self._stdout is not None and not self._stdout.offer(event):
             self._unprinted(1)
+
+    def audit(self, event: audit.AuditEvent) -> None:
+        """Take one audit event. Never blocks, never raises."""
+        record = audit.as_record(event)
+        if not self._store.offer(record) and not self._overflow.offer(record):
+            self._writer.lose_audit(1)
 
     def close(self, timeout: float) -> None:
         """Flush and stop, within about a number of seconds; what the store does not take in time is spilled."""

@@ -87,6 +87,9 @@ class SqliteDatabase:
                 self._connection.execute("ROLLBACK")
             raise
 
+    def exclude(self, lock: int) -> None:
+        """Do nothing: a transaction here excludes every other one from its beginning."""
+
     def _check_in_place(self) -> None:
         """Refuse to write into a file that has been removed or replaced: nobody would ever read it."""
         try:

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
@@ -16,6 +16,12 @@ from outward.records import store
 from outward.records.database import Database, StoreAwayError, migrate
 from outward.records.events import Event, Record, as_record, line
 from outward.records.spill import Spill, SpillFullError
+
+if TYPE_CHECKING:
+    from outward.records.chain import Chain, Head
+
+type Item = Event | Record
+"""An event, or the record of an audit event."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,14 +49,17 @@ class StoreWriter:
 
     Attributes:
         losing: whether the last attempt to keep events failed altogether.
+        chain_broken: whether the audit chain took nothing when it was last asked.
     """
 
     def __init__(
-        self, connect: Callable[[], Database], spill: Path, counts: Counts, retention: float, max_bytes: int
+        self, connect: Callable[[], Database], state: Path, counts: Counts, retention: float, max_bytes: int
     ) -> None:
         self._connect = connect
         self._database: Database | None = None
-        self._spill = Spill(spill)
+        self._state = state
+        self._chain: Chain | None = None
+        self._spill = Spill(state / "spill")
         self._counts = counts
         self._retention = retention
         self._max_bytes = max_bytes
@@ -58,28 +67,29 @@ class StoreWriter:
         self._retry_after = _FIRST_RETRY
         self._housekeeping_at = 0.0
         self.losing = False
+        self.chain_broken = False
 
-    def handle(self, events: list[Event]) -> float:
+    def handle(self, items: list[Item]) -> float:
         """Write a batch and return the seconds until the next call that needs no batch."""
         if self._away() or self._spill:
-            self.spill(events)
+            self.spill(items)
             self._replay()
-        elif events:
-            records = [as_record(event) for event in events]
+        elif items:
+            records = [_recorded(item) for item in items]
             if not self._write(records):
                 self._keep([line(record) for record in records])
         if self._away():
             return max(_SOON, self._retry_at - time.monotonic())
         return _SOON if self._spill else self._housekeep(time.monotonic())
 
-    def overflow(self, events: list[Event]) -> None:
+    def overflow(self, items: list[Item]) -> None:
         """Spill what the store's queue had no room for; a worker's handler."""
-        self.spill(events)
+        self.spill(items)
 
-    def spill(self, events: list[Event]) -> None:
+    def spill(self, items: list[Item]) -> None:
         """Put events behind what the spill holds."""
-        if events:
-            self._keep([line(as_record(event)) for event in events])
+        if items:
+            self._keep([line(_recorded(item)) for item in items])
         elif self.losing:
             self._keep([b"\n"])  # find out whether the disk takes anything again
 
@@ -89,6 +99,11 @@ class StoreWriter:
             _log.critical("records are being lost: neither the store nor the spill takes them")
         self.losing = True
         self._counts.records_dropped("store", count)
+
+    def lose_audit(self, count: int) -> None:
+        """Count audit events that could not be kept, and say so."""
+        _log.critical("%d audit events are lost", count)
+        self._counts.records_dropped("audit", count)
 
     def close(self) -> None:
         """Close the database and the spill."""
@@ -131,10 +146,12 @@ class StoreWriter:
         return database
 
     def _transact(self, database: Database, records: Sequence[Record]) -> None:
+        events = [record for record in records if "event_type" not in record]
+        acts = [record for record in records if "event_type" in record]
         try:
             with database.transaction():
-                store.write(database, records)
-            self._counts.records_written(len(records))
+                store.write(database, events)
+                head = self._append(database, acts) if acts else None
         except StoreAwayError:
             raise
         except Exception:  # noqa: BLE001 - drivers refuse a row in many ways
@@ -144,6 +161,36 @@ class StoreWriter:
                 return
             for record in records:
                 self._transact(database, [record])
+        else:
+            self._counts.records_written(len(events))
+            self._keep_head(head)
+
+    def _append(self, database: Database, acts: Sequence[Record]) -> "Head | None":
+        """Append to the audit chain; where its key or head cannot be used, the events are lost, loudly."""
+        from outward.records.chain import Chain, ChainError  # noqa: PLC0415 - loads cryptography
+
+        try:
+            if self._chain is None:
+                self._chain = Chain(self._state)
+            head = self._chain.append(database, acts)
+        except (ChainError, OSError) as error:
+            _log.critical("the audit chain takes nothing: %s", error)
+            self.chain_broken = True
+            self.lose_audit(len(acts))
+            return None
+        self.chain_broken = False
+        return head
+
+    def _keep_head(self, head: "Head | None") -> None:
+        """Keep the head of the audit chain after its rows; where that fails, the rows behind it stay signed."""
+        if head is None or self._chain is None:
+            return
+        from outward.records.chain import ChainError  # noqa: PLC0415 - loads cryptography
+
+        try:
+            self._chain.save(head)
+        except (ChainError, OSError) as error:
+            _log.error("the head of the audit chain cannot be kept: %s", error)
 
     def _went_away(self, error: StoreAwayError) -> None:
         _log.warning("the record store is away, spilling to disk: %s", error)
@@ -197,3 +244,7 @@ class StoreWriter:
         self._housekeeping_at = now + _HOUSEKEEPING
         self._spill.adopt()
         return _SOON if self._spill else _HOUSEKEEPING
+
+
+def _recorded(item: Item) -> Record:
+    return as_record(item) if isinstance(item, Event) else item

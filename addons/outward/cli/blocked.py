@@ -1,0 +1,116 @@
+"""`outward blocked`: what was blocked, de-duplicated, with the line that would allow it. Reads the store by itself."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from outward.cli.common import config_option, load_or_exit, require_config
+from outward.cli.table import columns
+from outward.cli.when import When
+from outward.config.settings import Settings
+from outward.records import query
+from outward.records.database import Database, StoreAwayError, open_database
+from outward.records.events import Record
+from outward.records.query import Blocked, Filters
+from outward.records.text import clean
+
+_EVERY = 0.5  # seconds between looks, with --follow
+_LATE = 30.0  # seconds that an event may be written after its time, when a slow handshake ended in a denial
+
+
+@click.command()
+@config_option
+@click.option("--group", help="Only this group and those below it.")
+@click.option("--host", help="Only this host.")
+@click.option("--reason", help="Only this reason code.")
+@click.option("--client", help="Only this client.")
+@click.option("--since", type=When(), help="From this time on: 2h, 7d, or RFC 3339.")
+@click.option("--until", type=When(), help="Up to this time.")
+@click.option("--would-deny", is_flag=True, help="List what report mode let through.")
+@click.option("--events", is_flag=True, help="List single events, the newest first.")
+@click.option("--follow", "-f", is_flag=True, help="Go on with events as they come.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most this many rows.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --follow, one object a line.")
+def blocked(config: Path | None, *, events: bool, follow: bool, limit: int, as_json: bool, **wanted: Any) -> None:
+    """List what was blocked, each group, host and reason once; works whether the proxy runs or not."""
+    settings = load_or_exit(require_config(config)).settings
+    if settings is None:
+        raise click.ClickException("the configuration has no settings")
+    filters = Filters(**wanted)
+    try:
+        database = open_database(settings.records_url, settings.state, read_only=True)
+    except StoreAwayError as error:
+        raise click.ClickException(_absent(settings, error)) from error
+    try:
+        _show(database, filters, limit, events=events or follow, as_json=as_json, follow=follow)
+    except StoreAwayError as error:
+        raise click.ClickException(f"the records cannot be read: {error}") from error
+    except KeyboardInterrupt:
+        pass  # the way to end --follow
+    finally:
+        database.close()
+
+
+def _absent(settings: Settings, error: StoreAwayError) -> str:
+    hint = "has the proxy run with this configuration yet?" if settings.records_url.startswith("sqlite") else ""
+    return f"the records cannot be opened: {error}. {hint}".strip()
+
+
+def _show(database: Database, filters: Filters, limit: int, *, events: bool, as_json: bool, follow: bool) -> None:
+    if not events:
+        rows = query.summary(database, filters, limit)
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2) + "\n" if as_json else _table(rows), nl=False)
+        return
+    found = query.blocked(database, filters, limit)
+    if as_json and not follow:
+        click.echo(json.dumps(found, indent=2))
+        return
+    shown = reversed(found) if follow else found
+    for record in shown:
+        click.echo(json.dumps(record) if as_json else _line(record))
+    if follow:
+        for record in newer(database, filters, {each["id"] for each in found}):
+            click.echo(json.dumps(record) if as_json else _line(record))
+            sys.stdout.flush()
+
+
+def newer(database: Database, filters: Filters, seen: set[str]) -> Iterator[Record]:
+    """Yield what is recorded from now on, each event once, for ever."""
+    started = time.time()
+    while True:
+        horizon = max(started, time.time() - 2 * _LATE) - _LATE
+        since = max(horizon, filters.since or 0.0)
+        recent = query.blocked(database, replace(filters, since=since), 10_000)
+        yield from (record for record in reversed(recent) if record["id"] not in seen)
+        seen = {record["id"] for record in recent} | {ident for ident in seen if ident >= f"{int(since * 1000):012x}"}
+        time.sleep(_EVERY)
+
+
+def _table(rows: Iterable[Blocked]) -> str:
+    lines = [
+        (
+            row.last.replace("T", " ")[:19],
+            row.first.replace("T", " ")[:19],
+            str(row.count),
+            row.group or "-",
+            row.host or "-",
+            row.reason,
+            row.suggestion or "",
+        )
+        for row in rows
+    ]
+    if not lines:
+        return "nothing was blocked\n"
+    return columns(("LAST SEEN (UTC)", "FIRST SEEN", "COUNT", "GROUP", "HOST", "REASON", "WOULD ALLOW IT"), lines)
+
+
+def _line(record: Record) -> str:
+    target = f"{record['host'] or '-'}:{record['port'] or '-'}"
+    parts = (record["time"], record["group"] or "-", record["client"] or "-", target, record["reason"], record["id"])
+    return "  ".join(clean(str(part), 512) for part in parts)

@@ -1,0 +1,200 @@
+"""The hash chain of audit events: appending, and the signed head that lies apart from the rows.
+
+Every row holds the hash of itself and its predecessor, signed with this state directory's Ed25519 key. Whoever can
+write to the database can therefore neither change, insert, reorder nor remove a row unseen; the head on disk, which
+names the last row, makes a missing tail show. Processes that share a state directory share a chain; others have their
+own. Safe for several threads.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from outward.records.database import Database
+from outward.records.events import Record
+from outward.records.files import locked, replace_file
+from outward.records.store import milliseconds
+
+KEY_FILE, HEAD_FILE = "audit.key", "audit.head"
+GENESIS = "0" * 64  # the hash before the first row
+
+COLUMNS = ("chain", "seq", "hash", "signature", "body", "id", "time_ms", "event_type", "group_path", "target")
+_INSERT = f"INSERT INTO audit_events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
+_SET_HEAD = (
+    "INSERT INTO chain_heads (chain, seq, hash, signature) VALUES (?, ?, ?, ?) ON CONFLICT (chain) DO UPDATE SET"
+    " seq = excluded.seq, hash = excluded.hash, signature = excluded.signature"
+)
+
+
+class ChainError(Exception):
+    """The key or the head of the chain cannot be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last row of a chain.
+
+    Attributes:
+        chain: public key that verifies it, in hex.
+        seq: its number; 0 before the first row.
+        hash: of it, in hex.
+        signature: of the hash, in hex.
+    """
+
+    chain: str
+    seq: int
+    hash: str
+    signature: str
+
+    def is_signed(self) -> bool:
+        """Whether the signature is the chain's own."""
+        try:
+            public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.chain))
+            public.verify(bytes.fromhex(self.signature), signed_bytes(self.chain, self.seq, self.hash))
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+class Chain:
+    """Appends to this state directory's chain."""
+
+    def __init__(self, state: Path) -> None:
+        """Load the key and the head; both are made together, on first use.
+
+        Raises:
+            ChainError: there is a key without a head or a head that the key did not sign.
+            OSError: they cannot be read or written.
+        """
+        self._head_file = state / HEAD_FILE
+        with locked(state / "audit.lock"):
+            made = not (state / KEY_FILE).exists()
+            self._key = _make_key(state / KEY_FILE) if made else _load_key(state / KEY_FILE)
+            public = self._key.public_key()
+            self.name = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw).hex()
+            if made:
+                save_head(self._head_file, self._head(0, GENESIS))
+        self._check(load_head(self._head_file))
+        self._lock = int(self.name[:12], 16)
+        self._lock_file = state / "audit.lock"
+
+    def append(self, database: Database, records: Sequence[Record]) -> Head:
+        """Append audit events, inside the caller's transaction, and return the head to `save` after its commit.
+
+        An event that is there already (a replay after a crash) is skipped.
+
+        Raises:
+            StoreAwayError: as everything that uses the database.
+        """
+        database.exclude(self._lock)
+        known = self._check(load_head(self._head_file))
+        last = database.execute(
+            "SELECT seq, hash FROM audit_events WHERE chain = ? ORDER BY seq DESC LIMIT 1", (self.name,)
+        )
+        # Where rows are missing behind the head, the gap must stay: it is the evidence.
+        seq, previous = max((known.seq, known.hash), tuple(last[0]) if last else (0, GENESIS))
+        rows = []
+        for record in records:
+            if database.execute("SELECT 1 FROM audit_events WHERE id = ?", (record["id"],)):
+                continue
+            body, seq = canonical(record), seq + 1
+            previous = row_hash(self.name, seq, previous, body)
+            rows.append((self.name, seq, previous, self._head(seq, previous).signature, body, *repeated(record)))
+        head = self._head(seq, previous)
+        if rows:
+            database.insert(_INSERT, rows)
+            database.execute(_SET_HEAD, (head.chain, head.seq, head.hash, head.signature))
+        return head
+
+    def save(self, head: Head) -> None:
+        """Keep a head on disk, unless another process has kept a later one.
+
+        Raises:
+            OSError: it cannot be written; verification then finds signed rows behind the head, which is no break.
+        """
+        with locked(self._lock_file):
+            if head.seq > self._check(load_head(self._head_file)).seq:
+                save_head(self._head_file, head)
+
+    def _head(self, seq: int, digest: str) -> Head:
+        signature = self._key.sign(signed_bytes(self.name, seq, digest)).hex()
+        return Head(self.name, seq, digest, signature)
+
+    def _check(self, head: Head) -> Head:
+        if head.chain != self.name or not head.is_signed():
+            raise ChainError(f"{self._head_file} was not signed with this state directory's key")
+        return head
+
+
+def signed_bytes(chain: str, seq: int, digest: str) -> bytes:
+    """Return what a row's signature signs."""
+    return f"outward audit\n{chain}\n{seq}\n{digest}".encode()
+
+
+def row_hash(chain: str, seq: int, previous: str, body: str) -> str:
+    """Return the hash of a row."""
+    return hashlib.sha256(f"{chain}\n{seq}\n{previous}\n{body}".encode()).hexdigest()
+
+
+def canonical(record: Record) -> str:
+    """Return the one JSON text of an audit event."""
+    return orjson.dumps(record, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def repeated(record: Record) -> tuple[str, int, str, str | None, str | None]:
+    """Return the columns that repeat parts of the body."""
+    return (
+        record["id"],
+        milliseconds(record["created_at"]),
+        record["event_type"],
+        record["entity_path"],
+        record["target_details"],
+    )
+
+
+def load_head(path: Path) -> Head:
+    """Read a head from disk.
+
+    Raises:
+        ChainError: it is missing or unreadable.
+    """
+    try:
+        return Head(**orjson.loads(path.read_bytes()))
+    except (OSError, TypeError, orjson.JSONDecodeError) as error:
+        raise ChainError(f"the head of the audit chain is missing or damaged: {path}") from error
+
+
+def save_head(path: Path, head: Head) -> None:
+    """Replace a head on disk as a whole."""
+    values = {"chain": head.chain, "seq": head.seq, "hash": head.hash, "signature": head.signature}
+    replace_file(path, orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def _make_key(path: Path) -> Ed25519PrivateKey:
+    key = Ed25519PrivateKey.generate()
+    text = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return key
+
+
+def _load_key(path: Path) -> Ed25519PrivateKey:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except ValueError as error:
+        raise ChainError(f"{path} is no key") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ChainError(f"{path} is no Ed25519 key")
+    return key

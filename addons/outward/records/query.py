@@ -1,0 +1,160 @@
+"""Reading the records: the blocked log, its summary, single decisions. SQL that both databases run from an index."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from outward.core.reasons import Reason
+from outward.core.suggest import suggestion
+from outward.records.database import Database
+from outward.records.events import SCHEMA_VERSION, Record, rfc3339
+from outward.records.store import COLUMNS, milliseconds
+
+MAX_LIMIT = 500
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608 - constants
+
+type Cursor = tuple[int, str]
+"""Time in milliseconds and id of the last row of a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which blocked events are wanted; None is any.
+
+    Attributes:
+        scope: path of the group that the asker may see, with its descendants.
+        group: path of a group, with its descendants.
+        since, until: Unix times in seconds, from and up to but not including.
+        ignored: groups (with their descendants) and host patterns whose events are noise: `name`, or `*.name` for what
+            lies below. They are left out, or, with `only_ignored`, nothing else is listed.
+        would_deny: list what report mode let through, instead of what was denied.
+    """
+
+    scope: str | None = None
+    group: str | None = None
+    host: str | None = None
+    reason: str | None = None
+    client: str | None = None
+    conversation: str | None = None
+    since: float | None = None
+    until: float | None = None
+    would_deny: bool = False
+    ignored: tuple[tuple[str, str], ...] = ()
+    only_ignored: bool = False
+
+    def sql(self) -> tuple[str, list[Any]]:
+        """Return the condition and its parameters."""
+        terms = ["would_deny" if self.would_deny else "verdict = 'deny'"]
+        values: list[Any] = []
+        for path in (self.scope, self.group):
+            if path is not None:
+                terms.append("(group_path = ? OR (group_path >= ? AND group_path < ?))")
+                values += [path, f"{path}/", f"{path}0"]  # 0 is what follows / in ASCII
+        for column in ("host", "reason", "client", "conversation"):
+            if (value := getattr(self, column)) is not None:
+                terms.append(f"{column} = ?")
+                values.append(value)
+        if self.since is not None:
+            terms.append("time_ms >= ?")
+            values.append(round(self.since * 1000))
+        if self.until is not None:
+            terms.append("time_ms < ?")
+            values.append(round(self.until * 1000))
+        self._noise(terms, values)
+        return " AND ".join(terms), values
+
+    def _noise(self, terms: list[str], values: list[Any]) -> None:
+        noise = []
+        for path, pattern in self.ignored:
+            below = pattern.startswith("*.")
+            host = "host LIKE ? ESCAPE '!'" if below else "host = ?"
+            noise.append(f"((group_path = ? OR (group_path >= ? AND group_path < ?)) AND {host})")
+            values += [path, f"{path}/", f"{path}0", f"%{pattern[1:].replace('_', '!_')}" if below else pattern]
+        if self.only_ignored:
+            terms.append(f"({' OR '.join(noise)})" if noise else "1 = 0")
+        elif noise:
+            terms.append(f"(host IS NULL OR group_path IS NULL OR NOT ({' OR '.join(noise)}))")
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """One line of the summary: events of the same group, host and reason.
+
+    Attributes:
+        port: the highest port that was asked for.
+        last_id: id of the latest decision.
+        first, last: RFC 3339.
+        last_id: decision id of the last one.
+        suggestion: the entry that would allow it, or None.
+    """
+
+    group: str | None
+    host: str | None
+    reason: str
+    port: int | None
+    count: int
+    first: str
+    last: str
+    last_id: str
+    suggestion: str | None
+
+
+def blocked(database: Database, filters: Filters, limit: int, after: Cursor | None = None) -> list[Record]:
+    """Return a page of the blocked log, the newest first, beginning after the cursor."""
+    where, values = filters.sql()
+    if after is not None:
+        where += " AND (time_ms, id) < (?, ?)"
+        values += after
+    order = "ORDER BY time_ms DESC, id DESC LIMIT ?"
+    return [record_of(row) for row in database.execute(f"{_SELECT} WHERE {where} {order}", (*values, limit))]
+
+
+def cursor_of(record: Record) -> Cursor:
+    """Return the cursor behind a record."""
+    return milliseconds(record["time"]), record["id"]
+
+
+def summary(database: Database, filters: Filters, limit: int, offset: int = 0) -> list[Blocked]:
+    """Return the blocked log de-duplicated by group, host and reason, the most recently seen first."""
+    where, values = filters.sql()
+    rows = database.execute(
+        "SELECT group_path, host, reason, MAX(port), COUNT(*), MIN(time_ms), MAX(time_ms) AS last, MAX(id) FROM events"  # noqa: S608
+        f" WHERE {where} GROUP BY group_path, host, reason ORDER BY last DESC, host, reason LIMIT ? OFFSET ?",
+        (*values, limit, offset),
+    )
+    return [_blocked(row) for row in rows]
+
+
+def count(database: Database, filters: Filters) -> tuple[int, int, int]:
+    """Return how many events there are, of how many hosts and of how many groups."""
+    where, values = filters.sql()
+    rows = database.execute(
+        f"SELECT COUNT(*), COUNT(DISTINCT host), COUNT(DISTINCT group_path) FROM events WHERE {where}",  # noqa: S608
+        values,
+    )
+    return rows[0][0], rows[0][1], rows[0][2]
+
+
+def event(database: Database, ident: str) -> Record | None:
+    """Return the event of a decision id, or None."""
+    rows = database.execute(f"{_SELECT} WHERE id = ?", (ident,))
+    return record_of(rows[0]) if rows else None
+
+
+def record_of(row: Sequence[Any]) -> Record:
+    """Return the record of a row, as it was written."""
+    values = dict(zip(COLUMNS, row, strict=True))
+    file, line, pattern = (values.pop(f"rule_{name}") for name in ("file", "line", "pattern"))
+    record = {"schema_version": SCHEMA_VERSION, "time": rfc3339(values.pop("time_ms") / 1000), **values}
+    record["group"] = record.pop("group_path")
+    record["would_deny"] = bool(record["would_deny"])
+    record["ech"] = None if record["ech"] is None else bool(record["ech"])
+    record["rule"] = None if file is None else {"file": file, "line": line, "pattern": pattern}
+    return record
+
+
+def _blocked(row: Sequence[Any]) -> Blocked:
+    group, host, reason, port, count, first, last, last_id = row
+    known = Reason.NO_RULE if reason == Reason.REPORT_ONLY else Reason(reason)
+    line = suggestion(known, host, port) if host is not None else None
+    return Blocked(group, host, reason, port, count, rfc3339(first / 1000), rfc3339(last / 1000), last_id, line)
