@@ -36,7 +36,7 @@ CA_INTERVAL = 3600.0  # seconds between looks at the CA's end
 FLUSH = 5.0  # seconds that the last records get
 
 # Settings that are read once; the others follow a reload.
-_FIXED = ("listen", "ops", "state", "workers", "records_url", "retention", "trust", "crl", "limits")
+_FIXED = ("listen", "ops", "state", "ca", "workers", "records_url", "retention", "trust", "crl", "limits")
 
 
 class StartError(Exception):
@@ -142,7 +142,9 @@ class Service:
         """
         try:
             if self._options.ops:
-                self._ops = OpsServer(Health(self.metrics, self._checks()), self.metrics.internal_error)
+                self._ops = OpsServer(
+                    Health(self.metrics, self._checks(), notes={"reload": self._problem}), self.metrics.internal_error
+                )
                 await _bind("ops", self._ops.start, self.settings.ops)
             self.settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.recorder.start()
@@ -161,7 +163,7 @@ class Service:
     async def _listen(self) -> None:
         from outward.proxy.ca import Authority  # noqa: PLC0415 - while it loads, the ops port answers already
 
-        self.authority = Authority(self.settings.state)
+        self.authority = Authority(self.settings.state, self.settings.ca)
         self._note_expiry(self.authority)
         self._gate = Gate(self.judge, self.dialer, self._engine(self.authority), self.settings.limits)
         await _bind("proxy", self._gate.start, self.settings.listen)
@@ -236,6 +238,10 @@ class Service:
             "recorder": lambda: None if self.recorder.healthy else "records are being lost",
             "draining": lambda: "no new connections" if self._gate and self._gate.stopping else None,
         }
+
+    def _problem(self) -> str | None:
+        """Why the last reload failed; the last good policy is in force meanwhile, so this makes nothing unready."""
+        return self._reloader.problem if self._reloader else None
 
     def _engine(self, _authority: "Authority") -> "Engine":
         return _NoEngine()

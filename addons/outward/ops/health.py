@@ -15,17 +15,25 @@ type Check = Callable[[], str | None]
 class Health:
     """Answers `/healthz`, `/readyz` and `/metrics`; everything else goes to what is mounted behind it."""
 
-    def __init__(self, metrics: Metrics, checks: Mapping[str, Check], mounted: App | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        checks: Mapping[str, Check],
+        mounted: App | None = None,
+        notes: Mapping[str, Check] | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
             metrics: what `/metrics` shows.
             checks: by name; the proxy is ready when every one returns None.
             mounted: the administrator's side, or None.
+            notes: by name; shown with the checks, but the proxy is ready whatever they say.
         """
         self._metrics = metrics
         self._checks = checks
         self._mounted = mounted
+        self._notes = notes or {}
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request."""
@@ -45,6 +53,7 @@ class Health:
         """Answer 200 or 503, with each check: `ok` or what is wrong."""
         details = {name: _run(check) or "ok" for name, check in self._checks.items()}
         ready = all(detail == "ok" for detail in details.values())
+        details |= {name: _run(note) or "ok" for name, note in self._notes.items()}
         body = json.dumps({"ready": ready, "checks": details}) + "\n"
         return Response(200 if ready else 503, body.encode())
 
