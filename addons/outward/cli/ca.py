@@ -19,7 +19,7 @@ def ca(config: Path | None, *, as_json: bool) -> None:
     settings = load_or_exit(require_config(config)).settings
     if settings is None:
         raise click.ClickException("the configuration has no settings")
-    authority = Authority(settings.state)
+    authority = Authority(settings.state, settings.ca)
     pem = authority.pem.read_text()
     if as_json:
         expires = datetime.fromtimestamp(authority.expires, UTC).isoformat()

@@ -27,7 +27,7 @@ def env(config: Path | None, token: str | None, conversation: str, *, as_json: b
         raise click.ClickException("the configuration has no settings")
     host, port = settings.listen
     proxy = ProxyAddress(reachable(host), port, conversation, token or "")
-    bundle = bundle_for_tools(Authority(settings.state).pem)
+    bundle = bundle_for_tools(Authority(settings.state, settings.ca).pem)
     variables = client_environment(proxy, bundle, os.environ)
     if as_json:
         click.echo(json.dumps(variables, indent=2))

@@ -50,6 +50,7 @@ def _settings(root: MappingNode, document: Document, base: Path, home: str | Non
         listen=server.listen,
         ops=server.ops,
         state=resolve_path(server.state, base, home),
+        ca=(resolve_path(server.ca.cert, base, home), resolve_path(server.ca.key, base, home)) if server.ca else None,
         workers=server.workers,
         grace=server.grace,
         records_url=document.records.url,

@@ -65,12 +65,20 @@ def _one_worker(text: str) -> int:
     return 1
 
 
+class CaModel(Model):
+    """A certificate authority that the operator provides: PEM files, the signing certificate first."""
+
+    cert: Text
+    key: Text
+
+
 class ServerModel(Model):
     """The proxy's own ports and folder."""
 
     listen: Endpoint = ("127.0.0.1", 8080)
     ops: Endpoint = ("127.0.0.1", 9090)
     state: Text = "~/.local/state/outward"
+    ca: CaModel | None = None
     workers: Annotated[Literal[1], BeforeValidator(_one_worker)] = 1
     grace: Seconds = 30.0
     limits: LimitsModel = LimitsModel()

@@ -61,6 +61,7 @@ class Settings:
         listen: address and port of the proxy; port 0 picks a free one.
         ops: address and port of health, metrics and administration.
         state: folder of the CA and the records.
+        ca: certificate and key files of the operator's CA; None makes one under `state`.
         workers: processes; more than one is refused by the schema.
         grace: seconds that open connections get after TERM.
         records_url: `sqlite`, or a `postgresql://` URL (which may hold a password: never log it).
@@ -79,6 +80,7 @@ class Settings:
     listen: tuple[str, int] = ("127.0.0.1", 8080)
     ops: tuple[str, int] = ("127.0.0.1", 9090)
     state: Path = field(default_factory=lambda: Path(DEFAULT_STATE).expanduser())
+    ca: tuple[Path, Path] | None = None
     workers: int = 1
     grace: float = 30.0
     records_url: str = field(default="sqlite", repr=False)
