@@ -10,9 +10,11 @@ from outward.core.model import WebSearch
 from outward.core.policy import Group, Policy
 from outward.core.toggles import Toggle
 from outward.records import changes
+from outward.records.chain import Chain
 from outward.records.changes import OptIn, StoredToken
 from outward.records.database import StoreAwayError, migrate, open_database
 from outward.records.state import LockedError, State
+from outward.records.verify import verify
 
 POLICY = Policy(
     groups={
@@ -24,15 +26,12 @@ POLICY = Policy(
 ON, OFF = Toggle(True, "ada", 5.0), Toggle(False, "ada", 5.0)
 
 
-class Log:
-    """An audit log that counts its rows."""
-
-    def __init__(self):
-        self.rows = 0
-
-    def __call__(self, database):
-        assert database.execute("SELECT 1") == [(1,)]
-        self.rows += 1
+def audited(connect) -> list[tuple[str, str, str]]:
+    """Return what the audit log says: event, group and what was changed."""
+    database = connect()
+    rows = database.execute("SELECT event_type, group_path, target FROM audit_events ORDER BY seq")
+    database.close()
+    return rows
 
 
 @pytest.fixture
@@ -44,11 +43,24 @@ def connect(tmp_path):
 
 
 @pytest.fixture
-def state(connect):
-    state = State(POLICY, connect)
+def new_state(connect, tmp_path):
+    """Make states as several processes would, with one database and one chain."""
+    made = []
+
+    def make():
+        made.append(State(POLICY, connect, lambda: Chain(tmp_path)))
+        return made[-1]
+
+    yield make
+    for state in made:
+        state.close()
+
+
+@pytest.fixture
+def state(new_state):
+    state = new_state()
     state.start()
-    yield state
-    state.close()
+    return state
 
 
 def wanted(conversation="chat", group="acme", active=True):
@@ -64,28 +76,34 @@ def until(condition, seconds=3.0):
     return time.monotonic() - started
 
 
-def test_a_change_is_in_force_at_once_and_audited_once(state):
-    """Setting the same value again changes nothing and writes nothing."""
-    log = Log()
+def test_a_change_is_in_force_at_once_and_audited_once(state, connect, tmp_path):
+    """Setting the same value again changes nothing and writes nothing; the chain stays whole."""
     assert state.web_search("acme").enabled
-    assert state.set_web_search("acme", OFF, log)
+    assert state.set_web_search("acme", OFF)
     assert not state.web_search("acme").enabled
-    assert not state.set_web_search("acme", OFF, log)
-    assert log.rows == 1
-    assert state.set_web_search("acme", ON, log)
+    assert not state.set_web_search("acme", OFF)
+    assert audited(connect) == [("web_search_setting_changed", "acme", "acme")]
+    assert state.set_web_search("acme", ON)
     assert state.web_search("acme").enabled
-    assert log.rows == 2
+    assert state.set_opt_in(wanted())
+    assert audited(connect)[1:] == [
+        ("web_search_setting_changed", "acme", "acme"),
+        ("conversation_opt_in_changed", "acme", "chat"),
+    ]
+    database = connect()
+    assert verify(database, tmp_path).problems == []
+    database.close()
 
 
-def test_a_change_reaches_another_process_within_a_second(state, connect):
+def test_a_change_reaches_another_process_within_a_second(state, connect, new_state):
     """Both directions, and opt-ins and tokens too."""
-    other = State(POLICY, connect)
+    other = new_state()
     other.start()
-    state.set_web_search("acme", OFF, Log())
+    state.set_web_search("acme", OFF)
     assert until(lambda: not other.web_search("acme").enabled) < 1
-    other.set_opt_in(wanted(), Log())
+    other.set_opt_in(wanted())
     assert until(lambda: state.opted_in("acme", "chat", "token:1")) < 1
-    other.set_opt_in(wanted(active=False), Log())
+    other.set_opt_in(wanted(active=False))
     assert until(lambda: not state.opted_in("acme", "chat", "token:1")) < 1
     database = connect()
     changes.add_token(database, StoredToken("t1", "0" * 64, "acme", "ci", 1.0, None, False))
@@ -94,48 +112,49 @@ def test_a_change_reaches_another_process_within_a_second(state, connect):
     assert not changes.revoke_token(database, "t1")
     assert until(lambda: state.tokens["0" * 64].revoked) < 1
     database.close()
-    other.close()
 
 
-def test_a_change_survives_a_restart(state, connect):
+def test_a_change_survives_a_restart(state, new_state):
     """A new process starts with what was set."""
-    state.set_web_search("acme", OFF, Log())
-    state.set_opt_in(wanted(), Log())
-    again = State(POLICY, connect)
+    state.set_web_search("acme", OFF)
+    state.set_opt_in(wanted())
+    again = new_state()
     again.refresh()
     assert not again.web_search("acme").enabled
     assert again.opted_in("acme", "chat", "anyone")
-    again.close()
 
 
-def test_a_lock_refuses(state):
+def test_a_lock_refuses(state, connect):
     """Nothing is written, nothing is audited."""
-    log = Log()
     with pytest.raises(LockedError) as error:
-        state.set_web_search("locked", OFF, log)
+        state.set_web_search("locked", OFF)
     assert error.value.by == "locked"
-    assert log.rows == 0
+    assert audited(connect) == []
     assert state.web_search("locked").enabled
 
 
-def test_an_audit_log_that_fails_undoes_the_change(state):
+def test_an_audit_log_that_fails_undoes_the_change(connect):
     """What cannot be audited does not happen."""
 
-    def fail(_database):
-        raise StoreAwayError("no room")
+    class Full:
+        def append(self, _database, _records):
+            raise StoreAwayError("no room")
 
+    state = State(POLICY, connect, Full)
+    state.start()
     with pytest.raises(StoreAwayError):
-        state.set_web_search("acme", OFF, fail)
+        state.set_web_search("acme", OFF)
+    with pytest.raises(StoreAwayError):
+        state.set_opt_in(wanted())
     state.refresh()
     assert state.web_search("acme").enabled
-    with pytest.raises(StoreAwayError):
-        state.set_opt_in(wanted(), fail)
     assert not state.opted_in("acme", "chat", "anyone")
+    state.close()
 
 
 def test_an_opt_in_counts_for_its_group_only(state):
     """Another group's client that uses the same name has not opted in."""
-    state.set_opt_in(wanted(), Log())
+    state.set_opt_in(wanted())
     assert not state.opted_in("locked", "chat", "token:1")
     assert not state.opted_in("acme", "other", "token:1")
     assert not state.opted_in("acme", None, "token:1")
@@ -143,26 +162,24 @@ def test_an_opt_in_counts_for_its_group_only(state):
     assert state.opted_in("acme", "chat", "token:1")
 
 
-def test_an_opt_in_is_bound_to_the_credential_that_used_it_first(state, connect):
+def test_an_opt_in_is_bound_to_the_credential_that_used_it_first(state, connect, new_state):
     """Nobody else of the group can borrow the conversation, on any proxy, until it is withdrawn and given anew."""
-    state.set_opt_in(wanted(), Log())
+    state.set_opt_in(wanted())
     assert state.opted_in("acme", "chat", "token:1")
     assert not state.opted_in("acme", "chat", "token:2")
     database = connect()
     until(lambda: database.execute("SELECT credential FROM opt_ins") == [("token:1",)])
-    other = State(POLICY, connect)
+    other = new_state()
     other.refresh()
     assert not other.opted_in("acme", "chat", "token:2")
     assert other.opted_in("acme", "chat", "token:1")
-    log = Log()
-    assert not state.set_opt_in(wanted(), log)
+    assert not state.set_opt_in(wanted())
     assert not state.opted_in("acme", "chat", "token:2")
-    state.set_opt_in(wanted(active=False), log)
+    state.set_opt_in(wanted(active=False))
     assert not state.opted_in("acme", "chat", "token:1")
-    state.set_opt_in(wanted(), log)
+    state.set_opt_in(wanted())
     assert state.opted_in("acme", "chat", "token:2")
-    assert log.rows == 2
-    other.close()
+    assert len(audited(connect)) == 3
     database.close()
 
 
@@ -171,25 +188,25 @@ def test_a_flow_without_a_person_is_opted_in(state):
     assert state.opted_in("flow", None, "anyone")
 
 
-def test_until_the_database_was_read_search_is_off_unless_locked_on():
+def test_until_the_database_was_read_search_is_off_unless_locked_on(tmp_path):
     """Somebody may have switched it off: what is not known is closed."""
 
     def away():
         raise StoreAwayError("away")
 
-    state = State(POLICY, away)
+    state = State(POLICY, away, lambda: Chain(tmp_path))
     state.start()
     assert not state.web_search("acme").enabled
     assert state.web_search("locked").enabled
     assert not state.opted_in("acme", "chat", "anyone")
     with pytest.raises(StoreAwayError):
-        state.set_web_search("acme", ON, Log())
+        state.set_web_search("acme", ON)
     state.close()
 
 
 def test_an_unknown_group_cannot_be_changed(state):
     """Neither its toggle nor an opt-in for it."""
     with pytest.raises(KeyError):
-        state.set_web_search("nobody", ON, Log())
+        state.set_web_search("nobody", ON)
     with pytest.raises(KeyError):
-        state.set_opt_in(wanted(group="nobody"), Log())
+        state.set_opt_in(wanted(group="nobody"))

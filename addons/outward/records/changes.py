@@ -4,7 +4,6 @@ Each writing function runs one transaction, which holds the change, the next ver
 is audited exactly once or does not happen. Knows no policy and keeps nothing in memory.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -163,11 +162,6 @@ def revoke_token(database: Database, ident: str) -> bool:
             (True, _next(database), ident),
         )
     return bool(changed)
-
-
-def now() -> float:
-    """Return the Unix time in seconds."""
-    return time.time()
 
 
 def _next(database: Database) -> int:

@@ -7,17 +7,23 @@ database has been read once, nothing that it might have switched off is on.
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
 from outward.core.model import OptIn as OptInChoice
 from outward.core.model import WebSearch
 from outward.core.policy import Policy
 from outward.core.toggles import Toggle, effective, is_settable
 from outward.records import changes
-from outward.records.changes import Audit, OptIn, StoredToken
+from outward.records.audit import AuditEvent, as_record
+from outward.records.changes import OptIn, StoredToken
 from outward.records.database import Database, StoreAwayError
+from outward.records.events import Record
+
+if TYPE_CHECKING:
+    from outward.records.chain import Head  # cryptography is not needed before the first change
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +43,16 @@ class LockedError(Exception):
         self.by = by
 
 
+class Appender(Protocol):
+    """A chain of audit events; see `records.chain`."""
+
+    def append(self, database: Database, records: Sequence[Record]) -> "Head":
+        """Append inside the caller's transaction."""
+
+    def save(self, head: "Head") -> None:
+        """Keep the head, after the commit."""
+
+
 class State:
     """What administrators set at run time, over one policy.
 
@@ -45,8 +61,16 @@ class State:
         loaded: whether the database has been read.
     """
 
-    def __init__(self, policy: Policy, connect: Callable[[], Database]) -> None:
+    def __init__(self, policy: Policy, connect: Callable[[], Database], chain: Callable[[], Appender]) -> None:
+        """Prepare; nothing is opened before `start`.
+
+        Args:
+            policy: the policy in force.
+            connect: opens the database, its schema up to date.
+            chain: opens the chain that changes are audited in.
+        """
         self.policy = policy
+        self._chain = chain
         self.loaded = False
         self.toggles: dict[str, Toggle] = {}
         self.tokens: dict[str, StoredToken] = {}
@@ -56,14 +80,14 @@ class State:
         self._version = -1
         self._lock = threading.Lock()
         self._unbound: deque[tuple[str, str, str]] = deque(maxlen=_MAX_BINDINGS)
-        self._stop = threading.Event()
+        self._stop, self._asked = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Read the database once, if it answers, and keep up with it from a thread."""
-        self.refresh()
+    def start(self, wait: float = 0.5) -> None:
+        """Keep up with the database from a thread; wait some seconds at most for its first answer."""
         self._thread = threading.Thread(target=self._follow, name="outward-state", daemon=True)
         self._thread.start()
+        self._asked.wait(wait)
 
     def close(self) -> None:
         """End the thread and close the connection."""
@@ -104,7 +128,7 @@ class State:
         """Return a conversation's opt-in for a group, or None."""
         return self._opt_ins.get((conversation, group))
 
-    def set_web_search(self, path: str, toggle: Toggle, audit: Audit) -> bool:
+    def set_web_search(self, path: str, toggle: Toggle, address: str | None = None) -> bool:
         """Set a group's toggle; False where it had that value.
 
         Raises:
@@ -115,9 +139,20 @@ class State:
         group = self.policy.groups[path]
         if not is_settable(group):
             raise LockedError(group.web_search.locked_by or path)
-        return self._change(lambda database: changes.set_toggle(database, path, toggle, audit))
+        event = AuditEvent(
+            event_type="web_search_setting_changed",
+            group=path,
+            target=path,
+            target_type="Group",
+            author=toggle.actor,
+            author_class="Administrator",
+            ip_address=address,
+            message=f"web search turned {'on' if toggle.enabled else 'off'}",
+            details={"change": "web_search", "from": self.web_search(path).enabled, "to": toggle.enabled},
+        )
+        return self._audited(event, lambda database, audit: changes.set_toggle(database, path, toggle, audit))
 
-    def set_opt_in(self, wanted: OptIn, audit: Audit) -> bool:
+    def set_opt_in(self, wanted: OptIn, address: str | None = None) -> bool:
         """Opt a conversation in or out; False where nothing changes.
 
         Raises:
@@ -126,7 +161,21 @@ class State:
         """
         if wanted.active and wanted.group not in self.policy.groups:
             raise KeyError(wanted.group)
-        return self._change(lambda database: changes.set_opt_in(database, wanted, audit))
+        event = AuditEvent(
+            event_type="conversation_opt_in_changed",
+            group=wanted.group,
+            target=wanted.conversation,
+            author=wanted.actor,
+            author_class="Administrator",
+            ip_address=address,
+            message=f"conversation opted {'in to' if wanted.active else 'out of'} web search",
+            details={"change": "opt_in", "from": not wanted.active, "to": wanted.active},
+        )
+        return self._audited(event, lambda database, audit: changes.set_opt_in(database, wanted, audit))
+
+    def opt_ins(self, conversation: str) -> list[OptIn]:
+        """Return a conversation's opt-ins, one for each group."""
+        return [found for (name, _), found in list(self._opt_ins.items()) if name == conversation]
 
     def refresh(self) -> None:
         """Read what is new; a database that is away leaves what is known in force."""
@@ -144,6 +193,19 @@ class State:
             except StoreAwayError:
                 self._hang_up()
                 raise
+        return done
+
+    def _audited(self, event: AuditEvent, work: Callable[[Database, changes.Audit], bool]) -> bool:
+        """Run a change whose audit row is in its transaction, and keep the chain's new head after the commit."""
+        chain = self._chain()
+        heads: list[Head] = []
+
+        def audit(database: Database) -> None:
+            heads.append(chain.append(database, [as_record(event)]))
+
+        done = self._change(lambda database: work(database, audit))
+        for head in heads:
+            chain.save(head)
         return done
 
     def _read(self, database: Database) -> None:
@@ -166,13 +228,15 @@ class State:
             self._database = None
 
     def _follow(self) -> None:
-        while not self._stop.wait(EVERY):
+        while not self._stop.is_set():
             try:
                 self._change(self._bind)
             except StoreAwayError as error:
                 log.debug("run-time state cannot be read now: %s", error)
             except Exception:  # the thread must outlive what it does not understand; what is known stays in force
                 log.exception("run-time state could not be read")
+            self._asked.set()
+            self._stop.wait(EVERY)
 
     def _bind(self, database: Database) -> bool:
         """Write the bindings that `opted_in` made; each is taken off the queue when it is written."""
