@@ -7,6 +7,7 @@ import pytest
 import trustme
 
 from harness.gates import World, connect, gate_for, status
+from harness.hellos import fragmented, server_name
 from harness.loops import on_loop, until
 from harness.origins import Origin, client_context, origin, server_context
 from harness.policies import group, policy, rule
@@ -47,18 +48,6 @@ def with_extension(hello: bytes, kind: int, body: bytes = b"") -> bytes:
     return b"\x16\x03\x01" + (len(message) + 4).to_bytes(2) + b"\x01" + len(message).to_bytes(3) + message
 
 
-def server_name(name: bytes) -> bytes:
-    """Return the body of a server_name extension."""
-    return (len(name) + 3).to_bytes(2) + b"\x00" + len(name).to_bytes(2) + name
-
-
-def fragmented(hello: bytes, size: int) -> bytes:
-    """Spread a ClientHello over records of `size` bytes."""
-    message = hello[5:]
-    pieces = [message[at : at + size] for at in range(0, len(message), size)]
-    return b"".join(b"\x16\x03\x01" + len(piece).to_bytes(2) + piece for piece in pieces)
-
-
 @on_loop
 async def test_tls_passes_through_and_a_tunnel_is_one_event_with_its_counts():
     authority = trustme.CA()
@@ -91,7 +80,7 @@ async def test_tls_passes_through_and_a_tunnel_is_one_event_with_its_counts():
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("records", [None, 50])
 def test_a_hello_in_any_pieces_arrives_as_it_was_sent(size: int | None, early: bool, records: int | None):
-    hello = HELLO if records is None else fragmented(HELLO, records)
+    hello = HELLO if records is None else fragmented(HELLO[5:], records)
 
     @on_loop
     async def body():

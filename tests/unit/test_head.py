@@ -1,0 +1,354 @@
+"""Request and response heads: one reading, or none."""
+
+import pytest
+
+from outward.config.settings import Limits
+from outward.core.names import canonical_host
+from outward.core.reasons import Reason
+from outward.proxy.fields import HeadError, hop_fields, reply_fields
+from outward.proxy.head import HeadReader, Within, parse_head, parse_response_head
+
+LIMITS = Limits(head_bytes=2000, header_count=20)
+INSIDE = Within(canonical_host("a.test"), 443)
+HOST_LINE = b"Host: a.test\r\n"
+WEBSOCKET = (
+    b"Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n"
+)
+
+MALFORMED, HOST, MISMATCH = Reason.MALFORMED_REQUEST, Reason.MALFORMED_HOST, Reason.HOST_MISMATCH
+UPGRADE, LARGE = Reason.UPGRADE_NOT_ALLOWED, Reason.TOO_LARGE
+
+
+def refusal(raw: bytes, within: Within | None = None) -> HeadError:
+    with pytest.raises(HeadError) as caught:
+        parse_head(raw, LIMITS, within)
+    return caught.value
+
+
+def get(fields: bytes = b"", line: bytes = b"GET http://a.test/ HTTP/1.1", host: bytes = HOST_LINE) -> bytes:
+    return line + b"\r\n" + host + fields + b"\r\n"
+
+
+def test_a_connect_names_its_host_and_port_and_no_path():
+    head = parse_head(b"CONNECT A.test.:8443 HTTP/1.1\r\nhost: a.test:8443\r\nUser-Agent:\tx \r\n\r\n", LIMITS)
+    assert (head.method, head.host.name, head.port, head.path) == ("CONNECT", "a.test", 8443, None)
+    assert head.fields == [("host", "a.test:8443"), ("user-agent", "x")]
+    assert (head.length, head.keep_alive, head.http_10) == (0, True, False)
+    assert head.get("user-agent") == "x"
+    assert head.get("accept") is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [b"Host: a.test:443\r\n", b"Host: a.test\r\n", b"Host: A.TEST.:443\r\n"],
+    ids=["same", "no port", "spelling"],
+)
+def test_a_connects_host_may_be_spelled_in_these_ways(host: bytes):
+    assert parse_head(get(line=b"CONNECT a.test:443 HTTP/1.1", host=host), LIMITS).port == 443
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "port", "path"),
+    [
+        (b"http://a.test/", "a.test", 80, "/"),
+        (b"http://a.test", "a.test", 80, "/"),
+        (b"http://a.test:80/p?q=1", "a.test", 80, "/p"),
+        (b"http://a.test/p?u=http://b.test/@", "a.test", 80, "/p"),
+        (b"http://A.test./%7Eme", "a.test", 80, "/%7Eme"),
+    ],
+)
+def test_an_absolute_target_names_host_port_and_path(target: bytes, host: str, port: int, path: str):
+    head = parse_head(get(line=b"GET " + target + b" HTTP/1.1"), LIMITS)
+    assert (head.host.name, head.port, head.path) == (host, port, path)
+
+
+def test_http_10_needs_no_host_and_does_not_stay():
+    head = parse_head(b"CONNECT a.test:443 HTTP/1.0\r\n\r\n", LIMITS)
+    assert (head.host.name, head.http_10, head.keep_alive) == ("a.test", True, False)
+
+
+def test_a_request_in_a_tunnel_goes_where_the_tunnel_goes():
+    head = parse_head(get(line=b"GET /p?q HTTP/1.1"), LIMITS, INSIDE)
+    assert (head.host.name, head.port, head.path, head.target) == ("a.test", 443, "/p", "/p?q")
+    other = Within(canonical_host("a.test"), 8443)
+    assert parse_head(get(line=b"GET / HTTP/1.1", host=b"Host: a.test:8443\r\n"), LIMITS, other).port == 8443
+
+
+@pytest.mark.parametrize(
+    ("fields", "length"),
+    [
+        (b"", 0),
+        (b"Content-Length: 0\r\n", 0),
+        (b"Content-Length:  42\t\r\n", 42),
+        (b"Transfer-Encoding: chunked\r\n", None),
+    ],
+)
+def test_the_length_of_a_body_is_said_once(fields: bytes, length: int | None):
+    assert parse_head(get(fields, b"POST http://a.test/ HTTP/1.1"), LIMITS).length == length
+
+
+def test_a_websocket_handshake_is_told_from_other_upgrades():
+    head = parse_head(get(WEBSOCKET), LIMITS)
+    assert head.websocket
+    assert hop_fields(head.fields, upgrade=True).isdisjoint({"connection", "upgrade"})
+
+
+def test_conversation_credentials_and_expectation_are_read():
+    head = parse_head(
+        get(
+            b"Outward-Conversation: c-1\r\nProxy-Authorization: Bearer x\r\nExpect: 100-Continue\r\nConnection: close\r\n"
+        ),
+        LIMITS,
+    )
+    assert (head.conversation, head.authorization, head.expect, head.keep_alive) == ("c-1", "Bearer x", True, False)
+
+
+REFUSED = [
+    (b"GET http://a.test/\r\n\r\n", MALFORMED),  # HTTP/0.9
+    (get(line=b"GET http://a.test/ HTTP/2.0"), MALFORMED),
+    (get(line=b"GET http://a.test/ HTTP/1.2"), MALFORMED),
+    (get(line=b"GET http://a.test/ http/1.1"), MALFORMED),
+    (get(line=b"GET  http://a.test/ HTTP/1.1"), MALFORMED),
+    (get(line=b"GET http://a.test/ HTTP/1.1 "), MALFORMED),
+    (get(line=b" GET http://a.test/ HTTP/1.1"), MALFORMED),
+    (get(line=b"GET\x0bhttp://a.test/\x0cHTTP/1.1"), MALFORMED),
+    (get(line=b"GET http://a.test/a b HTTP/1.1"), MALFORMED),
+    (get(line=b"GET http://a.test/\x00 HTTP/1.1"), MALFORMED),
+    (get(line=b"GET http://a.test/\x7f HTTP/1.1"), MALFORMED),
+    (get(line=b"GET http://a.test/\xc3\xa9 HTTP/1.1"), MALFORMED),
+    (get(line=b"G(T http://a.test/ HTTP/1.1"), MALFORMED),
+    (get(line=b"get http://a.test/ HTTP/1.1"), MALFORMED),
+    (get(line=b"connect a.test:443 HTTP/1.1"), MALFORMED),
+    (get(line=b"TRACE http://a.test/ HTTP/1.1"), MALFORMED),
+    (b"PRI * HTTP/2.0\r\n\r\n", MALFORMED),
+    (get(line=b"PRI http://a.test/ HTTP/1.1"), MALFORMED),
+    (get(line=b"GET / HTTP/1.1"), MALFORMED),  # origin form on the proxy port
+    (get(line=b"OPTIONS * HTTP/1.1"), MALFORMED),
+    (get(line=b"GET https://a.test/ HTTP/1.1"), MALFORMED),
+    (get(line=b"GET ftp://a.test/ HTTP/1.1"), MALFORMED),
+    (get(line=b"GET HTTP://a.test/ HTTP/1.1"), MALFORMED),
+    (get(line=b"GET http:/a.test/ HTTP/1.1"), MALFORMED),
+    (get(line=b"GET http:\\\\a.test/ HTTP/1.1"), MALFORMED),
+    (get(line=b"GET http://a.test?q HTTP/1.1"), MALFORMED),
+    (get(line=b"GET http://a.test/#f HTTP/1.1"), MALFORMED),
+    (get(line=b"GET http:///a.test/ HTTP/1.1"), HOST),
+    (get(line=b"GET http://u:p@a.test/ HTTP/1.1"), HOST),
+    (get(line=b"GET http://a.test@b.test/ HTTP/1.1"), HOST),
+    (get(line=b"GET http://b.test\\@a.test/ HTTP/1.1"), HOST),
+    (get(line=b"GET http://b.test#@a.test/ HTTP/1.1"), HOST),
+    (get(line=b"GET http://a.test:65616/ HTTP/1.1"), HOST),
+    (get(line=b"GET http://a.test:/ HTTP/1.1"), HOST),
+    (get(line=b"GET http://a\xe1.test/ HTTP/1.1"), HOST),
+    (get(line=b"CONNECT a.test HTTP/1.1"), HOST),
+    (get(line=b"CONNECT a.test:443:80 HTTP/1.1"), HOST),
+    (get(line=b"CONNECT http://a.test:443 HTTP/1.1"), HOST),
+    (get(line=b"CONNECT u@a.test:443 HTTP/1.1"), HOST),
+    (get(line=b"CONNECT a.test:443/ HTTP/1.1"), HOST),
+    (get(line=b"CONNECT b.test:443 HTTP/1.1"), MISMATCH),
+    (get(line=b"CONNECT a.test:443 HTTP/1.1", host=b"Host: a.test:80\r\n"), MISMATCH),
+    (get(line=b"GET http://b.test/ HTTP/1.1"), MISMATCH),
+    (get(line=b"GET http://a.test:8080/ HTTP/1.1"), MISMATCH),
+    (get(host=b""), MALFORMED),
+    (get(host=b"Host:\r\n"), HOST),
+    (get(host=b"Host: a.test, b.test\r\n"), HOST),
+    (get(host=b"Host: \xe1.test\r\n"), HOST),
+    (get(host=b"Host: u@a.test\r\n"), HOST),
+    (get(HOST_LINE), MALFORMED),  # Host twice
+    (get(b"HOST: a.test\r\n"), MALFORMED),
+    (get(b"Host : a.test\r\n", host=b""), MALFORMED),
+    (get(b" folded\r\n"), MALFORMED),
+    (get(b"\tfolded\r\n", host=b""), MALFORMED),
+    (get(b"X: a\rb\r\n"), MALFORMED),
+    (get(b"X: a\nb: c\r\n"), MALFORMED),
+    (get(b"X: a\x00b\r\n"), MALFORMED),
+    (get(b"X: a\x1bb\r\n"), MALFORMED),
+    (get(b"NoColonHere\r\n"), MALFORMED),
+    (get(b": empty\r\n"), MALFORMED),
+    (get(b"X\xe9: a\r\n"), MALFORMED),
+    (get(b"X Y: a\r\n"), MALFORMED),
+    (get().replace(b"\r\n", b"\n"), MALFORMED),
+    (get(b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"), MALFORMED),
+    (get(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), MALFORMED),
+    (get(b"Transfer-Encoding: chunked\r\n", b"POST http://a.test/ HTTP/1.0"), MALFORMED),
+    *((get(b"Transfer-Encoding: " + value + b"\r\n"), MALFORMED) for value in (
+        b"", b"identity", b"gzip, chunked", b"chunked, chunked", b"chunked;q=1", b"xchunked", b'"chunked"', b"CHUNKED",
+        b"chun\xe2\x84\xaaed", b"chunked,", b"\x0bchunked",
+    )),
+    *((get(b"Content-Length: " + value + b"\r\n"), MALFORMED) for value in (
+        b"", b"+5", b"-1", b"0x5", b"5_0", b"05", b"5, 5", b"5 5", b"\xd9\xa5", b"5\x0b", b"9" * 19, b"\xb2",
+    )),
+    (get(b"Content-Length: 5\r\nContent-Length: 5\r\n"), MALFORMED),
+    (get(b"Content_Length: 5\r\n"), MALFORMED),
+    (get(b"Transfer_Encoding: chunked\r\n"), MALFORMED),
+    (get(b"Transfer.Encoding: chunked\r\n"), MALFORMED),
+    (get(b"Content-Type: a/b\r\nContent-Type: c/d\r\n"), MALFORMED),
+    (get(b"Proxy-Authorization: Bearer a\r\nProxy-Authorization: Bearer b\r\n"), MALFORMED),
+    (get(b"Outward-Conversation: a\r\noutward-conversation: b\r\n"), MALFORMED),
+    (get(b"Outward_Conversation: a\r\n"), MALFORMED),
+    (get(b"Outward-Conversation: \r\n"), MALFORMED),
+    (get(b"Outward-Conversation: a b\r\n"), MALFORMED),
+    (get(b"Outward-Conversation: " + b"a" * 201 + b"\r\n"), MALFORMED),
+    (get(b"Expect: 200-ok\r\n"), MALFORMED),
+    (get(b"Connection: close, Host\r\n"), MALFORMED),
+    (get(b"Connection: content-length\r\n"), MALFORMED),
+    (get(b"Connection: close\r\nConnection: transfer-encoding\r\n"), MALFORMED),
+    (get(b"Connection: a b\r\n"), MALFORMED),
+    (get(b"Content-Length: 3\r\n", b"CONNECT a.test:80 HTTP/1.1"), MALFORMED),
+    (get(b"Transfer-Encoding: chunked\r\n", b"CONNECT a.test:80 HTTP/1.1"), MALFORMED),
+    (get(b"Connection: upgrade\r\nUpgrade: h2c\r\n"), UPGRADE),
+    (get(b"Connection: upgrade\r\nUpgrade: H2C\r\nHTTP2-Settings: AAA\r\n"), UPGRADE),
+    (get(b"Upgrade: tcp\r\n"), UPGRADE),
+    (get(WEBSOCKET.replace(b"13", b"12")), UPGRADE),
+    (get(WEBSOCKET.replace(b", Upgrade", b"")), UPGRADE),
+    (get(WEBSOCKET.replace(b"WebSocket\r", b"websocket, h2c\r")), UPGRADE),
+    (get(WEBSOCKET, b"POST http://a.test/ HTTP/1.1"), UPGRADE),
+    (get(WEBSOCKET + b"Content-Length: 1\r\n"), UPGRADE),
+    (get(WEBSOCKET, b"GET http://a.test/ HTTP/1.0"), UPGRADE),
+    (get(WEBSOCKET, b"CONNECT a.test:80 HTTP/1.1"), UPGRADE),
+    (get(b"".join(b"X-%d: x\r\n" % n for n in range(20))), LARGE),
+    (get(b"X: " + b"x" * 2000 + b"\r\n"), LARGE),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("raw", "reason"), REFUSED)
+def test_what_could_be_read_in_two_ways_is_refused(raw: bytes, reason: Reason):
+    error = refusal(raw)
+    assert error.reason is reason
+    assert error.status == (431 if reason is LARGE else 400 if reason in (MALFORMED, HOST) else 403)
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (get(line=b"GET http://a.test/ HTTP/1.1"), MALFORMED),
+        (get(line=b"GET https://a.test/ HTTP/1.1"), MALFORMED),
+        (get(line=b"CONNECT b.test:443 HTTP/1.1"), MALFORMED),
+        (get(line=b"OPTIONS * HTTP/1.1"), MALFORMED),
+        (get(line=b"GET /a#b HTTP/1.1"), MALFORMED),
+        (get(line=b"GET /\xe1 HTTP/1.1"), MALFORMED),
+        (get(line=b"GET / HTTP/1.1", host=b"Host: b.test\r\n"), MISMATCH),
+        (get(line=b"GET / HTTP/1.1", host=b"Host: a.test:80\r\n"), MISMATCH),
+        (get(line=b"GET / HTTP/1.1", host=b""), MALFORMED),
+        (get(line=b"GET / HTTP/1.0", host=b""), MALFORMED),
+    ],
+)
+def test_a_request_in_a_tunnel_asks_for_nothing_else(raw: bytes, reason: Reason):
+    assert refusal(raw, INSIDE).reason is reason
+
+
+def test_a_refusal_says_what_was_understood_before_it():
+    error = refusal(get(b"Content-Length: x\r\nProxy-Authorization: Bearer t\r\n", b"HEAD http://a.test/p HTTP/1.1"))
+    assert error.head is not None
+    assert (error.head.method, error.head.host.name, error.head.authorization) == ("HEAD", "a.test", "Bearer t")
+    assert refusal(b"junk\r\n\r\n").head is None
+
+
+def test_fields_of_this_hop_are_named_in_every_spelling():
+    fields = [
+        ("Connection", "close, X-Agent, Cookie, content-length"),
+        ("Proxy-Authorization", "x"),
+        ("proxy_authorization", "x"),
+        ("Proxy.Connection", "x"),
+        ("Outward-Conversation", "x"),
+        ("OUTWARD_GROUP", "x"),
+        ("Accept", "x"),
+        ("Transfer-Encoding", "chunked"),
+    ]
+    names = hop_fields(fields)
+    assert names >= {
+        "connection",
+        "x-agent",
+        "cookie",
+        "proxy-authorization",
+        "proxy_authorization",
+        "proxy.connection",
+    }
+    assert names >= {
+        "outward-conversation",
+        "outward_group",
+        "keep-alive",
+        "te",
+        "trailer",
+        "upgrade",
+        "http2-settings",
+    }
+    assert names.isdisjoint({"accept", "transfer-encoding", "content-length", "host", ""})
+    assert "alt-svc" in reply_fields(fields)
+    assert "proxy-status" in reply_fields([("Proxy-Status", "x")])
+
+
+@pytest.mark.parametrize(
+    ("raw", "method", "expected"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "GET", (200, 5, False)),
+        (b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n", "GET", (200, None, False)),
+        (b"HTTP/1.0 200\r\n\r\n", "GET", (200, None, True)),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "HEAD", (200, 0, False)),
+        (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", "GET", (304, 0, False)),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", "GET", (103, 0, False)),
+    ],
+)
+def test_a_response_has_one_end(raw: bytes, method: str, expected: tuple[int, int | None, bool]):
+    head = parse_response_head(raw, LIMITS, method)
+    assert (head.status, head.length, head.until_close) == expected
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/2 200\r\n\r\n",
+        b"HTTP/1.1 20 OK\r\n\r\n",
+        b"HTTP/1.1 600 OK\r\n\r\n",
+        b"HTTP/1.1 200 O\x00K\r\n\r\n",
+        b"ICY 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\nX: y\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nConnection: content-length\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2000 + b"\r\n\r\n",
+    ],
+)
+def test_a_response_with_two_ends_is_refused(raw: bytes):
+    with pytest.raises(HeadError):
+        parse_response_head(raw, LIMITS)
+
+
+def test_a_head_is_complete_at_its_empty_line_and_keeps_what_follows():
+    reader = HeadReader(LIMITS)
+    assert reader.feed(b"GET http://a.test/ HTTP/1.1\r\nHost: a.te") is None
+    assert reader.feed(b"st\r\n\r") is None
+    assert reader.feed(b"\nbody\r\n\r\n") == (get(), b"body\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"\x05",
+        b"\x16\x03",
+        b"\r\n",
+        b"GET\x00",
+        b"G\n",
+        b"GET http://a.test/\r\n",
+        b"get",
+        b"A" * 40,
+        b"GET / HTTP/1.1\r\nX: \rY",
+    ],
+)
+def test_what_can_never_become_a_head_is_refused_before_its_end(begun: bytes):
+    with pytest.raises(HeadError) as caught:
+        HeadReader(LIMITS).feed(begun)
+    assert caught.value.reason is MALFORMED
+
+
+def test_an_endless_head_is_refused_at_the_limit():
+    reader = HeadReader(LIMITS)
+    begun = b"GET http://a.test/ HTTP/1.1\r\nX: "
+    assert reader.feed(begun) is None
+    for _ in range(LIMITS.head_bytes - len(begun)):
+        assert reader.feed(b"x") is None
+    with pytest.raises(HeadError) as caught:
+        reader.feed(b"x")
+    assert caught.value.status == 431
