@@ -1,1 +1,1 @@
-"""Governance of hosted search: vendor adapters, narrowing, observation of streams."""
+"""Governance of hosted search: what a vendor's own servers may search, and what they found. Pure: bytes and values."""

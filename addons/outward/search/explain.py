@@ -1,0 +1,93 @@
+"""What each vendor would be sent for a group, what its language cannot say, and the line that would make it sayable."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from outward.core.model import PatternKind, WebSearch
+from outward.core.policy import Group, Policy
+from outward.search.narrowing import Dropped, Language, Narrowed, Unsaid, narrow, unsaid
+from outward.search.scope import Scope, expressible
+from outward.search.vendors import NAMES, load
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One search tool of one vendor.
+
+    Attributes:
+        sent: what would be sent for a request without a filter of its own; None where the tool has no filter.
+        unsaid: rules of the policy that cannot be said, why, and the line that would help.
+    """
+
+    vendor: str
+    tool: str
+    sent: Narrowed | None
+    unsaid: tuple[Dropped, ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        """Return the explanation in its public form."""
+        sent = self.sent
+        return {
+            "vendor": self.vendor,
+            "tool": self.tool,
+            "filterable": sent is not None and sent.sayable,
+            "unrestricted": sent is not None and sent.unrestricted,
+            "allowed_domains": list(sent.allowed) if sent else [],
+            "blocked_domains": list(sent.blocked) if sent else [],
+            "truncated": sent.truncated if sent else 0,
+            "unsaid": [{"entry": each.entry, "why": str(each.why), "line": each.line} for each in self.unsaid],
+        }
+
+    def as_text(self) -> str:
+        """Return the explanation for people."""
+        lines = [f"{self.vendor} {self.tool}: {self._summary()}"]
+        lines += [f"    {each.entry}: {each.why}" + (f"; add {each.line}" if each.line else "") for each in self.unsaid]
+        return "\n".join(lines)
+
+    def _summary(self) -> str:
+        sent = self.sent
+        if sent is None or not sent.sayable:
+            return "has no filter that could say this policy (see `unfilterable`)"
+        if sent.unrestricted:
+            return "every public host" + (f", except {', '.join(sent.blocked)}" if sent.blocked else "")
+        if not sent.allowed:
+            return "nothing can be sent, so no search is possible"
+        more = f" ({sent.truncated} more than the vendor takes)" if sent.truncated else ""
+        return ", ".join(sent.allowed) + more
+
+
+def explain_search(policy: Policy, group: Group, settings: WebSearch | None = None) -> tuple[Explained, ...]:
+    """Return, per vendor and tool, what a search without a filter of its own would be sent.
+
+    Args:
+        policy: the compiled policy.
+        group: whose searches.
+        settings: the settings in force; None takes the file's.
+    """
+    scope = Scope(policy, group, settings or group.web_search)
+    return tuple(_explained(scope, name, tool, language) for name, tool, language in _tools())
+
+
+def _tools() -> Iterator[tuple[str, str, Language | None]]:
+    for name in NAMES:
+        for tool, language in load(name).languages.items():
+            yield name, tool, language
+
+
+def _explained(scope: Scope, vendor: str, tool: str, language: Language | None) -> Explained:
+    if language is None:
+        return Explained(vendor, tool, None)
+    sent = narrow(scope, language)
+    return Explained(vendor, tool, sent, () if sent.unrestricted else tuple(_unsaid(scope, language, sent)))
+
+
+def _unsaid(scope: Scope, language: Language, sent: Narrowed) -> Iterator[Dropped]:
+    """Yield the allow rules that the vendor's language cannot say."""
+    for rule in scope.rules:
+        kind, name, text = rule.pattern.kind, rule.pattern.value, str(rule.pattern)
+        if kind not in (PatternKind.EXACT, PatternKind.BELOW) or name in sent.allowed:
+            continue
+        if not expressible(rule):
+            yield Dropped(text, Unsaid.NOT_ALLOWED, f"- {name}")
+        elif (found := unsaid(scope, language, name)) is not None:
+            yield Dropped(text, found.why, found.line)

@@ -1,0 +1,101 @@
+"""Strict JSON: a body is read only where every parser would read it alike, and written anew after it was judged.
+
+Refuses duplicate keys, depth, non-finite numbers, lone surrogates and other encodings than UTF-8 (RFC 8259, RFC 7493).
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+MAX_DEPTH = 128
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class BodyError(ValueError):
+    """The body is not the one JSON text that every parser would read alike."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise BodyError("a key that stands twice in one object")
+    return found
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise BodyError("a number that no program can hold")
+    return value
+
+
+def _constant(_text: str) -> float:
+    raise BodyError("a number that JSON does not have")
+
+
+def decode(body: bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        BodyError: when parsers could differ about it.
+    """
+    try:
+        text = body.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_object, parse_float=_number, parse_constant=_constant)
+    except BodyError:
+        raise
+    except (UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise BodyError("not JSON in UTF-8") from error
+    if _deeper(value, MAX_DEPTH):
+        raise BodyError("JSON nested too deeply")
+    if _SURROGATE.search(body):
+        _check_text(value)
+    return value
+
+
+def encode(value: Any) -> bytes:
+    """Write a judged value, compact, keys in the order of the request."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
+
+
+def _deeper(value: Any, limit: int) -> bool:
+    level: list[Any] = [value]
+    for _ in range(limit):
+        level = [inner for each in level for inner in _children(each) if isinstance(inner, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _check_text(value: Any) -> None:
+    """Refuse lone surrogates: they have no UTF-8 form (RFC 8259 8.2)."""
+    try:
+        encode(value)
+    except UnicodeEncodeError as error:
+        raise BodyError("a lone surrogate") from error
+
+
+def folded(key: str) -> str:
+    """Return a key as a careless parser would compare it: without case and separators."""
+    return key.replace("_", "").replace("-", "").casefold()
+
+
+def check_keys(value: dict[str, Any], governed: Iterable[str]) -> None:
+    """Refuse other spellings of governed keys, which a lenient server might read.
+
+    Raises:
+        BodyError: when a key differs from a governed one only in case or separators.
+    """
+    exact = frozenset(governed)
+    loose = {folded(key): key for key in exact}
+    for key in value:
+        if key not in exact and folded(key) in loose:
+            raise BodyError(f"another spelling of {loose[folded(key)]!r}")

@@ -1,0 +1,131 @@
+"""Observation of one response: bytes pass through while they are read on the side.
+
+Two ways: `feed` passes every chunk on as it came; `whole` replaces a response that is filtered exactly or that may be
+cut before anything was sent. Never waits, and gives up reading rather than growing.
+"""
+
+import re
+from collections.abc import Container, Mapping
+from typing import Any
+
+from outward.core.model import OnViolation
+from outward.search.adapter import Adapter
+from outward.search.inflate import EncodingError, Inflater, decompress
+from outward.search.jsonbody import BodyError, decode, encode
+from outward.search.results import filter_events, filter_json, filter_tool_results
+from outward.search.seen import Seen
+from outward.search.streams import SseReader, reader_for
+from outward.search.turn import Turn
+
+# Plain bytes that are read of one response, and of one that is filtered as a whole.
+MAX_READ = 256 << 20
+MAX_WHOLE = 32 << 20
+_BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+
+
+class Observation:
+    """Reads one response.
+
+    Attributes:
+        whole: whether the response must be collected and given to `replace` before it is passed on.
+        seen: what was found so far.
+        was_cut: whether the stream was ended because of a source outside the allowlist.
+    """
+
+    def __init__(self, adapter: Adapter, turn: Turn, headers: Mapping[str, str], counted: Container[str]) -> None:
+        self.seen = Seen(turn.scope, counted)
+        self.was_cut = False
+        self._adapter, self._turn = adapter, turn
+        self._encoding = headers.get("content-encoding", "")
+        self._type = headers.get("content-type", "application/json")
+        self._reader = reader_for(self._type)
+        self._observer = adapter.observer(turn, self.seen)
+        self._cuts = turn.settings.on_violation is OnViolation.CUT
+        self._streams = isinstance(self._reader, SseReader)
+        self.whole = turn.filtered or (self._cuts and not self._streams)
+        self._held = b""
+        try:
+            self._inflater: Inflater | None = Inflater(self._encoding, MAX_READ)
+        except EncodingError:
+            self._inflater, self.seen.incomplete = None, True
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Read a chunk and return the bytes to pass on now."""
+        if self.was_cut:
+            return b""
+        if self._inflater is not None:
+            try:
+                self._read(self._inflater.feed(chunk))
+            except EncodingError:
+                self._inflater, self.seen.incomplete = None, True
+        if not self._cuts:
+            return chunk
+        if self.seen.violated:
+            self.was_cut = True
+            return self._adapter.cut("a search source lies outside the allowlist (source_outside_allowlist)")
+        return self._complete_events(chunk)
+
+    def _complete_events(self, chunk: bytes) -> bytes:
+        """Pass whole events only, so that a cut never leaves half of one."""
+        if self._encoding.strip().lower() not in ("", "identity"):
+            return chunk
+        data = self._held + chunk
+        ends = [match.end() for match in _BOUNDARY.finditer(data)]
+        at = ends[-1] if ends else 0
+        self._held = data[at:]
+        return data[:at]
+
+    def finish(self, *, aborted: bool = False) -> bytes:
+        """End the reading and return what was still held back.
+
+        Args:
+            aborted: whether client or vendor left before the end.
+        """
+        reader, observer = self._reader, self._observer
+        if reader is not None and observer is not None:
+            for value in reader.finish():
+                observer.value(value)
+            self.seen.incomplete = self.seen.incomplete or aborted or reader.lost or not observer.complete
+        else:
+            self.seen.incomplete = self.seen.incomplete or aborted or observer is not None
+        held, self._held = self._held, b""
+        return b"" if self.was_cut or (self._cuts and self.seen.violated) else held
+
+    def replace(self, body: bytes) -> bytes | None:
+        """Return a whole response as it may be passed on, without content encoding; None where it may not be."""
+        try:
+            plain = decompress(body, self._encoding, MAX_WHOLE)
+            if self._turn.filtered:
+                plain = self._filter(plain)
+        except (EncodingError, BodyError):
+            self.seen.incomplete = True
+            return None
+        self._read(plain)
+        self.finish()
+        if self._cuts and self.seen.violated:
+            self.was_cut = True
+            return None
+        return plain
+
+    def _filter(self, plain: bytes) -> bytes:
+        if self._turn.call.adapter == "mcp":
+            if self._streams:
+                return filter_events(plain, self._filter_message)
+            value = decode(plain) if plain.strip() else None
+            self._filter_message(value)
+            return encode(value) if plain.strip() else plain
+        value = decode(plain)
+        filter_json(value, self._permits)
+        return encode(value)
+
+    def _filter_message(self, message: Any) -> None:
+        filter_tool_results(message, self._permits)
+
+    def _permits(self, url: str) -> bool:
+        return self._turn.scope.source(url).permitted
+
+    def _read(self, plain: bytes) -> None:
+        if self._reader is None or self._observer is None:
+            return
+        for value in self._reader.feed(plain):
+            self._observer.value(value)

@@ -1,0 +1,152 @@
+"""The registry of governed hosts: which model vendor or search API a host name belongs to.
+
+Names only, so that the policy can be compiled at start-up without loading an adapter. Never judges a request.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+_EXACT: dict[str, str] = {
+    "api.anthropic.com": "anthropic",
+    "claude.googleapis.com": "anthropic",
+    "api.openai.com": "openai",
+    "eu.api.openai.com": "openai",
+    "us.api.openai.com": "openai",
+    "generativelanguage.googleapis.com": "gemini",
+    "aiplatform.googleapis.com": "vertex",
+    "api.x.ai": "xai",
+    "api.perplexity.ai": "perplexity",
+    "api.mistral.ai": "mistral",
+    "api.cohere.com": "cohere",
+    "api.cohere.ai": "cohere",
+    "api.groq.com": "groq",
+    "openrouter.ai": "openrouter",
+    "api.parallel.ai": "parallel",
+    "api.fireworks.ai": "fireworks",
+    "cloud.gitlab.com": "gitlab",
+    "api.tavily.com": "tavily",
+    "api.exa.ai": "exa",
+    "api.search.brave.com": "brave",
+    "google.serper.dev": "serper",
+    "scrape.serper.dev": "serper",
+    "kagi.com": "kagi",
+    "mcp.tavily.com": "mcp",
+    "mcp.exa.ai": "mcp",
+}
+_SUFFIXES: dict[str, str] = {
+    ".openai.azure.com": "openai",
+    ".cognitiveservices.azure.com": "foundry",
+    ".services.ai.azure.com": "foundry",
+}
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), vendor)
+    for pattern, vendor in (
+        (r"[a-z0-9-]+-aiplatform\.googleapis\.com", "vertex"),
+        (r"aiplatform\.[a-z0-9-]+\.rep\.googleapis\.com", "vertex"),
+        (r"[a-z0-9-]+\.api\.x\.ai", "xai"),
+        (r"bedrock(-agent)?(-runtime)?(-fips)?\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)", "bedrock"),
+        (r"bedrock-mantle\.[a-z0-9-]+\.api\.aws", "bedrock"),
+        (r"aws-external-anthropic\.[a-z0-9-]+\.api\.aws", "anthropic"),
+    )
+)
+_MCP_TOOLS: dict[str, dict[str, str]] = {
+    "mcp.tavily.com": dict.fromkeys(
+        ("tavily_search", "tavily_extract", "tavily_crawl", "tavily_map", "tavily_research"), "tavily"
+    ),
+    "mcp.exa.ai": dict.fromkeys(
+        ("web_search_exa", "web_search_advanced_exa", "web_fetch_exa", "crawling_exa", "get_code_context_exa"), "exa"
+    ),
+}
+_PASS_THROUGH = re.compile(r"/ai/v1/proxy/(anthropic|openai|vertex-ai)(?=/|$)")
+_VENDOR_PATHS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
+    "vertex": (
+        (re.compile(r"/publishers/anthropic/"), "anthropic"),
+        (re.compile(r"/publishers/mistralai/"), "mistral"),
+    ),
+    "foundry": (
+        (re.compile(r"^/anthropic/"), "anthropic"),
+        (re.compile(r"^/(openai|models)/"), "openai"),
+    ),
+    "bedrock": (
+        (re.compile(r"^/anthropic/"), "anthropic"),
+        (re.compile(r"^/(openai/)?v1/(responses|chat/completions)"), "openai"),
+    ),
+}
+_DEFAULT = {"vertex": "gemini", "foundry": "openai", "vertex-ai": "vertex"}
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """Which adapter reads a request, and at which path the vendor itself would see it."""
+
+    adapter: str
+    path: str
+
+
+def vendor_of(host: str) -> str | None:
+    """Return the governed vendor that a canonical host name belongs to, or None."""
+    found = _EXACT.get(host)
+    if found is not None:
+        return found
+    for suffix, vendor in _SUFFIXES.items():
+        if host.endswith(suffix):
+            return vendor
+    for pattern, vendor in _PATTERNS:
+        if pattern.fullmatch(host):
+            return vendor
+    return None
+
+
+def adapter_for(vendor: str, path: str) -> Adapted | None:
+    """Return the adapter for a request to a governed host; None where the path belongs to no vendor.
+
+    Args:
+        vendor: as `vendor_of` named it.
+        path: the raw path, without query.
+    """
+    if vendor == "gitlab":
+        match = _PASS_THROUGH.match(path)
+        if match is None:
+            return None
+        vendor, path = _DEFAULT.get(match[1], match[1]), path[match.end() :] or "/"
+    for pattern, adapter in _VENDOR_PATHS.get(vendor, ()):
+        if pattern.search(path):
+            return Adapted(adapter, path)
+    return Adapted(_DEFAULT.get(vendor, vendor), path)
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The governed hosts of one configuration: the known ones and those that it adds.
+
+    Attributes:
+        vendors: adapter names by added host.
+        trusted: added hosts whose domain filter is trusted; known hosts always are.
+        mcp: formats of search tools by tool name, by MCP host.
+    """
+
+    vendors: Mapping[str, str] = field(default_factory=dict)
+    trusted: frozenset[str] = frozenset()
+    mcp: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def vendor_of(self, host: str) -> str | None:
+        """Return the governed vendor of a host name; what the configuration says comes first."""
+        if host in self.mcp:
+            return "mcp"
+        return self.vendors.get(host) or vendor_of(host)
+
+    def trusts(self, host: str) -> bool:
+        """Tell whether a host is trusted to apply the domain filter of its format."""
+        return host in self.trusted or (host not in self.vendors and vendor_of(host) is not None)
+
+    def mcp_tools(self, host: str) -> Mapping[str, str]:
+        """Return the formats of a server's search tools by tool name."""
+        return self.mcp.get(host) or _MCP_TOOLS.get(host, {})
+
+
+def registry_of(
+    vendors: Mapping[str, str], trusted: Iterable[str], mcp: Iterable[tuple[str, Mapping[str, str]]]
+) -> Registry:
+    """Build a registry from the settings' values."""
+    return Registry(dict(vendors), frozenset(trusted), {host: dict(tools) for host, tools in mcp})

@@ -1,0 +1,223 @@
+"""The scope of a group's searches: what its policy allows, forbids and can say in a vendor's suffix language.
+
+Compiled once for a policy and group. A *suffix* `d` stands for d and every name below it, which is how vendors read
+their domain filters; our own patterns are exact. Never reads a request.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from urllib.parse import urlsplit
+
+from outward.core.model import Filter, PatternKind, Question, Rule, WebSearch
+from outward.core.names import MalformedHostError, is_local_name, parse_authority
+from outward.core.policy import Group, Policy, Rules, decide
+from outward.core.reasons import Reason
+
+_SEARCH_PORT = 443
+
+
+def suffixes(name: str) -> Iterator[str]:
+    """Yield a name and every name above it, the longest first."""
+    yield name
+    _, dot, rest = name.partition(".")
+    while dot:
+        yield rest
+        _, dot, rest = rest.partition(".")
+
+
+def covers(suffix: str, name: str) -> bool:
+    """Tell whether a vendor's entry stands for a name: the name itself or one above it."""
+    return name == suffix or name.endswith("." + suffix)
+
+
+def expressible(rule: Rule) -> bool:
+    """Tell whether an allow rule permits a plain GET of the whole host over port 443."""
+    return (
+        rule.paths is None
+        and (rule.methods is None or "GET" in rule.methods)
+        and (rule.ports is None or _SEARCH_PORT in rule.ports)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The expressible part of one allow list or ceiling."""
+
+    exact: frozenset[str]
+    below: frozenset[str]
+    any: bool
+
+    @staticmethod
+    def of(rules: Iterable[Rule]) -> "Names":
+        """Collect the names of the rules that allow a plain GET of the whole host."""
+        exact, below, everything = set[str](), set[str](), False
+        for rule in rules:
+            if not expressible(rule):
+                continue
+            kind, value = rule.pattern.kind, rule.pattern.value
+            if kind is PatternKind.EXACT:
+                exact.add(value)
+            elif kind is PatternKind.BELOW:
+                below.add(value)
+            elif kind is PatternKind.ANY:
+                everything = True
+        return Names(frozenset(exact), frozenset(below), everything)
+
+    def top(self, name: str) -> bool:
+        """Tell whether the name itself is in the list."""
+        if name in self.exact or (self.any and not is_local_name(name)):
+            return True
+        return any(above in self.below for above in suffixes(name) if above != name)
+
+    def under(self, name: str) -> bool:
+        """Tell whether every name below the name is in the list."""
+        return (self.any and not is_local_name(name)) or any(above in self.below for above in suffixes(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The deny rules as suffixes: one with paths or methods counts as denying its host."""
+
+    bases: tuple[str, ...]
+    below: frozenset[str]
+    touched: frozenset[str]
+    everything: bool
+
+    @staticmethod
+    def of(rules: Iterable[Rule]) -> "Denied":
+        """Collect the deny rules that bear on a search."""
+        bases, below, everything = set[str](), set[str](), False
+        for rule in rules:
+            if rule.ports is not None and not rule.ports & {80, _SEARCH_PORT}:
+                continue
+            kind, value = rule.pattern.kind, rule.pattern.value
+            everything = everything or kind is PatternKind.ANY
+            if kind in (PatternKind.EXACT, PatternKind.BELOW):
+                bases.add(value)
+            if kind is PatternKind.BELOW:
+                below.add(value)
+        touched = frozenset(above for base in bases for above in suffixes(base))
+        return Denied(tuple(sorted(bases)), frozenset(below), touched, everything)
+
+    def touches(self, name: str) -> bool:
+        """Tell whether a deny rule matches the name, something below it, or covers it from above."""
+        return self.everything or name in self.touched or any(above in self.below for above in suffixes(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the exact policy says of one URL."""
+
+    permitted: bool
+    reason: Reason
+
+
+class Scope:
+    """What one group may search, under one policy generation and one value of its search settings.
+
+    Attributes:
+        mode: `strict` or `covering`.
+        denied: the deny rules of the whole chain.
+        unrestricted: whether every public host is allowed, deny rules aside.
+    """
+
+    def __init__(self, policy: Policy, group: Group, settings: WebSearch) -> None:
+        self.mode = settings.filter
+        self._group = group if settings.sources is None else _with_sources(group, settings.sources)
+        self._search_policy = Policy(groups={group.path: self._group}, vendor_of=policy.vendor_of)
+        self._connect_policy = Policy(groups={group.path: group}, vendor_of=policy.vendor_of)
+        self.rules = tuple(rule for node in self._group.chain for rule in node.allow.all)
+        self._layers = tuple(_layers(self._group))
+        self.denied = Denied.of(rule for node in self._group.chain for rule in node.deny.all)
+        self.unrestricted = not self.denied.everything and any(
+            allow.any and all(ceiling.any for ceiling in ceilings) for allow, ceilings in self._layers
+        )
+
+    def top(self, name: str) -> bool:
+        """Tell whether the name itself may be searched, deny rules aside."""
+        return any(
+            allow.top(name) and all(ceiling.top(name) for ceiling in ceilings) for allow, ceilings in self._layers
+        )
+
+    def under(self, name: str) -> bool:
+        """Tell whether every name below the name may be searched, deny rules aside."""
+        return any(
+            allow.under(name) and all(ceiling.under(name) for ceiling in ceilings) for allow, ceilings in self._layers
+        )
+
+    def sound(self, name: str) -> bool:
+        """Tell whether a suffix may be sent: `covering` forgives what lies below an allowed host."""
+        if self.denied.touches(name) or not self.top(name):
+            return False
+        return self.mode is Filter.COVERING or self.under(name)
+
+    @cached_property
+    def candidates(self) -> tuple[str, ...]:
+        """Every name that a list of the chain spells out and that may be sent, sorted."""
+        names = {
+            name
+            for allow, ceilings in self._layers
+            for part in (allow, *ceilings)
+            for name in (*part.exact, *part.below)
+        }
+        return tuple(sorted(name for name in names if self.sound(name)))
+
+    def source(self, url: str) -> Sight:
+        """Judge a search result, citation or fetched page by the exact policy: host, port, path, deny."""
+        return self._judge(self._search_policy, url)
+
+    def reach(self, url: str) -> Sight:
+        """Judge a URL that the vendor would fetch or connect to, like a connection of the client's own."""
+        return self._judge(self._connect_policy, url)
+
+    def _judge(self, policy: Policy, url: str) -> Sight:
+        try:
+            parts = urlsplit(url)
+            default = {"http": 80, "https": 443}.get(parts.scheme.lower())
+            if default is None:
+                return Sight(False, Reason.NO_RULE)
+            host, port = parse_authority(parts.netloc, default)
+        except (MalformedHostError, ValueError):
+            return Sight(False, Reason.MALFORMED_HOST)
+        decision = decide(policy, Question(self._group.path, host, port, "GET", parts.path or "/"))
+        # Report mode never softens search governance: only a rule that matched permits.
+        return Sight(decision.reason is Reason.RULE, decision.reason)
+
+
+def _layers(group: Group) -> Iterator[tuple[Names, tuple[Names, ...]]]:
+    """Yield the allow list of each node of the chain with the ceilings that bound it."""
+    chain = tuple(group.chain)
+    ceilings = tuple(None if node.ceiling is None else Names.of(node.ceiling.all) for node in chain)
+    for index, node in enumerate(chain):
+        if node.allow.all:
+            yield Names.of(node.allow.all), tuple(each for each in ceilings[index + 1 :] if each is not None)
+
+
+def _with_sources(group: Group, sources: tuple[Rule, ...]) -> Group:
+    """Return a group whose allowlist is the sources list, under the same denies and the setter's ceilings."""
+    setter = group
+    while setter.parent is not None and setter.parent.web_search.sources == sources:
+        setter = setter.parent
+    above: Group | None = None
+    for node in reversed(tuple(setter.chain)[1:]):
+        above = Group(node.path, ceiling=node.ceiling, parent=above)
+    denies = Rules(rule for node in group.chain for rule in node.deny.all)
+    return Group(group.path, allow=Rules(sources), deny=denies, parent=above)
+
+
+class Scopes:
+    """The scopes of the policy in force; emptied when another policy comes."""
+
+    def __init__(self) -> None:
+        self._policy: Policy | None = None
+        self._known: dict[str, tuple[WebSearch, Scope]] = {}
+
+    def of(self, policy: Policy, group: Group, settings: WebSearch) -> Scope:
+        """Return the scope of a group, compiled at most once for a policy and settings."""
+        if policy is not self._policy:
+            self._policy, self._known = policy, {}
+        known = self._known.get(group.path)
+        if known is None or known[0] != settings:
+            known = self._known[group.path] = (settings, Scope(policy, group, settings))
+        return known[1]

@@ -1,0 +1,220 @@
+"""One request to a governed host while it is being judged: what adapters ask, and what they leave behind.
+
+An adapter knows a vendor's shapes; the turn knows the policy. Whatever the adapter finds goes through `search`,
+`unfilterable`, `reach` or `refuse`: toggle, opt-in, narrowing and the order of reasons are decided in one place.
+"""
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NoReturn
+
+from outward.core.model import Unfilterable, WebSearch
+from outward.core.reasons import Reason
+from outward.search.narrowing import BlockListError, Dropped, Language, Narrowed, narrow
+from outward.search.scope import Scope
+
+
+class Action(StrEnum):
+    """What became of a search in a request."""
+
+    ALLOWED = "allowed"
+    NARROWED = "narrowed"
+    STRIPPED = "stripped"
+    DENIED = "denied"
+    OBSERVED = "observed"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as an adapter sees it.
+
+    Attributes:
+        adapter: name of the vendor's adapter.
+        host: canonical host that the request goes to.
+        path: raw path as the vendor sees it, without query.
+        query: raw query, without the question mark.
+        headers: values by lower-case name.
+        body: the body without content encoding.
+    """
+
+    adapter: str
+    host: str
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def signed(self) -> bool:
+        """Whether the body is under a signature, so that it cannot be rewritten (AWS Signature Version 4)."""
+        by_header = self.headers.get("authorization", "").lstrip().upper().startswith("AWS4-")
+        return by_header or "x-amz-signature" in self.query.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One search capability of a request, and what became of it.
+
+    Attributes:
+        tool: the vendor's name of the tool.
+        reason: why it was stripped or denied; None where it stays.
+        requested: the caller's allow list as sent; None without one.
+        effective: the allow list that goes upstream; None where none does.
+        blocked: the block list that goes upstream.
+        truncated: how many entries the vendor's limit cost.
+    """
+
+    tool: str
+    action: Action
+    reason: Reason | None = None
+    requested: tuple[str, ...] | None = None
+    effective: tuple[str, ...] | None = None
+    blocked: tuple[str, ...] = ()
+    truncated: int = 0
+    dropped: tuple[Dropped, ...] = ()
+
+
+class RefusedError(Exception):
+    """The request is denied: the turn does not survive, or may not."""
+
+    def __init__(self, reason: Reason, detail: str, tool: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail, self.tool = reason, detail, tool
+
+
+@dataclass(slots=True)
+class Turn:
+    """A request being judged.
+
+    Attributes:
+        stop: why this client may not search at all, or None.
+        trusted: whether the host is trusted to apply its format's filter.
+        avoid: domains that the vendor itself refuses.
+        mcp_tools: formats of search tools by name, on an MCP server.
+        json: the decoded body, which the adapter changes in place.
+        findings: the search capabilities found so far.
+        headers: header changes for upstream; None removes.
+        audited: False for requests that only count tokens.
+        watch: whether the response is read although the request has no search (retrieval).
+        filtered: whether the response is filtered exactly, as a whole.
+        touched: whether something other than a search was rewritten.
+    """
+
+    call: Call
+    scope: Scope
+    settings: WebSearch
+    stop: Reason | None = None
+    trusted: bool = True
+    avoid: Container[str] = ()
+    mcp_tools: Mapping[str, str] = field(default_factory=dict)
+    json: Any = None
+    findings: list[Finding] = field(default_factory=list)
+    headers: dict[str, str | None] = field(default_factory=dict)
+    audited: bool = True
+    watch: bool = False
+    filtered: bool = False
+    touched: bool = False
+
+    @property
+    def searching(self) -> bool:
+        """Whether a search stays in the request."""
+        return any(finding.action not in (Action.STRIPPED, Action.DENIED) for finding in self.findings)
+
+    @property
+    def effective(self) -> tuple[str, ...] | None:
+        """The allow list of the searches that stay, where there is one."""
+        lists = [f.effective for f in self.findings if f.effective is not None and f.action is not Action.STRIPPED]
+        return tuple(sorted({name for each in lists for name in each})) if lists else None
+
+    def search(
+        self,
+        tool: str,
+        language: Language,
+        allow: Sequence[object] | None = None,
+        block: Sequence[object] = (),
+    ) -> Narrowed | None:
+        """Return the filter for a search tool, or None where the tool must go.
+
+        Args:
+            tool: the vendor's name of the tool.
+            language: what its filter can say.
+            allow: the caller's allow list as it stands in the request.
+            block: the caller's block list as it stands in the request.
+        """
+        asked = None if allow is None else tuple(str(entry)[:255] for entry in allow)
+        if self.stop is not None:
+            self._strip(tool, self.stop, asked)
+            return None
+        try:
+            narrowed = narrow(self.scope, language, allow, block, self.avoid)
+        except BlockListError:
+            self._strip(tool, Reason.WEB_SEARCH_NO_PERMITTED_SOURCE, asked)
+            return None
+        if not narrowed.sayable or not self.trusted:
+            return narrowed if self.unfilterable(tool, asked) else None
+        if narrowed.empty:
+            self._strip(tool, Reason.WEB_SEARCH_NO_PERMITTED_SOURCE, asked, narrowed.dropped)
+            return None
+        effective = narrowed.allowed or None
+        same = (effective == asked or (effective is None and asked is None)) and not narrowed.blocked
+        self.findings.append(
+            Finding(
+                tool,
+                Action.ALLOWED if same else Action.NARROWED,
+                requested=asked,
+                effective=effective,
+                blocked=narrowed.blocked,
+                truncated=narrowed.truncated,
+                dropped=narrowed.dropped,
+            )
+        )
+        return narrowed
+
+    def unfilterable(self, tool: str, asked: tuple[str, ...] | None = None, *, verifiable: bool = True) -> bool:
+        """Tell whether a search tool without a domain filter may stay, to be judged by what it finds."""
+        if self.stop is not None:
+            self._strip(tool, self.stop, asked)
+            return False
+        if self.settings.unfilterable is Unfilterable.BLOCK or not verifiable:
+            self._strip(tool, Reason.WEB_SEARCH_UNFILTERABLE, asked)
+            return False
+        self.findings.append(Finding(tool, Action.OBSERVED, requested=asked))
+        return True
+
+    def _strip(
+        self, tool: str, reason: Reason, asked: tuple[str, ...] | None, dropped: tuple[Dropped, ...] = ()
+    ) -> None:
+        self.findings.append(Finding(tool, Action.STRIPPED, reason, requested=asked, dropped=dropped))
+
+    def reach(self, url: object, what: str) -> None:
+        """Refuse the request unless the client itself might fetch the URL that the vendor would fetch for it.
+
+        Raises:
+            RefusedError: with the reason that a connection would have been given.
+        """
+        sight = self.scope.reach(url.strip()) if isinstance(url, str) else None
+        if sight is None or not sight.permitted:
+            reason = Reason.MALFORMED_REQUEST if sight is None else sight.reason
+            raise RefusedError(reason, f"the vendor would fetch an address that this group may not reach: {what}", what)
+
+    def refuse(self, reason: Reason, detail: str, tool: str = "request") -> NoReturn:
+        """Deny the request."""
+        raise RefusedError(reason, detail, tool)
+
+    def must_survive(self, detail: str) -> None:
+        """Deny the request where a search was stripped from it that it cannot do without."""
+        for finding in self.findings:
+            if finding.action is Action.STRIPPED and finding.reason is not None:
+                raise RefusedError(finding.reason, detail, finding.tool)
+
+    def always_searches(self, tool: str, detail: str) -> NoReturn:
+        """Deny a model that searches whether or not it is asked to, and has no filter."""
+        raise RefusedError(self.stop or Reason.WEB_SEARCH_UNFILTERABLE, detail, tool)
+
+    def clamp(self, asked: object) -> int | None:
+        """Return the most searches for a request: the smaller of the caller's limit and the group's."""
+        own = asked if isinstance(asked, int) and not isinstance(asked, bool) and asked >= 0 else None
+        most = self.settings.max_searches
+        return most if own is None else own if most is None else min(own, most)

@@ -1,0 +1,41 @@
+"""One module per vendor, each with an `ADAPTER`; loaded when the first request to that vendor comes."""
+
+from functools import cache
+from importlib import import_module
+
+from outward.search.adapter import Adapter
+
+# Adapters by name. A vendor that is added gets its hosts in `registry`, a module here and a table of cases.
+NAMES = (
+    "anthropic",
+    "openai",
+    "gemini",
+    "bedrock",
+    "xai",
+    "perplexity",
+    "mistral",
+    "cohere",
+    "groq",
+    "openrouter",
+    "parallel",
+    "fireworks",
+    "tavily",
+    "exa",
+    "brave",
+    "serper",
+    "kagi",
+    "mcp",
+)
+
+
+@cache
+def load(name: str) -> Adapter:
+    """Return the adapter of a vendor.
+
+    Raises:
+        LookupError: when there is none of that name.
+    """
+    if name not in NAMES:
+        raise LookupError(name)
+    adapter: Adapter = import_module(f"{__name__}.{name}").ADAPTER
+    return adapter

@@ -1,0 +1,208 @@
+"""Anthropic Messages, also behind Vertex, Foundry, Claude Platform on AWS and on GCP.
+
+Source: the SDK's types and platform.claude.com (web search tool, web fetch tool, MCP connector), November 2026.
+"""
+
+import re
+from typing import Any
+
+from outward.core.reasons import Reason
+from outward.search.adapter import (
+    Json,
+    Observer,
+    Plain,
+    body_object,
+    domains,
+    items,
+    keep,
+    obj,
+    reach_parts,
+    replace,
+    text,
+    unknown_endpoint,
+)
+from outward.search.jsonbody import encode
+from outward.search.narrowing import Language
+from outward.search.seen import Seen
+from outward.search.turn import Turn
+from outward.search.vendors.anthropic_observer import MessagesObserver
+
+_SEARCH = frozenset({"web_search_20250305", "web_search_20260209", "web_search_20260318"})
+_FETCH = frozenset({"web_fetch_20250910", "web_fetch_20260209", "web_fetch_20260309", "web_fetch_20260318"})
+_FIRST = ("web_search_20250305", "web_fetch_20250910")  # before code could call the tools
+# Tools that the client runs, or that run in a container without a network.
+_HARMLESS = re.compile(
+    r"custom|mcp_toolset|(bash|text_editor|computer|memory|code_execution)_\d{8}|tool_search_tool_(regex|bm25)(_\d{8})?"
+)
+_TOOL_KEYS = frozenset(
+    {"type", "name", "allowed_domains", "blocked_domains", "max_uses", "allowed_callers", "response_inclusion"}
+)
+_PARAMS = frozenset({"tools", "tool_choice", "mcp_servers", "messages", "system", "thread", "compaction", "container"})
+_HELD = re.compile(r"/v1/(agents|sessions|environments|deployments|vaults)(/|$)")
+_MESSAGES = re.compile(
+    r"/v1/messages(/count_tokens)?$|/publishers/anthropic/models/[^/]+:(stream)?rawPredict$", re.IGNORECASE
+)
+_REFUSED = re.compile(r"not accessible to our user agent:?\s*\[([^\]]*)\]")
+
+
+# The vendor documents no limit; long lists fail while searching (`request_too_large`).
+_LANGUAGES = {"web_search": Language(limit=50, blocks=True, paths=True), "web_fetch": Language(limit=50, blocks=True)}
+
+
+class Anthropic(Plain):
+    """The adapter."""
+
+    name = "anthropic"
+    languages = _LANGUAGES
+
+    def govern(self, turn: Turn) -> None:
+        """Judge a request of any endpoint."""
+        path, method = turn.call.path.rstrip("/"), turn.call.method
+        if _HELD.search(path):
+            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "managed agents keep their tools at the vendor", "agents")
+        if method != "POST":
+            turn.watch = "/v1/messages/batches/" in path and path.endswith("/results")
+        elif _MESSAGES.search(path):
+            turn.audited = not re.search(r"count[-_]tokens", path)
+            self.params(turn, body_object(turn, _PARAMS))
+        elif path.endswith("/v1/messages/batches"):
+            for request in items(body_object(turn, frozenset({"requests"})).get("requests")):
+                self.params(turn, obj(obj(request, frozenset({"params"})).get("params"), _PARAMS))
+        elif re.search(r"/v1/(files|skills)(/|$)", path):
+            return
+        else:
+            unknown_endpoint(turn)
+
+    def params(self, turn: Turn, params: Json) -> None:
+        """Judge the parameters of one message."""
+        if params.get("thread") is not None:
+            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a message thread keeps its tools at the vendor", "thread")
+        for server in items(params.get("mcp_servers")):
+            turn.reach(obj(server, frozenset({"url"})).get("url"), "MCP server")
+        reach_parts(turn, [params.get("messages"), params.get("system")])
+        stripped = set[str]()
+        tools = items(params.get("tools"))
+        before = len(turn.findings)
+        kept = keep(tools, lambda tool: self._tool(turn, tool, stripped))
+        if "tools" in params and len(turn.findings) > before:
+            replace(params, "tools", kept)
+        self._added(turn, params, stripped)
+        if stripped:
+            _repair(params, kept, stripped)
+            if _pending(params, stripped):
+                turn.must_survive("the history waits for the result of a search that is not permitted")
+
+    def _tool(self, turn: Turn, tool: Json, stripped: set[str]) -> Json | None:
+        kind = text(tool.get("type"))
+        if kind in _SEARCH or kind in _FETCH:
+            obj(tool, _TOOL_KEYS)
+            narrowed = _narrowed(turn, tool, kind)
+            if narrowed is None:
+                stripped.add(text(tool.get("name")) or kind.rpartition("_")[0])
+            return narrowed
+        if kind and not _HARMLESS.fullmatch(kind):
+            turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool type", kind[:100])
+        return tool
+
+    def _added(self, turn: Turn, params: Json, stripped: set[str]) -> None:
+        """Judge tools that stand in messages: `tool_addition` blocks and the changes that a compaction carries."""
+        emptied: list[Any] = []
+        for message in items(params.get("messages")):
+            content = obj(message, frozenset({"content"})).get("content")
+            if isinstance(content, list) and content:
+                content[:] = [block for block in content if self._addition(turn, block, stripped)]
+                emptied += [] if content else [message]
+                for block in content:
+                    if isinstance(block, dict) and block.get("type") == "compaction" and block.get("tool_changes"):
+                        changes = items(block["tool_changes"])
+                        changes[:] = [change for change in changes if self._addition(turn, change, stripped)]
+        if emptied:
+            params["messages"] = [message for message in params["messages"] if message not in emptied]
+
+    def _addition(self, turn: Turn, block: Any, stripped: set[str]) -> bool:
+        """Tell whether a block stays; a definition in it is narrowed in place."""
+        if not isinstance(block, dict) or block.get("type") != "tool_addition":
+            return True
+        tool = obj(block.get("tool"))
+        if tool.get("type") == "tool_definition":
+            return self._tool(turn, obj(tool.get("definition")), stripped) is not None
+        return tool.get("name") not in stripped and tool.get("tool_name") not in stripped
+
+    def observer(self, turn: Turn, seen: Seen) -> Observer:
+        """Return a reader of messages, their streams and batch results."""
+        del turn
+        return MessagesObserver(seen)
+
+    def cut(self, detail: str) -> bytes:
+        """Return the error event of a message stream."""
+        return b"event: error\ndata: " + encode({"type": "error", **self.error(detail)}) + b"\n\n"
+
+    def error(self, detail: str) -> Json:
+        """Return the error member of the vendor's error bodies."""
+        return {"error": {"type": "permission_error", "message": detail}}
+
+    def refused_domains(self, status: int, body: bytes) -> tuple[str, ...]:
+        """Return the domains whose sites refuse the vendor's crawler (the whole request is a 400 then)."""
+        match = _REFUSED.search(body[:65536].decode("utf-8", "replace")) if status == 400 else None
+        found = re.findall(r"[A-Za-z0-9._-]+\.[A-Za-z0-9-]+", match[1]) if match else []
+        return tuple(name.lower() for name in found)
+
+
+def _narrowed(turn: Turn, tool: Json, kind: str) -> Json | None:
+    """Return a search or fetch tool with its filter, or None where it must go."""
+    language = _LANGUAGES["web_search" if kind in _SEARCH else "web_fetch"]
+    found = turn.search(
+        kind, language, domains(tool.get("allowed_domains")), domains(tool.get("blocked_domains")) or ()
+    )
+    if found is None:
+        return None
+    tool.pop("allowed_domains", None)
+    tool.pop("blocked_domains", None)
+    if found.allowed:
+        tool["allowed_domains"] = list(found.allowed)
+    elif found.blocked:
+        tool["blocked_domains"] = list(found.blocked)
+    most = turn.clamp(tool.get("max_uses"))
+    if most is not None and kind in _SEARCH:
+        tool["max_uses"] = most
+    # Results that code consumed may be left out of the response: an audit blind spot.
+    if kind not in _FIRST or "allowed_callers" in tool:
+        tool["allowed_callers"] = ["direct"]
+    if "response_inclusion" in tool:
+        tool["response_inclusion"] = "full"
+    return tool
+
+
+def _repair(params: Json, kept: list[Any], stripped: set[str]) -> None:
+    """Remove what refers to a tool that is gone."""
+    choice = params.get("tool_choice")
+    if not kept:
+        params.pop("tool_choice", None)
+    elif isinstance(choice, dict) and choice.get("type") == "tool" and choice.get("name") in stripped:
+        params["tool_choice"] = {"type": "auto"}
+    for tool in kept:
+        sources = tool.get("url_sources")
+        if isinstance(sources, list):
+            replace(tool, "url_sources", [each for each in sources if not _names(each, stripped)])
+
+
+def _names(reference: Any, stripped: set[str]) -> bool:
+    if isinstance(reference, dict):
+        return any(value in stripped for value in reference.values() if isinstance(value, str))
+    return reference in stripped
+
+
+def _pending(params: Json, stripped: set[str]) -> bool:
+    """Tell whether the history holds a call of a stripped tool without its result."""
+    calls, results = set[str](), set[str]()
+    for message in items(params.get("messages")):
+        content = message.get("content")
+        for block in content if isinstance(content, list) else ():
+            if isinstance(block, dict) and block.get("type") == "server_tool_use" and block.get("name") in stripped:
+                calls.add(str(block.get("id")))
+            elif isinstance(block, dict) and str(block.get("type")).endswith("_tool_result"):
+                results.add(str(block.get("tool_use_id")))
+    return bool(calls - results)
+
+
+ADAPTER = Anthropic()

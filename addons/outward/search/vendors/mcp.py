@@ -1,0 +1,136 @@
+"""MCP over Streamable HTTP: `tools/call` on servers whose search tools are configured or well known.
+
+A tool's name is no proof, so only named tools of named hosts count. Since 2026-07-28 headers repeat parts of the body
+and must agree with it; what is rewritten in the body is rewritten there too.
+"""
+
+from typing import Any, ClassVar
+
+from outward.core.reasons import Reason
+from outward.search.adapter import Json, Observer, Plain, items, obj, text
+from outward.search.jsonbody import BodyError, decode, folded
+from outward.search.narrowing import Language
+from outward.search.results import OWN_URL
+from outward.search.search_api import ResultsObserver, by_results, fetch, narrow_lists
+from outward.search.seen import Seen
+from outward.search.turn import Turn
+
+# Argument names of each format: allow list, block list.
+_LISTS: dict[str, tuple[str, str]] = {
+    "tavily": ("include_domains", "exclude_domains"),
+    "exa": ("includeDomains", "excludeDomains"),
+}
+_LANGUAGE = Language(limit=300, blocks=True)
+_PARAM = "mcp-param-"
+
+
+class Mcp(Plain):
+    """The adapter."""
+
+    name = "mcp"
+    languages: ClassVar = {"tavily_search": _LANGUAGE, "web_search_exa": None}
+
+    def govern(self, turn: Turn) -> None:
+        """Judge every message of a request."""
+        if turn.call.method != "POST" or not turn.call.body:
+            return
+        turn.json = decode(turn.call.body)
+        single = not isinstance(turn.json, list)
+        for message in [turn.json] if single else turn.json:
+            self._message(turn, obj(message, frozenset({"method", "params"})))
+        if single:
+            _agree(turn, turn.json)
+
+    def _message(self, turn: Turn, message: Json) -> None:
+        if message.get("method") != "tools/call":
+            return
+        params = obj(message.get("params"), frozenset({"name", "arguments"}))
+        name = text(params.get("name"))
+        kind = turn.mcp_tools.get(name)
+        if kind is None:
+            if turn.call.host not in ("mcp.tavily.com", "mcp.exa.ai"):
+                return  # a server that the policy allows, and a tool that it does not call a search
+            turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool of a search server", name[:100])
+        arguments = obj(params.setdefault("arguments", {}))
+        before = {key: repr(value) for key, value in arguments.items()}
+        self._call(turn, name, kind, arguments)
+        _mirror(turn, before, arguments)
+
+    def _call(self, turn: Turn, name: str, kind: str, arguments: Json) -> None:
+        if "research" in name:
+            turn.always_searches(name, "research cannot be limited to permitted sources")
+        pages = [*items(arguments.get("urls")), *([arguments["url"]] if "url" in arguments else [])]
+        if pages:
+            fetch(turn, name, pages)
+            if "crawl" in name or "map" in name:
+                arguments["allow_external"] = False
+            return
+        lists = _LISTS.get(kind)
+        plain = kind == "exa" and "advanced" not in name and not any(key in arguments for key in lists or ())
+        if lists is None or plain:
+            by_results(turn, name)
+        else:
+            obj(arguments, frozenset(lists))
+            narrow_lists(turn, name, _LANGUAGE, arguments, lists)
+
+    def observer(self, turn: Turn, seen: Seen) -> Observer | None:
+        """Return a reader of the messages that are passed on."""
+        if not turn.searching:
+            return None
+        messages = turn.json if isinstance(turn.json, list) else [turn.json]
+        asked = next((m["params"]["arguments"].get("query") for m in messages if m.get("method") == "tools/call"), None)
+        return _ToolObserver(seen, asked if isinstance(asked, str) else None)
+
+    def error(self, detail: str) -> Json:
+        """Return the members of a JSON-RPC error."""
+        return {"jsonrpc": "2.0", "id": None, "error": {"code": -32001, "message": detail}}
+
+
+class _ToolObserver(ResultsObserver):
+    """Reads results out of a tool's structured content and its text."""
+
+    def value(self, value: Any) -> None:
+        """Read one JSON-RPC message."""
+        result = value.get("result") if isinstance(value, dict) else None
+        if not isinstance(result, dict):
+            return
+        texts = [block.get("text") for block in items(result.get("content")) if isinstance(block, dict)]
+        super().value(
+            [result.get("structuredContent"), *(_results_in(each) for each in texts if isinstance(each, str))]
+        )
+
+
+def _results_in(content: str) -> Any:
+    """Return the results in a tool's text: JSON, or lines that name an address."""
+    try:
+        return decode(content.encode())
+    except (BodyError, UnicodeEncodeError):
+        return [{"url": url} for url in OWN_URL.findall(content)]
+
+
+def _agree(turn: Turn, message: Json) -> None:
+    """Refuse headers that say something else than the body.
+
+    Raises:
+        BodyError: on a mismatch.
+    """
+    headers = turn.call.headers
+    params = message.get("params")
+    name = params.get("name", params.get("uri")) if isinstance(params, dict) else None
+    if headers.get("mcp-method", message.get("method")) != message.get("method"):
+        raise BodyError("Mcp-Method and the body differ")
+    if "mcp-name" in headers and headers["mcp-name"] != name:
+        raise BodyError("Mcp-Name and the body differ")
+
+
+def _mirror(turn: Turn, before: dict[str, str], arguments: Json) -> None:
+    """Make the headers that repeat arguments agree with the rewritten ones."""
+    names = {folded(header.removeprefix(_PARAM)): header for header in turn.call.headers if header.startswith(_PARAM)}
+    for key in {*before, *arguments}:
+        header = names.get(folded(key))
+        if header is not None and before.get(key) != (repr(arguments[key]) if key in arguments else None):
+            value = arguments.get(key)
+            turn.headers[header] = value if isinstance(value, str) else None
+
+
+ADAPTER = Mcp()

@@ -1,0 +1,253 @@
+"""OpenAI Responses and Chat Completions, also behind Azure; the base of the vendors that copied the format.
+
+Source: the SDK's types, platform.openai.com (web search, MCP, code interpreter), vercel/ai fixtures, November 2026.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from outward.core.reasons import Reason
+from outward.search.adapter import (
+    Json,
+    Observer,
+    Plain,
+    body_object,
+    domains,
+    items,
+    keep,
+    obj,
+    reach_parts,
+    replace,
+    text,
+    unknown_endpoint,
+)
+from outward.search.jsonbody import encode
+from outward.search.narrowing import Language
+from outward.search.seen import Seen
+from outward.search.turn import Turn
+from outward.search.vendors.openai_network import container_network, uploads_batch
+from outward.search.vendors.openai_observer import ResponsesObserver
+
+_BODY = frozenset(
+    {
+        "tools", "tool_choice", "include", "input", "messages", "model", "prompt", "max_tool_calls", "conversation",
+        "web_search_options", "additional_tools", "search_parameters", "plugins",
+    }
+)  # fmt: skip
+_SOURCES = "web_search_call.action.sources"
+# Tools that the client runs, or that read what it uploaded itself.
+_HARMLESS = frozenset(
+    {
+        "function", "custom", "file_search", "image_generation", "local_shell", "apply_patch", "computer",
+        "computer_use_preview", "tool_search",
+    }
+)  # fmt: skip
+_CLIENT_SIDE = frozenset({"function", "custom", "local_shell", "apply_patch", "computer", "computer_use_preview"})
+_ALWAYS = re.compile(r"-search-(preview|api)(-|$)")
+_NEEDS = re.compile(r"deep-research")
+_HELD = re.compile(
+    r"/(assistants|threads|agents|realtime|live|evals|batches|chatkit|workflows|prompts|live_sessions)(/|$)"
+)
+_SAFE = re.compile(
+    r"/(embeddings|moderations|images|audio|models|completions|fine_tuning|vector_stores|videos|responses/[^/]+/cancel)"
+    r"(/|$)"
+)
+
+
+class OpenAI(Plain):
+    """The adapter; subclasses say what their vendor's tools are called and how filters are said."""
+
+    name = "openai"
+    searches: ClassVar[re.Pattern[str]] = re.compile(r"web_search(_2025_08_26)?|web_search_preview(_2025_03_11)?")
+    harmless: ClassVar[frozenset[str]] = _HARMLESS
+    language: ClassVar[Language] = Language(limit=100, blocks=True)
+    block_key: ClassVar[str] = "blocked_domains"
+    echoes: ClassVar[bool] = True  # whether responses repeat the tools as the vendor applies them
+    languages: ClassVar = {"web_search": language, "web_search_options": None}
+
+    def govern(self, turn: Turn) -> None:
+        """Judge a request of any endpoint."""
+        path, method = turn.call.path.rstrip("/"), turn.call.method
+        if "responses_multi_agent" in turn.call.headers.get("openai-beta", ""):
+            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "agents of the vendor bring tools of their own", "multi_agent")
+        if method != "POST":
+            turn.watch = method == "GET" and bool(re.search(r"/responses/[^/]+$", path))
+        elif re.search(r"/responses(/compact|/input_tokens)?$", path):
+            turn.audited = not path.endswith("/input_tokens")
+            self.responses(turn, body_object(turn, _BODY))
+        elif path.endswith("/chat/completions"):
+            self.chat(turn, body_object(turn, _BODY))
+        elif re.search(r"/conversations(/[^/]+/items)?$", path):
+            self.responses(turn, body_object(turn, _BODY | {"items"}))
+        else:
+            self._others(turn, path)
+
+    def _others(self, turn: Turn, path: str) -> None:
+        """Judge what is no answer of a model."""
+        if path.endswith("/containers"):
+            container_network(turn, body_object(turn, frozenset({"network_policy"})))
+        elif re.search(r"/(files|uploads)$", path):
+            if uploads_batch(turn.call):
+                turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a batch by file keeps its tools at the vendor", "batch")
+        elif _HELD.search(path):
+            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "this endpoint keeps its tools at the vendor", "endpoint")
+        elif not _SAFE.search(path) and not re.search(r"/uploads/", path):
+            unknown_endpoint(turn)
+
+    def responses(self, turn: Turn, body: Json) -> None:
+        """Judge a Responses request."""
+        self._model(turn, body)
+        if body.get("prompt") is not None:
+            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a stored prompt may hold tools", "prompt")
+        reach_parts(turn, [body.get("input"), body.get("items")])
+        gone = set[str]()
+        tools = items(body.get("tools"))
+        kept = keep(tools, lambda tool: self.tool(turn, tool, gone))
+        if "tools" in body:
+            replace(body, "tools", kept)
+        for key in ("input", "items"):
+            self._carried(turn, body, key, gone)
+        if gone:
+            _repair_choice(body, kept, gone)
+        if _NEEDS.search(text(body.get("model"))):
+            turn.must_survive("a research model cannot do without its search tool")
+        if turn.searching and "tools" in body:
+            self._limits(turn, body, kept)
+
+    def chat(self, turn: Turn, body: Json) -> None:
+        """Judge a Chat Completions request."""
+        self._model(turn, body)
+        reach_parts(turn, body.get("messages"))
+        if body.get("web_search_options") is not None and not turn.unfilterable("web_search_options"):
+            del body["web_search_options"]
+        gone = set[str]()
+        if "tools" in body:
+            kept = keep(items(body["tools"]), lambda tool: self.chat_tool(turn, tool, gone))
+            replace(body, "tools", kept)
+            if gone:
+                _repair_choice(body, kept, gone)
+
+    def chat_tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
+        """Judge a tool of a chat request."""
+        del gone
+        kind = text(tool.get("type")) or "function"
+        if kind not in ("function", "custom"):
+            turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool type", kind[:100])
+        return tool
+
+    def tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
+        """Judge a tool of a Responses request; None where it must go."""
+        kind = text(tool.get("type"))
+        if self.searches.fullmatch(kind):
+            narrowed = self.search_tool(turn, tool, kind)
+            if narrowed is None:
+                gone.add(kind)
+            return narrowed
+        if kind == "mcp":
+            mcp_server(turn, tool)
+        elif kind == "namespace":
+            replace(tool, "tools", keep(items(tool.get("tools")), lambda inner: self.tool(turn, inner, gone)))
+        elif kind in ("code_interpreter", "shell"):
+            container_network(
+                turn,
+                obj(
+                    tool.get("container" if kind == "code_interpreter" else "environment"),
+                    frozenset({"network_policy"}),
+                ),
+            )
+        elif kind not in self.harmless:
+            turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool type", kind[:100])
+        return tool
+
+    def search_tool(self, turn: Turn, tool: Json, kind: str) -> Json | None:
+        """Return a search tool with its filter, a preview tool as the one that has a filter."""
+        filters = obj(tool.get("filters") or {}, frozenset({"allowed_domains", self.block_key}))
+        found = turn.search(
+            kind, self.language, domains(filters.get("allowed_domains")), domains(filters.get(self.block_key)) or ()
+        )
+        if found is None:
+            return None
+        filters = {key: value for key, value in filters.items() if key not in ("allowed_domains", self.block_key)}
+        if found.allowed:
+            filters["allowed_domains"] = list(found.allowed)
+        elif found.blocked:
+            filters[self.block_key] = list(found.blocked)
+        if kind.startswith("web_search_preview"):
+            tool["type"] = "web_search"
+        if filters:
+            tool["filters"] = filters
+        else:
+            tool.pop("filters", None)
+        return tool
+
+    def _model(self, turn: Turn, body: Json) -> None:
+        model = text(body.get("model"))
+        if _ALWAYS.search(model):
+            turn.always_searches(model[:100], "this model always searches and has no domain filter")
+
+    def _carried(self, turn: Turn, body: Json, key: str, gone: set[str]) -> None:
+        """Judge tools that stand in input items, where they persist."""
+        value = body.get(key)
+        if not isinstance(value, list):
+            return
+        for item in value:
+            if isinstance(item, dict) and item.get("type") in ("additional_tools", "tool_search_output"):
+                judge: Callable[[Json], Json | None] = lambda tool: self.tool(turn, tool, gone)  # noqa: E731 - bound here
+                item["tools"] = keep(items(item.get("tools")), judge)
+        body[key] = [
+            item
+            for item in value
+            if not (isinstance(item, dict) and item.get("type") == "additional_tools" and not item["tools"])
+        ]
+
+    def _limits(self, turn: Turn, body: Json, kept: list[Json]) -> None:
+        """Ask for the sources, and bound the searches where nothing else counts against the same limit."""
+        include = items(body.get("include"))
+        if _SOURCES not in include:
+            body["include"] = [*include, _SOURCES]
+        built_in = [tool for tool in kept if tool.get("type") not in _CLIENT_SIDE]
+        if built_in and all(text(tool.get("type")).startswith("web_search") for tool in built_in):
+            most = turn.clamp(body.get("max_tool_calls"))
+            if most is not None:
+                body["max_tool_calls"] = most
+
+    def observer(self, turn: Turn, seen: Seen) -> Observer | None:
+        """Return a reader of responses, chat completions and their streams."""
+        return ResponsesObserver(seen, turn.effective if self.echoes else None)
+
+    def cut(self, detail: str) -> bytes:
+        """Return the error event of a stream."""
+        value = {
+            "type": "error",
+            "message": detail,
+            "code": "blocked_by_egress_policy",
+            "param": None,
+            **self.error(detail),
+        }
+        return b"event: error\ndata: " + encode(value) + b"\n\n"
+
+
+def mcp_server(turn: Turn, tool: Json) -> None:
+    """Judge the server that the vendor would connect to; one behind a connector or tunnel cannot be seen."""
+    obj(tool, frozenset({"server_url", "connector_id", "tunnel_id"}))
+    if tool.get("server_url") is None:
+        turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "an MCP server without an address cannot be judged", "mcp")
+    turn.reach(tool["server_url"], "MCP server")
+
+
+def _repair_choice(body: Json, kept: list[Any], gone: set[str]) -> None:
+    """Remove what refers to a tool that is gone."""
+    choice = body.get("tool_choice")
+    if not kept:
+        body.pop("tool_choice", None)
+    elif isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        left = [
+            each for each in items(choice.get("tools")) if not (isinstance(each, dict) and each.get("type") in gone)
+        ]
+        body["tool_choice"] = {**choice, "tools": left} if left else "auto"
+    elif isinstance(choice, dict) and choice.get("type") in gone:
+        body["tool_choice"] = "auto"
+
+
+ADAPTER = OpenAI()

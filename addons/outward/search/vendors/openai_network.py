@@ -1,0 +1,51 @@
+"""Networks of OpenAI's containers, and uploads that would become batches."""
+
+import re
+
+from outward.core.reasons import Reason
+from outward.search.adapter import Json, items, obj
+from outward.search.jsonbody import BodyError, decode
+from outward.search.narrowing import parse_entry
+from outward.search.turn import Call, Turn
+
+_PURPOSE = re.compile(rb'name="?purpose"?[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)', re.IGNORECASE)
+
+
+def container_network(turn: Turn, container: Json) -> None:
+    """Set a container's network to what the group may reach itself; without a list it gets none.
+
+    Raises:
+        RefusedError: for a container that exists already: its network cannot be seen.
+    """
+    kind = container.get("type")
+    if kind in ("local", "client"):
+        return
+    if "container_id" in container or kind == "container_reference":
+        turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "the network of an existing container cannot be seen", "container")
+    policy = obj(container.get("network_policy") or {}, frozenset({"type", "allowed_domains"}))
+    permitted = []
+    if policy.get("type") == "allowlist":
+        permitted = sorted({name for text in items(policy.get("allowed_domains")) if (name := _reachable(turn, text))})
+    mended = {"type": "allowlist", "allowed_domains": permitted} if permitted else {"type": "disabled"}
+    turn.touched = turn.touched or container.get("network_policy") != mended
+    container["network_policy"] = mended
+
+
+def _reachable(turn: Turn, entry: object) -> str | None:
+    try:
+        host, path = parse_entry(entry)
+    except (TypeError, ValueError):
+        return None
+    return host if not path and turn.scope.reach(f"https://{host}/").permitted else None
+
+
+def uploads_batch(call: Call) -> bool:
+    """Tell whether an upload is, or might be, a batch of requests."""
+    if call.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        purposes = {match.strip().lower() for match in _PURPOSE.findall(call.body)}
+        return len(purposes) != 1 or purposes.pop().startswith(b"batch")
+    try:
+        purpose = obj(decode(call.body), frozenset({"purpose"})).get("purpose")
+    except BodyError:
+        return True
+    return not isinstance(purpose, str) or purpose.lower().startswith("batch")

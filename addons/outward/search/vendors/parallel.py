@@ -1,0 +1,66 @@
+"""Parallel: a Responses endpoint that always searches, and a search API whose results are filtered exactly."""
+
+import re
+from typing import ClassVar
+
+from outward.core.reasons import Reason
+from outward.search.adapter import Json, body_object, domains, items, obj
+from outward.search.narrowing import Language
+from outward.search.turn import Turn
+from outward.search.vendors.openai import OpenAI
+
+
+class Parallel(OpenAI):
+    """The adapter."""
+
+    name = "parallel"
+    echoes: ClassVar[bool] = False
+    searches: ClassVar[re.Pattern[str]] = re.compile(r"web_search")
+    harmless: ClassVar[frozenset[str]] = frozenset({"function", "custom"})
+    language: ClassVar[Language] = Language(limit=200, blocks=True)
+    languages: ClassVar = {"web_search": language, "search": language}
+
+    def govern(self, turn: Turn) -> None:
+        """Judge a request of any endpoint."""
+        path = turn.call.path.rstrip("/")
+        if turn.call.method == "POST" and re.search(r"/v1(beta)?/(search|extract)$", path):
+            self._search(turn, body_object(turn, frozenset({"source_policy", "urls"})))
+        elif turn.call.method == "POST" and not path.endswith(("/responses", "/chat/completions")):
+            turn.refuse(Reason.WEB_SEARCH_UNFILTERABLE, "research tasks cannot be limited", "task")
+        else:
+            super().govern(turn)
+
+    def responses(self, turn: Turn, body: Json) -> None:
+        """Judge a Responses request: without a search tool the vendor would search anywhere."""
+        tools = items(body.get("tools"))
+        if not any(isinstance(tool, dict) and tool.get("type") == "web_search" for tool in tools):
+            body["tools"] = [*tools, {"type": "web_search"}]
+        super().responses(turn, body)
+        turn.must_survive("this vendor searches with every request")
+
+    def chat(self, turn: Turn, body: Json) -> None:
+        """Refuse chat: it searches, and has no filter."""
+        del body
+        turn.always_searches("chat", "this endpoint always searches and has no domain filter")
+
+    def _search(self, turn: Turn, body: Json) -> None:
+        turn.filtered = True
+        for url in items(body.get("urls")):
+            turn.reach(url, "page to extract")
+        policy = obj(body.get("source_policy") or {}, frozenset({"include_domains", "exclude_domains"}))
+        found = turn.search(
+            "search",
+            self.language,
+            domains(policy.get("include_domains")),
+            domains(policy.get("exclude_domains")) or (),
+        )
+        if found is None:
+            turn.must_survive("the request is nothing but a search")
+        elif found.allowed:
+            policy.pop("exclude_domains", None)
+            body["source_policy"] = {**policy, "include_domains": list(found.allowed)}
+        elif found.blocked:
+            body["source_policy"] = {**policy, "exclude_domains": list(found.blocked)}
+
+
+ADAPTER = Parallel()

@@ -1,0 +1,74 @@
+"""xAI: the Responses format with filters of its own, and the older live search of chat completions.
+
+Source: docs.x.ai (web search, live search), November 2026. Filters take registrable domains, at most five.
+"""
+
+import re
+from typing import ClassVar
+
+from outward.core.reasons import Reason
+from outward.search.adapter import Json, domains, items, obj, text
+from outward.search.narrowing import Language
+from outward.search.turn import Turn
+from outward.search.vendors.openai import OpenAI
+
+
+class XAI(OpenAI):
+    """The adapter."""
+
+    name = "xai"
+    echoes: ClassVar[bool] = False
+    searches: ClassVar[re.Pattern[str]] = re.compile(r"web_search(_preview)?")
+    harmless: ClassVar[frozenset[str]] = frozenset(
+        {"function", "custom", "code_execution", "code_interpreter", "collections_search", "file_search"}
+    )
+    language: ClassVar[Language] = Language(limit=5, blocks=True, registrable=True)
+    block_key: ClassVar[str] = "excluded_domains"
+    languages: ClassVar = {"web_search": language, "x_search": None}
+
+    def govern(self, turn: Turn) -> None:
+        """Judge a request of any endpoint; gRPC cannot be read."""
+        if "grpc" in turn.call.headers.get("content-type", "") or turn.call.path.startswith("/xai_api"):
+            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "gRPC cannot be judged", "grpc")
+        super().govern(turn)
+
+    def tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
+        """Judge a tool; search on X has no domain filter."""
+        if tool.get("type") == "x_search":
+            if turn.unfilterable("x_search", verifiable=False):
+                return tool
+            gone.add("x_search")
+            return None
+        if tool.get("type") in self.harmless:
+            return tool
+        return super().tool(turn, tool, gone)
+
+    def chat(self, turn: Turn, body: Json) -> None:
+        """Judge a chat request, live search included."""
+        search = body.get("search_parameters")
+        if search is not None and text(obj(search, frozenset({"mode", "sources"})).get("mode")) != "off":
+            body["search_parameters"] = self._live(turn, search)
+        super().chat(turn, body)
+
+    def _live(self, turn: Turn, search: Json) -> Json:
+        """Limit live search to the web, with an allow list; without one it is switched off."""
+        sources = [obj(source) for source in items(search.get("sources"))]
+        web = next((source for source in sources if source.get("type") == "web"), {})
+        found = turn.search(
+            "search_parameters",
+            self.language,
+            domains(web.get("allowed_websites")),
+            domains(web.get("excluded_websites")) or (),
+        )
+        if found is None:
+            return {"mode": "off"}
+        kept = {key: value for key, value in web.items() if key not in ("allowed_websites", "excluded_websites")}
+        kept["type"] = "web"
+        if found.allowed:
+            kept["allowed_websites"] = list(found.allowed)
+        elif found.blocked:
+            kept["excluded_websites"] = list(found.blocked)
+        return {**search, "sources": [kept]}
+
+
+ADAPTER = XAI()
