@@ -104,6 +104,15 @@ def test_a_chain_of_pointers_is_cut_short():
         read_answer(head + text + last, 0x1234, name, Kind.A)
 
 
+def test_a_record_that_ends_behind_the_message_is_refused():
+    name = wire_name("www.example.test")
+    head = b"\x12\x34\x81\x80\0\1\0\2\0\0\0\0" + name + b"\0\1\0\1"
+    address, text = b"\xc0\x0c\0\1\0\1\0\0\1\0\0\4\xc0\0\2\1", b"\0\0\x10\0\1\0\0\0\1\0"
+    assert read_answer(head + address + text + b"\2\1a", 0x1234, name, Kind.A).addresses
+    with pytest.raises(MessageError, match="behind"):
+        read_answer(head + address + text + b"\3\1a", 0x1234, name, Kind.A)
+
+
 def test_the_root_and_the_longest_name_fit():
     longest = ".".join(["a" * 63] * 3 + ["a" * 61])
     wire = wire_name(longest)
