@@ -38,6 +38,10 @@ class Adapter(Protocol):
     def languages(self) -> Mapping[str, Language | None]:
         """What each search tool's filter can say; None for a tool without one."""
 
+    @property
+    def filters_responses(self) -> bool:
+        """Whether responses are filtered exactly, so that a tool without a filter does no harm."""
+
     def govern(self, turn: Turn) -> None:
         """Judge a request: ask the turn about every search, change `turn.json`, or refuse."""
 
@@ -58,6 +62,7 @@ class Plain:
     """The behaviour that most vendors share."""
 
     name = ""
+    filters_responses: ClassVar[bool] = False
     languages: ClassVar[Mapping[str, Language | None]] = {}
 
     def observer(self, turn: Turn, seen: Seen) -> Observer | None:  # noqa: ARG002 - part of the interface

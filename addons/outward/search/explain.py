@@ -16,6 +16,7 @@ class Explained:
 
     Attributes:
         sent: what would be sent for a request without a filter of its own; None where the tool has no filter.
+        filtered: whether the response is filtered exactly.
         unsaid: rules of the policy that cannot be said, why, and the line that would help.
     """
 
@@ -23,6 +24,7 @@ class Explained:
     tool: str
     sent: Narrowed | None
     unsaid: tuple[Dropped, ...] = ()
+    filtered: bool = False
 
     def as_json(self) -> dict[str, object]:
         """Return the explanation in its public form."""
@@ -31,6 +33,7 @@ class Explained:
             "vendor": self.vendor,
             "tool": self.tool,
             "filterable": sent is not None and sent.sayable,
+            "response_filtered": self.filtered,
             "unrestricted": sent is not None and sent.unrestricted,
             "allowed_domains": list(sent.allowed) if sent else [],
             "blocked_domains": list(sent.blocked) if sent else [],
@@ -46,6 +49,8 @@ class Explained:
 
     def _summary(self) -> str:
         sent = self.sent
+        if sent is None and self.filtered:
+            return "has no filter; its response is filtered exactly"
         if sent is None or not sent.sayable:
             return "has no filter that could say this policy (see `unfilterable`)"
         if sent.unrestricted:
@@ -75,10 +80,12 @@ def _tools() -> Iterator[tuple[str, str, Language | None]]:
 
 
 def _explained(scope: Scope, vendor: str, tool: str, language: Language | None) -> Explained:
+    filtered = load(vendor).filters_responses
     if language is None:
-        return Explained(vendor, tool, None)
+        return Explained(vendor, tool, None, filtered=filtered)
     sent = narrow(scope, language)
-    return Explained(vendor, tool, sent, () if sent.unrestricted else tuple(_unsaid(scope, language, sent)))
+    unsayable = () if sent.unrestricted else tuple(_unsaid(scope, language, sent))
+    return Explained(vendor, tool, sent, unsayable, filtered)
 
 
 def _unsaid(scope: Scope, language: Language, sent: Narrowed) -> Iterator[Dropped]:

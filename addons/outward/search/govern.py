@@ -129,13 +129,10 @@ class Governance:
         adapter = load(adapted.adapter)
         encoding = request.headers.get("content-encoding", "")
         try:
-            if "upgrade" in request.headers and request.headers["upgrade"].lower() != "h2c":
-                raise RefusedError(
-                    Reason.WEB_SEARCH_UNINSPECTABLE, "WebSocket messages to a vendor are not read", "websocket"
-                )
             body = decompress(request.body, encoding, self._limit)
             call = Call(adapter.name, request.host, request.method, adapted.path, request.query, request.headers, body)
             turn = self._turn(request, call)
+            _check_upgrade(turn)
             adapter.govern(turn)
             _check_signed(turn)
         except EncodingError as error:
@@ -203,6 +200,12 @@ class Governance:
 def _denied(adapter: Adapter, reason: Reason, detail: str, tool: str | None) -> Outcome:
     findings = () if tool is None else (Finding(tool, Action.DENIED, reason),)
     return Outcome(adapter.name, findings, deny=reason, detail=detail, error=adapter.error(f"{detail} ({reason})"))
+
+
+def _check_upgrade(turn: Turn) -> None:
+    """Refuse WebSocket: its messages are not read."""
+    if "upgrade" in turn.call.headers:
+        turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "WebSocket messages to a vendor are not read", "websocket")
 
 
 def _check_signed(turn: Turn) -> None:

@@ -136,7 +136,7 @@ class Audited:
 
 def blocked(vendor: str, finding: Finding) -> Audited:
     """Return the audit event of a search that was stripped or denied."""
-    return Audited("web_search_blocked", _details("web_search_blocked", vendor, finding))
+    return Audited("web_search_blocked", _details(vendor, finding))
 
 
 def invoked(vendor: str, findings: Iterable[Finding], seen: Seen, detail: RecordDetail, mode: Filter) -> Audited:
@@ -144,13 +144,10 @@ def invoked(vendor: str, findings: Iterable[Finding], seen: Seen, detail: Record
     live = [finding for finding in findings if finding.reason is None]
     finding = live[0] if live else Finding("retrieval", Action.OBSERVED)
     merged = replace(finding, tool=", ".join(dict.fromkeys(each.tool for each in live)) or finding.tool)
-    return Audited(
-        "web_search_invoked", _details("web_search_invoked", vendor, merged, seen=seen, detail=detail, mode=mode)
-    )
+    return Audited("web_search_invoked", _details(vendor, merged, seen=seen, detail=detail, mode=mode))
 
 
 def _details(
-    name: str,
     vendor: str,
     finding: Finding,
     *,
@@ -163,8 +160,6 @@ def _details(
     if seen is not None and seen.violated:
         reason = Reason.SOURCE_OUTSIDE_ALLOWLIST
     return {
-        "event_name": name,
-        "custom_message": name.replace("_", " ").replace("web search", "web_search", 1),
         "vendor": vendor,
         "tool_type": finding.tool,
         "action": str(finding.action),

@@ -1,7 +1,7 @@
 """What the adapters of plain search APIs share: nothing survives a strip, and responses are filtered exactly."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, Observer, Plain, domains
@@ -13,6 +13,8 @@ from outward.search.turn import Action, Finding, Turn
 
 class SearchApi(Plain):
     """The base of search APIs."""
+
+    filters_responses: ClassVar[bool] = True
 
     def observer(self, turn: Turn, seen: Seen) -> Observer | None:
         """Return a reader of results."""

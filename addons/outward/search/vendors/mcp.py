@@ -28,6 +28,7 @@ class Mcp(Plain):
     """The adapter."""
 
     name = "mcp"
+    filters_responses: ClassVar[bool] = True
     languages: ClassVar = {"tavily_search": _LANGUAGE, "web_search_exa": None}
 
     def govern(self, turn: Turn) -> None:

@@ -108,7 +108,7 @@ class OpenAI(Plain):
             replace(body, "tools", kept)
         for key in ("input", "items"):
             self._carried(turn, body, key, gone)
-        if gone:
+        if gone or "tool_choice" in body:
             _repair_choice(body, kept, gone)
         if _NEEDS.search(text(body.get("model"))):
             turn.must_survive("a research model cannot do without its search tool")
@@ -236,15 +236,20 @@ def mcp_server(turn: Turn, tool: Json) -> None:
     turn.reach(tool["server_url"], "MCP server")
 
 
+def _is_preview(choice: Json) -> bool:
+    return text(choice.get("type")).startswith("web_search_preview")
+
+
 def _repair_choice(body: Json, kept: list[Any], gone: set[str]) -> None:
     """Remove what refers to a tool that is gone."""
     choice = body.get("tool_choice")
-    if not kept:
+    if isinstance(choice, dict) and text(choice.get("type")) not in gone and _is_preview(choice):
+        body["tool_choice"] = {"type": "web_search"}  # what the tool has become
+    elif gone and not kept:
         body.pop("tool_choice", None)
     elif isinstance(choice, dict) and choice.get("type") == "allowed_tools":
-        left = [
-            each for each in items(choice.get("tools")) if not (isinstance(each, dict) and each.get("type") in gone)
-        ]
+        offered = [obj(each) for each in items(choice.get("tools")) if obj(each).get("type") not in gone]
+        left = [{**each, "type": "web_search"} if _is_preview(each) else each for each in offered]
         body["tool_choice"] = {**choice, "tools": left} if left else "auto"
     elif isinstance(choice, dict) and choice.get("type") in gone:
         body["tool_choice"] = "auto"
