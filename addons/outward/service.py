@@ -146,6 +146,7 @@ class Service:
                     Health(self.metrics, self._checks(), notes={"reload": self._problem}), self.metrics.internal_error
                 )
                 await _bind("ops", self._ops.start, self.settings.ops)
+                log.info("the ops port is open on %s port %d", *self._ops.address)
             self.settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.recorder.start()
             self.metrics.watch("record_queue_length", lambda: len(self.recorder))

@@ -1,0 +1,169 @@
+"""Outward as a process of its own, as users run it: a configuration file, a command line, signals, ports."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+OUTWARD = Path(sys.executable).with_name("outward")
+PATIENCE = 30.0  # seconds; the machine may be busy
+
+
+def environment() -> dict[str, str]:
+    """The environment without what would point the command at somebody else's configuration or proxy."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("OUTWARD_") and not name.lower().endswith("_proxy")
+    }
+
+
+def wait_for[T](condition: Callable[[], T], patience: float = PATIENCE) -> T:
+    """Wait until a condition is truthy and return it; fail when it is not in time (seconds)."""
+    deadline = time.monotonic() + patience
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.01)
+    return found
+
+
+class Served:
+    """A running `outward serve`.
+
+    Attributes:
+        config: its configuration file.
+        proxy, ops: addresses that it listens on.
+        seconds: from the start of the process to the first `200` of `/readyz`.
+    """
+
+    def __init__(self, config: Path) -> None:
+        self.config = config
+        self._began = time.monotonic()
+        self.process = subprocess.Popen(
+            [OUTWARD, "serve", "--config", config, "--log-format", "json"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+        )
+        self._lines: dict[str, list[str]] = {"out": [], "err": []}
+        for name, stream in (("out", self.process.stdout), ("err", self.process.stderr)):
+            threading.Thread(target=self._read, args=(name, stream), daemon=True).start()
+        self.ops = self._port("ops port")
+        self.proxy = self._port("proxy listens")
+        wait_for(lambda: self.get("/readyz")[0] == 200)
+        self.seconds = time.monotonic() - self._began
+
+    def _read(self, name: str, stream: Any) -> None:
+        for line in stream:
+            self._lines[name].append(line.decode())
+
+    def _port(self, what: str) -> tuple[str, int]:
+        pattern = re.compile(rf"{what}.* on (\S+) port (\d+)")
+
+        def find() -> re.Match[str] | None:
+            assert self.process.poll() is None, self.log
+            return pattern.search(self.log)
+
+        found = wait_for(find)
+        return found[1], int(found[2])
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        return "".join(self._lines["err"])
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The events that it has written."""
+        return [json.loads(line) for line in list(self._lines["out"])]
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Ask the ops port."""
+        connection = http.client.HTTPConnection(*self.ops, timeout=5)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        except OSError:
+            return 0, ""
+        finally:
+            connection.close()
+
+    def readiness(self) -> dict[str, Any]:
+        """Return the readiness detail."""
+        return json.loads(self.get("/readyz")[1])
+
+    def metric(self, name: str) -> float | None:
+        """Return the value of a metric without labels."""
+        found = re.search(rf"^{name} (\S+)$", self.get("/metrics")[1], re.MULTILINE)
+        return float(found[1]) if found else None
+
+    def connect(self, host: str, port: int = 443) -> tuple[socket.socket, str]:
+        """Send a CONNECT and return the socket and the head of the answer."""
+        sock = socket.create_connection(self.proxy, timeout=10)
+        sock.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        head = b""
+        while b"\r\n\r\n" not in head and (data := sock.recv(1)):
+            head += data
+        return sock, head.decode()
+
+    def answer(self, host: str, port: int = 443) -> str:
+        """Return the status line of a CONNECT, and hang up."""
+        sock, head = self.connect(host, port)
+        sock.close()
+        return head.partition("\r\n")[0]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def wait(self, patience: float = PATIENCE) -> int:
+        """Wait for the end and return the exit status."""
+        return self.process.wait(patience)
+
+    def end(self) -> None:
+        """End it at once, if it still runs."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+
+
+class Echo:
+    """An origin on loopback that sends back what it gets; runs in threads, so that tests can be plain functions."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.accepts = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._socket.accept()
+            except OSError:
+                return
+            self.accepts += 1
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        with sock:
+            try:
+                while data := sock.recv(65536):
+                    sock.sendall(data)
+            except OSError:
+                pass
+
+    def close(self) -> None:
+        """Stop accepting."""
+        self._socket.close()
