@@ -90,7 +90,9 @@ class _Loading:
         composed = compose(gathered.main, self.base, env, self.adapters, report)
         own = {name: node for name, (_, node) in gathered.sets.items()}
         sets = Sets(own, discoveries(env) if self.machine is None else self.machine, report)
-        groups = compile_groups(gathered.groups, RuleCompiler(sets, report), report)
+        rules = RuleCompiler(sets, report)
+        groups = compile_groups(gathered.groups, rules, report)
+        rules.check_unused()
         clients = compile_clients(gathered.clients, groups, self.base, report)
         if composed is None or report.failed:
             return Loaded(None, None, report.sorted(), files, report.sources, sets.discovered)

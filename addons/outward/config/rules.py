@@ -12,7 +12,7 @@ from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, Node, ScalarNode, SequenceNode
 from outward.config.nearest import did_you_mean
 from outward.config.patterns import PatternError, parse_pattern
-from outward.config.sets import Sets
+from outward.config.sets import NAME, Sets
 from outward.core.model import DEFAULT_PORTS, Place, Rule
 from outward.core.names import MalformedHostError, parse_port
 from outward.core.paths import PathGlob
@@ -68,6 +68,16 @@ class RuleCompiler:
             ),
             use,
         )
+
+    def check_unused(self) -> None:
+        """Report what is wrong in sets of the file that no list uses."""
+        used = {name for name, _ in self._done}
+        for name, members in self.sets.own.items():
+            if not NAME.fullmatch(name):
+                cure = "letters, digits, `_`, `.` and `-`, such as `python-docs`"
+                self.report.error("E015", "not a set's name", members.place, 1, cure)
+            elif name not in used:
+                self.compile(members, Use.ALLOW)
 
     def _entry(self, node: Node, use: Use) -> Iterable[Rule]:
         if isinstance(node, ScalarNode):

@@ -55,7 +55,7 @@ class Sets:
         shipped = shipped_sets()
         if name in shipped:
             return shipped[name]
-        cure = did_you_mean(name, {*self.own, *self.machine, *shipped})
+        cure = did_you_mean(f"@{name}", {f"@{each}" for each in (*self.own, *self.machine, *shipped)})
         self.report.error("E015", f"no set is named `@{name}`", use.place, use.length, cure)
         return None
 
