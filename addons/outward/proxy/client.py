@@ -13,7 +13,7 @@ from outward.core.model import Denial, Lane, Stage
 from outward.core.reasons import Reason
 from outward.proxy.answer import Linger, close_event, denial_of
 from outward.proxy.fields import HeadError
-from outward.proxy.head import END, Head, HeadReader, parse_head
+from outward.proxy.head import END, Head, HeadReader
 from outward.proxy.judge import refuse
 from outward.proxy.passport import Passport
 from outward.proxy.question import ask, event_of
@@ -84,7 +84,7 @@ class Client(asyncio.Protocol):
                     return
                 raw, rest = found
             self._resources.heads.stop(self)
-            head = parse_head(raw, self._resources.limits)
+            head = self._resources.parse(raw)
         except HeadError as error:
             self._refuse_head(error)
         else:

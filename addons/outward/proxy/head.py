@@ -5,7 +5,7 @@ of a head from segments. Sans-IO; used by the gate and by the engine, so that bo
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from outward.core.names import Host, MalformedHostError, parse_authority
 from outward.core.reasons import Reason
@@ -36,6 +36,9 @@ _LONGEST_METHOD = 32
 _CONVERSATION = re.compile(r"[\x21-\x7e]{1,200}")
 
 
+_NOWHERE = Host("")
+
+
 @dataclass(frozen=True, slots=True)
 class Within:
     """The tunnel that a request comes through: it may ask for nothing else.
@@ -52,7 +55,7 @@ class Within:
 
 @dataclass(slots=True)
 class Head:
-    """A request head that every program reads alike.
+    """A request head that every program reads alike. Never changed once parsed: equal heads may be one object.
 
     Attributes:
         method: as sent; always upper case.
@@ -70,7 +73,7 @@ class Head:
     target: str
     http_10: bool
     fields: Fields
-    host: Host = field(default_factory=lambda: Host(""))
+    host: Host = _NOWHERE
     port: int = 0
     path: str | None = None
     length: int | None = 0
@@ -192,6 +195,9 @@ def _judge_host(head: Head, found: dict[str, str], within: Within | None) -> Non
 
 def _judge_body(head: Head, found: dict[str, str]) -> None:
     """Read what follows the head: body, upgrade, expectation, persistence."""
+    if len(found) == 1 and "host" in found:  # most CONNECTs: nothing else that could decide anything
+        head.keep_alive = not head.http_10
+        return
     head.length = framing(found, http_10=head.http_10)
     options = connection_options(found)
     head.keep_alive = not head.http_10 and "close" not in options
