@@ -205,6 +205,14 @@ async def test_the_proxy_never_dials_itself_however_it_is_spelled(address: str, 
 
 
 @on_loop
+async def test_where_one_address_is_ours_the_refusal_says_loop():
+    own = Own(addresses=frozenset({ip_address("192.0.2.200")}))
+    subject = dialer({"me.test": ["10.0.0.1", "192.0.2.200"]}, own=own)
+    error = await refused(subject, canonical_host("me.test"), 443)
+    assert (error.reason, str(error.address)) == (Reason.LOOP, "192.0.2.200")
+
+
+@on_loop
 async def test_addresses_of_this_machine_are_a_loop_on_any_port():
     own = Own(addresses=own_addresses() | {ip_address("192.0.2.200")})
     for address in own.addresses:
