@@ -15,6 +15,7 @@ VERBS = {
     "check": ("outward.cli.check", "Check a configuration file: every error and smell at once."),
     "explain": ("outward.cli.explain", "Show how a URL is decided for a group, step by step."),
     "blocked": ("outward.cli.blocked", "List what was blocked."),
+    "audit": ("outward.cli.audit", "List, export and verify audit events."),
     "env": ("outward.cli.env", "Print the proxy and CA variables for a shell."),
     "ca": ("outward.cli.ca", "Print the proxy's CA certificate."),
     "schema": ("outward.cli.schema", "Print the JSON Schema of the configuration."),

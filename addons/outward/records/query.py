@@ -11,6 +11,7 @@ from outward.records.events import SCHEMA_VERSION, Record, rfc3339
 from outward.records.store import COLUMNS, milliseconds
 
 MAX_LIMIT = 500
+_TOTALS = "group_path, host, reason, port, count, first_ms, last_ms, last_id"
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608 - constants
 
 type Cursor = tuple[int, str]
@@ -25,6 +26,7 @@ class Filters:
         scope: path of the group that the asker may see, with its descendants.
         group: path of a group, with its descendants.
         since, until: Unix times in seconds, from and up to but not including.
+        seen_since: of the summary: lines that were last seen from this Unix time on, with the counts of all time.
         ignored: groups (with their descendants) and host patterns whose events are noise: `name`, or `*.name` for what
             lies below. They are left out, or, with `only_ignored`, nothing else is listed.
         would_deny: list what report mode let through, instead of what was denied.
@@ -38,13 +40,19 @@ class Filters:
     conversation: str | None = None
     since: float | None = None
     until: float | None = None
+    seen_since: float | None = None
     would_deny: bool = False
     ignored: tuple[tuple[str, str], ...] = ()
     only_ignored: bool = False
 
     def sql(self) -> tuple[str, list[Any]]:
-        """Return the condition and its parameters."""
-        terms = ["would_deny" if self.would_deny else "verdict = 'deny'"]
+        """Return the condition on events and its parameters."""
+        where, values = self.terms()
+        return f"{'would_deny' if self.would_deny else "verdict = 'deny'"} AND {where}", values
+
+    def terms(self) -> tuple[str, list[Any]]:
+        """Return the condition and its parameters, apart from what is a blocked event."""
+        terms = ["1 = 1"]
         values: list[Any] = []
         for path in (self.scope, self.group):
             if path is not None:
@@ -62,6 +70,13 @@ class Filters:
             values.append(round(self.until * 1000))
         self._noise(terms, values)
         return " AND ".join(terms), values
+
+    def on_totals(self) -> tuple[str, list[Any]]:
+        """Return the condition on the writer's totals and its parameters."""
+        where, values = self.terms()
+        if self.seen_since is None:
+            return where, values
+        return f"{where} AND last_ms >= ?", [*values, round(self.seen_since * 1000)]
 
     def _noise(self, terms: list[str], values: list[Any]) -> None:
         noise = []
@@ -81,8 +96,7 @@ class Blocked:
     """One line of the summary: events of the same group, host and reason.
 
     Attributes:
-        port: the highest port that was asked for.
-        last_id: id of the latest decision.
+        port: a port that was asked for.
         first, last: RFC 3339.
         last_id: decision id of the last one.
         suggestion: the entry that would allow it, or None.
@@ -115,30 +129,44 @@ def cursor_of(record: Record) -> Cursor:
 
 
 def summary(database: Database, filters: Filters, limit: int, offset: int = 0) -> list[Blocked]:
-    """Return the blocked log de-duplicated by group, host and reason, the most recently seen first."""
-    where, values = filters.sql()
-    rows = database.execute(
-        "SELECT group_path, host, reason, MAX(port), COUNT(*), MIN(time_ms), MAX(time_ms) AS last, MAX(id) FROM events"  # noqa: S608
-        f" WHERE {where} GROUP BY group_path, host, reason ORDER BY last DESC, host, reason LIMIT ? OFFSET ?",
-        (*values, limit, offset),
-    )
+    """Return the blocked log de-duplicated by group, host and reason, the most recently seen first.
+
+    Without a time, a client or a conversation to look for, it comes from the totals that the writer keeps.
+    """
+    by_event = (filters.client, filters.conversation, filters.since, filters.until)
+    if filters.would_deny or any(value is not None for value in by_event):
+        where, values = filters.sql()
+        chosen = (
+            "SELECT group_path, host, reason, MAX(port), COUNT(*), MIN(time_ms), MAX(time_ms) AS last_ms, MAX(id)"  # noqa: S608
+            f" FROM events WHERE {where} GROUP BY group_path, host, reason"
+        )
+    else:
+        where, values = filters.on_totals()
+        chosen = f"SELECT {_TOTALS} FROM blocked_totals WHERE {where}"  # noqa: S608 - constants
+    rows = database.execute(f"{chosen} ORDER BY last_ms DESC, host, reason LIMIT ? OFFSET ?", (*values, limit, offset))
     return [_blocked(row) for row in rows]
 
 
-def count(database: Database, filters: Filters) -> tuple[int, int, int]:
-    """Return how many events there are, of how many hosts and of how many groups."""
-    where, values = filters.sql()
+def totals(database: Database, filters: Filters) -> tuple[int, int, int]:
+    """Return how many attempts the summary's lines hold, of how many hosts and of how many groups."""
+    where, values = filters.on_totals()
     rows = database.execute(
-        f"SELECT COUNT(*), COUNT(DISTINCT host), COUNT(DISTINCT group_path) FROM events WHERE {where}",  # noqa: S608
+        "SELECT COALESCE(SUM(count), 0), COUNT(DISTINCT host), COUNT(DISTINCT group_path)"  # noqa: S608 - constants
+        f" FROM blocked_totals WHERE {where}",
         values,
     )
-    return rows[0][0], rows[0][1], rows[0][2]
+    return int(rows[0][0]), rows[0][1], rows[0][2]
 
 
 def event(database: Database, ident: str) -> Record | None:
     """Return the event of a decision id, or None."""
     rows = database.execute(f"{_SELECT} WHERE id = ?", (ident,))
     return record_of(rows[0]) if rows else None
+
+
+def line_for(record: Record) -> str | None:
+    """Return the entry of `allow` that would allow a denied record, or None where none would."""
+    return suggestion(Reason(record["reason"]), record["host"], record["port"], record["method"])
 
 
 def record_of(row: Sequence[Any]) -> Record:
@@ -155,6 +183,7 @@ def record_of(row: Sequence[Any]) -> Record:
 
 def _blocked(row: Sequence[Any]) -> Blocked:
     group, host, reason, port, count, first, last, last_id = row
+    group, host = group or None, host or None
     known = Reason.NO_RULE if reason == Reason.REPORT_ONLY else Reason(reason)
     line = suggestion(known, host, port) if host is not None else None
     return Blocked(group, host, reason, port, count, rfc3339(first / 1000), rfc3339(last / 1000), last_id, line)

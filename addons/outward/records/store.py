@@ -13,30 +13,89 @@ COLUMNS = (
     *("conversation", "user_agent", "duration_ms", "bytes_up", "bytes_down", "status", "trace_id"),
 )
 
-# A replay may repeat what was written before a crash; an id is written once.
+_TIME, _VERDICT, _REASON, _GROUP, _HOST, _PORT = (
+    COLUMNS.index(name) for name in ("time_ms", "verdict", "reason", "group_path", "host", "port")
+)
+
+# An id is written once, whatever several proxies or a replay after a crash may do.
 _INSERT = (
     f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - constants
     " ON CONFLICT DO NOTHING"
 )
+_ADD_TOTAL = (
+    "INSERT INTO blocked_totals AS old (group_path, host, reason, port, count, first_ms, last_ms, last_id)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (group_path, host, reason) DO UPDATE SET"
+    " port = excluded.port, count = old.count + excluded.count,"
+    " first_ms = CASE WHEN excluded.first_ms < old.first_ms THEN excluded.first_ms ELSE old.first_ms END,"
+    " last_ms = CASE WHEN excluded.last_ms > old.last_ms THEN excluded.last_ms ELSE old.last_ms END,"
+    " last_id = CASE WHEN excluded.last_ms > old.last_ms THEN excluded.last_id ELSE old.last_id END"
+)
 _PRUNE_OLDER = "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id < ? ORDER BY id LIMIT ?) RETURNING 1"
-_PRUNE_OLDEST = "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY id LIMIT ?) RETURNING 1"
+_PRUNE_OLDEST = "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY id LIMIT ?) RETURNING time_ms"
+_PRUNE_TOTALS = "DELETE FROM blocked_totals WHERE last_ms < ?"
+_KNOWN = 500  # ids in one question
 
 
-def write(database: Database, records: Sequence[Record]) -> None:
-    """Write records inside the caller's transaction; ids that are there already are skipped."""
-    database.insert(_INSERT, [row_of(record) for record in records])
+def write(database: Database, records: Sequence[Record], *, again: bool = False) -> None:
+    """Write records inside the caller's transaction.
+
+    Args:
+        database: where to.
+        records: as made by `events.as_record`.
+        again: some may have been written before; those are skipped, and not counted twice.
+    """
+    if again:
+        known = _known(database, [record["id"] for record in records])
+        records = [record for record in records if record["id"] not in known]
+    rows = [row_of(record) for record in records]
+    if rows:
+        database.insert(_INSERT, rows)
+    totals = _totals(rows)
+    if totals:
+        database.insert(_ADD_TOTAL, totals)
+
+
+def _known(database: Database, idents: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for first in range(0, len(idents), _KNOWN):
+        some = idents[first : first + _KNOWN]
+        marks = ", ".join("?" * len(some))
+        found.update(row[0] for row in database.execute(f"SELECT id FROM events WHERE id IN ({marks})", some))  # noqa: S608
+    return found
+
+
+def _totals(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Add up the denials of a batch; sorted, so that several writers take their locks in one order."""
+    totals: dict[tuple[str, str, str], list[Any]] = {}
+    for row in rows:
+        if row[_VERDICT] != "deny":
+            continue
+        key = (row[_GROUP] or "", row[_HOST] or "", row[_REASON])
+        time_ms, ident = row[_TIME], row[0]
+        total = totals.setdefault(key, [row[_PORT], 0, time_ms, time_ms, ident])
+        total[1] += 1
+        total[2] = min(total[2], time_ms)
+        if time_ms >= total[3]:
+            total[0], total[3], total[4] = row[_PORT], time_ms, ident
+    return [(*key, *totals[key]) for key in sorted(totals)]
 
 
 def prune(database: Database, before: float, batch: int = 1000) -> int:
     """Delete at most `batch` events from before a Unix time and return how many; ids sort by time."""
     with database.transaction():
-        return len(database.execute(_PRUNE_OLDER, (f"{int(before * 1000):012x}", batch)))
+        gone = len(database.execute(_PRUNE_OLDER, (f"{int(before * 1000):012x}", batch)))
+        if gone < batch:
+            database.execute(_PRUNE_TOTALS, (round(before * 1000),))
+        return gone
 
 
 def prune_oldest(database: Database, batch: int = 1000) -> int:
     """Delete the oldest events, for a store that has grown to its bound, and return how many."""
     with database.transaction():
-        return len(database.execute(_PRUNE_OLDEST, (batch,)))
+        gone = database.execute(_PRUNE_OLDEST, (batch,))
+        if gone:
+            database.execute(_PRUNE_TOTALS, (max(row[0] for row in gone),))
+        return len(gone)
 
 
 def row_of(record: Record) -> tuple[Any, ...]:

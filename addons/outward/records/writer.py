@@ -74,9 +74,9 @@ class StoreWriter:
         if self._away() or self._spill:
             self.spill(items)
             self._replay()
-        elif items:
+        elif items or self._database is None:  # opening it is also how a lost one is found again
             records = [_recorded(item) for item in items]
-            if not self._write(records):
+            if not self._write(records) and records:
                 self._keep([line(record) for record in records])
         if self._away():
             return max(_SOON, self._retry_at - time.monotonic())
@@ -118,17 +118,18 @@ class StoreWriter:
         try:
             self._spill.append(lines)
         except (OSError, SpillFullError) as error:
-            _log.error("the spill does not take %d records: %s", len(lines), error)
+            if not self.losing:
+                _log.error("the spill does not take %d records: %s", len(lines), error)
             self.lose(len(lines))
         else:
             self.losing = False
 
-    def _write(self, records: Sequence[Record]) -> bool:
+    def _write(self, records: Sequence[Record], *, again: bool = False) -> bool:
         """Write records to the database; False where it is away. A record that it refuses is dropped alone."""
         try:
             if self._database is None:
                 self._database = self._opened()
-            self._transact(self._database, records)
+            self._transact(self._database, records, again=again)
         except StoreAwayError as error:
             self._went_away(error)
             return False
@@ -145,12 +146,12 @@ class StoreWriter:
         _log.info("the record store is open")
         return database
 
-    def _transact(self, database: Database, records: Sequence[Record]) -> None:
+    def _transact(self, database: Database, records: Sequence[Record], *, again: bool) -> None:
         events = [record for record in records if "event_type" not in record]
         acts = [record for record in records if "event_type" in record]
         try:
             with database.transaction():
-                store.write(database, events)
+                store.write(database, events, again=again)
                 head = self._append(database, acts) if acts else None
         except StoreAwayError:
             raise
@@ -160,7 +161,7 @@ class StoreWriter:
                 self.lose(1)
                 return
             for record in records:
-                self._transact(database, [record])
+                self._transact(database, [record], again=again)
         else:
             self._counts.records_written(len(events))
             self._keep_head(head)
@@ -209,7 +210,7 @@ class StoreWriter:
             except OSError as error:
                 self._went_away(StoreAwayError(f"the spill cannot be read: {error}"))
                 return
-            if not lines or not self._write(self._parsed(lines)):
+            if not lines or not self._write(self._parsed(lines), again=True):
                 return
             self._spill.take(sum(map(len, lines)))
 
@@ -230,8 +231,6 @@ class StoreWriter:
         if now < self._housekeeping_at:
             return self._housekeeping_at - now
         try:
-            if self._database is None:
-                self._write([])
             if self._database is not None:
                 gone = store.prune(self._database, time.time() - self._retention)
                 if not gone and self._database.size() > self._max_bytes:

@@ -1,0 +1,138 @@
+"""`outward audit`: list, follow, export and verify audit events. Works with the proxy stopped."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from outward.cli.common import config_option, load_or_exit, require_config
+from outward.cli.table import columns
+from outward.cli.when import When
+from outward.records import trail
+from outward.records.database import Database, StoreAwayError, open_database
+from outward.records.events import Record
+from outward.records.trail import AuditFilters
+
+_EVERY = 0.5  # seconds between looks, with --follow
+_OVERLAP = 30.0  # seconds that a row may appear after its time
+
+
+@click.group(invoke_without_command=True)
+@config_option
+@click.option("--group", help="Only this group and those below it.")
+@click.option("--type", "event_type", help="Only this event type, such as web_search_blocked.")
+@click.option("--conversation", "target", help="Only this conversation, or other target.")
+@click.option("--since", type=When(), help="From this time on: 2h, 7d, or RFC 3339.")
+@click.option("--until", type=When(), help="Up to this time.")
+@click.option("--follow", "-f", is_flag=True, help="Go on with events as they come.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most this many rows.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --follow, one object a line.")
+@click.pass_context
+def audit(
+    context: click.Context, /, config: Path | None, *, follow: bool, limit: int, as_json: bool, **wanted: Any
+) -> None:
+    """List audit events, the newest first."""
+    context.obj = config
+    if context.invoked_subcommand is not None:
+        return
+    filters = AuditFilters(**wanted)
+    with _opened(config) as (database, _state):
+        found = trail.listed(database, filters, limit)
+        if not follow:
+            click.echo(json.dumps(found, indent=2) + "\n" if as_json else _table(found), nl=False)
+            return
+        for record in _following(database, filters, found):
+            click.echo(json.dumps(record) if as_json else "  ".join(_cells(record)))
+            sys.stdout.flush()
+
+
+@audit.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def verify(parent: Path | None, config: Path | None, *, as_json: bool) -> None:
+    """Verify the chain of audit events; exit 1 where it is broken."""
+    from outward.records.verify import verify as verify_chains  # noqa: PLC0415 - loads cryptography
+
+    with _opened(config or parent) as (database, state):
+        report = verify_chains(database, state)
+    if as_json:
+        result = {"ok": report.ok, "rows": report.rows, "chains": report.chains, "problems": report.problems}
+        click.echo(json.dumps(result, indent=2))
+    else:
+        for problem in report.problems:
+            click.echo(f"broken: {problem}")
+        chains = f"{len(report.chains)} chain{'s' if len(report.chains) != 1 else ''}"
+        click.echo(f"{'ok' if report.ok else 'BROKEN'}: {report.rows} audit events in {chains}")
+    if not report.ok:
+        raise SystemExit(1)
+
+
+@audit.command()
+@config_option
+@click.option("--since", type=When(), help="From this time on: 2h, 7d, or RFC 3339.")
+@click.option("--until", type=When(), help="Up to this time.")
+@click.option("--json", "as_json", is_flag=True, help="The same; an export is JSON always.")
+@click.pass_obj
+def export(
+    parent: Path | None, config: Path | None, since: float | None, until: float | None, *, as_json: bool
+) -> None:
+    """Print audit events as JSON lines, the oldest first, each as GitLab streams them."""
+    del as_json
+    with _opened(config or parent) as (database, _state):
+        for record in trail.exported(database, since, until):
+            click.echo(json.dumps(record))
+
+
+@contextmanager
+def _opened(config: Path | None) -> Iterator[tuple[Database, Path]]:
+    settings = load_or_exit(require_config(config)).settings
+    if settings is None:
+        raise click.ClickException("the configuration has no settings")
+    database = None
+    try:
+        database = open_database(settings.records_url, settings.state, read_only=True)
+        yield database, settings.state
+    except StoreAwayError as error:
+        raise click.ClickException(f"the audit events cannot be read: {error}") from error
+    except KeyboardInterrupt:
+        pass  # the way to end --follow
+    finally:
+        if database is not None:
+            database.close()
+
+
+def _following(database: Database, filters: AuditFilters, found: list[Record]) -> Iterator[Record]:
+    yield from reversed(found)
+    seen = {record["id"] for record in found}
+    started = time.time()
+    while True:
+        recent = trail.listed(database, filters.since_at_least(max(started, time.time() - _OVERLAP) - _OVERLAP), 10_000)
+        yield from (record for record in reversed(recent) if record["id"] not in seen)
+        seen |= {record["id"] for record in recent}
+        time.sleep(_EVERY)
+
+
+def _cells(record: Record) -> tuple[str, ...]:
+    details = record["details"]
+    said = details.get("reason") or details.get("action") or details.get("custom_message") or ""
+    return (
+        record["created_at"].replace("T", " ")[:19],
+        record["event_type"],
+        record["entity_path"] or "-",
+        record["target_details"] or "-",
+        record["author_name"] or "-",
+        str(said),
+    )
+
+
+def _table(records: list[Record]) -> str:
+    if not records:
+        return "no audit events\n"
+    head = ("TIME (UTC)", "EVENT", "GROUP", "TARGET", "AUTHOR", "WHAT")
+    return columns(head, [_cells(record) for record in records])

@@ -1,0 +1,53 @@
+"""Events, counts and databases for tests of the records."""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from outward.core.reasons import Reason
+from outward.records.events import Event
+
+
+class Counts:
+    """Counts as the metrics do."""
+
+    def __init__(self) -> None:
+        self.written = 0
+        self.dropped: dict[str, int] = {}
+
+    def records_written(self, count: int) -> None:
+        self.written += count
+
+    def records_dropped(self, sink: str, count: int) -> None:
+        self.dropped[sink] = self.dropped.get(sink, 0) + count
+
+
+def denied(host: str = "blocked.example", **facts: Any) -> Event:
+    """Make a denial."""
+    return Event(
+        **{"group": "acme/a", "host": host, "port": 443, "reason": Reason.NO_RULE, "client": "10.0.0.1", **facts}
+    )
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait for a condition; fail when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.005)
+
+
+def stored(state: Path) -> list[str]:
+    """Return the ids in a SQLite store, in the order in which they were written; none where there is no store."""
+    path = state / "records.sqlite"
+    if not path.exists():
+        return []
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)
+    try:
+        return [row[0] for row in connection.execute("SELECT id FROM events ORDER BY rowid")]
+    except sqlite3.OperationalError:
+        return []  # the schema is not there yet
+    finally:
+        connection.close()
