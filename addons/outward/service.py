@@ -13,6 +13,7 @@ from outward.config.settings import Settings
 from outward.core.addresses import Own
 from outward.core.model import Credential
 from outward.core.policy import Policy
+from outward.ops.administration import Administration
 from outward.ops.health import Check, Health
 from outward.ops.metrics import Metrics
 from outward.ops.reload import Reloader
@@ -26,8 +27,7 @@ from outward.records.events import Event
 from outward.records.recorder import Recorder
 
 if TYPE_CHECKING:
-    from outward.proxy.ca import Authority
-    from outward.proxy.passport import Engine, Passport
+    from outward.proxy.inspection import Inspection
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ CA_INTERVAL = 3600.0  # seconds between looks at the CA's end
 FLUSH = 5.0  # seconds that the last records get
 
 # Settings that are read once; the others follow a reload.
-_FIXED = ("listen", "ops", "state", "ca", "workers", "records_url", "retention", "trust", "crl", "limits")
+_FIXED = ("listen", "ops", "state", "ca", "workers", "records_url", "retention", "limits")
 
 
 class StartError(Exception):
@@ -62,15 +62,6 @@ class Options:
     stdout: int | None = None
 
 
-class _NoEngine:
-    """Stands where an engine is not wired: the inspect lane is closed."""
-
-    async def handle(self, transport: asyncio.Transport, head: bytes, rest: bytes, passport: "Passport") -> None:
-        """Cut the connection."""
-        del head, rest, passport
-        transport.abort()
-
-
 class _Observed:
     """A recorder that shows each event to somebody else first."""
 
@@ -88,8 +79,8 @@ class Service:
     """A proxy and what belongs to it.
 
     Attributes:
-        settings: those in force; the policy in force is the judge's.
-        authority: the CA; None until `start` has come that far.
+        settings: those in force.
+        judge: holds the policy in force.
     """
 
     def __init__(self, loaded: Loaded, options: Options | None = None) -> None:
@@ -106,7 +97,7 @@ class Service:
         self._options = options or Options()
         self._loaded = loaded
         self.metrics = Metrics()
-        settings, observe = self.settings, self._options.observe
+        settings = self.settings
         self.recorder = Recorder(
             settings.records_url,
             settings.state,
@@ -114,14 +105,14 @@ class Service:
             retention=settings.retention,
             stdout=self._options.stdout,
         )
-        sink = _Observed(self.recorder, observe) if observe else self.recorder
-        self.judge = Judge(policy, sink, self.metrics, Own())
+        self.judge = Judge(policy, _Observed(self.recorder, self._show), self.metrics, Own())
+        self.administration = self._administer() if self._options.ops else None
         try:
             resolver = _resolver(settings)
             self.dialer = Dialer(resolver, self.judge, settings.limits, settings.parent_proxy)
         except ValueError as error:
             raise StartError(str(error)) from error
-        self.authority: Authority | None = None
+        self._inspection: Inspection | None = None
         self._ops: OpsServer | None = None
         self._gate: Gate | None = None
         self._reloader: Reloader | None = None
@@ -142,13 +133,14 @@ class Service:
         """
         try:
             if self._options.ops:
-                self._ops = OpsServer(
-                    Health(self.metrics, self._checks(), notes={"reload": self._problem}), self.metrics.internal_error
-                )
+                health = Health(self.metrics, self._checks(), self.administration, {"reload": self._problem})
+                self._ops = OpsServer(health, self.metrics.internal_error)
                 await _bind("ops", self._ops.start, self.settings.ops)
                 log.info("the ops port is open on %s port %d", *self._ops.address)
             self.settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.recorder.start()
+            if self.administration is not None:
+                await self.administration.start()
             self.metrics.watch("record_queue_length", lambda: len(self.recorder))
             self.use(self._loaded)
             await self._listen()
@@ -156,20 +148,27 @@ class Service:
             raise StartError(str(error)) from error
         self._spawn(self.metrics.watch_lag())
         self._spawn(_every(OWN_INTERVAL, self._look_around))
-        self._spawn(_every(CA_INTERVAL, self._renew))
         if self._options.load is not None:
             self._reloader = Reloader(self._loaded, self._options.load, self.use, self.metrics)
             self._spawn(self._reloader.watch())
 
     async def _listen(self) -> None:
-        from outward.proxy.ca import Authority  # noqa: PLC0415 - while it loads, the ops port answers already
+        from outward.proxy.inspection import (  # noqa: PLC0415 - while it loads, the ops port answers already
+            AuthorityError,
+            Inspection,
+            TrustError,
+        )
 
-        self.authority = Authority(self.settings.state, self.settings.ca)
-        self._note_expiry(self.authority)
-        self._gate = Gate(self.judge, self.dialer, self._engine(self.authority), self.settings.limits)
+        try:
+            self._inspection = Inspection(self.settings, self.judge, self.dialer)
+        except (AuthorityError, TrustError) as error:
+            raise StartError(str(error)) from error
+        self._gate = Gate(self.judge, self.dialer, self._inspection.engine, self.settings.limits)
         await _bind("proxy", self._gate.start, self.settings.listen)
         self._look_around()
         log.info("the proxy listens on %s port %d", *self.address)
+        self._spawn(self._inspection.load())
+        self._spawn(_every(CA_INTERVAL, self._inspection.renew))
 
     def use(self, loaded: Loaded, transform: Callable[[Policy], Policy] | None = None) -> None:
         """Put a configuration in force: at once, as a whole.
@@ -191,6 +190,8 @@ class Service:
             resolver = _resolver(settings)
         if settings.parent_proxy != self.settings.parent_proxy:
             parent = Parent.parse(settings.parent_proxy) if settings.parent_proxy else None
+        if self._inspection and (settings.trust, settings.crl) != (self.settings.trust, self.settings.crl):
+            self._spawn(self._inspection.trust(settings))
         changed = [name for name in _FIXED if getattr(settings, name) != getattr(self.settings, name)]
         if changed:
             log.warning("these settings take effect at the next start: %s", ", ".join(changed))
@@ -198,6 +199,8 @@ class Service:
         self.metrics.use_policy(policy)
         self.dialer.resolver, self.dialer.parent = resolver, parent
         self.judge.policy = policy
+        if self.administration is not None:
+            self.administration.use(policy)
         kept = {name: getattr(self.settings, name) for name in _FIXED}
         self._loaded, self.settings = loaded, replace(settings, **kept)
 
@@ -208,6 +211,8 @@ class Service:
 
     async def drain(self, grace: float) -> None:
         """Become unready, stop accepting, and let open connections finish for a number of seconds."""
+        if self._inspection is not None:
+            self._inspection.engine.drain()
         if self._gate is not None:
             await self._gate.drain(grace)
 
@@ -215,6 +220,8 @@ class Service:
         """Close everything at once, and flush the records."""
         if self._gate is not None:
             self._gate.close()
+        if self._inspection is not None:
+            self._inspection.engine.close()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -222,19 +229,39 @@ class Service:
         await asyncio.to_thread(self.recorder.close, FLUSH)
         if self._ops is not None:
             await self._ops.close()
+        if self.administration is not None:
+            await asyncio.to_thread(self.administration.close)
 
     def tool_bundle(self, environ: Mapping[str, str]) -> Path:
         """Write the system's roots and the CA to one file, for tools whose variable replaces the roots."""
         from outward.proxy.trust import bundle_for_tools  # noqa: PLC0415 - only `run` needs it
 
-        if self.authority is None:
+        if self._inspection is None:
             raise StartError("the CA is not loaded yet")
-        return bundle_for_tools(self.authority.pem, environ)
+        return bundle_for_tools(self._inspection.authority.pem, environ)
+
+    def _administer(self) -> Administration:
+        """Make the administrator's side; its token comes from the environment.
+
+        Raises:
+            StartError: the file of the token cannot be read.
+        """
+        try:
+            return Administration(self.settings, lambda: self.judge.policy)
+        except OSError as error:
+            raise StartError(f"the file of OUTWARD_ADMIN_TOKEN_FILE cannot be read: {error.strerror}") from error
+
+    def _show(self, event: Event) -> None:
+        """Show an event to those who watch."""
+        if self._options.observe is not None:
+            self._options.observe(event)
+        if self.administration is not None:
+            self.administration.stream.publish(event)
 
     def _checks(self) -> Mapping[str, Check]:
         return {
             "policy": lambda: None if self.judge.policy.groups else "the policy has no groups",
-            "ca": lambda: None if self.authority else "the CA is not loaded",
+            "ca": lambda: None if self._inspection else "the CA is not loaded",
             "listener": lambda: None if self._gate else "the proxy does not listen yet",
             "recorder": lambda: None if self.recorder.healthy else "records are being lost",
             "draining": lambda: "no new connections" if self._gate and self._gate.stopping else None,
@@ -243,9 +270,6 @@ class Service:
     def _problem(self) -> str | None:
         """Why the last reload failed; the last good policy is in force meanwhile, so this makes nothing unready."""
         return self._reloader.problem if self._reloader else None
-
-    def _engine(self, _authority: "Authority") -> "Engine":
-        return _NoEngine()
 
     def _verify_with(self, policy: Policy) -> None:
         """Load the verifier of JWTs where a policy has clients for it."""
@@ -264,14 +288,6 @@ class Service:
         addresses += [self._ops.address] if self._ops else []
         listeners = frozenset((ip_address(host), port) for host, port in addresses)
         self.judge.own = Own(own_addresses(), listeners)
-
-    def _renew(self) -> None:
-        if self.authority is not None and self.authority.refresh():
-            log.warning("the CA was renewed: clients must trust %s", self.authority.pem)
-            self._note_expiry(self.authority)
-
-    def _note_expiry(self, authority: "Authority") -> None:
-        self.metrics.set("ca_expiry_timestamp_seconds", authority.expires)
 
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -182,7 +182,7 @@ def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
         config = tmp_path / "outward.yaml"
         config.write_text(configuration(tmp_path).replace("127.0.0.1:0", f"127.0.0.1:{port}", 1))
         done = subprocess.run(
-            [OUTWARD, "serve", "-c", config], capture_output=True, text=True, timeout=60, env=environment()
+            [OUTWARD, "serve", "-c", config], capture_output=True, text=True, timeout=60, env=environment(), check=False
         )
     assert done.returncode == 1
     assert f"the proxy port cannot be opened on 127.0.0.1 port {port}" in done.stderr
@@ -194,7 +194,7 @@ def test_a_configuration_with_errors_does_not_start(tmp_path: Path) -> None:
     config = tmp_path / "outward.yaml"
     config.write_text(configuration(tmp_path).replace("groups:", "gruops:"))
     done = subprocess.run(
-        [OUTWARD, "serve", "-c", config], capture_output=True, text=True, timeout=60, env=environment()
+        [OUTWARD, "serve", "-c", config], capture_output=True, text=True, timeout=60, env=environment(), check=False
     )
     assert done.returncode == 3
     assert "gruops" in done.stderr

@@ -1,0 +1,69 @@
+"""The inspect lane as one part: its CA, the roots that it trusts, and the engine, made from the settings.
+
+Owns their start and their renewal. Slow to import, so it is imported while the ops port answers already.
+"""
+
+import logging
+from collections.abc import Coroutine
+
+from outward.config.settings import Settings
+from outward.ops.metrics import Metrics
+from outward.proxy.ca import Authority, AuthorityError
+from outward.proxy.dial import Dialer
+from outward.proxy.engine import Engine
+from outward.proxy.governor import Governor
+from outward.proxy.judge import Judge
+from outward.proxy.trust import TrustError, load_crls, upstream_roots
+
+log = logging.getLogger(__name__)
+
+__all__ = ["AuthorityError", "Inspection", "TrustError"]
+
+
+class Inspection:
+    """The inspect lane's parts.
+
+    Attributes:
+        authority: the CA.
+        engine: carries the connections.
+    """
+
+    def __init__(self, settings: Settings, judge: Judge, dialer: Dialer, governor: Governor | None = None) -> None:
+        """Make the parts; needs a running loop.
+
+        Raises:
+            AuthorityError: the CA's files cannot be used.
+            TrustError: what `upstream.trust` or `upstream.crl` names cannot be used.
+            OSError: the state folder cannot be written.
+        """
+        self._metrics: Metrics = judge.metrics
+        self.authority = Authority(settings.state, settings.ca)
+        roots, crls = upstream_roots(settings.trust, settings.state), load_crls(settings.crl)
+        self.engine = Engine(judge, dialer, self.authority, settings.limits, roots, crls, governor=governor)
+        self._note_expiry()
+
+    async def load(self) -> None:
+        """Import the engine before it is needed; until it is there, the first inspected connections wait for it."""
+        try:
+            await self.engine.load()
+        except Exception:
+            self._metrics.internal_error("engine")
+            log.exception("the engine cannot be loaded: the inspect lane is closed")
+
+    def trust(self, settings: Settings) -> Coroutine[None, None, None]:
+        """Return what makes the engine verify destinations with other roots.
+
+        Raises:
+            TrustError: they cannot be used; those in force stay.
+        """
+        roots, crls = upstream_roots(settings.trust, settings.state), load_crls(settings.crl)
+        return self.engine.trust(roots, crls)
+
+    def renew(self) -> None:
+        """Renew the CA where that is due, or take up changed files."""
+        if self.authority.refresh():
+            log.warning("the CA is another one now: clients must trust %s", self.authority.pem)
+            self._note_expiry()
+
+    def _note_expiry(self) -> None:
+        self._metrics.set("ca_expiry_timestamp_seconds", self.authority.expires)
