@@ -1,0 +1,163 @@
+"""The inspect lane: lazily imported, and lent connections by the gate.
+
+Owns the life of the engine: its import in the background (it takes seconds, and the listener is up in a tenth of one),
+its TLS contexts, its deadlines and the drain. mitmproxy itself is imported by `session` and below, never here.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+
+from outward.config.settings import Limits
+from outward.core.model import Stage
+from outward.core.reasons import Reason
+from outward.proxy.answer import close_event, denial_of
+from outward.proxy.ca import Authority
+from outward.proxy.deadlines import Deadlines
+from outward.proxy.dial import Dialer
+from outward.proxy.inspection.governor import Governor
+from outward.proxy.inspection.hooks import Parts
+from outward.proxy.judge import Judge, refuse
+from outward.proxy.passport import Passport
+from outward.proxy.resources import LINGER
+
+if TYPE_CHECKING:
+    from outward.proxy.inspection.contexts import Contexts
+    from outward.proxy.inspection.session import Session
+
+HOOK_TIMEOUT = 5.0  # seconds
+_KEY_LOGS = ("SSLKEYLOGFILE", "MITMPROXY_SSLKEYLOGFILE")
+
+
+class Engine:
+    """Carries inspected connections.
+
+    Attributes:
+        parts: what the policy hooks share.
+        dialer: opens every upstream connection.
+        draining: connections end after the response under way.
+        hook_timeout: seconds that a hook may take.
+        heads, handshakes, idle, lingering: deadlines of its connections.
+    """
+
+    heads: Deadlines
+    handshakes: Deadlines
+    idle: Deadlines
+    lingering: Deadlines
+
+    def __init__(  # noqa: PLR0917 - the parts that it is made of, each of another type
+        self,
+        judge: Judge,
+        dialer: Dialer,
+        authority: Authority,
+        limits: Limits,
+        roots: Path,
+        crls: Iterable[x509.CertificateRevocationList] = (),
+        *,
+        governor: Governor | None = None,
+        hook_timeout: float = HOOK_TIMEOUT,
+    ) -> None:
+        """Build an engine; needs a running loop.
+
+        Args:
+            judge: asked about every request.
+            dialer: opens every upstream connection.
+            authority: signs the leaves that clients are shown.
+            limits: bounds and timeouts.
+            roots: PEM file of the certificates that destinations are verified with.
+            crls: revocation lists.
+            governor: of hosted search.
+            hook_timeout: seconds that a hook may take.
+        """
+        self.parts = Parts(judge, limits, governor)
+        self.dialer = dialer
+        self.draining = False
+        self.hook_timeout = hook_timeout
+        self.heads = Deadlines(limits.head_timeout)
+        self.handshakes = Deadlines(limits.handshake_timeout)
+        self.idle = Deadlines(limits.idle_timeout)
+        self.lingering = Deadlines(LINGER)
+        self._authority = authority
+        self._trust = (roots, tuple(crls))
+        self._sessions: set[Session] = set()
+        self._loaded: asyncio.Future[tuple[type[Session], Contexts]] | None = None
+        self._contexts: Contexts | None = None
+
+    @property
+    def contexts(self) -> "Contexts":
+        """The TLS contexts in force.
+
+        Raises:
+            RuntimeError: the engine is not loaded.
+        """
+        if self._contexts is None:
+            raise RuntimeError("the engine is not loaded")
+        return self._contexts
+
+    def load(self) -> "asyncio.Future[tuple[type[Session], Contexts]]":
+        """Begin to import the engine in a thread, once; the future is done when it can carry connections."""
+        if self._loaded is None:
+            self._loaded = asyncio.get_running_loop().run_in_executor(None, _load, self._authority, *self._trust)
+        return self._loaded
+
+    async def trust(self, roots: Path, crls: Iterable[x509.CertificateRevocationList] = ()) -> None:
+        """Verify destinations with other roots and lists from now on; the engine is loaded where it was not.
+
+        Raises:
+            OpenSSL.SSL.Error: they cannot be used; those in force stay.
+        """
+        crls = tuple(crls)
+        loop = asyncio.get_running_loop()
+        _, self._contexts = await loop.run_in_executor(None, _load, self._authority, roots, crls)
+        self._trust = (roots, crls)
+
+    async def handle(self, transport: asyncio.Transport, head: bytes, rest: bytes, passport: Passport) -> None:
+        """Carry a connection and return when it has ended; see `passport.Engine`."""
+        try:
+            session_type, contexts = await asyncio.shield(self.load())
+            self._contexts = self._contexts or contexts
+            session = session_type(self, transport, passport)
+        except Exception:
+            self._unable(transport, passport)
+            raise
+        self._sessions.add(session)
+        try:
+            session.start(head, rest)
+            await session.ended
+        finally:
+            self._sessions.discard(session)
+
+    def _unable(self, transport: asyncio.Transport, passport: Passport) -> None:
+        """Refuse a connection that the engine cannot carry."""
+        refuse(passport.event, Reason.INTERNAL_ERROR, Stage.CONNECT)
+        transport.write(denial_of(passport.event, passport.head, challenge=False))
+        close_event(self.parts.judge, passport.event, passport.started)
+
+    def drain(self) -> None:
+        """End idle connections now, and the others after the response under way."""
+        self.draining = True
+        for session in list(self._sessions):
+            session.finish()
+
+    def close(self) -> None:
+        """Cut every connection."""
+        for session in list(self._sessions):
+            session.abort()
+        for deadlines in (self.heads, self.handshakes, self.idle, self.lingering):
+            deadlines.close()
+
+
+def _load(
+    authority: Authority, roots: Path, crls: tuple[x509.CertificateRevocationList, ...]
+) -> tuple[type["Session"], "Contexts"]:
+    """Import the engine. TLS secrets are never written anywhere, whatever the environment asks for."""
+    for name in _KEY_LOGS:
+        os.environ.pop(name, None)
+    from outward.proxy.inspection.contexts import Contexts  # noqa: PLC0415 - imports OpenSSL
+    from outward.proxy.inspection.session import Session  # noqa: PLC0415 - imports mitmproxy
+
+    return Session, Contexts(authority, roots, crls)

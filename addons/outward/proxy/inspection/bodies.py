@@ -1,0 +1,161 @@
+"""Bodies of HTTP/1 messages, read strictly as they stream (RFC 9112 6 and 7).
+
+Owns where a body ends. Chunk extensions and trailers are read, bounded and dropped: nothing that a peer hides there
+goes on. Sans-IO; holds no more than what arrived last.
+"""
+
+import re
+from typing import Protocol
+
+from outward.proxy.fields import SECTION
+
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_TRAILERS = re.compile(SECTION)
+_LONGEST_LINE = 1024  # bytes of a chunk's size and extensions
+_LONGEST_TRAILERS = 16 * 1024  # bytes
+
+
+class BodyError(Exception):
+    """A body that two programs could end at different places, or that ends too early."""
+
+
+class Body(Protocol):
+    """A body that is being read."""
+
+    def read(self, buffer: bytearray) -> tuple[bytes, bool]:
+        """Take what belongs to the body from a buffer; return its payload, and whether the body is complete.
+
+        Raises:
+            BodyError: the framing is broken.
+        """
+
+    def finish(self) -> None:
+        """Take note that the peer has closed.
+
+        Raises:
+            BodyError: the body was not complete.
+        """
+
+
+class Sized:
+    """A body of known length."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+
+    def read(self, buffer: bytearray) -> tuple[bytes, bool]:
+        """Take up to the length."""
+        data = bytes(buffer[: self._left])
+        del buffer[: len(data)]
+        self._left -= len(data)
+        return data, self._left == 0
+
+    def finish(self) -> None:
+        """Refuse a body that is too short."""
+        raise BodyError("the peer closed before the end of the body")
+
+
+class UntilClose:
+    """A response body that ends with the connection."""
+
+    __slots__ = ()
+
+    def read(self, buffer: bytearray) -> tuple[bytes, bool]:
+        """Take everything."""
+        data = bytes(buffer)
+        buffer.clear()
+        return data, False
+
+    def finish(self) -> None:
+        """Accept: this is how it ends."""
+
+
+class Chunked:
+    """A chunked body."""
+
+    __slots__ = ("_data", "_end", "_trailers")
+
+    def __init__(self) -> None:
+        self._data = 0  # bytes of the chunk that are still to come
+        self._end = False  # the chunk's own CRLF is still to come
+        self._trailers = False
+
+    def read(self, buffer: bytearray) -> tuple[bytes, bool]:
+        """Take all complete framing and all payload that is there."""
+        payload: list[bytes] = []
+        while buffer:
+            if self._trailers:
+                return b"".join(payload), _skip_trailers(buffer)
+            if self._data:
+                payload.append(bytes(buffer[: self._data]))
+                del buffer[: len(payload[-1])]
+                self._data -= len(payload[-1])
+                self._end = self._data == 0
+            elif not (self._skip_end(buffer) if self._end else self._next(buffer)):
+                break
+        return b"".join(payload), False
+
+    def finish(self) -> None:
+        """Refuse a body without its last chunk."""
+        raise BodyError("the peer closed before the last chunk")
+
+    def _skip_end(self, buffer: bytearray) -> bool:
+        if not b"\r\n".startswith(buffer[:2]):
+            raise BodyError("a chunk that is longer than its size")
+        if len(buffer) < 2:
+            return False
+        del buffer[:2]
+        self._end = False
+        return True
+
+    def _next(self, buffer: bytearray) -> bool:
+        """Read the next chunk's size; False where its line is not complete."""
+        end = buffer.find(b"\n", 0, _LONGEST_LINE)
+        if end < 0:
+            if len(buffer) >= _LONGEST_LINE:
+                raise BodyError("a chunk's line is too long")
+            return False
+        match = _CHUNK.fullmatch(buffer, 0, end + 1)
+        if match is None:
+            raise BodyError("a malformed chunk")
+        self._data = int(match[1], 16)
+        self._trailers = self._data == 0
+        del buffer[: end + 1]
+        return True
+
+
+def _skip_trailers(buffer: bytearray) -> bool:
+    """Drop the trailers; False where they are not complete."""
+    end = 2 if buffer.startswith(b"\r\n") else buffer.find(b"\r\n\r\n", 0, _LONGEST_TRAILERS) + 4
+    if end < 4 and not buffer.startswith(b"\r\n"):
+        if len(buffer) >= _LONGEST_TRAILERS:
+            raise BodyError("the trailers are too long")
+        return False
+    if not _TRAILERS.fullmatch(buffer, 0, end):
+        raise BodyError("malformed trailers")
+    del buffer[:end]
+    return True
+
+
+def body_of(length: int | None, *, until_close: bool = False) -> Body:
+    """Return the reader of a message's body.
+
+    Args:
+        length: in bytes; None where it is chunked.
+        until_close: the body ends with the connection, whatever `length` says.
+    """
+    if until_close:
+        return UntilClose()
+    if length is None:
+        return Chunked()
+    return Sized(length)
+
+
+def chunk(data: bytes) -> bytes:
+    """Return one chunk."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+LAST_CHUNK = b"0\r\n\r\n"

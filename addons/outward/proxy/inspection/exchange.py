@@ -1,0 +1,111 @@
+"""One request in the inspect lane, from its head to its end: what is known of it, and its one event.
+
+Owns the promise that every request is one event, closed exactly once, whose id is the one that a refused client was
+given. Knows nothing of the engine.
+"""
+
+import asyncio
+
+from outward.core.model import Decision, Lane, Stage
+from outward.core.reasons import Reason
+from outward.proxy.answer import close_event, denial_of
+from outward.proxy.head import Head
+from outward.proxy.judge import Judge, refuse
+from outward.records.events import Event
+
+
+class Exchange:
+    """A request and what becomes of it.
+
+    Attributes:
+        raw: the head as received.
+        head: the same, parsed; None where it was not understood.
+        event: open until `close`.
+        decision: the answer to it; denies where nothing was asked.
+        governed: web-search governance has a say in it.
+        collected: its body is read as a whole before anything goes upstream.
+        begun: a response head has gone to the client, so that no denial can be told any more.
+        up, down: payload bytes of the request's and the response's body.
+        closed: its event has been recorded.
+    """
+
+    __slots__ = (
+        "_challenge",
+        "_judge",
+        "_started",
+        "begun",
+        "closed",
+        "collected",
+        "decision",
+        "down",
+        "event",
+        "governed",
+        "head",
+        "raw",
+        "up",
+    )
+
+    def __init__(
+        self,
+        judge: Judge,
+        raw: bytes,
+        head: Head | None,
+        event: Event,
+        decision: Decision,
+        *,
+        challenge: bool = False,
+        started: float | None = None,
+    ) -> None:
+        """Begin an exchange; `started` is the loop time in seconds at which it was asked for, by default now."""
+        self.raw = raw
+        self.head = head
+        self.event = event
+        self.decision = decision
+        self.governed = self.collected = self.begun = self.closed = False
+        self.up = self.down = 0
+        self._judge = judge
+        self._challenge = challenge
+        self._started = asyncio.get_running_loop().time() if started is None else started
+
+    @property
+    def request(self) -> Head:
+        """The parsed head.
+
+        Raises:
+            RuntimeError: it was not understood, and nobody may act on it.
+        """
+        if self.head is None:
+            raise RuntimeError("the request was not understood")
+        return self.head
+
+    @property
+    def refused(self) -> bool:
+        """Whether the client is not to have what it asked for."""
+        return not self.event.verdict
+
+    def refuse(self, reason: Reason, stage: Stage, status: int | None = None) -> None:
+        """Refuse for a reason outside the rules; the first refusal stands, and none after the response began."""
+        if not (self.refused or self.begun or self.closed):
+            refuse(self.event, reason, stage)
+            self.event.status = status
+
+    def fail(self, reason: Reason, stage: Stage) -> None:
+        """Count a destination that failed, and refuse where that can still be told."""
+        self._judge.metrics.upstream_failure(reason)
+        self.refuse(reason, stage)
+
+    def answer(self) -> bytes:
+        """Return the denial as it goes to the client."""
+        return denial_of(self.event, self.head, challenge=self._challenge)
+
+    def close(self) -> None:
+        """Record the event; further calls do nothing."""
+        if self.closed:
+            return
+        self.closed = True
+        self.event.bytes_up, self.event.bytes_down = self.up, self.down
+        if self.up or self.down:
+            metrics = self._judge.metrics
+            metrics.bytes("up", Lane.INSPECT).inc(self.up)
+            metrics.bytes("down", Lane.INSPECT).inc(self.down)
+        close_event(self._judge, self.event, self._started)

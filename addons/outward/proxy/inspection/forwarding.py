@@ -1,0 +1,115 @@
+"""Heads as they go on: what a request and a response carry to the next hop.
+
+Owns the rewriting of heads that were read and judged: one canonical Host, no hop-by-hop fields, no credentials, no
+disguises of another method. Sans-IO; never judges.
+"""
+
+from base64 import b64encode
+from hashlib import sha1
+
+from outward.core.names import Host
+from outward.proxy.fields import Fields, hop_fields, reply_fields
+from outward.proxy.head import Head, ResponseHead
+
+_WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
+# What frameworks take for the method or the path: a rule that names either would not hold (Symfony, Rails, IIS).
+OVERRIDES = frozenset(
+    {
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+        "x-original-url",
+        "x-rewrite-url",
+        "x-original-uri",
+        "x-override-url",
+    }
+)
+
+
+def authority(host: Host, port: int, default_port: int) -> str:
+    """Return the one spelling of a destination that Host may have."""
+    return str(host) if port == default_port else f"{host}:{port}"
+
+
+def request_head(raw: bytes, head: Head, *, tls: bool, overrides: bool, length: int | None = None) -> bytes:
+    """Return a request head in the form that the destination gets.
+
+    Args:
+        raw: the head as received, for the spelling of its names.
+        head: the same, parsed.
+        tls: the destination is spoken to over TLS.
+        overrides: keep the fields in which frameworks look for another method or path.
+        length: of a body that was rewritten; it replaces the framing.
+    """
+    drop = hop_fields(head.fields, upgrade=head.websocket) | {"host", "expect"}
+    if not overrides:
+        drop |= OVERRIDES
+    if length is not None:
+        drop |= {"content-length", "transfer-encoding"}
+    target = head.target if head.target.startswith("/") else _origin_form(head.target)
+    lines = [
+        f"{head.method} {target} HTTP/1.1".encode("latin-1"),
+        f"Host: {authority(head.host, head.port, 443 if tls else 80)}".encode("ascii"),
+        *_lines(raw, head.fields, drop),
+    ]
+    if length is not None:
+        lines.append(b"Content-Length: %d" % length)
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def response_head(raw: bytes, response: ResponseHead, head: Head, *, keep: bool, rewritten: bool) -> tuple[bytes, bool]:
+    """Return a response head in the form that the client gets, and whether its body goes out in chunks.
+
+    Args:
+        raw: the head as received, for its reason phrase and the spelling of its names.
+        response: the same, parsed.
+        head: the request's.
+        keep: the client's connection goes on afterwards.
+        rewritten: the body may change, so that its length is not known.
+    """
+    switching = response.status == 101
+    drop = reply_fields(response.fields, upgrade=switching)
+    bodiless = response.status in (204, 304) or switching
+    chunked = False
+    if rewritten and not bodiless and head.method != "HEAD":
+        drop |= {"content-length", "transfer-encoding"}
+        chunked = not head.http_10
+    elif bodiless or head.http_10:
+        drop |= {"transfer-encoding"}
+    else:
+        chunked = response.length is None and head.method != "HEAD"
+        drop |= {"transfer-encoding"} if chunked else frozenset()
+    status = raw[: raw.index(b"\r\n")]
+    lines = [b"HTTP/1.1" + status[8:], *_lines(raw, response.fields, drop)]
+    if chunked:
+        lines.append(b"Transfer-Encoding: chunked")
+    if not keep and not switching:
+        lines.append(b"Connection: close")
+    return b"\r\n".join(lines) + b"\r\n\r\n", chunked
+
+
+def websocket_accepted(head: Head, response: ResponseHead) -> bool:
+    """Tell whether a 101 completes the WebSocket handshake that a request began (RFC 6455 4.1)."""
+    if not head.websocket:
+        return False
+    found = dict(response.fields)
+    digest = sha1(f"{head.get('sec-websocket-key')}{_WEBSOCKET_GUID}".encode("latin-1"), usedforsecurity=False)
+    return found.get("upgrade", "").lower() == "websocket" and found.get("sec-websocket-accept") == b64encode(
+        digest.digest()
+    ).decode("ascii")
+
+
+def _origin_form(target: str) -> str:
+    """Return the origin form of an absolute target (RFC 9112 3.2.1)."""
+    path = target[len("http://") :].partition("/")[2]
+    return f"/{path}"
+
+
+def _lines(raw: bytes, fields: Fields, drop: frozenset[str]) -> list[bytes]:
+    """Return the field lines that stay, their names spelled as received."""
+    received = raw.split(b"\r\n")[1:]
+    return [
+        line[: len(name)] + b": " + value.encode("latin-1")
+        for (name, value), line in zip(fields, received, strict=False)
+        if name not in drop
+    ]

@@ -1,0 +1,63 @@
+"""The seam for governance of hosted search: what the inspect lane asks before a governed request and of its response.
+
+Interface only. Without a governor a request with a body to a governed host is refused: nobody could read it.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from outward.core.reasons import Reason
+from outward.proxy.head import Head, ResponseHead
+from outward.proxy.inspection.exchange import Exchange
+
+Tap = Callable[[bytes], bytes]
+"""Takes each piece of a response body and returns what goes on; the empty piece marks the end."""
+
+
+class CutError(Exception):
+    """Raised by a tap: the rest of the response must not reach the client.
+
+    Attributes:
+        last: what the client still gets, the vendor's own error event.
+    """
+
+    def __init__(self, last: bytes = b"") -> None:
+        super().__init__("the response is cut")
+        self.last = last
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Let the request through.
+
+    Attributes:
+        body: replaces the request's body where it is not None.
+        fields: values that replace the request's own, by lower-case name; None removes one.
+    """
+
+    body: bytes | None = None
+    fields: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Refuse the request, at stage `search`."""
+
+    reason: Reason
+
+
+class Governor(Protocol):
+    """Web-search governance."""
+
+    def request_needs_body(self, vendor: str, head: Head) -> bool:
+        """Tell whether the request's body must be read as a whole before it is judged."""
+
+    def on_request(self, exchange: Exchange, body: bytes) -> Awaitable[Pass | Refuse] | Pass | Refuse:
+        """Judge a request to a governed host; `body` is empty where it was not asked for."""
+
+    def response_tap(self, exchange: Exchange, response: ResponseHead) -> Tap | None:
+        """Return what reads, and may change, the response's body; None where nothing does."""
+
+    def on_close(self, exchange: Exchange) -> None:
+        """Take note that a governed exchange has ended, whether or not its response was complete."""

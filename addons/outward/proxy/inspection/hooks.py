@@ -1,0 +1,216 @@
+"""The policy of one inspected connection: the questions that the engine asks on its way, and their answers.
+
+Owns promise 5 (CONNECT target = server name = Host) and the judgement of every request on a kept-alive connection under
+the policy then in force. Knows nothing of the engine, which calls each hook through its guard: an exception or a
+timeout denies.
+"""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass, field, replace
+
+from outward.config.settings import Limits
+from outward.core.identity import Identity
+from outward.core.model import Decision, Ech, Lane, Stage
+from outward.core.names import Host, MalformedHostError, canonical_host
+from outward.core.reasons import Reason
+from outward.proxy.fields import HeadError
+from outward.proxy.head import Head, ResponseHead, Within, parse_head
+from outward.proxy.hello import Hello
+from outward.proxy.inspection.exchange import Exchange
+from outward.proxy.inspection.forwarding import websocket_accepted
+from outward.proxy.inspection.governor import Governor, Pass, Refuse, Tap
+from outward.proxy.judge import Judge, fill, refuse
+from outward.proxy.passport import Passport
+from outward.proxy.question import ask, event_of
+from outward.records.events import Event
+
+
+@dataclass(slots=True)
+class Parts:
+    """What the hooks of all connections share.
+
+    Attributes:
+        governor: of hosted search; None until there is one.
+    """
+
+    judge: Judge
+    limits: Limits
+    governor: Governor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """How a ClientHello is answered.
+
+    Attributes:
+        show: the host whose leaf is shown; None where the handshake is refused with an alert.
+    """
+
+    show: Host | None
+
+
+@dataclass(frozen=True, slots=True)
+class Onward:
+    """What becomes of a response.
+
+    Attributes:
+        tap: reads, and may change, its body.
+    """
+
+    tap: Tap | None = field(default=None)
+
+
+class Hooks:
+    """The hooks of one connection.
+
+    Attributes:
+        within: the tunnel that its requests come through; None for plain HTTP.
+        asked: a request has been heard.
+    """
+
+    def __init__(self, parts: Parts, passport: Passport) -> None:
+        head = passport.head
+        self.within = Within(head.host, head.port) if head.method == "CONNECT" else None
+        self.asked = False
+        self._parts = parts
+        self._judge = parts.judge
+        self._passport = passport
+        self._pending: Passport | None = passport if self.within is None else None
+        self._refusal: tuple[Reason, Stage] | None = None
+        self._sni: str | None = None
+        self._ech: bool | None = None
+
+    # The hooks ----------------------------------------------------------------------------------------------------
+
+    def hello(self, hello: Hello) -> Welcome:
+        """Judge a ClientHello; what is refused is told inside TLS wherever the client could read it there."""
+        self._sni, self._ech = hello.sni, hello.ech
+        target = self._passport.head.host
+        if hello.alpn and b"http/1.1" not in hello.alpn:
+            self._refusal = (Reason.UPGRADE_NOT_ALLOWED, Stage.TLS)
+            return Welcome(None)
+        if hello.ech and self._passport.decision.ech is Ech.REFUSE:
+            self._refusal = (Reason.ECH_REFUSED, Stage.TLS)
+        if hello.sni is None:
+            return Welcome(target)
+        try:
+            named = canonical_host(hello.sni)
+        except MalformedHostError:
+            named = None
+        if named == target and target.address is None:
+            return Welcome(target)
+        self._refusal = (Reason.SNI_MISMATCH, Stage.TLS)
+        return Welcome(named if named is not None and named.address is None else target)
+
+    def request(self, raw: bytes) -> Exchange:
+        """Read and judge one request head."""
+        self.asked = True
+        if self._pending is not None:
+            return self._first(raw, self._pending)
+        try:
+            head = parse_head(raw, self._parts.limits, self.within)
+        except HeadError as error:
+            return self.malformed(error, raw)
+        identity = self._identity(head)
+        event, decision = ask(self._judge, head, identity, "http" if self.within is None else "https")
+        exchange = Exchange(self._judge, raw, head, self._noted(event), decision, challenge=identity.challenge)
+        if head.method == "CONNECT":
+            refuse(event, Reason.MALFORMED_REQUEST, Stage.REQUEST)
+        elif self._refusal is not None:
+            refuse(event, *self._refusal)
+        elif not self._passport.decision.allowed and self.within is not None:
+            fill(event, self._passport.decision, Stage.CONNECT)
+        elif decision.allowed:
+            self._govern(exchange, head)
+        return exchange
+
+    def body(self, exchange: Exchange, body: bytes) -> Awaitable[Pass | Refuse] | Pass | Refuse:
+        """Let governance judge a request to a governed host."""
+        governor = self._parts.governor
+        return Pass() if governor is None else governor.on_request(exchange, body)
+
+    def response(self, exchange: Exchange, response: ResponseHead) -> Onward:
+        """Judge a response head before the client sees anything of it."""
+        head = exchange.head
+        unasked_switch = response.status == 101 and not (head and websocket_accepted(head, response))
+        if unasked_switch or response.status == 407:  # a client would answer a 407 with our credentials
+            exchange.fail(Reason.UPSTREAM_FAILED, Stage.RESPONSE)
+        elif exchange.governed and self._parts.governor is not None:
+            return Onward(self._parts.governor.response_tap(exchange, response))
+        return Onward()
+
+    # What is refused without a question -----------------------------------------------------------------------------
+
+    def malformed(self, error: HeadError, raw: bytes = b"") -> Exchange:
+        """Return the refused exchange of a head that is not understood."""
+        self.asked = True
+        event = event_of(error.head, self._identity(error.head), "http" if self.within is None else "https")
+        self._noted(refuse(event, error.reason, Stage.REQUEST))
+        event.status = error.status
+        if event.host is None and self.within is not None:
+            event.host, event.port = self.within.host.name, self.within.port
+        return Exchange(self._judge, raw, error.head, event, Decision(generation=self._judge.policy.generation))
+
+    def broken(self, reason: Reason, stage: Stage) -> Exchange:
+        """Return the refused exchange of a connection that failed before a request was understood."""
+        exchange = self.malformed(HeadError(reason, ""))
+        exchange.event.stage, exchange.event.status = stage, None
+        return exchange
+
+    def unasked(self) -> None:
+        """Close the event of a CONNECT behind which no request came: exactly one event tells of it all the same."""
+        if self.asked:
+            return
+        self.asked = True
+        event = self._noted(self._passport.event)
+        if self._refusal is not None:
+            refuse(event, *self._refusal)
+        elif event.verdict:
+            event.stage = Stage.TLS
+        started = self._passport.started
+        Exchange(self._judge, b"", None, event, self._passport.decision, started=started).close()
+
+    # Parts --------------------------------------------------------------------------------------------------------
+
+    def _first(self, raw: bytes, passport: Passport) -> Exchange:
+        """Take up the plain request that the gate has read and judged."""
+        self._pending = None
+        challenge = passport.identity.challenge
+        exchange = Exchange(
+            self._judge,
+            raw,
+            passport.head,
+            self._noted(passport.event),
+            passport.decision,
+            challenge=challenge,
+            started=passport.started,
+        )
+        if passport.decision.allowed:
+            self._govern(exchange, passport.head)
+        return exchange
+
+    def _identity(self, head: Head | None) -> Identity:
+        """Identify the client: by the credentials of the CONNECT in a tunnel, of each request in plain HTTP."""
+        tunnel = self._passport.head
+        source = tunnel if self.within is not None else head
+        identity = self._judge.who(self._passport.peer, None if source is None else source.authorization)
+        named = (head is not None and head.conversation) or (source is not None and source.conversation) or None
+        return identity if named is None else replace(identity, conversation=named)
+
+    def _noted(self, event: Event) -> Event:
+        """Add what is known of the connection."""
+        event.sni, event.ech, event.lane = self._sni, self._ech, Lane.INSPECT
+        return event
+
+    def _govern(self, exchange: Exchange, head: Head) -> None:
+        """Find out what search governance needs of a request to a governed host."""
+        vendor, governor, limit = exchange.decision.vendor, self._parts.governor, self._parts.limits.body_inspect_bytes
+        if vendor is None:
+            return
+        if head.websocket or (governor is None and head.length != 0):
+            exchange.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, Stage.SEARCH)
+        elif governor is not None:
+            exchange.governed = True
+            exchange.collected = head.length != 0 and governor.request_needs_body(vendor, head)
+            if exchange.collected and head.length is not None and head.length > limit:
+                exchange.refuse(Reason.TOO_LARGE, Stage.SEARCH)

@@ -1,0 +1,223 @@
+"""The engine's layers that are not taken as they are: TLS on both legs, and the routing between the HTTP sides.
+
+What of mitmproxy's private interfaces is used here, in `stream`, `clientside`, `upstreamside`, `guard` and `session` is
+named by `tests/unit/test_mitmproxy_contract.py`. Each class says what it changes and why.
+"""
+
+import contextlib
+import time
+
+from mitmproxy.connection import Connection, Server
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layer import CommandGenerator, Layer
+from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HTTPMode, RegisterHttpConnection
+from mitmproxy.proxy.layers.tls import TLSLayer
+from mitmproxy.proxy.tunnel import LayerStack
+from OpenSSL import SSL
+
+from outward.core.model import Stage
+from outward.core.reasons import Reason
+from outward.proxy.hello import HelloError, HelloReader, NotTlsError
+from outward.proxy.inspection.clientside import ClientSide
+from outward.proxy.inspection.guard import Line, guarded
+from outward.proxy.inspection.signals import CloseAbruptly, CloseLingering, Late
+from outward.proxy.inspection.stream import Stream
+from outward.proxy.inspection.upstreamside import UpstreamSide
+
+_ALERT = b"\x15\x03\x03\x00\x02\x02"  # a fatal alert; its description follows (RFC 8446 6)
+_DECODE_ERROR, _INTERNAL_ERROR, _NO_PROTOCOL = b"\x32", b"\x50", b"\x78"
+
+
+class _Tls(TLSLayer):
+    """TLS without hooks, certificate objects and logging, and with the alert of a failed handshake sent."""
+
+    def __init__(self, context: Context, conn: Connection, line: Line) -> None:
+        super().__init__(context, conn)
+        self._line = line
+
+    def _shake(self, data: bytes) -> CommandGenerator[tuple[bool, str | None]]:
+        if data:
+            self.tls.bio_write(data)
+        try:
+            self.tls.do_handshake()
+        except SSL.WantReadError:
+            yield from self.tls_interact()
+            return False, None
+        except SSL.Error as error:
+            yield from self.tls_interact()
+            return False, repr(error)
+        self.conn.timestamp_tls_setup = time.time()
+        yield from self.receive_data(b"")
+        return True, None
+
+    def send_close(self, command: commands.CloseConnection) -> CommandGenerator[None]:
+        """Say close_notify, so that the peer can tell an end from a cut; not where it is one."""
+        if not isinstance(command, CloseAbruptly) and self.tls is not None:
+            with contextlib.suppress(SSL.Error):  # the handshake was not complete, or the peer is gone
+                self.tls.shutdown()
+            yield from self.tls_interact()
+        yield from super().send_close(command)
+
+
+class ClientTls(_Tls):
+    """TLS towards the client: the ClientHello is read by our strict reader and judged before it is answered."""
+
+    def __init__(self, context: Context, line: Line) -> None:
+        super().__init__(context, context.client, line)
+        self._reader: HelloReader | None = HelloReader()
+        self.child_layer = Inspect(context, line, HTTPMode.transparent)
+
+    def start_handshake(self) -> CommandGenerator[None]:
+        """Wait for the ClientHello."""
+        yield from ()
+
+    def receive_handshake_data(self, data: bytes) -> CommandGenerator[tuple[bool, str | None]]:
+        """Read, judge and answer the ClientHello; then shake hands."""
+        if self._reader is not None:
+            try:
+                hello = self._reader.feed(data)
+            except NotTlsError:
+                return (yield from self._not_tls())
+            except HelloError as error:
+                reason = Reason.TOO_LARGE if error.oversized else Reason.MALFORMED_REQUEST
+                return (yield from self._alert(Reason.SNI_MISMATCH if error.ambiguous else reason, _DECODE_ERROR))
+            if hello is None:
+                return False, None
+            welcome = yield from guarded(self._line, self._line.hooks.hello, hello)
+            if welcome is None:
+                return (yield from self._alert(Reason.INTERNAL_ERROR, _INTERNAL_ERROR))
+            if welcome.show is None:
+                return (yield from self._alert(None, _NO_PROTOCOL))
+            data, self._reader = bytes(self._reader.data), None
+            self.tls = self._line.contexts.accept(welcome.show)
+        done, error_text = yield from self._shake(data)
+        if done or error_text:
+            self._line.shaken()
+        return done, error_text
+
+    def on_handshake_error(self, err: str) -> CommandGenerator[None]:
+        """Close; the alert, or the denial, has been sent."""
+        self.conn.error = err
+        self._reader = None
+        yield CloseLingering(self.conn)
+
+    def event_to_child(self, event: events.Event) -> CommandGenerator[None]:
+        """Tell the layers above nothing of a connection whose handshake failed."""
+        if self.conn.error is None:
+            yield from super().event_to_child(event)
+
+    def _alert(self, reason: Reason | None, description: bytes) -> CommandGenerator[tuple[bool, str]]:
+        """Refuse in the clear, with an alert: the client could read nothing else."""
+        if reason is not None:
+            self._line.hooks.broken(reason, Stage.TLS).close()
+        self._line.shaken()
+        yield commands.SendData(self.conn, _ALERT + description)
+        return False, "refused"
+
+    def _not_tls(self) -> CommandGenerator[tuple[bool, str]]:
+        """Refuse what is not TLS in the language that it may be."""
+        exchange = self._line.hooks.broken(Reason.NOT_TLS, Stage.TLS)
+        self._line.shaken()
+        yield commands.SendData(self.conn, exchange.answer())
+        exchange.close()
+        return False, "not TLS"
+
+
+class UpstreamTls(_Tls):
+    """TLS towards the destination: always verified, against the host that was judged."""
+
+    def __init__(self, context: Context, line: Line) -> None:
+        super().__init__(context, context.server, line)
+
+    def start_handshake(self) -> CommandGenerator[None]:
+        """Begin, with the judged host as server name."""
+        exchange = self._line.exchange
+        if exchange is None:
+            raise RuntimeError("the engine would connect before anything was asked")
+        self.tls = self._line.contexts.connect(exchange.request.host)
+        yield from self.receive_handshake_data(b"")
+
+    def receive_handshake_data(self, data: bytes) -> CommandGenerator[tuple[bool, str | None]]:
+        """Shake hands; a certificate that does not verify ends it before a byte of the request is sent."""
+        return (yield from self._shake(data))
+
+    def on_handshake_error(self, err: str) -> CommandGenerator[None]:
+        """Refuse the request, and close."""
+        self.conn.error = err
+        if self._line.exchange is not None:
+            self._line.exchange.fail(Reason.UPSTREAM_FAILED, Stage.TLS)
+        yield commands.CloseConnection(self.tunnel_connection)
+
+
+class Upstream(Layer):
+    """Opens the connection and puts our HTTP/1 side on it; mitmproxy's would choose by ALPN, HTTP/2 included.
+
+    Attributes:
+        side: the HTTP/1 side, once connected.
+    """
+
+    def __init__(self, context: Context, line: Line) -> None:
+        super().__init__(context)
+        self._line = line
+        self.side: UpstreamSide | None = None
+
+    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        if self.side is not None:
+            yield from self.side.handle_event(event)
+        elif isinstance(event, events.Start):
+            error = yield commands.OpenConnection(self.context.server)
+            if not error:
+                self.side = UpstreamSide(self.context, self._line)
+            yield RegisterHttpConnection(self.context.server, error)
+
+
+class Inspect(HttpLayer):
+    """Routes between the HTTP sides; one upstream connection for each client connection, kept while it fits."""
+
+    def __init__(self, context: Context, line: Line, mode: HTTPMode) -> None:
+        super().__init__(context, mode)
+        self._line = line
+        self._upstreams: dict[Connection, Upstream] = {}
+
+    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        client = self.context.client
+        if isinstance(event, events.Start):
+            self.connections[client] = ClientSide(self.context.fork(), self._line)
+            yield from self.event_to_child(self.connections[client], event)
+        elif isinstance(event, Late):
+            yield from self.event_to_child(self.connections[client], event)
+        elif isinstance(event, events.ConnectionEvent) and event.connection not in self.connections:
+            return  # of an upstream connection that was given up
+        else:
+            yield from super()._handle_event(event)
+
+    def make_stream(self, stream_id: int) -> CommandGenerator[None]:
+        """Make our stream."""
+        self.streams[stream_id] = Stream(self.context.fork(), stream_id, self._line)  # type: ignore[assignment]
+        yield from ()
+
+    def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> CommandGenerator[None]:
+        """Use the connection of the last request, or open one and give up the last."""
+        for connection, upstream in list(self._upstreams.items()):
+            idle = upstream.side is not None and upstream.side.idle and connection.connected
+            if reuse and idle and event.connection_spec_matches(connection):
+                yield from self._connected(event, connection)
+                return
+            yield commands.CloseConnection(connection)
+            del self._upstreams[connection], self.connections[connection]
+        context = self.context.fork()
+        context.server = Server(address=event.address)
+        stack = LayerStack()
+        if event.tls:
+            stack /= UpstreamTls(context, self._line)
+        upstream = Upstream(context, self._line)
+        stack /= upstream
+        self._upstreams[context.server] = upstream
+        self.connections[context.server] = stack[0]
+        self.waiting_for_establishment[context.server].append(event)
+        yield from self.event_to_child(stack[0], events.Start())
+
+    def _connected(self, event: GetHttpConnection, connection: Connection) -> CommandGenerator[None]:
+        self.waiting_for_establishment[connection].append(event)
+        yield from self.register_connection(RegisterHttpConnection(connection, None))

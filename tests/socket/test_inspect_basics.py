@@ -1,0 +1,179 @@
+"""The inspect lane carries what is allowed: requests, bodies, streams, kept-alive connections, WebSocket."""
+
+import asyncio
+import base64
+import hashlib
+from pathlib import Path
+
+from harness.gates import status
+from harness.inspection import WebOrigin, get, inspecting, keep, post, replying, response, web_origin
+from harness.loops import on_loop, until
+from harness.policies import group, policy, rule
+from harness.raw import raw
+from outward.core.model import Lane, LaneChoice, Stage, Verdict
+from outward.core.policy import Policy
+
+
+def allowing(*hosts: str) -> Policy:
+    return policy(group(*(rule(host) for host in hosts), lane=LaneChoice.INSPECT))
+
+
+@on_loop
+async def test_a_request_inside_tls_arrives_and_is_one_event(tmp_path: Path) -> None:
+    async with inspecting(allowing("allowed.test"), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        async with world.tunnel("allowed.test", server.port) as client:
+            reply = await client.ask(get("/a?b=c", f"allowed.test:{server.port}"))
+        assert reply.endswith(b"hello")
+        assert server.seen[0].line == "GET /a?b=c HTTP/1.1"
+        (event,) = world.events
+        assert (event.verdict, event.lane, event.stage) == (Verdict.ALLOW, Lane.INSPECT, Stage.REQUEST)
+        assert (event.method, event.scheme, event.host, event.path) == ("GET", "https", "allowed.test", "/a")
+        assert (event.status, event.bytes_down, event.address, event.sni) == (200, 5, "127.0.0.1", "allowed.test")
+
+
+@on_loop
+async def test_a_plain_request_is_carried_in_origin_form(tmp_path: Path) -> None:
+    async with inspecting(allowing("allowed.test"), tmp_path) as world:
+        async with web_origin(world, "allowed.test", tls=False) as server, raw(world.address) as client:
+            authority = f"allowed.test:{server.port}"
+            reply = await client.ask(
+                f"GET http://{authority}/x?y HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode()
+            )
+        assert reply.endswith(b"hello")
+        assert server.seen[0].line == "GET /x?y HTTP/1.1"
+        assert server.seen[0].all("host") == [authority]
+        assert [event.scheme for event in world.events] == ["http"]
+
+
+@on_loop
+async def test_requests_on_one_connection_use_one_upstream_connection(tmp_path: Path) -> None:
+    async with inspecting(allowing("allowed.test"), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        async with world.tunnel("allowed.test", server.port) as client:
+            for _ in range(5):
+                await client.send(keep("/", f"allowed.test:{server.port}"))
+                assert status(await response(client)) == 200
+        assert (server.accepts, len(server.seen)) == (1, 5)
+        await until(lambda: len(world.events) == 5)
+
+
+@on_loop
+async def test_bodies_pass_in_both_framings_and_are_counted(tmp_path: Path) -> None:
+    async with inspecting(allowing("allowed.test"), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        authority = f"allowed.test:{server.port}"
+        async with world.tunnel("allowed.test", server.port) as client:
+            await client.send(post(b"x" * 300_000, authority))
+            assert status(await response(client)) == 200
+            head = f"POST / HTTP/1.1\r\nHost: {authority}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+            await client.send(head + b"5;a=b\r\nhello\r\n1\r\n!\r\n0\r\nX-Trailer: y\r\n\r\n", 7)
+            assert status(await response(client)) == 200
+        assert [len(each.body) for each in server.seen] == [300_000, 6]
+        assert server.seen[1].all("x-trailer") == []
+        assert [event.bytes_up for event in world.events] == [300_000, 6]
+
+
+@on_loop
+async def test_each_event_of_a_stream_arrives_before_the_next_is_sent(tmp_path: Path) -> None:
+    go_on = asyncio.Event()
+
+    async def stream(_seen: object, _reader: object, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for number in range(3):
+            writer.write(b"9\r\ndata: %d\n\n\r\n" % number)
+            await go_on.wait()
+            go_on.clear()
+        writer.write(b"0\r\n\r\n")
+
+    async with inspecting(allowing("allowed.test"), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        server.answer = stream
+        async with world.tunnel("allowed.test", server.port) as client:
+            await client.send(keep("/", f"allowed.test:{server.port}"))
+            await client.head()
+            for number in range(3):
+                assert await client.exactly(14) == b"9\r\ndata: %d\n\n\r\n" % number
+                go_on.set()
+            assert await client.exactly(5) == b"0\r\n\r\n"
+
+
+@on_loop
+async def test_a_response_that_ends_with_the_connection_is_chunked_so_that_a_cut_shows(tmp_path: Path) -> None:
+    async with inspecting(allowing("allowed.test"), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        server.answer = replying(b"HTTP/1.0 200 OK\r\n\r\nold", close=True)
+        async with world.tunnel("allowed.test", server.port) as client:
+            await client.send(keep("/", f"allowed.test:{server.port}"))
+            reply = await response(client)
+        assert b"Transfer-Encoding: chunked" in reply
+        assert reply.endswith(b"3\r\nold\r\n0\r\n\r\n")
+
+
+@on_loop
+async def test_an_http_10_client_gets_a_body_that_ends_with_the_connection(tmp_path: Path) -> None:
+    async with inspecting(allowing("allowed.test"), tmp_path) as world:
+        async with web_origin(world, "allowed.test", tls=False) as server, raw(world.address) as client:
+            server.answer = replying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nnew\r\n0\r\n\r\n")
+            reply = await client.ask(f"GET http://allowed.test:{server.port}/ HTTP/1.0\r\n\r\n".encode())
+        assert b"chunked" not in reply
+        assert reply.endswith(b"\r\n\r\nnew")
+
+
+@on_loop
+async def test_expect_is_answered_after_the_verdict(tmp_path: Path) -> None:
+    async with inspecting(allowing("allowed.test"), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        authority = f"allowed.test:{server.port}"
+        async with world.tunnel("allowed.test", server.port) as client:
+            head = f"POST / HTTP/1.1\r\nHost: {authority}\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+            await client.send(head.encode())
+            assert (await client.head()).startswith(b"HTTP/1.1 100 ")
+            await client.send(b"ok")
+            assert status(await response(client)) == 200
+        assert server.seen[0].body == b"ok"
+        assert server.seen[0].all("expect") == []
+
+
+async def _accept(seen: object, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    key = seen.all("sec-websocket-key")[0]  # type: ignore[attr-defined]
+    digest = hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode(), usedforsecurity=False).digest()
+    accept = base64.b64encode(digest).decode()
+    fields = f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}"
+    writer.write(f"HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n\r\n".encode())
+    while data := await reader.read(65536):
+        writer.write(data[::-1])
+        await writer.drain()
+    writer.close()
+
+
+def upgrade(server: WebOrigin) -> bytes:
+    fields = (
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+    )
+    return keep("/ws", f"allowed.test:{server.port}", *fields)
+
+
+@on_loop
+async def test_a_websocket_is_carried_both_ways_and_is_one_event_at_its_end(tmp_path: Path) -> None:
+    async with inspecting(allowing("allowed.test"), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        server.answer = _accept
+        async with world.tunnel("allowed.test", server.port) as client:
+            await client.send(upgrade(server))
+            assert status(await client.head()) == 101
+            await client.send(b"abc")
+            assert await client.exactly(3) == b"cba"
+            assert world.events == []
+        await until(lambda: world.events)
+        (event,) = world.events
+        assert (event.status, event.bytes_up, event.bytes_down) == (101, 3, 3)
+
+
+@on_loop
+async def test_a_kept_alive_connection_is_judged_by_the_policy_in_force(tmp_path: Path) -> None:
+    async with inspecting(allowing("allowed.test"), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        async with world.tunnel("allowed.test", server.port) as client:
+            await client.send(keep("/", f"allowed.test:{server.port}"))
+            assert status(await response(client)) == 200
+            world.judge.policy = allowing("other.test")
+            reply = await client.ask(keep("/", f"allowed.test:{server.port}"))
+        assert status(reply) == 403
+        assert len(server.seen) == 1
+        assert [event.reason for event in world.events] == ["rule", "no_rule"]
