@@ -5,6 +5,7 @@ a path, a credential or an internal detail, and escapes what it does echo.
 """
 
 import html
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,7 @@ REASON_PHRASE = "Blocked by egress policy"
 _CREDENTIALS = (Reason.UNKNOWN_CLIENT, Reason.BAD_CREDENTIALS)
 _RETRY_SECONDS = b"5"
 _CHALLENGES = [(b"Proxy-Authenticate", b'Basic realm="outward", charset="UTF-8"'), (b"Proxy-Authenticate", b"Bearer")]
+_MARKUP = re.compile("[<>&]")
 _JSON_ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
 _PROBLEM = """{{
   "type": "urn:outward:denial:{reason}",
@@ -149,8 +151,10 @@ def _fill(body: str, kind: str, event: Event, suggestion: str | None) -> bytes:
     return (body % facts).encode("utf-8")
 
 
+@lru_cache(maxsize=1024)
 def _as_json(value: str | int | None) -> str:
-    return orjson.dumps(value).decode("utf-8").translate(_JSON_ESCAPES)
+    text = orjson.dumps(value).decode("utf-8")
+    return text.translate(_JSON_ESCAPES) if _MARKUP.search(text) else text
 
 
 def _as_html(value: str | int | None) -> str:
