@@ -27,7 +27,7 @@ from outward.records.events import Event
 from outward.records.recorder import Recorder
 
 if TYPE_CHECKING:
-    from outward.proxy.inspection import Inspection
+    from outward.proxy.assembly import Inspection
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ class Service:
             self._spawn(self._reloader.watch())
 
     async def _listen(self) -> None:
-        from outward.proxy.inspection import (  # noqa: PLC0415 - while it loads, the ops port answers already
+        from outward.proxy.assembly import (  # noqa: PLC0415 - while it loads, the ops port answers already
             AuthorityError,
             Inspection,
             TrustError,

@@ -11,7 +11,7 @@ from outward.ops.metrics import Metrics
 from outward.proxy.ca import Authority, AuthorityError
 from outward.proxy.dial import Dialer
 from outward.proxy.engine import Engine
-from outward.proxy.governor import Governor
+from outward.proxy.inspection.governor import Governor
 from outward.proxy.judge import Judge
 from outward.proxy.trust import TrustError, load_crls, upstream_roots
 
