@@ -75,10 +75,9 @@ class Chain:
         """
         self._head_file = state / HEAD_FILE
         with locked(state / "audit.lock"):
-            made = not (state / KEY_FILE).exists()
+            made = not (state / KEY_FILE).exists() and not self._head_file.exists()
             self._key = _make_key(state / KEY_FILE) if made else _load_key(state / KEY_FILE)
-            public = self._key.public_key()
-            self.name = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw).hex()
+            self.name = _name(self._key)
             if made:
                 save_head(self._head_file, self._head(0, GENESIS))
         self._check(load_head(self._head_file))
@@ -177,6 +176,19 @@ def save_head(path: Path, head: Head) -> None:
     replace_file(path, orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE))
 
 
+def chain_name(state: Path) -> str:
+    """Return the name of a state directory's chain.
+
+    Raises:
+        ChainError: its key is missing or damaged.
+    """
+    return _name(_load_key(state / KEY_FILE))
+
+
+def _name(key: Ed25519PrivateKey) -> str:
+    return key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw).hex()
+
+
 def _make_key(path: Path) -> Ed25519PrivateKey:
     key = Ed25519PrivateKey.generate()
     text = key.private_bytes(
@@ -193,8 +205,8 @@ def _make_key(path: Path) -> Ed25519PrivateKey:
 def _load_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), None)
-    except ValueError as error:
-        raise ChainError(f"{path} is no key") from error
+    except (OSError, ValueError) as error:
+        raise ChainError(f"the key of the audit chain is missing or damaged: {path}") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise ChainError(f"{path} is no Ed25519 key")
     return key

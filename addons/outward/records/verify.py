@@ -14,6 +14,7 @@ from outward.records.chain import (
     KEY_FILE,
     ChainError,
     Head,
+    chain_name,
     load_head,
     repeated,
     row_hash,
@@ -73,10 +74,13 @@ def _own_head(state: Path, report: Report) -> Head | None:
     if not (state / KEY_FILE).exists() and not (state / HEAD_FILE).exists():
         return None
     try:
-        return load_head(state / HEAD_FILE)
+        head = load_head(state / HEAD_FILE)
+        if head.chain != chain_name(state):
+            report.problems.append(f"{state / HEAD_FILE} is the head of another chain")
     except ChainError as error:
         report.problems.append(str(error))
         return None
+    return head
 
 
 def _verify_chain(database: Database, chain: str, heads: list[Head], report: Report) -> None:

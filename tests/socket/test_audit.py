@@ -1,0 +1,259 @@
+"""The audit chain: whatever is done to rows, columns, heads or keys shows, and several writers get along."""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.postgres import Server, postgres
+from harness.records import Counts, wait_until
+from outward.records import trail
+from outward.records.audit import AuditEvent, as_record
+from outward.records.chain import COLUMNS, Chain, ChainError
+from outward.records.database import Database, migrate, open_database
+from outward.records.recorder import Recorder
+from outward.records.trail import AuditFilters
+from outward.records.verify import Report, verify
+
+
+def act(target: str = "chat-1", **facts: object) -> AuditEvent:
+    return AuditEvent(event_type="web_search_invoked", group="acme/a", target=target, **facts)  # type: ignore[arg-type]
+
+
+def append(chain: Chain, database: Database, *events: AuditEvent) -> None:
+    with database.transaction():
+        head = chain.append(database, [as_record(event) for event in events])
+    chain.save(head)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """Open a store with a chain of ten rows."""
+    opened = open_database("sqlite", tmp_path)
+    migrate(opened)
+    chain = Chain(tmp_path)
+    for number in range(10):
+        append(chain, opened, act(f"chat-{number}"))
+    yield opened
+    opened.close()
+
+
+def test_an_untouched_chain_verifies(database: Database, tmp_path: Path) -> None:
+    report = verify(database, tmp_path)
+    assert (report.ok, report.rows, list(report.chains.values())) == (True, 10, [10])
+
+
+def test_an_unused_chain_verifies(tmp_path: Path) -> None:
+    opened = open_database("sqlite", tmp_path)
+    migrate(opened)
+    assert verify(opened, tmp_path).ok
+    Chain(tmp_path)
+    assert verify(opened, tmp_path).ok
+    opened.close()
+
+
+TAMPERINGS = {
+    "a row in the middle is deleted": ["DELETE FROM audit_events WHERE seq = 5"],
+    "the first row is deleted": ["DELETE FROM audit_events WHERE seq = 1"],
+    "the last row is cut off": ["DELETE FROM audit_events WHERE seq = 10"],
+    "half is cut off": ["DELETE FROM audit_events WHERE seq > 5"],
+    "everything is deleted": ["DELETE FROM audit_events"],
+    "everything is deleted, and the head with it": ["DELETE FROM audit_events", "DELETE FROM chain_heads"],
+    "the tail and the head in the database are cut": [
+        "DELETE FROM audit_events WHERE seq > 5",
+        "UPDATE chain_heads SET (seq, hash, signature) = (SELECT seq, hash, signature FROM audit_events WHERE seq = 5)",
+    ],
+    "the head in the database is deleted": ["DELETE FROM chain_heads"],
+    "a body is edited": ["UPDATE audit_events SET body = replace(body, 'chat-3', 'chat-X') WHERE seq = 4"],
+    "a byte is added to a body": ["UPDATE audit_events SET body = body || ' ' WHERE seq = 10"],
+    "two rows change places": [
+        "UPDATE audit_events SET seq = -seq WHERE seq IN (4, 5)",
+        "UPDATE audit_events SET seq = 9 + seq WHERE seq < 0",
+    ],
+    "rows are renumbered over a gap": [
+        "DELETE FROM audit_events WHERE seq = 1",
+        "UPDATE audit_events SET seq = -(seq - 1)",
+        "UPDATE audit_events SET seq = -seq",
+    ],
+    "a row is copied": [
+        "CREATE TEMP TABLE copy AS SELECT * FROM audit_events WHERE seq = 10",
+        "UPDATE copy SET seq = 11, id = 'copy'",
+        "INSERT INTO audit_events SELECT * FROM copy",
+    ],
+    "the chain is renamed": ["UPDATE audit_events SET chain = replace(chain, substr(chain, 1, 1), 'f')"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_tampering_breaks_the_chain(database: Database, tmp_path: Path, name: str) -> None:
+    for statement in TAMPERINGS[name]:
+        database.execute(statement)
+    assert not verify(database, tmp_path).ok, name
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_no_column_of_any_row_can_be_changed(database: Database, tmp_path: Path, column: str) -> None:
+    """The columns for filters are not signed by themselves, but must say what the signed body says."""
+    value = "77" if column in ("seq", "time_ms") else "'changed'"
+    for seq in (1, 6, 10):
+        database.execute("BEGIN")
+        database.execute(f"UPDATE audit_events SET {column} = {value} WHERE seq = ?", (seq,))
+        assert not verify(database, tmp_path).ok, (column, seq)
+        database.execute("ROLLBACK")
+
+
+def test_a_forged_row_at_the_end_shows_although_it_hangs_together(database: Database, tmp_path: Path) -> None:
+    """Whoever can write to the database but does not hold the key can compute hashes, not signatures."""
+    other = Chain(tmp_path / "elsewhere")
+    own = Chain(tmp_path)
+    other.name = own.name  # signs with another key under this chain's name
+    with database.transaction(), pytest.raises(ChainError):
+        other.append(database, [as_record(act())])
+    row = database.execute("SELECT * FROM audit_events WHERE seq = 10")[0]
+    forged = (row[0], 11, "f" * 64, row[3], row[4], "forged", *row[6:])
+    database.insert(f"INSERT INTO audit_events VALUES ({', '.join('?' * len(COLUMNS))})", [forged])
+    report = verify(database, tmp_path)
+    assert any("row 11: its signature" in problem for problem in report.problems)
+
+
+@pytest.mark.parametrize("damage", ["removed", "emptied", "of another chain", "edited"])
+def test_damage_to_the_head_on_disk_breaks_the_chain_or_stops_the_writer(
+    database: Database, tmp_path: Path, damage: str
+) -> None:
+    head = tmp_path / "audit.head"
+    if damage == "removed":
+        head.unlink()
+    elif damage == "emptied":
+        head.write_bytes(b"")
+    elif damage == "of another chain":
+        Chain(tmp_path / "other")
+        head.write_bytes((tmp_path / "other" / "audit.head").read_bytes())
+    elif damage == "edited":
+        head.write_bytes(head.read_bytes().replace(b'"seq":10', b'"seq":11'))
+    assert not verify(database, tmp_path).ok
+    with pytest.raises(ChainError):
+        Chain(tmp_path)
+
+
+def test_rows_behind_the_head_are_no_break(database: Database, tmp_path: Path) -> None:
+    """A kill between the commit and the head leaves the head behind; each row is signed, so nothing is in doubt."""
+    chain = Chain(tmp_path)
+    with database.transaction():
+        chain.append(database, [as_record(act("unsaved"))])
+    assert verify(database, tmp_path).ok
+    append(Chain(tmp_path), database, act("after"))
+    report = verify(database, tmp_path)
+    assert (report.ok, list(report.chains.values())) == (True, [12])
+
+
+def test_a_gap_stays_visible_when_more_is_written(database: Database, tmp_path: Path) -> None:
+    database.execute("DELETE FROM audit_events WHERE seq > 7")
+    append(Chain(tmp_path), database, act("later"))
+    report = verify(database, tmp_path)
+    assert any("missing between 7 and 11" in problem for problem in report.problems)
+
+
+def test_a_lost_key_does_not_start_a_chain_over(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "audit.key").unlink()
+    with pytest.raises(ChainError):
+        Chain(tmp_path)
+    assert not verify(database, tmp_path).ok
+
+
+def test_the_key_is_for_its_owner_only(database: Database, tmp_path: Path) -> None:
+    for name in ("audit.key", "audit.head"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_an_event_that_is_replayed_is_appended_once(database: Database, tmp_path: Path) -> None:
+    event = act("once")
+    chain = Chain(tmp_path)
+    append(chain, database, event)
+    append(chain, database, event)
+    assert verify(database, tmp_path).rows == 11
+
+
+def test_the_recorder_brings_audit_events_to_the_chain(tmp_path: Path) -> None:
+    recorder = Recorder("sqlite", tmp_path, Counts(), retention=1e6)
+    recorder.start()
+    recorder.audit(act("chat-7", details={"vendor": "anthropic", "search_count": 2}))
+    wait_until(lambda: rows_in(tmp_path) == 1)
+    recorder.close(10)
+    opened = open_database("sqlite", tmp_path, read_only=True)
+    assert verify(opened, tmp_path).ok
+    (record,) = trail.listed(opened, AuditFilters(target="chat-7"), 10)
+    assert (record["details"]["vendor"], record["details"]["search_count"]) == ("anthropic", 2)
+    opened.close()
+
+
+def rows_in(state: Path) -> int:
+    connection = sqlite3.connect(state / "records.sqlite")
+    try:
+        return connection.execute("SELECT COUNT(*) FROM audit_events").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+    finally:
+        connection.close()
+
+
+def test_a_damaged_chain_is_counted_and_shown_as_unhealthy(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "audit.head").write_bytes(b"")
+    recorder = Recorder("sqlite", tmp_path, counts := Counts(), retention=1e6)
+    recorder.start()
+    recorder.audit(act())
+    wait_until(lambda: counts.dropped == {"audit": 1})
+    assert not recorder.healthy
+    recorder.close(10)
+
+
+def in_parallel(work: Callable[[int], None], times: int) -> None:
+    failures: list[BaseException] = []
+
+    def run(number: int) -> None:
+        try:
+            work(number)
+        except BaseException as error:  # noqa: BLE001 - reported below
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(times)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize("states", ["one state directory", "a state directory each"])
+def test_several_writers_on_one_database_keep_whole_chains(
+    tmp_path: Path, kind: str, states: str, request: pytest.FixtureRequest
+) -> None:
+    url = f"sqlite:///{tmp_path}/shared.sqlite" if kind == "sqlite" else request.getfixturevalue("server").url
+    apart = states != "one state directory"
+
+    def write(number: int) -> None:
+        state = tmp_path / (str(number) if apart else "one")
+        opened = open_database(url, state)
+        migrate(opened)
+        chain = Chain(state)
+        for _ in range(20):
+            append(chain, opened, act(f"writer-{number}"))
+        opened.close()
+
+    in_parallel(write, 3)
+    opened = open_database(url, tmp_path)
+    report: Report = verify(opened, tmp_path / ("0" if apart else "one"))
+    assert report.problems == []
+    assert sorted(report.chains.values()) == ([20, 20, 20] if apart else [60])
+    if apart:
+        opened.execute("DELETE FROM audit_events WHERE chain = (SELECT MAX(chain) FROM audit_events) AND seq = 20")
+        assert not verify(opened, tmp_path / "0").ok
+    opened.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with postgres() as running:
+        yield running
