@@ -1,0 +1,175 @@
+"""The administrator's side as one application: screens, signs in, routes, and turns errors into answers.
+
+Handlers of the API and of the page run in threads, so that no query holds up traffic; streams run on the loop.
+"""
+
+import asyncio
+import json
+import mimetypes
+from collections.abc import AsyncIterator, Callable
+from functools import cached_property
+from importlib import resources
+
+from outward.core.policy import Policy
+from outward.ops import ask, export, views
+from outward.ops.access import COOKIE, Access
+from outward.ops.api import Api, Handler, Sources
+from outward.ops.ask import Asked
+from outward.ops.openapi import document
+from outward.ops.pages import Pages, wants_html
+from outward.ops.reader import Reader
+from outward.ops.stream import Stream
+from outward.ops.web import Problem, Request, Response, Route, Router, as_problem, redirect
+from outward.records import query, verify
+from outward.records.database import Database
+from outward.records.events import Record
+from outward.records.state import State
+
+_PAGE = 1000
+_STATIC = "/static/"
+
+
+class Admin:
+    """Answers what health does not."""
+
+    def __init__(
+        self,
+        *,
+        policy: Callable[[], Policy],
+        state: State,
+        connect: Callable[[], Database],
+        check_chain: Callable[[Database], verify.Report],
+        access: Access,
+        stream: Stream,
+        now: Callable[[], float],
+    ) -> None:
+        """Prepare; nothing is opened before it is asked for.
+
+        Args:
+            policy: returns the policy in force.
+            state: run-time state.
+            connect: opens the records.
+            check_chain: verifies the audit chain.
+            access: tokens and sessions.
+            stream: events as they happen.
+            now: the time, in Unix seconds.
+        """
+        self._access, self._stream = access, stream
+        self._reader = Reader(connect)
+        self._sources = Sources(policy, state, self._reader, now)
+        self._check_chain = check_chain
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one request."""
+        try:
+            return await self._answer(request)
+        except Problem as problem:
+            if not wants_html(request):
+                return as_problem(problem)
+            if problem.status == 401:
+                return redirect("/login")
+            return await asyncio.to_thread(self._pages.problem, problem)
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._reader.close()
+
+    async def _answer(self, request: Request) -> Response:
+        self._access.screen(request)
+        if request.path.startswith(_STATIC):
+            return _static(request)
+        if request.path in ("/login", "/logout"):
+            return await asyncio.to_thread(self._door, request)
+        api = request.path.startswith("/api/")
+        safe = request.method in ("GET", "HEAD")
+        # A cookie alone changes nothing through the API: forms with their proof do that, and bearers of tokens.
+        token = self._access.token(request, cookie=safe or not api)
+        special = {"/api/v1/events/stream": self._watch, "/export.csv": self._export, "/export.jsonl": self._export}
+        if request.path in special:
+            if not safe:
+                raise Problem(405, "this method has no meaning here", {"Allow": "GET"})
+            return await special[request.path](Asked(request, token))
+        handler, params = self._router.find(request.method, request.path)
+        return await asyncio.to_thread(handler, Asked(request, token, params))
+
+    @cached_property
+    def _pages(self) -> Pages:
+        return Pages(self._sources, self._access, self._verified)
+
+    @cached_property
+    def _router(self) -> Router[Handler]:
+        return Router(
+            [*Api(self._sources).routes(), Route("GET", "/api/v1/openapi.json", _document), *self._pages.routes()]
+        )
+
+    def _verified(self) -> verify.Report:
+        with self._reader.database() as database:
+            return self._check_chain(database)
+
+    def _door(self, request: Request) -> Response:
+        """Sign in and out."""
+        if request.method in ("GET", "HEAD"):
+            return self._pages.sign_in() if request.path == "/login" else redirect("/login")
+        if request.method != "POST":
+            raise Problem(405, "this method has no meaning here", {"Allow": "GET, POST"})
+        form = request.form()
+        if request.path == "/logout":
+            self._access.check_form(request, form)
+            return redirect("/login", {"Set-Cookie": f"{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"})
+        try:
+            return redirect("/", {"Set-Cookie": self._access.sign_in(request, form.get("token", "").strip())})
+        except Problem as problem:
+            return self._pages.sign_in(problem.detail)
+
+    async def _watch(self, asked: Asked) -> Response:
+        """Stream events as server-sent events."""
+        found = asked.query("verdict", "group")
+        verdict, group = found.get("verdict"), found.get("group")
+        if verdict not in (None, "allow", "deny"):
+            raise Problem(400, "`verdict` is allow or deny")
+        if group is not None:
+            asked.token.demand(group)
+
+        def wanted(record: Record) -> bool:
+            path = record["group"]
+            within = group is None or path == group or (path or "").startswith(f"{group}/")
+            return within and asked.token.covers(path) and verdict in (None, record["verdict"])
+
+        return Response(200, self._stream.watch(wanted), "text/event-stream", {"X-Accel-Buffering": "no"})
+
+    async def _export(self, asked: Asked) -> Response:
+        """Stream the blocked log as a file."""
+        found = asked.query(*ask.filter_names("period"))
+        period = found.pop("period", "all")
+        since = {} if period == "all" else {"since": period}
+        wanted = ask.filters(asked, found | since, views.ignored(self._sources.policy()))
+
+        def page(last: Record | None) -> list[Record]:
+            with self._reader.database() as database:
+                return query.blocked(database, wanted, _PAGE, query.cursor_of(last) if last else None)
+
+        async def fetch(last: Record | None) -> list[Record]:
+            return await asyncio.to_thread(page, last)
+
+        kind = asked.request.path.rpartition(".")[2]
+        render, content_type = (
+            (export.as_csv, "text/csv; charset=utf-8") if kind == "csv" else (export.as_lines, "application/jsonl")
+        )
+        body: AsyncIterator[bytes] = export.stream(fetch, render)
+        return Response(200, body, content_type, {"Content-Disposition": f'attachment; filename="blocked.{kind}"'})
+
+
+def _document(asked: Asked) -> Response:
+    asked.query()
+    return Response(200, json.dumps(document(), indent=2).encode())
+
+
+def _static(request: Request) -> Response:
+    """Serve one of our own few files; a name with a separator is none of them."""
+    name = request.path.removeprefix(_STATIC)
+    folder = resources.files("outward.ops").joinpath("static")
+    if request.method not in ("GET", "HEAD") or name not in {entry.name for entry in folder.iterdir()}:
+        raise Problem(404, "there is nothing here")
+    content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    headers = {"Cache-Control": "private, max-age=300", "Cross-Origin-Resource-Policy": "same-origin"}
+    return Response(200, folder.joinpath(name).read_bytes(), content_type, headers)

@@ -1,0 +1,108 @@
+"""The administrator's side of a running proxy: run-time state from the start, the application once somebody asks.
+
+Owns their lifetimes. The application's modules are imported on its first request, so that they cost no start-up time.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from outward.config.settings import Settings
+from outward.core.policy import Policy
+from outward.ops.access import Access, Token, from_environment
+from outward.ops.stream import Stream
+from outward.ops.web import Request, Response
+from outward.records.database import Database, migrate, open_database
+from outward.records.state import State
+
+if TYPE_CHECKING:
+    from outward.ops.admin import Admin
+    from outward.records.chain import Chain
+    from outward.records.verify import Report
+
+
+class Administration:
+    """State, stream and application of one proxy.
+
+    Attributes:
+        state: what administrators set at run time; the search governor asks it.
+        stream: shows events to those who watch; feed it from the loop.
+    """
+
+    def __init__(
+        self, settings: Settings, policy: Callable[[], Policy], environ: Mapping[str, str] = os.environ
+    ) -> None:
+        """Read the environment's tokens; opens nothing.
+
+        Args:
+            settings: where the records are.
+            policy: returns the policy in force.
+            environ: holds `OUTWARD_ADMIN_TOKEN`, `OUTWARD_ADMIN_TOKEN_FILE` and `OUTWARD_OPS_HOSTS`.
+
+        Raises:
+            OSError: the token's file cannot be read.
+        """
+        self._settings, self._policy = settings, policy
+        self.state = State(policy(), self._connect, self._chain)
+        self.stream = Stream()
+        hosts = environ.get("OUTWARD_OPS_HOSTS", "").replace(",", " ").split()
+        self._access = Access(from_environment(environ), self._stored, hosts)
+        self._admin: Admin | None = None
+        self._building = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Read the run-time state, without holding up the loop."""
+        await asyncio.to_thread(self.state.start)
+
+    def use(self, policy: Policy) -> None:
+        """Follow a reload."""
+        self.state.policy = policy
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one request of an administrator."""
+        async with self._building:
+            if self._admin is None:
+                self._admin = await asyncio.to_thread(self._build)
+        return await self._admin(request)
+
+    def close(self) -> None:
+        """End threads and connections."""
+        self.state.close()
+        if self._admin is not None:
+            self._admin.close()
+
+    def _build(self) -> "Admin":
+        from outward.ops.admin import Admin  # noqa: PLC0415 - see the module
+
+        return Admin(
+            policy=self._policy,
+            state=self.state,
+            connect=lambda: open_database(self._settings.records_url, self._settings.state),
+            check_chain=self._verify,
+            access=self._access,
+            stream=self.stream,
+            now=time.time,
+        )
+
+    def _connect(self) -> Database:
+        database = open_database(self._settings.records_url, self._settings.state)
+        migrate(database)
+        return database
+
+    def _chain(self) -> "Chain":
+        from outward.records.chain import Chain  # noqa: PLC0415 - cryptography is not needed before the first change
+
+        return Chain(self._settings.state)
+
+    def _verify(self, database: Database) -> "Report":
+        from outward.records.verify import verify  # noqa: PLC0415 - as above
+
+        return verify(database, self._settings.state)
+
+    def _stored(self) -> dict[str, Token]:
+        return {
+            sha256: Token(kept.id, sha256, kept.scope, kept.name, kept.expires, kept.revoked)
+            for sha256, kept in self.state.tokens.items()
+        }

@@ -1,0 +1,290 @@
+"""The admin API: what each path under /api/v1 answers. Every handler runs in a thread and sees one token's scope.
+
+Owns the meaning of paths and statuses; queries are in `records`, values in `views`, checks of requests in `ask`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from outward.core.explain import explain
+from outward.core.policy import Group, Policy
+from outward.core.reasons import MEANINGS, Reason
+from outward.core.toggles import Toggle
+from outward.ops import ask, views
+from outward.ops.access import ALL, Token
+from outward.ops.ask import Asked
+from outward.ops.reader import Reader
+from outward.ops.web import Problem, Response, Route, as_json
+from outward.records import query, receipts, trail
+from outward.records.changes import OptIn
+from outward.records.database import StoreAwayError
+from outward.records.events import Record, rfc3339
+from outward.records.query import Filters
+from outward.records.state import LockedError, State
+from outward.records.store import milliseconds
+from outward.search.receipts import Receipt
+
+type Handler = Callable[[Asked], Response]
+
+MARKDOWN = "text/markdown; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where answers come from.
+
+    Attributes:
+        policy: returns the policy in force.
+        state: run-time state.
+        reader: the records.
+        now: the time, in Unix seconds.
+    """
+
+    policy: Callable[[], Policy]
+    state: State
+    reader: Reader
+    now: Callable[[], float]
+
+    def group(self, token: Token, path: str) -> Group:
+        """Return a group within a token's scope.
+
+        Raises:
+            Problem: 403 outside the scope, else 404 where there is none.
+        """
+        token.demand(path)
+        group = self.policy().groups.get(path)
+        if group is None:
+            raise Problem(404, "there is no such group in the policy in force")
+        return group
+
+    def decision(self, token: Token, ident: str) -> Record:
+        """Return a recorded event within a token's scope.
+
+        Raises:
+            Problem: 403 or 404.
+        """
+        with self.reader.database() as database:
+            found = query.event(database, ask.decision_id(ident))
+        if found is None:
+            raise Problem(404, "there is no such decision; it may be older than the retention")
+        token.demand(found["group"])
+        return found
+
+    def set_web_search(self, asked: Asked, path: str, enabled: bool) -> bool:
+        """Set a group's toggle.
+
+        Raises:
+            Problem: 403, 404, 409 under a lock, 503.
+        """
+        self.group(asked.token, path)
+        try:
+            return self.state.set_web_search(path, Toggle(enabled, actor(asked.token), self.now()), asked.request.peer)
+        except LockedError as error:
+            raise Problem(409, str(error)) from error
+        except StoreAwayError as error:
+            raise Problem(503, "the change could not be stored", {"Retry-After": "5"}) from error
+
+    def receipts(self, token: Token, conversation: str, group: str | None) -> list[Receipt]:
+        """Return a conversation's receipts, one for each group within the scope, the last active group last."""
+        with self.reader.database() as database:
+            rows = receipts.read(database, conversation, group)
+        merged: dict[str, Receipt] = {}
+        for row in rows:
+            if token.covers(row["group"]):
+                found = Receipt.from_json(row)
+                known = merged.pop(found.group, None)
+                merged[found.group] = known.merged(found) if known else found
+        return list(merged.values())
+
+
+def actor(token: Token) -> str:
+    """Return how a token's holder is named in the audit log."""
+    return f"{token.name} ({token.id})" if token.name and token.name != token.id else token.id
+
+
+def scope(token: Token) -> str | None:
+    """Return the path that queries are limited to, or None."""
+    return None if token.scope == ALL else token.scope
+
+
+class Api:
+    """The handlers, by route."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._from = sources
+
+    def routes(self) -> list[Route[Handler]]:
+        """Return the routes of the API, apart from the stream and the document."""
+        root = "/api/v1"
+        return [
+            Route("GET", f"{root}/blocked", self.blocked),
+            Route("GET", f"{root}/blocked/summary", self.summary),
+            Route("GET", f"{root}/decisions/{{id}}", self.decision),
+            Route("GET", f"{root}/groups", self.groups),
+            Route("GET", f"{root}/groups/{{path...}}", self.group),
+            Route("PUT", f"{root}/groups/{{path...}}/web-search", self.set_web_search),
+            Route("GET", f"{root}/conversations", self.conversations),
+            Route("PUT", f"{root}/conversations/{{id...}}/opt-in", self.opt_in),
+            Route("DELETE", f"{root}/conversations/{{id...}}/opt-in", self.opt_out),
+            Route("GET", f"{root}/conversations/{{id...}}/receipt", self.receipt),
+            Route("GET", f"{root}/audit", self.audit),
+            Route("POST", f"{root}/explain", self.explain),
+        ]
+
+    def blocked(self, asked: Asked) -> Response:
+        """List blocked events, the newest first."""
+        found = asked.query(*ask.filter_names("limit", "cursor"))
+        limit, after = ask.page(found)
+        with self._from.reader.database() as database:
+            rows = query.blocked(database, self._filters(asked, found), limit + 1, after)
+        more = query.cursor_of(rows[limit - 1]) if len(rows) > limit else None
+        return _list([told(row) for row in rows[:limit]], more)
+
+    def summary(self, asked: Asked) -> Response:
+        """List what was blocked, each group, host and reason once."""
+        found = asked.query(*ask.filter_names("limit", "cursor"))
+        limit, after = ask.page(found)
+        offset = after[0] if after else 0
+        with self._from.reader.database() as database:
+            rows = query.summary(database, self._filters(asked, found), limit + 1, offset)
+        items = [
+            {
+                "group": row.group,
+                "host": row.host,
+                "port": row.port,
+                "reason": row.reason,
+                "count": row.count,
+                "first_seen": row.first,
+                "last_seen": row.last,
+                "last_id": row.last_id,
+                "suggestion": row.suggestion,
+            }
+            for row in rows[:limit]
+        ]
+        return _list(items, (offset + limit, "") if len(rows) > limit else None)
+
+    def _filters(self, asked: Asked, found: dict[str, str]) -> Filters:
+        return ask.filters(asked, found, views.ignored(self._from.policy()))
+
+    def decision(self, asked: Asked) -> Response:
+        """Show one decision."""
+        asked.query()
+        return as_json(told(self._from.decision(asked.token, asked.params["id"])))
+
+    def groups(self, asked: Asked) -> Response:
+        """List the groups of the policy in force."""
+        found = asked.query("limit", "cursor")
+        limit, after = ask.page(found)
+        offset = after[0] if after else 0
+        policy, state = self._from.policy(), self._from.state
+        paths = sorted(path for path in policy.groups if asked.token.covers(path))
+        items = [
+            views.group_row(policy.groups[path], state.web_search(path), state.toggles)
+            for path in paths[offset : offset + limit]
+        ]
+        return _list(items, (offset + limit, "") if len(paths) > offset + limit else None)
+
+    def group(self, asked: Asked) -> Response:
+        """Show a group: settings, and every rule with its origin."""
+        asked.query()
+        group, state = self._from.group(asked.token, asked.params["path"]), self._from.state
+        return as_json(views.group_page(group, state.web_search(group.path), state.toggles))
+
+    def set_web_search(self, asked: Asked) -> Response:
+        """Turn a group's web search on or off."""
+        asked.query()
+        path = asked.params["path"]
+        self._from.group(asked.token, path)
+        self._from.set_web_search(asked, path, asked.body(enabled=bool)["enabled"])
+        group, state = self._from.group(asked.token, path), self._from.state
+        return as_json({"group": path, **views.web_search(group, state.web_search(path), state.toggles)})
+
+    def conversations(self, asked: Asked) -> Response:
+        """List the conversations that searched or opted in."""
+        found = asked.query("limit", "cursor")
+        limit, after = ask.page(found)
+        with self._from.reader.database() as database:
+            rows = receipts.conversations(database, scope(asked.token), limit + 1, after)
+        items = [
+            {
+                "conversation": row.conversation,
+                "group": row.group,
+                "searches": row.searches,
+                "opted_in": row.opted_in,
+                "time": rfc3339(row.time_ms / 1000),
+            }
+            for row in rows[:limit]
+        ]
+        last = rows[limit - 1] if len(rows) > limit else None
+        return _list(items, (last.time_ms, last.conversation) if last else None)
+
+    def opt_in(self, asked: Asked) -> Response:
+        """Opt a conversation in to web search, for one group."""
+        asked.query()
+        name = ask.conversation(asked.params["id"])
+        group = self._from.group(asked.token, asked.body(group=str)["group"])
+        self._set_opt_in(asked, name, group.path, active=True)
+        return as_json({"conversation": name, "group": group.path, "opted_in": True})
+
+    def opt_out(self, asked: Asked) -> Response:
+        """Withdraw a conversation's opt-in, for one group or for all of the scope."""
+        found = asked.query("group")
+        name = ask.conversation(asked.params["id"])
+        wanted = asked.body(group=str)["group"] if asked.request.body else found.get("group")
+        if wanted is not None:
+            asked.token.demand(wanted)
+        self._from.state.refresh()
+        for known in self._from.state.opt_ins(name):
+            if wanted in (None, known.group) and asked.token.covers(known.group):
+                self._set_opt_in(asked, name, known.group, active=False)
+        return Response(204)
+
+    def _set_opt_in(self, asked: Asked, conversation: str, group: str, *, active: bool) -> None:
+        wanted = OptIn(conversation, group, active, None, actor(asked.token), self._from.now())
+        try:
+            self._from.state.set_opt_in(wanted, asked.request.peer)
+        except StoreAwayError as error:
+            raise Problem(503, "the change could not be stored", {"Retry-After": "5"}) from error
+
+    def receipt(self, asked: Asked) -> Response:
+        """Show what a conversation's searches did, as JSON or as Markdown."""
+        name, wanted = ask.conversation(asked.params["id"]), asked.query("group").get("group")
+        if wanted is not None:
+            asked.token.demand(wanted)
+        found = self._from.receipts(asked.token, name, wanted)
+        if not found:
+            raise Problem(404, "this conversation has no receipt")
+        if "text/markdown" in (asked.request.header("accept") or ""):
+            return Response(200, found[-1].as_markdown().encode(), MARKDOWN)
+        return as_json(found[-1].as_json())
+
+    def audit(self, asked: Asked) -> Response:
+        """List audit events, the newest first."""
+        found = asked.query("group", "event_type", "conversation", "since", "until", "limit", "cursor")
+        limit, after = ask.page(found)
+        wanted = ask.audit_filters(asked, found)
+        with self._from.reader.database() as database:
+            rows = trail.listed(database, wanted, limit + 1, after)
+        last = rows[limit - 1] if len(rows) > limit else None
+        return _list(rows[:limit], (milliseconds(last["created_at"]), last["id"]) if last else None)
+
+    def explain(self, asked: Asked) -> Response:
+        """Explain how the policy in force decides, whatever has happened so far."""
+        asked.query()
+        question = views.read_question(asked.request.json())
+        self._from.group(asked.token, question.group or "")
+        return as_json(views.trail(explain(self._from.policy(), question)))
+
+
+def told(record: Record) -> dict[str, Any]:
+    """Return a record with what its reason means, and what would allow it."""
+    reason = Reason(record["reason"])
+    host = record["host"]
+    meaning = MEANINGS[Reason.NO_RULE if reason is Reason.REPORT_ONLY else reason]
+    line = query.line_for(record) if host is not None and record["verdict"] == "deny" else None
+    return {**record, "title": meaning.title, "cure": meaning.cure, "suggestion": line}
+
+
+def _list(items: list[Any], cursor: query.Cursor | None) -> Response:
+    return as_json({"items": items, "next_cursor": None if cursor is None else ask.write_cursor(cursor)})

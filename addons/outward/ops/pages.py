@@ -1,0 +1,319 @@
+"""The admin page: what each path outside /api answers, as HTML. Every handler runs in a thread and sees one scope.
+
+Owns forms and what a page shows; values come from the same sources as the API's. Templates escape everything.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from outward.core.explain import explain
+from outward.core.model import Question
+from outward.core.names import MalformedHostError, canonical_host
+from outward.core.reasons import MEANINGS, Reason
+from outward.ops import ask, views
+from outward.ops.access import Access
+from outward.ops.api import Handler, Sources, scope, told
+from outward.ops.ask import Asked
+from outward.ops.web import Problem, Request, Response, Route, redirect
+from outward.records import query, receipts, trail, verify
+from outward.records.events import Record, rfc3339
+from outward.records.query import Filters
+from outward.records.store import milliseconds
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+HTML = "text/html; charset=utf-8"
+SECURITY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+PERIODS = (("1h", "1 hour"), ("24h", "24 hours"), ("7d", "7 days"), ("all", "All"))
+_ROWS = 100
+_OTHERS = 10
+_FILTERS = ("group", "reason", "host", "client")
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What the audit page says of the chain."""
+
+    ok: bool
+    detail: str
+
+
+class Pages:
+    """The handlers, by route.
+
+    Attributes:
+        check_chain: verifies the audit chain.
+    """
+
+    def __init__(self, sources: Sources, access: Access, check_chain: Callable[[], verify.Report]) -> None:
+        self._from, self._access, self._check_chain = sources, access, check_chain
+
+    def routes(self) -> list[Route[Handler]]:
+        """Return the routes of the page; signing in and static files are the application's."""
+        return [
+            Route("GET", "/", self.blocked),
+            Route("GET", "/decisions/{id}", self.decision),
+            Route("GET", "/groups", self.groups),
+            Route("GET", "/groups/{path...}", self.group),
+            Route("POST", "/groups/{path...}", self.set_web_search),
+            Route("GET", "/conversations", self.conversations),
+            Route("GET", "/conversations/{id...}", self.conversation),
+            Route("GET", "/audit", self.audit),
+        ]
+
+    def blocked(self, asked: Asked) -> Response:
+        """Show what was blocked, each group, host and reason once."""
+        found = asked.query("period", "cursor", *_FILTERS)
+        period = found.get("period", "24h")
+        asking = {name: value for name, value in found.items() if name in _FILTERS}
+        wanted = ask.filters(asked, asking | self._since(period), views.ignored(self._from.policy()))
+        if wanted.client is None:  # then the writer's totals answer, however many events there are
+            wanted = replace(wanted, since=None, seen_since=wanted.since)
+        offset = ask.read_cursor(found["cursor"])[0] if "cursor" in found else 0
+        with self._from.reader.database() as database:
+            rows = query.summary(database, wanted, _ROWS + 1, offset)
+            overall = replace(wanted, client=None, since=None)
+            totals = query.totals(database, overall)
+            ignored = query.totals(database, replace(overall, only_ignored=True))[0]
+        return self._page(
+            "blocked.html",
+            asked,
+            section="blocked",
+            rows=[_line(row) for row in rows[:_ROWS]],
+            totals={"count": totals[0], "hosts": totals[1], "groups": totals[2], "ignored": ignored},
+            filters={**dict.fromkeys(_FILTERS, ""), **asking, "period": period, "any": bool(asking)},
+            query=urlencode({**asking, "period": period}),
+            periods=PERIODS,
+            groups=self._paths(asked),
+            reasons=[str(reason) for reason in Reason if reason not in (Reason.RULE, Reason.REPORT_ONLY)],
+            next_cursor=ask.write_cursor((offset + _ROWS, "")) if len(rows) > _ROWS else None,
+        )
+
+    @staticmethod
+    def _since(period: str) -> dict[str, str]:
+        if period not in dict(PERIODS):
+            raise Problem(400, "there is no such period")
+        return {} if period == "all" else {"since": period}
+
+    def decision(self, asked: Asked) -> Response:
+        """Show one decision: why, what would allow it, and what else this client was refused."""
+        row = told(self._from.decision(asked.token, asked.params["id"]))
+        found = explain(self._from.policy(), question) if (question := _question(row)) else None
+        others: list[Record] = []
+        if row["client"]:
+            wanted = Filters(scope=scope(asked.token), client=row["client"])
+            with self._from.reader.database() as database:
+                others = query.blocked(database, wanted, _OTHERS + 1)
+        now = str(found.decision.reason) if found else row["reason"]
+        judged = row["stage"] in ("connect", "request") and row["reason"] in _BY_RULES
+        return self._page(
+            "decision.html",
+            asked,
+            section="blocked",
+            row=row,
+            trail=list(views.told(found)) if found and judged and now == row["reason"] else [],
+            changed=now if judged and now != row["reason"] else None,
+            cures=views.cures(self._from.policy(), row["group"], row["suggestion"]),
+            others=[other for other in others if other["id"] != row["id"]][:_OTHERS],
+            facts=_facts(row),
+        )
+
+    def groups(self, asked: Asked) -> Response:
+        """List the groups of the scope."""
+        policy, state = self._from.policy(), self._from.state
+        rows = [
+            views.group_row(policy.groups[path], state.web_search(path), state.toggles) for path in self._paths(asked)
+        ]
+        return self._page("groups.html", asked, section="groups", groups=rows)
+
+    def group(self, asked: Asked) -> Response:
+        """Show a group: what it allows and why, and its web search."""
+        found = asked.query("saved")
+        group, state = self._from.group(asked.token, asked.params["path"]), self._from.state
+        page = views.group_page(group, state.web_search(group.path), state.toggles)
+        return self._page("group.html", asked, section="groups", group=page, saved="saved" in found)
+
+    def set_web_search(self, asked: Asked) -> Response:
+        """Turn a group's web search on or off, from a form."""
+        form = asked.request.form()
+        self._access.check_form(asked.request, form)
+        if form.get("enabled") not in ("true", "false"):
+            raise Problem(400, "the form is not complete")
+        path = asked.params["path"]
+        self._from.set_web_search(asked, path, form["enabled"] == "true")
+        return redirect(f"/groups/{quote(path)}?saved=1")
+
+    def conversations(self, asked: Asked) -> Response:
+        """List the conversations that searched or opted in."""
+        found = asked.query("cursor")
+        after = ask.read_cursor(found["cursor"]) if "cursor" in found else None
+        with self._from.reader.database() as database:
+            rows = receipts.conversations(database, scope(asked.token), _ROWS + 1, after)
+        last = rows[_ROWS - 1] if len(rows) > _ROWS else None
+        return self._page(
+            "conversations.html",
+            asked,
+            section="talk",
+            rows=[{**_fields(row), "time": rfc3339(row.time_ms / 1000)} for row in rows[:_ROWS]],
+            next_cursor=ask.write_cursor((last.time_ms, last.conversation)) if last else None,
+            query="",
+        )
+
+    def conversation(self, asked: Asked) -> Response:
+        """Show a conversation: its receipts, its opt-ins, and what was blocked in it."""
+        group = asked.query("group").get("group")
+        if group is not None:
+            asked.token.demand(group)
+        name = ask.conversation(asked.params["id"])
+        opt_ins = [each for each in self._from.state.opt_ins(name) if asked.token.covers(each.group)]
+        with self._from.reader.database() as database:
+            blocked = query.blocked(database, Filters(scope=scope(asked.token), conversation=name), _OTHERS)
+        return self._page(
+            "conversation.html",
+            asked,
+            section="talk",
+            conversation=name,
+            receipts=[receipt.as_json() for receipt in self._from.receipts(asked.token, name, group)],
+            opt_ins=[{**_fields(each), "time": rfc3339(each.time)} for each in opt_ins],
+            blocked=blocked,
+        )
+
+    def audit(self, asked: Asked) -> Response:
+        """List audit events, and say whether the chain is whole."""
+        found = asked.query("cursor")
+        after = ask.read_cursor(found["cursor"]) if "cursor" in found else None
+        with self._from.reader.database() as database:
+            rows = trail.listed(database, trail.AuditFilters(scope=scope(asked.token)), _ROWS + 1, after)
+        last = rows[_ROWS - 1] if len(rows) > _ROWS else None
+        report = self._check_chain()
+        detail = f"{report.rows:,} rows were verified." if report.ok else " ".join(report.problems[:3])
+        return self._page(
+            "audit.html",
+            asked,
+            section="audit",
+            rows=rows[:_ROWS],
+            chain=Chain(report.ok, detail),
+            next_cursor=ask.write_cursor((milliseconds(last["created_at"]), last["id"])) if last else None,
+            query="",
+        )
+
+    def sign_in(self, problem: str | None = None) -> Response:
+        """Show the form that asks for a token."""
+        return self._render("login.html", 200 if problem is None else 401, problem=problem)
+
+    def problem(self, problem: Problem) -> Response:
+        """Show an error."""
+        title = {403: "Not permitted", 404: "Not found", 409: "Locked"}.get(problem.status, "This did not work")
+        return self._render("problem.html", problem.status, title=title, detail=problem.detail)
+
+    def _paths(self, asked: Asked) -> list[str]:
+        return sorted(path for path in self._from.policy().groups if asked.token.covers(path))
+
+    def _page(self, template: str, asked: Asked, **values: Any) -> Response:
+        return self._render(template, 200, token=asked.token, csrf=self._access.csrf(asked.request), **values)
+
+    def _render(self, template: str, status: int, **values: Any) -> Response:
+        text = self._templates.get_template(template).render(**values)
+        return Response(status, text.encode("utf-8", "backslashreplace"), HTML, dict(SECURITY))
+
+    @cached_property
+    def _templates(self) -> "Environment":
+        from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - not before a page is asked for
+
+        templates = Environment(
+            loader=PackageLoader("outward.ops"),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=StrictUndefined,
+        )
+        templates.filters.update(
+            words=lambda code: str(code).replace("_", " "),
+            ago=_ago,
+            url_path=lambda path: quote(str(path)),
+            title=lambda code: MEANINGS[Reason(code)].title,
+            cure=lambda code: MEANINGS[Reason(code)].cure,
+            with_cursor=lambda text, cursor: f"{text}&{urlencode({'cursor': cursor})}".lstrip("&"),
+            with_value=_with_value,
+        )
+        return templates
+
+
+_BY_RULES = ("no_rule", "denied_by_rule", "port_not_allowed", "method_not_allowed", "path_not_allowed", "report_only")
+
+
+def wants_html(request: Request) -> bool:
+    """Tell whether an error should be a page."""
+    return not request.path.startswith("/api/") and "text/html" in (request.header("accept") or "")
+
+
+def _question(row: Record) -> Question | None:
+    """Return the question that a record answered, or None where its host cannot be read."""
+    try:
+        host = canonical_host(f"[{row['host']}]" if ":" in (row["host"] or "") else row["host"] or "")
+    except MalformedHostError:
+        return None
+    method = row["method"] if row["stage"] == "request" else None
+    return Question(row["group"], host, row["port"] or 443, method, row["path"] if method else None)
+
+
+def _facts(row: Record) -> list[tuple[str, Any]]:
+    """Return what is known of a decision, with names for people; what is unknown is left out."""
+    rule = row["rule"]
+    facts = (
+        ("Decision", row["id"]),
+        ("Time", row["time"]),
+        ("Group", row["group"]),
+        ("Client", row["client"]),
+        ("Conversation", row["conversation"]),
+        ("User agent", row["user_agent"]),
+        ("Request", " ".join(filter(None, (row["method"], row["scheme"])))),
+        ("Path", row["path"]),
+        ("Server name", row["sni"]),
+        ("Address", row["address"]),
+        ("Stage", row["stage"]),
+        ("Lane", row["lane"]),
+        ("Rule", f"{rule['pattern']} ({rule['file']}:{rule['line']})" if rule else None),
+        ("Policy generation", row["generation"]),
+        ("Status", row["status"]),
+        ("Trace", row["trace_id"]),
+    )
+    return [(name, value) for name, value in facts if value]
+
+
+def _line(row: query.Blocked) -> dict[str, Any]:
+    return {**_fields(row), "first_seen": row.first, "last_seen": row.last}
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__slots__}
+
+
+def _ago(text: str) -> str:
+    """Return how long ago a time was, roughly."""
+    seconds = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds())
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} ago"
+    return "just now" if seconds < 5 else f"{int(seconds)} s ago"
+
+
+def _with_value(filters: dict[str, Any], name: str, value: str) -> str:
+    """Return a query with one value replaced."""
+    kept = {key: each for key, each in filters.items() if each and re.fullmatch("period|group|reason|host|client", key)}
+    return urlencode({**kept, name: value})

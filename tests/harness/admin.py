@@ -1,0 +1,149 @@
+"""A running administrator's side: real sockets, a real database, a policy with a hierarchy."""
+
+import asyncio
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+
+from outward.config.load import load_text
+from outward.core.model import Mode, Stage, Verdict
+from outward.core.policy import Policy
+from outward.core.reasons import Reason
+from outward.ops.administration import Administration
+from outward.ops.health import Health
+from outward.ops.metrics import Metrics
+from outward.ops.server import OpsServer
+from outward.records import receipts, store
+from outward.records.database import migrate, open_database
+from outward.records.events import Event, as_record
+
+TOKEN = "owt_test-all"
+
+POLICY = """
+version: 1
+server: {{state: "{state}"}}
+groups:
+  acme:
+    allow: [docs.python.org, "*.example.com"]
+    deny: [gist.github.com]
+    ignore: ["*.telemetry.example"]
+    ceiling: ["*.example.com", docs.python.org, api.github.com]
+  acme/platform:
+    mode: report
+    allow:
+      - {{host: api.github.com, methods: [GET, HEAD], paths: ["/repos/**"]}}
+      - db.example.com:5432
+      - above.example.org
+    web_search: {{enabled: true, opt_in: required, max_searches: 3}}
+  acme/platform/payments:
+    allow: [secret.example.com]
+  acme/locked:
+    web_search: {{enabled: false, locked: true}}
+  other:
+    allow: [example.net]
+clients:
+  - {{group: acme, anyone: true}}
+"""
+
+
+class Admin:
+    """What tests drive.
+
+    Attributes:
+        url: of the ops port.
+        administration: the subject.
+    """
+
+    def __init__(self, state: Path, environ: dict[str, str] | None = None, policy: str = POLICY):
+        self.state = state
+        loaded = load_text(policy.format(state=state), env={})
+        assert loaded.settings is not None, loaded.findings
+        self.settings = loaded.settings
+        self.policy: Policy = loaded.policy
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        environ = {"OUTWARD_ADMIN_TOKEN": TOKEN} if environ is None else environ
+        self.errors: list[str] = []
+        self.administration = Administration(self.settings, lambda: self.policy, environ)
+        self.run(self.administration.start())
+        self.server = OpsServer(Health(Metrics(), {}, self.administration), self.errors.append)
+        self.run(self.server.start("127.0.0.1", 0))
+        self.port = self.server.address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def run(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+
+    def close(self) -> None:
+        self.run(self.server.close())
+        self.administration.close()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(5)
+        assert not self.errors
+
+    def client(self, token: str | None = TOKEN) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=10)
+
+    def database(self):
+        database = open_database(self.settings.records_url, self.settings.state)
+        migrate(database)
+        return database
+
+    def write(self, events: Iterable[Event]) -> None:
+        """Store events, as the recorder does."""
+        database = self.database()
+        with database.transaction():
+            store.write(database, [as_record(event) for event in events])
+        database.close()
+
+    def publish(self, event: Event) -> None:
+        """Show an event to those who watch, as the judge does."""
+        self.loop.call_soon_threadsafe(self.administration.stream.publish, event)
+
+    def receipt(self, time: float, **fields: object) -> None:
+        """Store the receipt of one request."""
+        database = self.database()
+        with database.transaction():
+            empty = {"queries": [], "sources": [], "citations": [], "incomplete": False}
+            receipts.write(database, empty | fields, time)
+        database.close()
+
+
+@contextmanager
+def admin(state: Path, **options: object) -> Iterator[Admin]:
+    """Run an administrator's side for a while."""
+    running = Admin(state, **options)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+def denied(**facts: object) -> Event:
+    """Return a denied CONNECT, or whatever the facts say."""
+    usual = {
+        "verdict": Verdict.DENY,
+        "reason": Reason.NO_RULE,
+        "stage": Stage.CONNECT,
+        "mode": Mode.ENFORCE,
+        "group": "acme/platform/payments",
+        "client": "10.1.2.3",
+        "method": "CONNECT",
+        "host": "blocked.example.net",
+        "port": 443,
+        "generation": "0123456789ab",
+        "status": 403,
+    }
+    return Event(**(usual | facts))
+
+
+def rows(found: httpx.Response) -> list[SimpleNamespace]:
+    """Return the items of a list."""
+    assert found.status_code == 200, found.text
+    return [SimpleNamespace(**item) for item in found.json()["items"]]
