@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from outward.config.load import load_text
 from outward.core.policy import Policy
 from outward.search.govern import Governance, Outcome, Request

@@ -49,6 +49,11 @@ class Observation:
         except EncodingError:
             self._inflater, self.seen.incomplete = None, True
 
+    @property
+    def encoded(self) -> bool:
+        """Whether the vendor encoded the response although identity was asked for."""
+        return self._encoding.strip().lower() not in ("", "identity")
+
     def feed(self, chunk: bytes) -> bytes:
         """Read a chunk and return the bytes to pass on now."""
         if self.was_cut:
@@ -67,7 +72,7 @@ class Observation:
 
     def _complete_events(self, chunk: bytes) -> bytes:
         """Pass whole events only, so that a cut never leaves half of one."""
-        if self._encoding.strip().lower() not in ("", "identity"):
+        if self.encoded:
             return chunk
         data = self._held + chunk
         ends = [match.end() for match in _BOUNDARY.finditer(data)]

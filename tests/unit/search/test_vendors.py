@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness.governing import Desk, cases
 from outward.core.model import OnViolation, RecordDetail, Unfilterable
 from outward.search.receipts import receipt_of

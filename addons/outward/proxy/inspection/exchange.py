@@ -5,7 +5,9 @@ given. Knows nothing of the engine.
 """
 
 import asyncio
+from collections.abc import Callable
 
+from outward.core.identity import Identity
 from outward.core.model import Decision, Lane, Stage
 from outward.core.reasons import Reason
 from outward.proxy.answer import close_event, denial_of
@@ -27,6 +29,8 @@ class Exchange:
         begun: a response head has gone to the client, so that no denial can be told any more.
         up, down: payload bytes of the request's and the response's body.
         closed: its event has been recorded.
+        identity: who asked; None where that was never found out.
+        ended: called once when it closes; None where nobody waits for that.
     """
 
     __slots__ = (
@@ -38,9 +42,11 @@ class Exchange:
         "collected",
         "decision",
         "down",
+        "ended",
         "event",
         "governed",
         "head",
+        "identity",
         "raw",
         "up",
     )
@@ -53,6 +59,7 @@ class Exchange:
         event: Event,
         decision: Decision,
         *,
+        identity: Identity | None = None,
         challenge: bool = False,
         started: float | None = None,
     ) -> None:
@@ -61,6 +68,8 @@ class Exchange:
         self.head = head
         self.event = event
         self.decision = decision
+        self.identity = identity
+        self.ended: Callable[[], None] | None = None
         self.governed = self.collected = self.begun = self.closed = False
         self.up = self.down = 0
         self._judge = judge
@@ -109,3 +118,5 @@ class Exchange:
             metrics.bytes("up", Lane.INSPECT).inc(self.up)
             metrics.bytes("down", Lane.INSPECT).inc(self.down)
         close_event(self._judge, self.event, self._started)
+        if self.ended is not None:
+            self.ended()

@@ -5,7 +5,9 @@ disguises of another method. Sans-IO; never judges.
 """
 
 from base64 import b64encode
+from collections.abc import Mapping
 from hashlib import sha1
+from types import MappingProxyType
 
 from outward.core.names import Host
 from outward.proxy.fields import Fields, hop_fields, reply_fields
@@ -31,7 +33,15 @@ def authority(host: Host, port: int, default_port: int) -> str:
     return str(host) if port == default_port else f"{host}:{port}"
 
 
-def request_head(raw: bytes, head: Head, *, tls: bool, overrides: bool, length: int | None = None) -> bytes:
+def request_head(
+    raw: bytes,
+    head: Head,
+    *,
+    tls: bool,
+    overrides: bool,
+    length: int | None = None,
+    fields: Mapping[str, str | None] = MappingProxyType({}),
+) -> bytes:
     """Return a request head in the form that the destination gets.
 
     Args:
@@ -40,8 +50,9 @@ def request_head(raw: bytes, head: Head, *, tls: bool, overrides: bool, length: 
         tls: the destination is spoken to over TLS.
         overrides: keep the fields in which frameworks look for another method or path.
         length: of a body that was rewritten; it replaces the framing.
+        fields: values that replace the request's own, by lower-case name; None removes one.
     """
-    drop = hop_fields(head.fields, upgrade=head.websocket) | {"host", "expect"}
+    drop = hop_fields(head.fields, upgrade=head.websocket) | {"host", "expect"} | fields.keys()
     if not overrides:
         drop |= OVERRIDES
     if length is not None:
@@ -52,6 +63,7 @@ def request_head(raw: bytes, head: Head, *, tls: bool, overrides: bool, length: 
         f"Host: {authority(head.host, head.port, 443 if tls else 80)}".encode("ascii"),
         *_lines(raw, head.fields, drop),
     ]
+    lines += [f"{name}: {value}".encode("latin-1") for name, value in fields.items() if value is not None]
     if length is not None:
         lines.append(b"Content-Length: %d" % length)
     return b"\r\n".join(lines) + b"\r\n\r\n"

@@ -7,6 +7,7 @@ timeout denies.
 
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from outward.config.settings import Limits
 from outward.core.identity import Identity
@@ -113,7 +114,9 @@ class Hooks:
             return self.malformed(error, raw)
         identity = self._identity(head)
         event, decision = ask(self._judge, head, identity, "http" if self.within is None else "https")
-        exchange = Exchange(self._judge, raw, head, self._noted(event), decision, challenge=identity.challenge)
+        exchange = Exchange(
+            self._judge, raw, head, self._noted(event), decision, identity=identity, challenge=identity.challenge
+        )
         if head.method == "CONNECT":
             refuse(event, Reason.MALFORMED_REQUEST, Stage.REQUEST)
         elif self._refusal is not None:
@@ -182,6 +185,7 @@ class Hooks:
             passport.head,
             self._noted(passport.event),
             passport.decision,
+            identity=passport.identity,
             challenge=challenge,
             started=passport.started,
         )
@@ -211,6 +215,7 @@ class Hooks:
             exchange.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, Stage.SEARCH)
         elif governor is not None:
             exchange.governed = True
+            exchange.ended = partial(governor.on_close, exchange)
             exchange.collected = head.length != 0 and governor.request_needs_body(vendor, head)
             if exchange.collected and head.length is not None and head.length > limit:
                 exchange.refuse(Reason.TOO_LARGE, Stage.SEARCH)

@@ -56,7 +56,7 @@ class Stream(Layer):
     def _asked(self, exchange: Exchange) -> CommandGenerator[None]:
         self._exchange = exchange
         if not exchange.governed:
-            yield from self._forward(exchange, None)
+            yield from self._forward(exchange, None, Pass())
         elif not exchange.collected:
             yield from self._govern(exchange, b"")
         else:
@@ -91,11 +91,10 @@ class Stream(Layer):
             exchange.refuse(reason, Stage.SEARCH)
             yield from self._refuse(exchange)
             return
-        yield from self._forward(
-            exchange, (body if verdict.body is None else verdict.body) if exchange.collected else None
-        )
+        whole = (body if verdict.body is None else verdict.body) if exchange.collected else None
+        yield from self._forward(exchange, whole, verdict)
 
-    def _forward(self, exchange: Exchange, body: bytes | None) -> CommandGenerator[None]:
+    def _forward(self, exchange: Exchange, body: bytes | None, verdict: Pass) -> CommandGenerator[None]:
         """Connect, and send the head, and the body where it was collected."""
         head = exchange.request
         tls = self._line.hooks.within is not None
@@ -112,6 +111,7 @@ class Stream(Layer):
             tls=tls,
             overrides=rule is None or not rule.needs_sight,
             length=None if body is None else len(body),
+            fields=verdict.fields,
         )
         yield SendHttp(Forward(self._id, raw, head.method, chunked=head.length is None and body is None), connection)
         if body is not None:
@@ -155,8 +155,10 @@ class Stream(Layer):
         """Let the tap see a piece; a tap that cuts or fails ends the response."""
         try:
             return tap(data)
-        except CutError:
-            pass
+        except CutError as cut:
+            if cut.last:
+                exchange.down += len(cut.last)
+                yield SendHttp(ResponseData(self._id, cut.last), self.context.client)
         except Exception:  # noqa: BLE001 - fail closed: what could not be read does not go on
             self._line.judge.metrics.internal_error("response_tap")
         yield from self._cut(exchange)

@@ -1,0 +1,266 @@
+"""Governance of hosted search in the inspect lane: asks `search` about each request, and tells what came of it.
+
+Owns the way from an exchange to a judgement, and from a response to audit event, receipt, blocked log and metrics. The
+judgement itself is pure and lives in `search`; nothing here knows a vendor.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from outward.core.identity import Identity
+from outward.core.model import Filter, OptIn, RecordDetail, Stage, Verdict, WebSearch
+from outward.core.policy import Policy
+from outward.core.reasons import Reason
+from outward.proxy.head import Head, ResponseHead
+from outward.proxy.inspection.exchange import Exchange
+from outward.proxy.inspection.governor import CutError, Pass, Refuse, Tap
+from outward.proxy.judge import Judge
+from outward.records.audit import AuditEvent
+from outward.records.events import Event, new_id
+from outward.search.govern import Governance, Outcome, Request
+from outward.search.observation import MAX_WHOLE, Observation
+from outward.search.receipts import Audited, blocked, invoked, receipt_of
+from outward.search.registry import Registry
+from outward.search.turn import Action
+
+# A longer body is judged in a thread: reading it would hold the loop up for milliseconds.
+_IN_LOOP = 64 * 1024
+_ERROR_BODY = 64 * 1024
+
+
+class Consent(Protocol):
+    """What administrators and developers allow at run time."""
+
+    def web_search(self, group: str) -> WebSearch:
+        """Return a group's search settings in force."""
+
+    def opted_in(self, group: str, conversation: str | None, credential: str) -> bool:
+        """Tell whether a conversation has opted in."""
+
+
+class FileConsent:
+    """Consent where nothing can be set at run time: what the file says, and nobody has opted in.
+
+    Args:
+        policy: returns the policy in force.
+    """
+
+    def __init__(self, policy: Callable[[], Policy]) -> None:
+        self._policy = policy
+
+    def web_search(self, group: str) -> WebSearch:
+        """Return the file's settings."""
+        known = self._policy().groups.get(group)
+        return WebSearch() if known is None else known.web_search
+
+    def opted_in(self, group: str, conversation: str | None, credential: str) -> bool:
+        """Return whether the file assumes it."""
+        del conversation, credential
+        return self.web_search(group).opt_in is OptIn.ASSUMED
+
+
+class Sinks(Protocol):
+    """Where searches are told; never blocks and never raises."""
+
+    def audit(self, event: AuditEvent) -> None:
+        """Take one audit event."""
+
+    def receipt(self, receipt: Mapping[str, Any]) -> None:
+        """Take the receipt of one request."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A governed exchange whose response is still to come, or coming."""
+
+    outcome: Outcome
+    settings: WebSearch
+    observation: Observation | None = None
+    finished: bool = False
+
+
+class SearchGovernor:
+    """Implements the inspect lane's `Governor`.
+
+    Args:
+        judge: holds the policy in force, the metrics and the recorder.
+        registry: the governed hosts.
+        consent: toggles and opt-ins.
+        sinks: audit and receipts.
+        body_limit: most bytes of a request body after its content encoding is undone.
+    """
+
+    def __init__(self, judge: Judge, registry: Registry, consent: Consent, sinks: Sinks, body_limit: int) -> None:
+        self._judge, self._consent, self._sinks = judge, consent, sinks
+        self._governance = Governance(registry, body_limit)
+        self._open: dict[int, _Open] = {}
+
+    def request_needs_body(self, vendor: str, head: Head) -> bool:
+        """Tell whether the path belongs to the vendor; GitLab's host serves others too."""
+        return self._governance.concerns(vendor, head.path or "/")
+
+    def on_request(self, exchange: Exchange, body: bytes) -> Awaitable[Pass | Refuse] | Pass | Refuse:
+        """Judge a request to a governed host."""
+        request = self._request(exchange, body)
+        if request is None:
+            return Refuse(Reason.UNKNOWN_CLIENT)
+        if len(body) > _IN_LOOP:
+            return self._in_thread(exchange, request)
+        return self._decided(exchange, request, self._governance.judge(request))
+
+    async def _in_thread(self, exchange: Exchange, request: Request) -> Pass | Refuse:
+        outcome = await asyncio.to_thread(self._governance.judge, request)
+        return self._decided(exchange, request, outcome)
+
+    def _request(self, exchange: Exchange, body: bytes) -> Request | None:
+        head, event, policy = exchange.request, exchange.event, self._judge.policy
+        group = policy.groups.get(event.group or "")
+        vendor = exchange.decision.vendor
+        if group is None or vendor is None:
+            return None
+        identity = exchange.identity or Identity()
+        settings = self._consent.web_search(group.path)
+        if identity.opt_in is not None:
+            settings = replace(settings, opt_in=identity.opt_in)
+        opted_in = settings.opt_in is OptIn.ASSUMED or self._consent.opted_in(
+            group.path, event.conversation, identity.credential
+        )
+        return Request(
+            vendor, head.host.name, head.method, head.path or "/", policy, group, settings, opted_in,
+            query=head.target.partition("?")[2], headers=_joined(head.fields), body=body,
+        )  # fmt: skip
+
+    def _decided(self, exchange: Exchange, request: Request, outcome: Outcome) -> Pass | Refuse:
+        """Tell of what was found, and remember what the response is for."""
+        if outcome.audited and outcome.adapter is not None:
+            for finding in outcome.findings:
+                self._judge.metrics.web_search(outcome.adapter, str(finding.action))
+                if finding.reason is not None:
+                    self._audit(exchange, blocked(outcome.adapter, finding))
+                if finding.action is Action.STRIPPED and finding.reason is not None:
+                    self._note(exchange, finding.reason, Stage.SEARCH, Verdict.DENY)
+        if outcome.deny is not None:
+            return Refuse(outcome.deny)
+        fields = dict(outcome.headers)
+        if outcome.turn is not None and (outcome.watched or outcome.turn.filtered):
+            fields["accept-encoding"] = "identity"
+            self._open[id(exchange)] = _Open(outcome, request.settings)
+        return Pass(outcome.body, fields)
+
+    def response_tap(self, exchange: Exchange, response: ResponseHead) -> Tap | None:
+        """Return what reads the response of a request that may have searched."""
+        state = self._open.get(id(exchange))
+        if state is None:
+            return None
+        observation = self._governance.observe(state.outcome, response.status, _joined(response.fields))
+        state.observation = observation
+        if observation is None:
+            return self._learning(state.outcome, response.status) if response.status == 400 else None
+        return (
+            self._whole(exchange, state, observation)
+            if observation.whole
+            else self._stream(exchange, state, observation)
+        )
+
+    def _stream(self, exchange: Exchange, state: _Open, observation: Observation) -> Tap:
+        """Return a tap that passes on what it reads."""
+
+        def tap(data: bytes) -> bytes:
+            if not data:
+                rest = observation.finish()
+                self._finish(exchange, state, observation)
+                return rest
+            passed = observation.feed(data)
+            if observation.was_cut:
+                raise CutError(passed)
+            return passed
+
+        return tap
+
+    def _whole(self, exchange: Exchange, state: _Open, observation: Observation) -> Tap:
+        """Return a tap that holds the response until it is filtered, or judged as a whole."""
+        held = bytearray()
+
+        def tap(data: bytes) -> bytes:
+            if data:
+                held.extend(data)
+                if len(held) > MAX_WHOLE or observation.encoded:
+                    raise CutError
+                return b""
+            body = observation.replace(bytes(held))
+            self._finish(exchange, state, observation)
+            if body is None:
+                raise CutError
+            return body
+
+        return tap
+
+    def _learning(self, outcome: Outcome, status: int) -> Tap:
+        """Return a tap that reads which domains the vendor refused."""
+        held = bytearray()
+
+        def tap(data: bytes) -> bytes:
+            held.extend(data[: _ERROR_BODY - len(held)])
+            if not data:
+                self._governance.learn(outcome, status, bytes(held))
+            return data
+
+        return tap
+
+    def on_close(self, exchange: Exchange) -> None:
+        """Tell of a response that ended early."""
+        state = self._open.pop(id(exchange), None)
+        if state is not None and state.observation is not None and not state.finished:
+            state.observation.finish(aborted=True)
+            self._finish(exchange, state, state.observation)
+
+    def _finish(self, exchange: Exchange, state: _Open, observation: Observation) -> None:
+        """Tell of a response that was read, once."""
+        state.finished = True
+        seen, outcome, settings = observation.seen, state.outcome, state.settings
+        self._governance.counted(observation)
+        if outcome.adapter is None or not (seen.searches or seen.sources or seen.citations):
+            return
+        if not outcome.findings:  # a retrieval: the request itself was counted when it came
+            self._judge.metrics.web_search(outcome.adapter, str(Action.OBSERVED))
+        group = exchange.event.group or ""
+        self._audit(
+            exchange, invoked(outcome.adapter, outcome.findings, seen, settings.record, Filter(settings.filter))
+        )
+        self._sinks.receipt(
+            receipt_of(exchange.event.conversation, group, seen, RecordDetail(settings.record)).as_json()
+        )
+        if seen.violated:
+            verdict = Verdict.DENY if observation.was_cut else Verdict.ALLOW
+            self._note(exchange, Reason.SOURCE_OUTSIDE_ALLOWLIST, Stage.RESPONSE, verdict)
+
+    def _audit(self, exchange: Exchange, audited: Audited) -> None:
+        event = exchange.event
+        self._sinks.audit(
+            AuditEvent(
+                event_type=audited.name,
+                group=event.group,
+                target=event.conversation,
+                author=event.client,
+                ip_address=None if exchange.identity is None else event.client,
+                message=f"{audited.details['tool_type']} {audited.details['action']}",
+                details={**audited.details, "decision_id": event.id},
+            )
+        )
+
+    def _note(self, exchange: Exchange, reason: Reason, stage: Stage, verdict: Verdict) -> None:
+        """Put into the log what happened beside the exchange's own event: the turn goes on, the search does not."""
+        event: Event = replace(exchange.event, id=new_id(), time=time.time(), reason=reason, stage=stage)
+        event.verdict, event.would_deny, event.status = verdict, verdict is Verdict.ALLOW, None
+        self._judge.close(event)
+
+
+def _joined(fields: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> dict[str, str]:
+    """Return values by name; a repeated field is one list (RFC 9110 5.3)."""
+    found: dict[str, str] = {}
+    for name, value in fields:
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
