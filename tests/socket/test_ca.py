@@ -47,7 +47,7 @@ def handshake(leaf: Leaf, trusted: Path, host: str, folder: Path) -> None:
 def test_key_and_folder_are_for_the_owner_alone_and_no_key_is_in_the_certificate(tmp_path: Path):
     state = tmp_path / "deep" / "state"
     authority = Authority(state)
-    assert (mode(state), mode(state / "ca-key.pem")) == (0o700, 0o600)
+    assert (mode(state), mode(state / "ca-key.pem"), mode(authority.pem)) == (0o700, 0o600, 0o644)
     assert b"PRIVATE" not in authority.pem.read_bytes()
     assert authority.pem == state / "ca.pem"
     assert x509.load_pem_x509_certificate(authority.pem.read_bytes()) == authority.certificate
