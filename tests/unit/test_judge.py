@@ -1,0 +1,111 @@
+"""The judge: what it remembers, and what it makes of a ClientHello."""
+
+import hashlib
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from harness.gates import Recorder
+from harness.policies import group, policy, rule
+from outward.core.addresses import Own
+from outward.core.identity import Presented
+from outward.core.model import ClientEntry, Credential, Decision, Ech, Place, Verdict
+from outward.core.names import canonical_host
+from outward.core.policy import Policy
+from outward.core.reasons import Reason
+from outward.ops.metrics import Metrics
+from outward.proxy import judge as subject
+from outward.proxy.hello import Hello
+from outward.proxy.judge import Judge, judge_hello
+
+PEER = ip_address("192.0.2.7")
+HOST = canonical_host("a.test")
+DEV = policy(group(rule("a.test")))
+
+
+def made(rules: Policy = DEV) -> Judge:
+    return Judge(rules, Recorder(), Metrics(), Own())
+
+
+def test_a_remembered_answer_is_the_one_that_would_be_given():
+    judge = made()
+    for name in ("a.test", "b.test"):
+        for port in (443, 8443):
+            host = canonical_host(name)
+            first = judge.decide_connect("dev", host, port)
+            assert judge.decide_connect("dev", host, port) is first
+            assert judge.decide_connect(None, host, port).reason is Reason.UNKNOWN_CLIENT
+
+
+def test_a_reload_forgets_every_answer():
+    judge = made()
+    assert judge.decide_connect("dev", HOST, 443).allowed
+    assert judge.who(PEER, None).group == "dev"
+    judge.policy = policy(group(), clients=())
+    assert not judge.decide_connect("dev", HOST, 443).allowed
+    assert judge.who(PEER, None).refusal is Reason.UNKNOWN_CLIENT
+
+
+def test_credentials_are_remembered_apart():
+    digest = hashlib.sha256(b"secret").hexdigest()
+    entry = ClientEntry(Credential.TOKEN, Place("policy.yaml", 1), group="dev", token_sha256=digest)
+    judge = made(policy(group(), clients=(entry,)))
+    for _ in range(2):
+        assert judge.who(PEER, "Bearer secret").group == "dev"
+        assert judge.who(PEER, "Bearer other").refusal is Reason.BAD_CREDENTIALS
+        assert judge.who(PEER, None).refusal is Reason.UNKNOWN_CLIENT
+
+
+def test_a_jwt_is_verified_each_time():
+    class Verifier:
+        asked = 0
+
+        def claims(self, _policy: Policy, _authorization: str | None) -> None:
+            self.asked += 1
+
+    judge = made()
+    judge.verifier = Verifier()
+    for _ in range(3):
+        assert judge.who(PEER, None) == judge.identify(Presented(PEER))
+    assert judge.verifier.asked == 6
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(subject, "_REMEMBERED", 100)
+    judge = made()
+    for number in range(1000):
+        judge.decide_connect("dev", canonical_host(f"h{number}.test"), 443)
+        judge.who(PEER, f"Bearer {number}")
+    assert len(judge._memory.decisions) + len(judge._memory.identities) <= 102
+
+
+ALLOWED = Decision(verdict=Verdict.ALLOW, reason=Reason.RULE)
+REPORTED = replace(ALLOWED, reason=Reason.REPORT_ONLY)
+STRICT = replace(ALLOWED, ech=Ech.REFUSE)
+
+
+@pytest.mark.parametrize(
+    ("sni", "ech", "host", "decision", "reason"),
+    [
+        ("a.test", False, "a.test", ALLOWED, None),
+        ("A.Test.", False, "a.test", ALLOWED, None),
+        ("b.test", False, "a.test", ALLOWED, Reason.SNI_MISMATCH),
+        ("", False, "a.test", ALLOWED, Reason.SNI_MISMATCH),
+        ("a.test\x00", False, "a.test", ALLOWED, Reason.SNI_MISMATCH),
+        ("127.0.0.1", False, "a.test", ALLOWED, Reason.SNI_MISMATCH),
+        (None, False, "a.test", ALLOWED, Reason.SNI_MISSING),
+        (None, False, "192.0.2.1", ALLOWED, None),
+        ("192.0.2.1", False, "192.0.2.1", ALLOWED, None),
+        ("a.test", False, "192.0.2.1", ALLOWED, Reason.SNI_MISMATCH),
+        (None, False, "192.0.2.1", REPORTED, Reason.SNI_MISSING),
+        ("b.test", False, "a.test", REPORTED, Reason.SNI_MISMATCH),
+        ("a.test", True, "a.test", ALLOWED, None),
+        ("b.test", True, "a.test", ALLOWED, Reason.SNI_MISMATCH),
+        ("a.test", True, "a.test", STRICT, Reason.ECH_REFUSED),
+    ],
+)
+def test_a_hello_names_the_target_or_is_refused(
+    sni: str | None, ech: bool, host: str, decision: Decision, reason: Reason | None
+):
+    assert judge_hello(Hello(sni, (), ech, (0x0303,)), canonical_host(host), decision) is reason
