@@ -421,3 +421,10 @@ def test_recording_costs_the_data_path_microseconds(tmp_path: Path) -> None:
     """CPU time of the calling thread, with a bound ten times what was measured."""
     with recording(tmp_path, Counts()) as recorder:
         assert rate_of(recorder.record) < 30e-6
+
+
+def test_what_is_recorded_after_closing_is_counted_as_lost(tmp_path: Path) -> None:
+    with recording(tmp_path, counts := Counts()) as recorder:
+        pass
+    recorder.record(denied())
+    assert counts.dropped == {"store": 1}

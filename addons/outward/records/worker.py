@@ -9,6 +9,8 @@ from contextlib import suppress
 
 _log = logging.getLogger(__name__)
 
+BATCH = 2000  # items at once, so that no transaction keeps other writers waiting for long
+
 type Handler[T] = Callable[[list[T]], float | None]
 
 
@@ -68,26 +70,30 @@ class Worker[T]:
 
     def leftover(self) -> list[T]:
         """Take what is still queued; for a worker that did not close in time."""
-        return self._drain()
+        return self._drain(len(self._items))
 
     def _run(self) -> None:
         delay: float | None = None
         while True:
             self._wake.wait(delay)
-            if not self._closing.is_set() and self._items:
+            if not self._closing.is_set() and 0 < len(self._items) < BATCH:
                 self._closing.wait(self._linger)
             self._wake.clear()
             self._awake = False
             closing = self._closing.is_set()
-            delay = self._handle(self._drain())
-            if closing and not self._items:
+            delay = self._handle(self._drain(BATCH))
+            if self._items:
+                self._wake.set()
+            elif closing:
+                self._capacity = 0  # from here on nothing is taken, so that nothing is forgotten here
+                self._handle(self._drain(len(self._items)))
                 return
 
-    def _drain(self) -> list[T]:
-        """Take what is queued now; what arrives meanwhile stays for the next batch."""
+    def _drain(self, limit: int) -> list[T]:
+        """Take at most a number of items that are queued now."""
         batch: list[T] = []
         with suppress(IndexError):  # another thread took the rest
-            for _ in range(len(self._items)):
+            for _ in range(min(limit, len(self._items))):
                 batch.append(self._items.popleft())  # noqa: PERF401 - keeps what was taken before the error
         return batch
 

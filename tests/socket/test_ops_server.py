@@ -1,0 +1,186 @@
+"""The ops port: health, readiness, metrics, and limits that hold against a client that means no good."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from harness.loops import on_loop, until
+from outward.ops import server
+from outward.ops.health import Health
+from outward.ops.metrics import Metrics
+from outward.ops.server import OpsServer
+from outward.ops.web import Problem, Request, Response
+
+
+async def answer(ops: OpsServer, raw: bytes) -> bytes:
+    """Send bytes and return everything that comes back until the server closes."""
+    reader, writer = await asyncio.open_connection(*ops.address)
+    writer.write(raw)
+    data = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    return data
+
+
+def get(path: str, *fields: str) -> bytes:
+    lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close", *fields]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+async def app(request: Request) -> Response:
+    async def events() -> AsyncIterator[bytes]:
+        for number in range(3):
+            yield b"data: %d\n\n" % number
+
+    if request.path == "/stream":
+        return Response(200, events(), "text/event-stream")
+    if request.path == "/echo":
+        return Response(200, request.body, "text/plain")
+    if request.path == "/refused":
+        raise Problem(403, "not for you")
+    raise RuntimeError("a bug")
+
+
+def serving(
+    test: Callable[[OpsServer, dict[str, str | None], Metrics], Coroutine[Any, Any, None]],
+) -> Callable[[], None]:
+    @on_loop
+    async def run() -> None:
+        metrics, checks = Metrics(), dict[str, str | None]()
+        health = Health(metrics, {name: (lambda name=name: checks.get(name)) for name in ("policy", "recorder")}, app)
+        ops = OpsServer(health, metrics.internal_error)
+        await ops.start("127.0.0.1", 0)
+        try:
+            await test(ops, checks, metrics)
+        finally:
+            await ops.close()
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
+
+
+@serving
+async def test_health_readiness_and_metrics_need_no_token(ops: OpsServer, checks: dict, metrics: Metrics) -> None:
+    assert (await answer(ops, get("/healthz"))).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b'"ready": true' in await answer(ops, get("/readyz"))
+    assert b"outward_build_info" in await answer(ops, get("/metrics"))
+
+
+@serving
+async def test_readiness_says_which_check_failed(ops: OpsServer, checks: dict, metrics: Metrics) -> None:
+    checks["recorder"] = "records are being lost"
+    reply = await answer(ops, get("/readyz"))
+    assert reply.startswith(b"HTTP/1.1 503 ")
+    detail = json.loads(reply.partition(b"\r\n\r\n")[2])
+    assert detail["checks"] == {"policy": "ok", "recorder": "records are being lost"}
+
+
+@serving
+async def test_a_bug_in_a_page_is_a_500_and_counted(ops: OpsServer, checks: dict, metrics: Metrics) -> None:
+    reply = await answer(ops, get("/bug"))
+    assert reply.startswith(b"HTTP/1.1 500 ")
+    assert b"RuntimeError" not in reply
+    assert 'outward_internal_errors_total{where="ops"} 1.0' in metrics.render()[0].decode()
+    assert (await answer(ops, get("/healthz"))).startswith(b"HTTP/1.1 200 ")
+
+
+@serving
+async def test_problems_are_answered_as_such(ops: OpsServer, checks: dict, metrics: Metrics) -> None:
+    reply = await answer(ops, get("/refused"))
+    assert reply.startswith(b"HTTP/1.1 403 Forbidden\r\n")
+    assert b"application/problem+json" in reply
+
+
+@serving
+async def test_streams_come_in_chunks(ops: OpsServer, checks: dict, metrics: Metrics) -> None:
+    reply = await answer(ops, get("/stream"))
+    assert reply.endswith(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
+
+
+@serving
+async def test_requests_follow_each_other_on_one_connection(ops: OpsServer, checks: dict, metrics: Metrics) -> None:
+    body = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+    reply = await answer(ops, body + body + get("/healthz"))
+    assert reply.count(b"HTTP/1.1 200 OK") == 3
+    assert reply.count(b"abc") == 2
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"GET / HTTP/1.1\nHost: x\n\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\n\r\n", 400),
+        (b"GET  / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nA: \x00\r\n\r\n", 400),
+        (b"POST /echo HTTP/1.1\r\nContent-Length: +3\r\n\r\nabc", 400),
+        (b"POST /echo HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc", 400),
+        (b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
+        (b"POST /echo HTTP/1.1\r\nContent-Length: 999999999\r\n\r\n", 413),
+        (b"GET / HTTP/1.1\r\nA: " + b"a" * 40_000 + b"\r\n\r\n", 431),
+        (b"DELETE /metrics HTTP/1.1\r\nConnection: close\r\n\r\n", 405),
+    ],
+)
+def test_what_is_malformed_or_too_large_is_refused(raw: bytes, status: int) -> None:
+    @serving
+    async def test(ops: OpsServer, checks: dict, metrics: Metrics) -> None:
+        assert (await answer(ops, raw)).startswith(b"HTTP/1.1 %d " % status)
+
+    test()
+
+
+def test_a_client_that_sends_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "READ_TIMEOUT", 0.05)
+
+    @serving
+    async def test(ops: OpsServer, checks: dict, metrics: Metrics) -> None:
+        assert await answer(ops, b"GET /hea") == b""
+
+    test()
+
+
+def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "CONNECTIONS", 2)
+
+    @serving
+    async def test(ops: OpsServer, checks: dict, metrics: Metrics) -> None:
+        held = [await asyncio.open_connection(*ops.address) for _ in range(2)]
+        await until(lambda: len(ops._tasks) == 2)
+        assert await answer(ops, b"") == b""
+        for _, writer in held:
+            writer.close()
+        await until(lambda: not ops._tasks)
+        assert b"200 OK" in await answer(ops, get("/healthz"))
+
+    test()
+
+
+def test_closing_ends_open_streams() -> None:
+    ended = []
+
+    async def endless(_request: Request) -> Response:
+        async def events() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield b"data\n\n"
+                    await asyncio.sleep(0.01)
+            finally:
+                ended.append(True)
+
+        return Response(200, events(), "text/event-stream")
+
+    @on_loop
+    async def test() -> None:
+        ops = OpsServer(endless, lambda _where: None)
+        await ops.start("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*ops.address)
+        writer.write(get("/"))
+        await reader.readuntil(b"data")
+        await ops.close()
+        assert ended == [True]
+        writer.close()
+
+    test()

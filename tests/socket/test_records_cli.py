@@ -1,0 +1,189 @@
+"""`outward blocked` and `outward audit`: they read the store themselves and let nothing odd reach the terminal."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from harness.records import Counts, denied, wait_until
+from outward.cli.main import main
+from outward.core.model import Verdict
+from outward.core.reasons import Reason
+from outward.records.audit import AuditEvent
+from outward.records.events import Event
+from outward.records.recorder import Recorder
+
+POLICY = """version: 1
+server: {{listen: "127.0.0.1:0", ops: "127.0.0.1:0", state: "{state}"}}
+groups:
+  acme: {{allow: [good.example]}}
+clients:
+  - {{group: acme, anyone: true}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "outward.yaml"
+    path.write_text(POLICY.format(state=tmp_path))
+    return path
+
+
+def record(state: Path, *events: Event | AuditEvent) -> None:
+    recorder = Recorder("sqlite", state, Counts(), retention=1e10)
+    recorder.start()
+    for event in events:
+        recorder.audit(event) if isinstance(event, AuditEvent) else recorder.record(event)
+    recorder.close(10)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+def test_blocked_lists_each_group_host_and_reason_once(config: Path, tmp_path: Path) -> None:
+    allowed = Event(group="acme/a", host="good.example", verdict=Verdict.ALLOW, reason=Reason.RULE)
+    record(tmp_path, *[denied("often.example") for _ in range(7)], denied("once.example", port=8443), allowed)
+    lines = run("blocked", "--config", config).stdout.splitlines()
+    assert len(lines) == 3
+    often = next(line for line in lines if "often.example" in line)
+    assert "  7  " in often
+    assert often.endswith("- often.example")
+    assert any(line.endswith('- "once.example:8443"') for line in lines)
+    assert not any("good.example" in line for line in lines)
+
+
+def test_blocked_as_json_has_counts_times_and_the_latest_id(config: Path, tmp_path: Path) -> None:
+    events = [denied(time=1000.0 + number, id=f"{number:032x}") for number in range(3)]
+    record(tmp_path, *events)
+    (row,) = json.loads(run("blocked", "--config", config, "--json").stdout)
+    assert (row["count"], row["first"], row["last"]) == (3, "1970-01-01T00:16:40.000Z", "1970-01-01T00:16:42.000Z")
+    assert row["last_id"] == events[-1].id
+    assert row["suggestion"] == "- blocked.example"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "hosts"),
+    [
+        ("--group", "acme/a", {"one.example", "three.example"}),
+        ("--group", "acme", {"one.example", "two.example", "three.example"}),
+        ("--group", "acme/", set()),
+        ("--host", "two.example", {"two.example"}),
+        ("--reason", "denied_by_rule", {"three.example"}),
+        ("--client", "10.0.0.9", {"two.example"}),
+        ("--since", "1h", {"one.example", "two.example"}),
+        ("--until", "1h", {"three.example"}),
+    ],
+)
+@pytest.mark.parametrize("events", [(), ("--events",)])
+def test_every_filter(
+    config: Path, tmp_path: Path, option: str, value: str, hosts: set[str], events: tuple[str, ...]
+) -> None:
+    record(
+        tmp_path,
+        denied("one.example"),
+        denied("two.example", group="acme/b", client="10.0.0.9"),
+        denied("three.example", reason=Reason.DENIED_BY_RULE, time=time.time() - 86_400),
+    )
+    found = json.loads(run("blocked", "--config", config, "--json", *events, option, value).stdout)
+    assert {row["host"] for row in found} == hosts
+
+
+def test_nothing_unescaped_reaches_the_terminal(config: Path, tmp_path: Path) -> None:
+    """Even what somebody wrote into the database by another way."""
+    record(
+        tmp_path, denied("a\x1b[31mred\u202e.example", client="\x9b31m"), AuditEvent(event_type="e", target="\x1b]0;x")
+    )
+    connection = sqlite3.connect(tmp_path / "records.sqlite")
+    connection.execute("UPDATE blocked_totals SET group_path = char(27) || '[2J'")
+    connection.execute("UPDATE events SET host = host || char(27)")
+    connection.commit()
+    connection.close()
+    for arguments in (["blocked"], ["blocked", "--events"], ["blocked", "--json"], ["audit"], ["audit", "--json"]):
+        text = run(*arguments, "--config", config).stdout
+        assert text.replace("\n", "").isprintable(), arguments
+
+
+def test_without_records_the_message_says_what_to_do(config: Path) -> None:
+    result = run("blocked", "--config", config)
+    assert result.exit_code == 1
+    assert "has the proxy run" in result.stderr
+
+
+def test_an_empty_log_says_so(config: Path, tmp_path: Path) -> None:
+    record(tmp_path, Event(verdict=Verdict.ALLOW, reason=Reason.RULE))
+    assert run("blocked", "--config", config).stdout == "nothing was blocked\n"
+    assert json.loads(run("blocked", "--config", config, "--json").stdout) == []
+
+
+def follow(config: Path, verb: str, act: Callable[[int], None], wanted: int) -> list[dict[str, object]]:
+    """Run `outward VERB --follow` and return its first lines, while something is recorded."""
+    command = [sys.executable, "-c", "from outward.cli.main import main; main()", verb, "--config", str(config)]
+    child = subprocess.Popen([*command, "--follow", "--json"], stdout=subprocess.PIPE, text=True)
+    found: list[dict[str, object]] = []
+    assert child.stdout is not None
+    stream = child.stdout
+    reader = threading.Thread(target=lambda: found.extend(json.loads(stream.readline()) for _ in range(wanted)))
+    reader.start()
+    try:
+        wait_until(lambda: found, 20)
+        for number in range(1, wanted):
+            act(number)
+        wait_until(lambda: len(found) == wanted, 20)
+    finally:
+        child.terminate()
+        child.wait()
+        stream.close()
+        reader.join(5)
+    return found
+
+
+def test_follow_shows_each_denial_once_as_it_comes(config: Path, tmp_path: Path) -> None:
+    record(tmp_path, denied("h0.example"))
+    found = follow(config, "blocked", lambda number: record(tmp_path, denied(f"h{number}.example")), 4)
+    assert [row["host"] for row in found] == [f"h{number}.example" for number in range(4)]
+
+
+def test_follow_shows_each_audit_event_once_as_it_comes(config: Path, tmp_path: Path) -> None:
+    def act(number: int) -> None:
+        record(tmp_path, AuditEvent(event_type="web_search_invoked", target=f"c{number}"))
+
+    act(0)
+    found = follow(config, "audit", act, 3)
+    assert [row["target_details"] for row in found] == ["c0", "c1", "c2"]
+
+
+def test_audit_lists_filters_exports_and_verifies(config: Path, tmp_path: Path) -> None:
+    events = [
+        AuditEvent(event_type="web_search_invoked", group="acme/a", target="c1"),
+        AuditEvent(event_type="web_search_blocked", group="acme/b", target="c2", time=time.time() + 1),
+    ]
+    record(tmp_path, *events)
+    assert len(run("audit", "--config", config).stdout.splitlines()) == 3
+    listed = json.loads(run("audit", "--config", config, "--json", "--group", "acme/b").stdout)
+    assert [each["target_details"] for each in listed] == ["c2"]
+    assert len(json.loads(run("audit", "--config", config, "--json", "--type", "web_search_invoked").stdout)) == 1
+    exported = run("audit", "export", "--config", config).stdout.splitlines()
+    assert [json.loads(each)["target_details"] for each in exported] == ["c1", "c2"]
+    for arguments in (["audit", "verify", "--config", config], ["audit", "--config", config, "verify"]):
+        result = run(*arguments)
+        assert (result.exit_code, result.stdout) == (0, "ok: 2 audit events in 1 chain\n")
+
+
+def test_verify_exits_with_one_when_the_chain_is_broken(config: Path, tmp_path: Path) -> None:
+    record(tmp_path, *[AuditEvent(event_type="web_search_invoked") for _ in range(3)])
+    connection = sqlite3.connect(tmp_path / "records.sqlite")
+    connection.execute("DELETE FROM audit_events WHERE seq = 3")
+    connection.commit()
+    connection.close()
+    result = run("audit", "verify", "--config", config, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["ok"] is False
+    assert run("audit", "verify", "--config", config).stdout.startswith("broken: ")
