@@ -5,6 +5,7 @@ given. Knows nothing of the engine.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from outward.core.identity import Identity
@@ -14,6 +15,8 @@ from outward.proxy.answer import close_event, denial_of
 from outward.proxy.head import Head
 from outward.proxy.judge import Judge, refuse
 from outward.records.events import Event
+
+_log = logging.getLogger(__name__)
 
 
 class Exchange:
@@ -119,4 +122,12 @@ class Exchange:
             metrics.bytes("down", Lane.INSPECT).inc(self.down)
         close_event(self._judge, self.event, self._started)
         if self.ended is not None:
-            self.ended()
+            self._tell(self.ended)
+
+    def _tell(self, ended: Callable[[], None]) -> None:
+        """Call who waits for the end; the event stands, whatever becomes of that."""
+        try:
+            ended()
+        except Exception:  # noqa: BLE001 - whoever waits must not undo the record
+            self._judge.metrics.internal_error("exchange_ended")
+            _log.exception("the end of an exchange could not be told")

@@ -5,6 +5,7 @@ The engine's own dispatch would log the exception and go on.
 """
 
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from outward.proxy.inspection.contexts import Contexts
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.hooks import Hooks
 from outward.proxy.judge import Judge
+
+_log = logging.getLogger(__name__)
 
 
 class Line(Protocol):
@@ -70,6 +73,7 @@ def guarded[**P, T](
         answer = function(*args, **kwargs)
     except Exception:  # noqa: BLE001 - fail closed: the caller refuses
         line.judge.metrics.internal_error(where)
+        _log.exception("%s failed: the request is refused", where)
         return None
     if not inspect.isawaitable(answer):
         return answer

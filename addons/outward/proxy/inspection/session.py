@@ -6,6 +6,7 @@ read only as fast as the other is written, and an exception anywhere ends the co
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Coroutine
@@ -34,6 +35,8 @@ from outward.proxy.tunnel import ESTABLISHED
 
 if TYPE_CHECKING:
     from outward.proxy.engine import Engine
+
+_log = logging.getLogger(__name__)
 
 
 class _HeadDeadline:
@@ -156,7 +159,8 @@ class Session:
             while self._queue:
                 for command in self._layer.handle_event(self._queue.popleft()):
                     self._obey(command)
-        except Exception:  # noqa: BLE001 - fail closed: layers that have failed carry nothing any more
+        except Exception:  # noqa: BLE001 - fail closed
+            _log.exception("the engine failed: the connection is cut")
             self._crashed()
         finally:
             self._busy = False
@@ -225,8 +229,9 @@ class Session:
         try:
             async with asyncio.timeout(self.engine.hook_timeout):
                 answer = (await command.answer,)
-        except Exception:  # noqa: BLE001 - fail closed: no answer is a refusal
+        except Exception:  # noqa: BLE001 - fail closed
             self.judge.metrics.internal_error(command.where)
+            _log.exception("%s failed: the request is refused", command.where)
         self.release("hook")
         self.feed(events.HookCompleted(command, cast("None", answer)))
 
@@ -247,6 +252,7 @@ class Session:
             exchange.fail(Reason.TIMEOUT, Stage.ADDRESS)
         except Exception:  # noqa: BLE001 - fail closed
             self.judge.metrics.internal_error("dial")
+            _log.exception("the dial failed: the request is refused")
             exchange.refuse(Reason.INTERNAL_ERROR, Stage.ADDRESS)
         self.release("dial")
         self.feed(events.OpenConnectionCompleted(command, error))

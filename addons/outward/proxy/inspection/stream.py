@@ -4,6 +4,7 @@ Replaces mitmproxy's HttpStream, which buffers bodies, answers `Expect` before t
 pass. Nothing is dialled before the request was judged; nothing of a response is passed on before its head was.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,8 @@ from outward.proxy.inspection.forwarding import request_head, response_head
 from outward.proxy.inspection.governor import CutError, Pass, Refuse, Tap
 from outward.proxy.inspection.guard import Line, guarded
 from outward.proxy.inspection.signals import Asked, Continue, Forward, Refusal, Replied, Reply
+
+_log = logging.getLogger(__name__)
 
 
 class Stream(Layer):
@@ -161,6 +164,7 @@ class Stream(Layer):
                 yield SendHttp(ResponseData(self._id, cut.last), self.context.client)
         except Exception:  # noqa: BLE001 - fail closed: what could not be read does not go on
             self._line.judge.metrics.internal_error("response_tap")
+            _log.exception("a tap failed: the response is cut")
         yield from self._cut(exchange)
         return b""
 

@@ -1,0 +1,221 @@
+"""The hooks fail closed: one that raises, and one that hangs, denies, is recorded once, counted, and lets nothing out."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.gates import LIMITS, decision_id, status
+from harness.inspection import World, get, inspecting, keep, post, web_origin
+from harness.loops import on_loop, until
+from harness.policies import group, policy, rule
+from harness.raw import raw
+from outward.core.model import LaneChoice, Verdict
+from outward.core.policy import Policy
+from outward.core.reasons import Reason
+from outward.proxy.dial import Dialer
+from outward.proxy.inspection.governor import Pass, Tap
+from outward.proxy.inspection.hooks import Hooks
+from outward.proxy.inspection.stream import Stream
+
+
+def raising(*_args: object, **_facts: object) -> None:
+    raise RuntimeError("a hook that fails")
+
+
+async def hanging(*_args: object, **_facts: object) -> None:
+    await asyncio.Event().wait()
+
+
+FAULTS = pytest.mark.parametrize("fault", [raising, hanging], ids=["raises", "hangs"])
+Fault = Callable[..., Any]
+
+
+def broken(fault: Fault, hook: str) -> Fault:
+    """Return the fault under the name of the hook that it replaces: the guard counts by name."""
+
+    def stand_in(*args: object, **facts: object) -> object:
+        return fault(*args, **facts)
+
+    stand_in.__name__ = hook
+    return stand_in
+
+
+class PassingGovernor:
+    """Lets everything through, with a tap of its own."""
+
+    def __init__(self, tap: Tap | None = None) -> None:
+        self.tap = tap
+
+    def request_needs_body(self, _vendor: str, _head: object) -> bool:
+        return True
+
+    def on_request(self, _exchange: object, _body: bytes) -> Pass:
+        return Pass()
+
+    def response_tap(self, _exchange: object, _response: object) -> Tap | None:
+        return self.tap
+
+    def on_close(self, _exchange: object) -> None:
+        return
+
+
+def allowing(**facts: object) -> Policy:
+    return policy(group(rule("allowed.test"), lane=LaneChoice.INSPECT), **facts)
+
+
+GOVERNED = allowing(vendor_of=lambda _host: "vendor")
+
+
+def one_denial(world: World, reply: bytes, where: str) -> None:
+    """The client was refused, and what was recorded and counted is exactly that."""
+    (event,) = world.events
+    assert (event.verdict, event.reason) == (Verdict.DENY, Reason.INTERNAL_ERROR)
+    assert world.errors() == {where: 1.0}
+    assert status(reply) == 500
+    assert decision_id(reply) == event.id
+
+
+@FAULTS
+def test_the_request_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @on_loop
+    async def check() -> None:
+        monkeypatch.setattr(Hooks, "request", broken(fault, "request"))
+        async with (
+            inspecting(allowing(), tmp_path, hook_timeout=0.1) as world,
+            web_origin(world, "allowed.test") as server,
+        ):
+            async with world.tunnel("allowed.test", server.port) as client:
+                reply = await client.ask(get("/", f"allowed.test:{server.port}"))
+            one_denial(world, reply, "hook_request")
+            assert server.accepts == 0
+            assert world.dns.asked("allowed.test") == []
+
+    check()
+
+
+@FAULTS
+def test_the_body_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @on_loop
+    async def check() -> None:
+        monkeypatch.setattr(Hooks, "body", broken(fault, "body"))
+        async with (
+            inspecting(GOVERNED, tmp_path, hook_timeout=0.1, governor=PassingGovernor()) as world,
+            web_origin(world, "allowed.test") as server,
+        ):
+            async with world.tunnel("allowed.test", server.port) as client:
+                reply = await client.ask(post(b"{}", f"allowed.test:{server.port}"))
+            one_denial(world, reply, "hook_body")
+            assert server.accepts == 0
+
+    check()
+
+
+@FAULTS
+def test_the_response_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @on_loop
+    async def check() -> None:
+        monkeypatch.setattr(Hooks, "response", broken(fault, "response"))
+        async with (
+            inspecting(allowing(), tmp_path, hook_timeout=0.1) as world,
+            web_origin(world, "allowed.test") as server,
+        ):
+            async with world.tunnel("allowed.test", server.port) as client:
+                reply = await client.ask(get("/", f"allowed.test:{server.port}"))
+            one_denial(world, reply, "hook_response")
+            assert b"hello" not in reply
+
+    check()
+
+
+@FAULTS
+def test_the_hello_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @on_loop
+    async def check() -> None:
+        monkeypatch.setattr(Hooks, "hello", broken(fault, "hello"))
+        async with (
+            inspecting(allowing(), tmp_path, hook_timeout=0.1) as world,
+            web_origin(world, "allowed.test") as server,
+        ):
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                async with world.tunnel("allowed.test", server.port):
+                    pass
+            await until(lambda: world.events)
+            (event,) = world.events
+            assert (event.verdict, event.reason) == (Verdict.DENY, Reason.INTERNAL_ERROR)
+            assert world.errors() == {"hook_hello": 1.0}
+            assert server.accepts == 0
+
+    check()
+
+
+@FAULTS
+def test_the_dial(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @on_loop
+    async def check() -> None:
+        monkeypatch.setattr(Dialer, "connect", fault)
+        limits = replace(LIMITS, resolve_timeout=0.1, connect_timeout=0.1)
+        async with inspecting(allowing(), tmp_path, limits) as world, web_origin(world, "allowed.test") as server:
+            async with world.tunnel("allowed.test", server.port) as client:
+                reply = await client.ask(get("/", f"allowed.test:{server.port}"))
+            (event,) = world.events
+            assert event.verdict is Verdict.DENY
+            assert status(reply) == (500 if fault is raising else 504)
+            assert decision_id(reply) == event.id
+            assert server.accepts == 0
+
+    check()
+
+
+def test_a_tap_that_raises_ends_the_response_before_its_end(tmp_path: Path) -> None:
+    @on_loop
+    async def check() -> None:
+        governor = PassingGovernor(raising)  # type: ignore[arg-type]
+        async with (
+            inspecting(GOVERNED, tmp_path, governor=governor) as world,
+            web_origin(world, "allowed.test") as server,
+        ):
+            async with world.tunnel("allowed.test", server.port) as client:
+                reply = await client.ask(post(b"{}", f"allowed.test:{server.port}"))
+            assert status(reply) == 200
+            assert b"hello" not in reply
+            assert not reply.endswith(b"0\r\n\r\n")
+            assert world.errors() == {"response_tap": 1.0}
+            assert len(world.events) == 1
+
+    check()
+
+
+@pytest.mark.parametrize("method", ["_asked", "_forward", "_reply", "_end"])
+def test_a_layer_that_raises_ends_the_connection_with_one_event(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @on_loop
+    async def check() -> None:
+        monkeypatch.setattr(Stream, method, raising)
+        async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
+            async with world.tunnel("allowed.test", server.port) as client:
+                reply = await client.ask(keep("/", f"allowed.test:{server.port}"))
+            assert b"hello" not in reply or method == "_end"
+            await until(lambda: world.events)
+            assert len(world.events) == 1
+            assert world.errors() == {"engine": 1.0}
+            assert (server.accepts == 0) is (method in ("_asked", "_forward"))
+
+    check()
+
+
+@on_loop
+async def test_an_engine_that_cannot_be_loaded_refuses_and_records(tmp_path: Path) -> None:
+    async with inspecting(allowing(), tmp_path) as world:
+        failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        failed.set_exception(RuntimeError("no engine"))
+        world.engine._loaded = failed
+        async with raw(world.address) as client:
+            reply = await client.ask(b"CONNECT allowed.test:443 HTTP/1.1\r\nHost: allowed.test:443\r\n\r\n")
+        (event,) = world.events
+        assert (status(reply), decision_id(reply), event.reason) == (500, event.id, Reason.INTERNAL_ERROR)
