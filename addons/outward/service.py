@@ -27,6 +27,7 @@ from outward.records.events import Event
 from outward.records.recorder import Recorder
 
 if TYPE_CHECKING:
+    from outward.proxy.governance import SearchGovernor
     from outward.proxy.assembly import Inspection
 
 log = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ class Service:
         )
 
         try:
-            self._inspection = Inspection(self.settings, self.judge, self.dialer)
+            self._inspection = Inspection(self.settings, self.judge, self.dialer, self._govern())
         except (AuthorityError, TrustError) as error:
             raise StartError(str(error)) from error
         self._gate = Gate(self.judge, self.dialer, self._inspection.engine, self.settings.limits)
@@ -250,6 +251,17 @@ class Service:
             return Administration(self.settings, lambda: self.judge.policy)
         except OSError as error:
             raise StartError(f"the file of OUTWARD_ADMIN_TOKEN_FILE cannot be read: {error.strerror}") from error
+
+    def _govern(self) -> "SearchGovernor":
+        """Make the governance of hosted search; without an ops port nothing can be set at run time."""
+        from outward.proxy.governance import FileConsent, SearchGovernor  # noqa: PLC0415 - as the inspect lane
+        from outward.search.registry import registry_of  # noqa: PLC0415 - as above
+
+        settings = self.settings
+        mcp = ((server.host, server.tools) for server in settings.mcp)
+        registry = registry_of(settings.vendors, settings.trusted_vendors, mcp)
+        consent = self.administration.state if self.administration else FileConsent(lambda: self.judge.policy)
+        return SearchGovernor(self.judge, registry, consent, self.recorder, settings.limits.body_inspect_bytes)
 
     def _show(self, event: Event) -> None:
         """Show an event to those who watch."""

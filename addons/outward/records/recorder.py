@@ -7,7 +7,7 @@ not take is counted as dropped and logged. The data path only appends to queues.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,12 @@ class Recorder:
         record = audit.as_record(event)
         if not self._store.offer(record) and not self._overflow.offer(record):
             self._writer.lose_audit(1)
+
+    def receipt(self, receipt: Mapping[str, Any]) -> None:
+        """Take the receipt of one request that searched. Never blocks, never raises."""
+        record = {"receipt": dict(receipt), "time": time.time()}
+        if not self._store.offer(record) and not self._overflow.offer(record):
+            self._writer.lose(1)
 
     def close(self, timeout: float) -> None:
         """Flush and stop, within about a number of seconds; what the store does not take in time is spilled."""

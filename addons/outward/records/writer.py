@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
-from outward.records import store
+from outward.records import receipts, store
 from outward.records.database import Database, StoreAwayError, migrate
 from outward.records.events import Event, Record, as_record, line
 from outward.records.spill import Spill, SpillFullError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from outward.records.chain import Chain, Head
 
 type Item = Event | Record
-"""An event, or the record of an audit event."""
+"""An event, the record of an audit event, or a search's receipt under the key `receipt`."""
 
 _log = logging.getLogger(__name__)
 
@@ -147,11 +147,14 @@ class StoreWriter:
         return database
 
     def _transact(self, database: Database, records: Sequence[Record], *, again: bool) -> None:
-        events = [record for record in records if "event_type" not in record]
+        events = [record for record in records if "event_type" not in record and "receipt" not in record]
         acts = [record for record in records if "event_type" in record]
         try:
             with database.transaction():
                 store.write(database, events, again=again)
+                for record in records:
+                    if "receipt" in record:
+                        receipts.write(database, record["receipt"], record["time"])
                 head = self._append(database, acts) if acts else None
         except StoreAwayError:
             raise
