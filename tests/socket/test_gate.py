@@ -15,6 +15,7 @@ from outward.config.settings import Limits
 from outward.core.model import ClientEntry, Credential, Denial, Lane, LaneChoice, Mode, Place, Stage, Verdict
 from outward.core.paths import PathGlob
 from outward.core.reasons import Reason
+from outward.proxy import gate
 
 PLACE = Place("policy.yaml", 1)
 TOKEN = "correct horse"
@@ -213,6 +214,22 @@ async def test_connections_beyond_the_caps_are_refused_and_slots_come_back():
             await until(lambda: world.gate.connections == 0)
             async with raw(world.address) as client:
                 assert status(await client.ask(connect("evil.test"))) == 403
+
+
+def test_a_flood_is_cut_recorded_and_cannot_hold_sockets(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gate, "_SPARE", 0)
+
+    @on_loop
+    async def body():
+        async with gate_for(policy(DEV), Limits(connections=1)) as world, raw(world.address) as held:
+            for _ in range(20):
+                async with raw(world.address) as client:
+                    await client.rest()
+            await until(lambda: world.gate.connections == 1)
+            assert [event.reason for event in world.events] == [Reason.OVERLOADED] * 20
+            assert status(await held.ask(connect("evil.test"))) == 403
+
+    body()
 
 
 @on_loop

@@ -134,7 +134,9 @@ class Client(asyncio.Protocol):
         self._resources.heads.stop(self)
         self.transport.write(denial_of(event, head, challenge=challenge))
         close_event(self._resources.judge, event, self._begun)
-        if more and not self.transport.is_closing():
+        if self._gate.flooded:
+            self.transport.abort()
+        elif more and not self.transport.is_closing():
             Linger(self.transport, self._resources.lingering, self._ended)
         else:
             self.transport.close()

@@ -17,6 +17,7 @@ from outward.proxy.passport import Engine
 from outward.proxy.resources import Resources
 
 _BACKLOG = 4096
+_SPARE = 512  # connections beyond the cap that get an answer; further ones are cut
 
 
 class Gate:
@@ -56,6 +57,11 @@ class Gate:
     def connections(self) -> int:
         """Open client connections."""
         return len(self._clients)
+
+    @property
+    def flooded(self) -> bool:
+        """Whether even refusing politely would take more connections than are spared for it."""
+        return len(self._clients) > self._limits.connections + _SPARE
 
     async def start(self, host: str, port: int) -> None:
         """Listen.
