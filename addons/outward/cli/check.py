@@ -52,5 +52,9 @@ def _text(loaded: Loaded) -> None:
     told = summary(loaded.findings)
     if policy is not None:
         rules = sum(len(group.allow.all) + len(group.deny.all) for group in policy.groups.values())
-        told += f"; {len(policy.groups)} groups, {rules} rules, generation {policy.generation}"
+        told += f"; {_count(len(policy.groups), 'group')}, {_count(rules, 'rule')}, generation {policy.generation}"
     click.echo(told)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -69,9 +69,7 @@ def _as_text(trail: Trail) -> str:
     if trail.ceiling and not decision.allowed:
         lines.append(f"  The ceiling of `{trail.ceiling}` does not admit it; an entry below would have no effect.")
     if trail.suggestion:
-        lines.append(
-            f"  It would be allowed by this entry under `allow` of `{question.group}`:\n    {trail.suggestion}"
-        )
+        lines += [f"  This entry under `allow` of `{question.group}` would allow it:", f"    {trail.suggestion}"]
     elif not decision.allowed:
         lines.append(f"  {MEANINGS[decision.reason].cure}")
     return "\n".join(lines)

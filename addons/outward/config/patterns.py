@@ -101,9 +101,7 @@ def _wildcard(host: str, public_suffix: bool) -> Pattern:
 
 def _is_public_suffix(name: str) -> bool:
     """Tell whether anybody can register names directly below `name`, or below each of its children."""
-    suffixes = _suffix_list()
-    child = f"x.{name}"
-    return suffixes.publicsuffix(name) == name or suffixes.publicsuffix(child) == child
+    return _suffix_list().publicsuffix(name) == name
 
 
 @cache

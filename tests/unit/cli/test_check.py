@@ -1,0 +1,134 @@
+"""`outward check`, `explain` and `schema` as scripts use them: output and exit status."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from outward.cli.main import main
+
+GOOD = "version: 1\ngroups: {dev: {allow: [a.example], deny: [b.example]}}\nclients: [{group: dev, anyone: true}]\n"
+SMELLY = GOOD.replace("a.example", "'*'")
+BAD = GOOD.replace("a.example", "'*.com'")
+
+
+@pytest.fixture
+def outward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str, text: str | None = None, stdin: str | None = None) -> Result:
+        if text is not None:
+            (tmp_path / "outward.yaml").write_text(text)
+        return CliRunner().invoke(main, words, input=stdin)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("text", "strict", "status"),
+    [(GOOD, False, 0), (GOOD, True, 0), (SMELLY, False, 0), (SMELLY, True, 3), (BAD, False, 3)],
+)
+def test_check_tells_by_its_status_whether_the_file_can_be_used(outward, text: str, strict: bool, status: int):
+    assert outward("check", *["--strict"] * strict, text=text).exit_code == status
+
+
+def test_check_prints_findings_and_a_summary_without_colour(outward):
+    result = outward("check", text=BAD)
+    assert result.output.startswith("outward.yaml:2:24: error[E012]: wildcard `*.com` covers a public suffix\n")
+    assert result.output.endswith("\n1 error\n")
+    assert "\x1b" not in result.output
+
+
+def test_check_sums_up_a_good_file(outward):
+    assert outward("check", text=GOOD).output.startswith("no errors, no warnings; 1 group, 2 rules, generation ")
+
+
+def test_check_reads_standard_input(outward):
+    assert outward("check", "-", stdin=GOOD).exit_code == 0
+    result = outward("check", "-", stdin=BAD)
+    assert result.exit_code == 3
+    assert result.output.startswith("<stdin>:2:24: ")
+
+
+@pytest.mark.parametrize("words", [["--json"], ["--format", "json"]])
+def test_check_prints_json(outward, words: list[str]):
+    result = outward("check", *words, text=BAD)
+    assert result.exit_code == 3
+    assert [each["ident"] for each in json.loads(result.output)["findings"]] == ["E012"]
+
+
+def test_check_prints_sarif(outward):
+    assert json.loads(outward("check", "--format", "sarif", text=SMELLY).output)["version"] == "2.1.0"
+
+
+def test_check_without_a_file_is_a_usage_error(outward):
+    assert outward("check").exit_code in (2, 3)
+    assert outward("check", "missing.yaml").exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "first"),
+    [
+        ("https://a.example/x", 0, "GET a.example:443/x: allowed, rule"),
+        ("A.Example.", 0, "CONNECT a.example:443: allowed, rule"),
+        ("http://a.example", 0, "CONNECT a.example:80: allowed, rule"),
+        ("a.example:22", 4, "CONNECT a.example:22: denied, port_not_allowed"),
+        ("https://b.example/", 4, "GET b.example:443/: denied, denied_by_rule"),
+        ("https://c.example/", 4, "GET c.example:443/: denied, no_rule"),
+    ],
+)
+def test_explain_tells_by_its_status_whether_a_url_is_allowed(outward, url: str, status: int, first: str):
+    result = outward("explain", "--group", "dev", url, text=GOOD)
+    assert (result.exit_code, result.output.splitlines()[0]) == (status, first)
+
+
+def test_explain_prints_the_trail(outward):
+    assert (
+        outward("explain", "-g", "dev", "https://c.example:8443/", text=GOOD).output
+        == """\
+GET c.example:8443/: denied, no_rule
+  No rule allows this host.
+  groups  dev (mode enforce)
+  rules   none is about this host
+  This entry under `allow` of `dev` would allow it:
+    - "c.example:8443"
+"""
+    )
+    assert (
+        outward("explain", "-g", "dev", "a.example").output
+        == """\
+CONNECT a.example:443: allowed, rule
+  An allow rule matched.
+  groups  dev (mode enforce)
+  lane    tunnel
+  rules   considered in this order:
+    => allow a.example  allows  (dev, outward.yaml:2)
+"""
+    )
+
+
+def test_explain_prints_json(outward):
+    answer = json.loads(outward("explain", "-g", "dev", "b.example", "--json", text=GOOD).output)
+    assert (answer["verdict"], answer["reason"], answer["chain"]) == ("deny", "denied_by_rule", ["dev"])
+    assert answer["steps"] == [
+        {
+            "group": "dev", "kind": "deny", "pattern": "b.example", "file": "outward.yaml", "line": 2,
+            "outcome": "denies", "decided": True,
+        }
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words", [["-g", "nobody", "a.example"], ["-g", "dev", "ftp://a.example"], ["-g", "dev", "a b"], ["a"]]
+)
+def test_explain_refuses_what_makes_no_question(outward, words: list[str]):
+    assert outward("explain", *words, text=GOOD).exit_code == 2
+
+
+def test_explain_with_an_invalid_file_ends_like_check(outward):
+    assert outward("explain", "-g", "dev", "a.example", text=BAD).exit_code == 3
+
+
+def test_schema_prints_the_schema(outward):
+    assert json.loads(outward("schema").output)["title"] == "Outward configuration"

@@ -1,0 +1,135 @@
+"""The trail: every rule that was considered, what came of it, and the line that would allow."""
+
+import pytest
+
+from outward.config.load import load_text
+from outward.core.explain import Trail, explain
+from outward.core.model import Question
+from outward.core.names import canonical_host
+from outward.core.policy import decide
+from outward.core.reasons import Reason
+
+TEXT = """\
+version: 1
+groups:
+  a:
+    allow: ["*.corp.example", "*"]
+    deny: [{host: bad.corp.example, methods: [POST]}, evil.example]
+    ceiling: ["*.corp.example"]
+  a/b:
+    allow:
+      - x.example
+      - {host: api.corp.example, port: 8443, methods: [GET], paths: ["/v1/**"]}
+  a/t: {lane: tunnel, allow: [{host: api.corp.example, port: 8443, methods: [GET]}]}
+  r: {mode: report}
+clients: [{group: a/b, source: 10.0.0.1}, {group: r, source: 10.0.0.2}, {group: a/t, anyone: true}]
+"""
+POLICY = load_text(TEXT, env={}, machine={}).policy
+
+
+def trail(group: str, host: str, port: int = 443, method: str | None = None, path: str | None = None) -> Trail:
+    return explain(POLICY, Question(group, canonical_host(host), port, method, path))
+
+
+def steps(found: Trail) -> list[tuple[str, str, str, str, bool]]:
+    return [(step.group, step.kind, str(step.rule.pattern), step.outcome, step.decided) for step in found.steps]
+
+
+def test_the_trail_ends_with_the_deny_rule_that_decided():
+    found = trail("a/b", "evil.example")
+    assert steps(found) == [("a", "deny", "evil.example", "denies", True)]
+    assert found.chain == ("a/b", "a")
+    assert found.suggestion is None
+
+
+def test_a_rule_above_the_ceiling_is_passed_over_for_one_that_is_not():
+    found = trail("a/b", "x.example")
+    assert steps(found) == [
+        ("a/b", "allow", "x.example", "lies outside the ceiling of `a`", False),
+        ("a", "allow", "*", "allows", True),
+    ]
+    assert found.ceiling == "a"
+    assert found.suggestion is None
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "outcome"),
+    [
+        ("POST", "/v1/x", "is for other methods"),
+        ("GET", "/v2/x", "is for other paths"),
+        ("GET", "/v1/../x", "is for other paths"),
+    ],
+)
+def test_each_miss_is_told_in_words(method: str, path: str, outcome: str):
+    found = trail("a/b", "api.corp.example", 8443, method, path)
+    assert steps(found)[0] == ("a/b", "allow", "api.corp.example", outcome, False)
+
+
+def test_ports_and_local_names_are_told():
+    assert steps(trail("a/b", "api.corp.example", 22))[0][3] == "is for other ports"
+    assert steps(trail("a", "printer.local"))[0][3] == "does not cover local names"
+
+
+def test_a_rule_that_only_a_request_can_meet_is_told():
+    assert steps(trail("a/b", "bad.corp.example"))[0] == (
+        "a",
+        "deny",
+        "bad.corp.example",
+        "is judged on each request",
+        False,
+    )
+    assert (
+        steps(trail("a/b", "bad.corp.example", method="GET", path="/"))[0][3] == "is for other ports, methods or paths"
+    )
+
+
+def test_a_tunnel_cannot_meet_a_rule_with_methods():
+    found = trail("a/t", "api.corp.example", 8443)
+    assert steps(found)[0] == (
+        "a/t",
+        "allow",
+        "api.corp.example",
+        "needs inspection, which `lane: tunnel` forbids",
+        False,
+    )
+
+
+def test_what_nothing_is_about_has_a_suggestion():
+    found = trail("r", "new.example", 8443)
+    assert found.decision.reason is Reason.REPORT_ONLY
+    assert found.steps == ()
+    found = trail("a", "printer.local", 8443)
+    assert (found.decision.reason, found.suggestion) == (Reason.NO_RULE, '- "printer.local:8443"')
+
+
+def test_an_unknown_group_has_no_trail():
+    found = trail("nobody", "a.example")
+    assert (found.decision.reason, found.chain, found.steps) == (Reason.UNKNOWN_CLIENT, (), ())
+
+
+HOSTS = ("x.example", "api.corp.example", "bad.corp.example", "evil.example", "printer.local", "192.0.2.1")
+
+
+@pytest.mark.parametrize("group", ["a", "a/b", "a/t", "r"])
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("port", [443, 8443])
+@pytest.mark.parametrize("method", [None, "GET", "POST"])
+def test_the_step_that_decided_is_the_rule_of_the_decision(group: str, host: str, port: int, method: str | None):
+    found = trail(group, host, port, method, "/v1/x" if method else None)
+    assert found.decision == decide(POLICY, found.question)
+    deciding = [step.rule for step in found.steps if step.decided]
+    if found.decision.reason in (Reason.RULE, Reason.DENIED_BY_RULE):
+        assert deciding == [found.decision.rule]
+    else:
+        assert deciding == []
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("port", [443, 8443])
+def test_the_suggested_line_allows_what_was_denied(host: str, port: int):
+    text = "version: 1\ngroups:\n  dev:\n    allow:\n{}\nclients: [{{group: dev, anyone: true}}]\n"
+    question = Question("dev", canonical_host(host), port)
+    before = explain(load_text(text.format("      - other.example"), env={}, machine={}).policy, question)
+    assert not before.decision.allowed
+    after = load_text(text.format(f"      {before.suggestion}"), env={}, machine={}).policy
+    assert decide(after, question).allowed
