@@ -27,8 +27,8 @@ from outward.records.events import Event
 from outward.records.recorder import Recorder
 
 if TYPE_CHECKING:
-    from outward.proxy.governance import SearchGovernor
     from outward.proxy.assembly import Inspection
+    from outward.proxy.governance import SearchGovernor
 
 log = logging.getLogger(__name__)
 
