@@ -208,6 +208,21 @@ async def test_a_rule_may_say_that_a_tunnel_carries_something_else():
 
 
 @on_loop
+async def test_what_the_server_says_first_waits_for_the_hello_and_is_not_lost():
+    async with gate_for(DEV) as world, origin() as server, raw(world.address) as client:
+        server.greeting = b"first words"
+        await opened(world, server, client)
+        await until(lambda: server.accepts == 1)
+        await client.send(HELLO[:100])
+        (held,) = world.gate._clients
+        await until(lambda: len(held.transport.get_protocol()._hello.data) == 100)
+        with pytest.raises(TimeoutError):
+            await client.exactly(1, 0.1)
+        await client.send(HELLO[100:])
+        assert await client.exactly(11 + len(HELLO)) == b"first words" + HELLO
+
+
+@on_loop
 async def test_each_direction_ends_by_itself():
     async with gate_for(PLAIN) as world, origin() as server, raw(world.address) as client:
         server.reply = b""
