@@ -4,10 +4,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from outward.config.load import load_text
+from outward.config.settings import Limits
 from outward.core.model import Pattern, PatternKind, Place, Question, Rule
 from outward.core.names import Host, MalformedHostError, canonical_host, parse_authority
 from outward.core.paths import PathGlob
 from outward.core.policy import Group, Policy, Rules, decide
+from outward.proxy.fields import HeadError
+from outward.proxy.head import HeadReader, parse_head
+from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
 
 TARGETS: dict[str, Callable[[bytes], None]] = {}
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
@@ -65,6 +70,76 @@ def decision(data: bytes) -> None:
         assert name == "a.test" or below
         assert name == "a.test" or method is None or (method == "GET" and (path or "").startswith("/v1/"))
         assert name == "a.test" or path is None or method is None or "/../" not in path
+
+
+_LIMITS = Limits()
+
+
+@target
+def head(data: bytes) -> None:
+    """A head is refused, or names one destination that its Host agrees with, has one framing, and is read alike in any chunking."""
+    whole, single = _read_head(data, len(data) or 1), _read_head(data, 1)
+    assert whole == single or HeadError in (whole, single)
+    if not isinstance(whole, bytes):
+        return
+    try:
+        found = parse_head(whole, _LIMITS)
+    except HeadError:
+        return
+    assert canonical_host(str(found.host)) == found.host
+    assert found.method == found.method.upper()
+    assert sum(name == "host" for name, _ in found.fields) <= 1
+    assert sum(name in ("content-length", "transfer-encoding") for name, _ in found.fields) <= 1
+    assert not any(c in value for _, value in found.fields for c in "\r\n\0")
+    named = found.get("host")
+    assert named is None or parse_authority(named, found.port if found.method == "CONNECT" else 80) == (
+        found.host,
+        found.port,
+    )
+
+
+def _read_head(data: bytes, size: int) -> object:
+    """Return the head that the reader finds, None where it waits for more, HeadError where it refuses."""
+    reader = HeadReader(_LIMITS)
+    try:
+        for at in range(0, len(data), size):
+            if (found := reader.feed(data[at : at + size])) is not None:
+                return found[0]
+    except HeadError:
+        return HeadError
+    return None
+
+
+@target
+def hello(data: bytes) -> None:
+    """A ClientHello is refused as declared, waited for, or read alike in any chunking, and never beyond its bounds."""
+    assert _read_hello(data, len(data) or 1) == _read_hello(data, 1)
+
+
+def _read_hello(data: bytes, size: int) -> Hello | type[Exception] | None:
+    reader = HelloReader()
+    try:
+        for at in range(0, len(data), size):
+            if (found := reader.feed(data[at : at + size])) is not None:
+                return found
+    except (HelloError, NotTlsError) as error:
+        return type(error)
+    return None
+
+
+@target
+def config(data: bytes) -> None:
+    """A configuration file is refused with a finding that has a place in it, or gives settings and a policy; never both."""
+    loaded = load_text(data.decode("utf-8", "surrogateescape"), "fuzz.yaml")
+    if loaded.ok:
+        assert loaded.settings is not None
+        assert loaded.policy is not None
+        assert not decide(loaded.policy, Question(None, Host("a.test"), 443)).allowed
+    else:
+        assert loaded.policy is None
+        assert any(finding.level == "error" for finding in loaded.findings)
+    lines = data.count(b"\n") + data.count(b"\r") + 2
+    assert all(finding.place is None or 1 <= finding.place.line <= lines * 3 for finding in loaded.findings)
 
 
 def seeds(name: str) -> list[bytes]:
