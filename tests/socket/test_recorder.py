@@ -210,7 +210,7 @@ recorder = Recorder("sqlite", state, counts, retention=1e6)
 recorder.start()
 recorder.record(denied())
 wait_until(lambda: counts.written == 1)
-resource.setrlimit(resource.RLIMIT_FSIZE, (256 * 1024, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
 total = 1
 while not counts.dropped:
     for _ in range(200):

@@ -31,6 +31,10 @@ class Database(Protocol):
         """Run one statement for each row."""
         ...
 
+    def add(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Insert many rows, within a transaction; those whose key is there already are skipped."""
+        ...
+
     def transaction(self, lock: int | None = None) -> AbstractContextManager[None]:
         """Commit what happens inside as a whole.
 

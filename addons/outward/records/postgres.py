@@ -52,6 +52,23 @@ class PostgresDatabase:
         except psycopg.Error as error:
             raise StoreAwayError(f"PostgreSQL: {_brief(error)}") from error
 
+    def add(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Insert many rows, within a transaction; those whose key is there already are skipped.
+
+        COPY takes a sixth of the time per row that statements take here; it knows no conflicts, hence the detour.
+        """
+        names = ", ".join(columns)
+        self.execute(f"CREATE TEMP TABLE IF NOT EXISTS new_{table} (LIKE {table}) ON COMMIT DELETE ROWS")
+        try:
+            with self._connection.cursor() as cursor, cursor.copy(f"COPY new_{table} ({names}) FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+        except _ROW_ERRORS:
+            raise
+        except psycopg.Error as error:
+            raise StoreAwayError(f"PostgreSQL: {_brief(error)}") from error
+        self.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM new_{table} ON CONFLICT DO NOTHING")  # noqa: S608 - ours
+
     @contextmanager
     def transaction(self, lock: int | None = None) -> Iterator[None]:
         """Commit what happens inside as a whole, alone among those with the same lock."""

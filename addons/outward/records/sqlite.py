@@ -73,6 +73,11 @@ class SqliteDatabase:
         except sqlite3.Error as error:
             raise StoreAwayError(str(error)) from error
 
+    def add(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Insert many rows; those whose key is there already are skipped."""
+        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+        self.insert(f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", rows)  # noqa: S608 - ours
+
     @contextmanager
     def transaction(self, lock: int | None = None) -> Iterator[None]:
         """Commit what happens inside as a whole; SQLite has one writer at a time, so every lock is this one."""

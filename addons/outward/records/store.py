@@ -17,11 +17,6 @@ _TIME, _VERDICT, _REASON, _GROUP, _HOST, _PORT = (
     COLUMNS.index(name) for name in ("time_ms", "verdict", "reason", "group_path", "host", "port")
 )
 
-# An id is written once, whatever several proxies or a replay after a crash may do.
-_INSERT = (
-    f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - constants
-    " ON CONFLICT DO NOTHING"
-)
 _ADD_TOTAL = (
     "INSERT INTO blocked_totals AS old (group_path, host, reason, port, count, first_ms, last_ms, last_id)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (group_path, host, reason) DO UPDATE SET"
@@ -49,7 +44,7 @@ def write(database: Database, records: Sequence[Record], *, again: bool = False)
         records = [record for record in records if record["id"] not in known]
     rows = [row_of(record) for record in records]
     if rows:
-        database.insert(_INSERT, rows)
+        database.add("events", COLUMNS, rows)  # an id is written once, whatever several proxies do
     totals = _totals(rows)
     if totals:
         database.insert(_ADD_TOTAL, totals)
