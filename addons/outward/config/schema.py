@@ -4,6 +4,7 @@ Owns names, types and ranges of keys. Input scalars are text (see `document`); e
 compiled from nodes (see `rules`), so that a long list costs no models; `RuleMapping` describes them to editors.
 """
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Any, Literal
 
@@ -12,19 +13,31 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from outward.config import values
 from outward.core.model import Denial, Ech, Filter, LaneChoice, Mode, OnViolation, OptIn, RecordDetail, Unfilterable
 
+
+def _reader(read: Callable[[str], Any]) -> BeforeValidator:
+    """Return a validator that reads text; a list or a mapping in its place is an error like any other."""
+
+    def checked(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise ValueError("expected a single value")  # noqa: TRY004 - pydantic collects ValueError only
+        return read(value)
+
+    return BeforeValidator(checked)
+
+
 _TEXT = {"type": "string"}
 _DURATION = {"type": ["string", "number"], "examples": ["10s", "5m", "30d"]}
 _SIZE = {"type": ["string", "integer"], "examples": ["64KiB", "10MiB"]}
 
-Flag = Annotated[bool, BeforeValidator(values.flag)]
-Whole = Annotated[int, BeforeValidator(values.whole)]
-Seconds = Annotated[float, BeforeValidator(values.seconds), WithJsonSchema(_DURATION)]
-Size = Annotated[int, BeforeValidator(values.size), Field(ge=1), WithJsonSchema(_SIZE)]
-Endpoint = Annotated[tuple[str, int], BeforeValidator(values.endpoint), WithJsonSchema(_TEXT)]
-DnsServer = Annotated[tuple[str, int], BeforeValidator(values.server), WithJsonSchema(_TEXT)]
-HostName = Annotated[str, BeforeValidator(values.host_name), WithJsonSchema(_TEXT)]
-NetworkText = Annotated[IPv4Network | IPv6Network, BeforeValidator(values.network), WithJsonSchema(_TEXT)]
-AddressText = Annotated[IPv4Address | IPv6Address, BeforeValidator(values.address), WithJsonSchema(_TEXT)]
+Flag = Annotated[bool, _reader(values.flag)]
+Whole = Annotated[int, _reader(values.whole)]
+Seconds = Annotated[float, _reader(values.seconds), WithJsonSchema(_DURATION)]
+Size = Annotated[int, _reader(values.size), Field(ge=1), WithJsonSchema(_SIZE)]
+Endpoint = Annotated[tuple[str, int], _reader(values.endpoint), WithJsonSchema(_TEXT)]
+DnsServer = Annotated[tuple[str, int], _reader(values.server), WithJsonSchema(_TEXT)]
+HostName = Annotated[str, _reader(values.host_name), WithJsonSchema(_TEXT)]
+NetworkText = Annotated[IPv4Network | IPv6Network, _reader(values.network), WithJsonSchema(_TEXT)]
+AddressText = Annotated[IPv4Address | IPv6Address, _reader(values.address), WithJsonSchema(_TEXT)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=1)]
 
@@ -79,7 +92,7 @@ class ServerModel(Model):
     ops: Endpoint = ("127.0.0.1", 9090)
     state: Text = "~/.local/state/outward"
     ca: CaModel | None = None
-    workers: Annotated[Literal[1], BeforeValidator(_one_worker)] = 1
+    workers: Annotated[Literal[1], _reader(_one_worker)] = 1
     grace: Seconds = 30.0
     limits: LimitsModel = LimitsModel()
 
@@ -87,7 +100,7 @@ class ServerModel(Model):
 class RecordsModel(Model):
     """Where decisions are kept, and for how long."""
 
-    url: Annotated[str, BeforeValidator(values.records_url)] = "sqlite"
+    url: Annotated[str, _reader(values.records_url)] = "sqlite"
     retention: Seconds = 30 * 86_400.0
 
 
@@ -105,7 +118,7 @@ class UpstreamModel(Model):
     crl: list[Text] = []
     dns: DnsModel = DnsModel()
     internal: list[NetworkText] = []
-    proxy: Annotated[str, BeforeValidator(values.parent_proxy)] | None = None
+    proxy: Annotated[str, _reader(values.parent_proxy)] | None = None
 
 
 class RuleMapping(Model):
@@ -135,7 +148,7 @@ class WebSearchModel(Model):
     opt_in: OptIn | None = None
     sources: Literal["inherit"] | Rules | None = None
     filter: Filter | None = None
-    max_searches: Annotated[int | Literal["unlimited"], BeforeValidator(_searches)] | None = None
+    max_searches: Annotated[int | Literal["unlimited"], _reader(_searches)] | None = None
     unfilterable: Unfilterable | None = None
     on_violation: OnViolation | None = None
     record: RecordDetail | None = None
@@ -192,7 +205,7 @@ def _vendor(value: Any) -> Any:
 class Document(Model):
     """The whole file."""
 
-    version: Annotated[Literal[1], BeforeValidator(values.whole)]
+    version: Annotated[Literal[1], _reader(values.whole)]
     include: list[Text] = []
     server: ServerModel = ServerModel()
     records: RecordsModel = RecordsModel()
