@@ -18,7 +18,7 @@ class Side(asyncio.Protocol):
         touched: traffic has passed since somebody cleared it.
     """
 
-    __slots__ = ("_forward", "_lost", "_other", "_peer", "ended", "received", "touched", "transport")
+    __slots__ = ("_forward", "_held", "_lost", "_other", "_peer", "ended", "received", "touched", "transport")
 
     def __init__(self, lost: Callable[[], None]) -> None:
         """Build one end; `lost` is called once its connection is lost."""
@@ -26,19 +26,22 @@ class Side(asyncio.Protocol):
         self.ended = False
         self._peer: Side | None = None
         self._other: asyncio.Transport | None = None
-        self._forward: Callable[[bytes], None] = _drop
+        self._forward: Callable[[bytes], None] = self._hold
+        self._held = b""
         self.transport: asyncio.Transport | None = None
         self.received = 0
         self.touched = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hold back what this end says, until the relay is joined."""
+        """Keep the transport. Pausing here would not last: uvloop begins to read after this call."""
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.pause_reading()
 
     def join(self, peer: "Side", other: asyncio.Transport) -> None:
-        """Pass on to another end from now on."""
+        """Pass on to another end from now on, what was held back first."""
         self._peer, self._other, self._forward = peer, other, other.write
+        if self._held:
+            self.data_received(self._held)
+            self._held = b""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 
@@ -47,6 +50,13 @@ class Side(asyncio.Protocol):
         self.touched = True
         self.received += len(data)
         self._forward(data)
+
+    def _hold(self, data: bytes) -> None:
+        """Hold back one read, and read no more, until the relay is joined."""
+        self._held += data
+        self.received -= len(data)
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def pause_writing(self) -> None:
         """Stop reading the other end: this one is slow."""
@@ -70,10 +80,6 @@ class Side(asyncio.Protocol):
         if self._other is not None:
             self._other.close()
         self._lost()
-
-
-def _drop(_data: bytes) -> None:
-    """Refuse to carry: the relay is not joined, and reading is paused."""
 
 
 def join(one: Side, two: Side) -> None:
