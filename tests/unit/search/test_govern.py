@@ -1,0 +1,145 @@
+"""The one entry: encodings, learning from refusals, cutting, receipts, explanations."""
+
+import gzip
+import json
+from dataclasses import replace
+from typing import Any
+
+from harness.governing import Desk
+from outward.core.model import Filter, OnViolation, RecordDetail
+from outward.core.reasons import Reason
+from outward.search.explain import explain_search
+from outward.search.receipts import Receipt, blocked, invoked, receipt_of
+from outward.search.registry import registry_of
+
+SEARCH: dict[str, Any] = {"messages": [], "tools": [{"type": "web_search_20250305", "name": "web_search"}]}
+HOST, PATH = "api.anthropic.com", "/v1/messages"
+EVIL = {
+    "type": "web_search_tool_result",
+    "tool_use_id": "s",
+    "content": [{"url": "https://evil.example/", "title": "E"}],
+}
+
+
+def test_an_encoded_body_is_read_and_sent_plain() -> None:
+    """Rewritten, it loses its encoding; without a search it passes byte for byte."""
+    desk, headers = Desk(), {"content-encoding": "gzip"}
+    found = desk.ask(HOST, PATH, raw=gzip.compress(json.dumps(SEARCH).encode()), headers=headers)
+    assert found.body is not None
+    assert found.headers == {"content-encoding": None}
+    plain = desk.ask(HOST, PATH, raw=gzip.compress(b'{"messages":[]}'), headers=headers)
+    assert (plain.body, dict(plain.headers), plain.deny) == (None, {}, None)
+
+
+def test_an_unknown_encoding_is_denied() -> None:
+    """With a reason of its own."""
+    assert (
+        Desk().ask(HOST, PATH, raw=b"x", headers={"content-encoding": "x-odd"}).deny is Reason.WEB_SEARCH_UNINSPECTABLE
+    )
+
+
+def test_a_body_that_inflates_beyond_the_limit_is_denied() -> None:
+    """However small it arrives."""
+    bomb = gzip.compress(b" " * 2_000_000 + b"{}")
+    assert Desk(limit=1_000_000).ask(HOST, PATH, raw=bomb, headers={"content-encoding": "gzip"}).deny is not None
+
+
+def test_a_domain_that_the_vendor_refuses_is_dropped_and_remembered() -> None:
+    """The request is worth another try once, and later requests leave the domain out from the start."""
+    desk = Desk()
+    first = desk.ask(HOST, PATH, SEARCH)
+    text = "The following domains are not accessible to our user agent: ['example.org']. Learn more"
+    refusal = json.dumps({"type": "error", "error": {"message": text}}).encode()
+    assert desk.governance.learn(first, 400, refusal)
+    second = desk.ask(HOST, PATH, SEARCH)
+    assert second.findings[0].effective == ("docs.example.com",)
+    assert not desk.governance.learn(second, 400, refusal)
+
+
+def test_a_host_that_only_speaks_the_format_is_not_trusted_to_filter() -> None:
+    """Unless the policy says so."""
+    untrusted = Desk(registry=registry_of({"llm.example.com": "openai"}, (), ()))
+    body = {"input": "hi", "tools": [{"type": "web_search"}]}
+    assert untrusted.ask("llm.example.com", "/v1/responses", body).findings[0].reason is Reason.WEB_SEARCH_UNFILTERABLE
+    trusted = Desk(registry=registry_of({"llm.example.com": "openai"}, {"llm.example.com"}, ()))
+    assert trusted.ask("llm.example.com", "/v1/responses", body).findings[0].effective is not None
+
+
+def test_a_cut_ends_at_the_last_whole_event_with_the_vendors_error() -> None:
+    """Nothing of the offending event reaches the client, whatever the chunks."""
+    desk = Desk()
+    outcome = desk.ask(HOST, PATH, SEARCH, settings={"on_violation": OnViolation.CUT})
+    good = b'event: ping\ndata: {"type":"ping"}\n\n'
+    bad = b"data: " + json.dumps({"type": "content_block_start", "index": 1, "content_block": EVIL}).encode() + b"\n\n"
+    observation, passed = desk.read(outcome, good + bad + good, "text/event-stream")
+    assert passed.startswith(good)
+    assert b"evil.example" not in passed
+    error = json.loads(passed[len(good) :].split(b"data: ")[1])
+    assert (error["type"], error["error"]["type"]) == ("error", "permission_error")
+    assert observation.was_cut
+
+
+def test_a_whole_response_with_a_violation_is_withheld_under_cut() -> None:
+    """Before anything of it was sent."""
+    desk = Desk()
+    outcome = desk.ask(HOST, PATH, SEARCH, settings={"on_violation": OnViolation.CUT})
+    body = json.dumps({"type": "message", "content": [EVIL]}).encode()
+    assert desk.read(outcome, body, "application/json")[1] == b""
+
+
+def test_a_vendor_that_drops_the_filter_breaks_its_promise() -> None:
+    """OpenAI echoes the tools: an echo that is wider than what was sent is a violation."""
+    desk = Desk()
+    outcome = desk.ask("api.openai.com", "/v1/responses", {"input": "hi", "tools": [{"type": "web_search"}]})
+    body = json.dumps({"object": "response", "status": "completed", "tools": [{"type": "web_search"}], "output": []})
+    assert desk.read(outcome, body.encode(), "application/json")[0].seen.violated
+
+
+def test_audit_details_hold_what_compliance_asks() -> None:
+    """Requested and effective domains, what was found, and what fell outside."""
+    desk = Desk()
+    asking = {"messages": [], "tools": [{**SEARCH["tools"][0], "allowed_domains": ["example.org", "evil.com"]}]}
+    outcome = desk.ask(HOST, PATH, asking)
+    use = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "q"}}
+    body = json.dumps({"type": "message", "content": [use, EVIL]}).encode()
+    seen = desk.read(outcome, body, "application/json")[0].seen
+    details = invoked("anthropic", outcome.findings, seen, RecordDetail.FULL, Filter.COVERING).details
+    assert details["request_domains"] == ["example.org", "evil.com"]
+    assert details["effective_domains"] == ["example.org"]
+    assert (details["search_count"], details["queries"], details["out_of_policy"]) == (
+        1,
+        ["q"],
+        ["https://evil.example/"],
+    )
+    counts = invoked("anthropic", outcome.findings, seen, RecordDetail.COUNTS, Filter.COVERING).details
+    assert (counts["search_count"], counts["queries"], counts["sources"], counts["out_of_policy"]) == (1, [], [], [])
+    stripped = desk.ask(HOST, PATH, SEARCH, settings={"enabled": False}).findings[0]
+    assert blocked("anthropic", stripped).details["reason"] == "web_search_disabled"
+
+
+def test_receipts_add_up_and_render_without_markup_of_the_sources() -> None:
+    """Each source once; a title cannot become Markdown or HTML."""
+    desk = Desk()
+    outcome = desk.ask(HOST, PATH, SEARCH)
+    use = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "<b>q</b>"}}
+    result = {"url": "https://docs.example.com/a(b)>c", "title": "[x](javascript:1)<img src=x>"}
+    body = json.dumps({"type": "message", "content": [use, {**EVIL, "content": [result]}]}).encode()
+    seen = desk.read(outcome, body, "application/json")[0].seen
+    one = receipt_of("c", "acme", seen, RecordDetail.FULL)
+    two = Receipt.from_json(json.loads(json.dumps(one.as_json()))).merged(one)
+    assert (two.searches, len(two.sources), len(two.queries)) == (2, 1, 2)
+    text = two.as_markdown()
+    assert "Searched the web 2 times" in text
+    assert "<img" not in text
+    assert "](javascript" not in text
+
+
+def test_explain_tells_the_line_that_would_help() -> None:
+    """A host that a strict filter cannot say needs its subdomains allowed."""
+    desk = Desk()
+    group = desk.policy.groups["acme"]
+    found = explain_search(desk.policy, group, replace(group.web_search, filter=Filter.STRICT))
+    anthropic = next(each for each in found if (each.vendor, each.tool) == ("anthropic", "web_search"))
+    assert anthropic.sent is not None
+    assert anthropic.sent.allowed == ("example.org",)
+    assert ("docs.example.com", '- "*.docs.example.com"') in [(each.entry, each.line) for each in anthropic.unsaid]
