@@ -1,0 +1,254 @@
+"""`outward run`: real commands behind a private proxy."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.process import OUTWARD, environment, wait_for
+from harness.web import Web
+
+PYTHON = sys.executable
+
+
+@dataclass
+class Runner:
+    """Runs commands behind a proxy that knows `origin.test`, and nothing else."""
+
+    folder: Path
+    web: Web
+
+    def configuration(self, lane: str = "auto", denial: str = "connect", allow: str | None = None) -> Path:
+        path = self.folder / f"{lane}-{denial}.yaml"
+        path.write_text(
+            "version: 1\n"
+            f"server: {{state: '{self.folder}/state'}}\n"
+            "upstream:\n"
+            f"  trust: ['{self.web.ca}']\n"
+            "  internal: [127.0.0.1/32]\n"
+            "  dns: {hosts: {origin.test: [127.0.0.1], blocked.test: [127.0.0.1]}}\n"
+            f"groups: {{dev: {{lane: {lane}, denial: {denial}, allow: ['{allow or f'origin.test:{self.web.port}'}']}}}}\n"
+            "clients: [{group: dev, anyone: true}]\n"
+        )
+        return path
+
+    def run(self, *command: str, options: tuple[str, ...] = (), **config: str) -> subprocess.CompletedProcess[str]:
+        """Run a command; the origin's CA stands for the system's roots."""
+        return subprocess.run(
+            [OUTWARD, "run", "--config", self.configuration(**config), *options, "--", *command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            env={**environment(), "SSL_CERT_FILE": str(self.web.ca), "HOME": str(self.folder)},
+        )
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """An origin with a page and a git repository (as files: git's oldest protocol)."""
+    site = Web(tmp_path_factory.mktemp("origin"))
+    (site.root / "index.html").write_text("the page")
+    (site.root / "repo.git" / "info").mkdir(parents=True)
+    (site.root / "repo.git" / "info" / "refs").write_text(f"{'1' * 40}\trefs/heads/main\n")
+    (site.root / "repo.git" / "HEAD").write_text("ref: refs/heads/main\n")
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def runner(tmp_path: Path, web: Web) -> Runner:
+    """A runner with a folder of its own."""
+    return Runner(tmp_path, web)
+
+
+# What each client runs, and what it prints of a refused CONNECT.
+REQUESTS = "import sys, requests; r = requests.get(sys.argv[1]); print(r.status_code, r.text)"
+HTTPX = "import sys, httpx; r = httpx.get(sys.argv[1]); print(r.status_code, r.text)"
+FETCH = "fetch(process.argv[1]).then(async r => console.log(r.status, await r.text()))"
+PAGES = {
+    "curl": (["curl", "-sS"], "403"),
+    "requests": ([PYTHON, "-c", REQUESTS], "403 Blocked by egress policy"),
+    "httpx": ([PYTHON, "-c", HTTPX], "403 Blocked by egress policy"),
+    "node fetch": (["node", "-e", FETCH], "403 Blocked by egress policy"),
+}
+
+
+def needs(command: list[str]) -> None:
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+
+
+@pytest.mark.parametrize("lane", ["tunnel", "inspect"])
+@pytest.mark.parametrize("client", PAGES)
+def test_clients_fetch_an_allowed_page(runner: Runner, client: str, lane: str) -> None:
+    """Their proxy and CA variables are right in both lanes; nothing is said where nothing was blocked."""
+    command, _ = PAGES[client]
+    needs(command)
+    done = runner.run(*command, f"{runner.web.url}/", lane=lane)
+    assert "the page" in done.stdout, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("client", PAGES)
+def test_clients_show_that_a_connect_was_refused(runner: Runner, client: str) -> None:
+    """The status or the reason phrase is in what they print, and the summary says the rest."""
+    command, shown = PAGES[client]
+    needs(command)
+    done = runner.run(*command, "https://blocked.test/")
+    assert shown in done.stderr
+    assert "blocked.test    1x  no_rule" in done.stderr
+    assert "  - blocked.test\n" in done.stderr
+
+
+@pytest.mark.parametrize("client", PAGES)
+def test_clients_read_a_denial_inside_tls(runner: Runner, client: str) -> None:
+    """The whole problem document reaches the program."""
+    command, _ = PAGES[client]
+    needs(command)
+    done = runner.run(*command, "https://blocked.test/", denial="inside")
+    assert '"reason": "no_rule"' in done.stdout, done.stderr
+    assert '"suggestion": "- blocked.test"' in done.stdout
+    assert "blocked.test    1x  no_rule" in done.stderr
+
+
+@pytest.mark.parametrize("lane", ["tunnel", "inspect"])
+def test_git_lists_a_remote(runner: Runner, lane: str) -> None:
+    """Git sends its credentials at once, so that nothing is blocked on the way."""
+    needs(["git"])
+    done = runner.run("git", "ls-remote", f"{runner.web.url}/repo.git", lane=lane)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{'1' * 40}\trefs/heads/main\n" in done.stdout
+
+
+@pytest.mark.parametrize(("denial", "shown"), [("connect", "response 403"), ("inside", "error: 403")])
+def test_git_is_refused(runner: Runner, denial: str, shown: str) -> None:
+    """Both kinds of denial end git with its own message."""
+    needs(["git"])
+    done = runner.run("git", "ls-remote", "https://blocked.test/repo.git", denial=denial)
+    assert done.returncode == 128
+    assert shown in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (["sh", "-c", "exit 7"], 7),
+        (["sh", "-c", "kill -TERM $$"], 128 + signal.SIGTERM),
+        (["no-such-command"], 127),
+        (["/"], 126),
+    ],
+)
+def test_the_exit_status_is_passed_through(runner: Runner, command: list[str], status: int) -> None:
+    """As a shell would say it."""
+    assert runner.run(*command).returncode == status
+
+
+def test_standard_output_is_the_commands_own(runner: Runner) -> None:
+    """No event and no log goes there."""
+    done = runner.run("sh", "-c", "curl -s https://blocked.test/; echo done")
+    assert done.stdout == "done\n"
+
+
+def test_the_summary_as_json(runner: Runner) -> None:
+    """For scripts."""
+    done = runner.run("sh", "-c", "curl -s https://blocked.test; curl -s https://blocked.test", options=("--json",))
+    assert json.loads(done.stderr) == {
+        "group": "dev",
+        "blocked": [
+            {"host": "blocked.test", "port": 443, "reason": "no_rule", "count": 2, "suggestion": "- blocked.test"}
+        ],
+    }
+
+
+def test_report_mode_lets_through_and_tells(runner: Runner) -> None:
+    """A first run of an unknown command writes its own allow list."""
+    url = f"{runner.web.url}/"
+    done = runner.run("curl", "-sS", url, options=("--report",), allow="other.test")
+    assert done.stdout == "the page"
+    assert "would have blocked 1 host" in done.stderr
+    assert f'- "origin.test:{runner.web.port}"' in done.stderr
+
+
+def test_nobody_else_can_use_the_private_proxy(runner: Runner) -> None:
+    """Without the run's token there is a 407, and no connection to the origin."""
+    before = len(runner.web.seen)
+    script = 'curl -sS -o /dev/null -w "%{http_connect}" --proxy "http://${HTTPS_PROXY##*@}" "$0"'
+    done = runner.run("sh", "-c", script, runner.web.url)
+    assert done.stdout == "407"
+    assert len(runner.web.seen) == before
+
+
+def test_without_a_token_any_local_process_can(runner: Runner) -> None:
+    """For programs that send no proxy credentials."""
+    script = 'case $HTTPS_PROXY in *@*) exit 1;; esac; curl -sS "$0"'
+    assert runner.run("sh", "-c", script, runner.web.url, options=("--no-token",)).stdout == "the page"
+
+
+def test_signals_reach_the_command(runner: Runner, tmp_path: Path) -> None:
+    """TERM to `outward run` is TERM to the command, and its status comes back."""
+    mark = tmp_path / "started"
+    script = f"trap 'exit 9' TERM; touch {mark}; while :; do sleep 0.05; done"
+    process = subprocess.Popen(
+        [OUTWARD, "run", "-c", runner.configuration(), "--", "sh", "-c", script],
+        stdin=subprocess.DEVNULL,
+        env=environment(),
+    )
+    try:
+        wait_for(mark.exists)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 9
+    finally:
+        process.kill()
+
+
+def test_an_unknown_group_is_a_usage_error(runner: Runner) -> None:
+    """And the groups that there are stand in the message."""
+    done = runner.run("true", options=("--group", "nope"))
+    assert done.returncode == 2
+    assert "no group `nope`; there are dev" in done.stderr
+
+
+def test_state_that_cannot_be_written_does_not_matter(tmp_path: Path) -> None:
+    """Without a home, the CA lives as long as the run."""
+    nowhere = tmp_path / "file"
+    nowhere.touch()
+    env = {**environment(), "HOME": str(nowhere), "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [OUTWARD, "run", "--", "true"], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=env, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    "command",
+    [
+        [PYTHON, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", "dl", "--no-cache-dir", "iniconfig"],
+        ["npm", "view", "is-number", "version"],
+    ],
+    ids=["pip download", "npm view"],
+)
+def test_package_managers_work_without_a_configuration(tmp_path: Path, command: list[str]) -> None:
+    """The starter policy allows what this machine's package managers are set up to use, mirrors included."""
+    needs(command)
+    command = [shutil.which("python3") or PYTHON if word == PYTHON else word for word in command]
+    done = subprocess.run(
+        [OUTWARD, "run", "--", *command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "outward: blocked" not in done.stderr
