@@ -177,3 +177,15 @@ async def test_a_kept_alive_connection_is_judged_by_the_policy_in_force(tmp_path
         assert status(reply) == 403
         assert len(server.seen) == 1
         assert [event.reason for event in world.events] == ["rule", "no_rule"]
+
+
+@on_loop
+async def test_a_client_that_has_said_all_still_gets_its_response(tmp_path: Path) -> None:
+    async with inspecting(allowing("allowed.test"), tmp_path) as world:
+        async with web_origin(world, "allowed.test", tls=False) as server, raw(world.address) as client:
+            authority = f"allowed.test:{server.port}"
+            client.writer.write(f"GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode())
+            client.writer.write_eof()
+            assert (await client.rest()).endswith(b"hello")
+        await until(lambda: world.events)
+        assert [event.status for event in world.events] == [200]

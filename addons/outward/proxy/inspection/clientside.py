@@ -46,6 +46,7 @@ class ClientSide(HttpConnection):
         self._body: Body = Sized(0)
         self._exchange: Exchange | None = None
         self._chunked = self._keep = False
+        self._keep_open = True  # the client may ask again
         self._requested = self._responded = False
         self._read: Callable[[], CommandGenerator[bool]] = self._read_head
 
@@ -161,8 +162,14 @@ class ClientSide(HttpConnection):
         return False
 
     def _closed(self) -> CommandGenerator[None]:
-        """End with the client: one that has sent a FIN is taken to want nothing more."""
+        """End with the client, unless it has merely said all that it had to say.
+
+        Inside TLS nobody half-closes: a client that leaves takes its request with it, and the destination is told so.
+        """
         self._line.head_done()
+        if self._read == self._wait and self._line.hooks.within is None:
+            self._keep_open = False
+            return
         if self._exchange is not None and not self._responded and self._read != self._drop:
             yield ReceiveHttp(RequestProtocolError(self._stream_id, "client left", ErrorCode.CLIENT_DISCONNECTED))
         self._read = self._drop
@@ -192,6 +199,7 @@ class ClientSide(HttpConnection):
         elif isinstance(event, ResponseData):
             yield commands.SendData(self.conn, chunk(event.data) if self._chunked else event.data)
         elif isinstance(event, ResponseEndOfMessage):
+            self._keep = self._keep and self._keep_open
             if self._chunked:
                 yield commands.SendData(self.conn, LAST_CHUNK)
             yield from self._response_sent()

@@ -11,7 +11,7 @@ from functools import partial
 
 from outward.config.settings import Limits
 from outward.core.identity import Identity
-from outward.core.model import Decision, Ech, Lane, Stage
+from outward.core.model import Decision, Lane, Stage
 from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.reasons import Reason
 from outward.proxy.fields import HeadError
@@ -20,7 +20,7 @@ from outward.proxy.hello import Hello
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.forwarding import websocket_accepted
 from outward.proxy.inspection.governor import Governor, Pass, Refuse, Tap
-from outward.proxy.judge import Judge, fill, refuse
+from outward.proxy.judge import Judge, fill, judge_hello, refuse
 from outward.proxy.passport import Passport
 from outward.proxy.question import ask, event_of
 from outward.records.events import Event
@@ -90,18 +90,10 @@ class Hooks:
         if hello.alpn and b"http/1.1" not in hello.alpn:
             self._refusal = (Reason.UPGRADE_NOT_ALLOWED, Stage.TLS)
             return Welcome(None)
-        if hello.ech and self._passport.decision.ech is Ech.REFUSE:
-            self._refusal = (Reason.ECH_REFUSED, Stage.TLS)
-        if hello.sni is None:
-            return Welcome(target)
-        try:
-            named = canonical_host(hello.sni)
-        except MalformedHostError:
-            named = None
-        if named == target and target.address is None:
-            return Welcome(target)
-        self._refusal = (Reason.SNI_MISMATCH, Stage.TLS)
-        return Welcome(named if named is not None and named.address is None else target)
+        reason = judge_hello(hello, target, self._passport.decision)
+        if reason is not None:
+            self._refusal = (reason, Stage.TLS)
+        return Welcome(_shown(hello.sni) or target)
 
     def request(self, raw: bytes) -> Exchange:
         """Read and judge one request head."""
@@ -219,3 +211,12 @@ class Hooks:
             exchange.collected = head.length != 0 and governor.request_needs_body(vendor, head)
             if exchange.collected and head.length is not None and head.length > limit:
                 exchange.refuse(Reason.TOO_LARGE, Stage.SEARCH)
+
+
+def _shown(sni: str | None) -> Host | None:
+    """Return the host that a client which named it expects to see, right or wrong: only then can it read a refusal."""
+    try:
+        host = canonical_host(sni or "")
+    except MalformedHostError:
+        return None
+    return host if host.address is None else None
