@@ -33,7 +33,6 @@ groups:
     ignore: ["*.telemetry.example"]
     ceiling: ["*.example.com", docs.python.org, api.github.com]
   acme/platform:
-    mode: report
     allow:
       - {{host: api.github.com, methods: [GET, HEAD], paths: ["/repos/**"]}}
       - db.example.com:5432

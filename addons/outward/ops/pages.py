@@ -113,12 +113,13 @@ class Pages:
     def decision(self, asked: Asked) -> Response:
         """Show one decision: why, what would allow it, and what else this client was refused."""
         row = told(self._from.decision(asked.token, asked.params["id"]))
-        found = explain(self._from.policy(), question) if (question := _question(row)) else None
-        others: list[Record] = []
+        question = _question(row)
+        found = explain(self._from.policy(), question) if question else None
+        others: list[query.Blocked] = []
         if row["client"]:
             wanted = Filters(scope=scope(asked.token), client=row["client"])
             with self._from.reader.database() as database:
-                others = query.blocked(database, wanted, _OTHERS + 1)
+                others = query.summary(database, wanted, _OTHERS + 1)
         now = str(found.decision.reason) if found else row["reason"]
         judged = row["stage"] in ("connect", "request") and row["reason"] in _BY_RULES
         return self._page(
@@ -126,10 +127,10 @@ class Pages:
             asked,
             section="blocked",
             row=row,
-            trail=list(views.told(found)) if found and judged and now == row["reason"] else [],
+            trail=list(views.told(found)) if found and judged else [],
             changed=now if judged and now != row["reason"] else None,
-            cures=views.cures(self._from.policy(), row["group"], row["suggestion"]),
-            others=[other for other in others if other["id"] != row["id"]][:_OTHERS],
+            cures=views.cures(self._from.policy(), question, row["suggestion"]) if question else [],
+            others=[_line(other) for other in others if (other.host, other.reason) != (row["host"], row["reason"])],
             facts=_facts(row),
         )
 
@@ -182,7 +183,7 @@ class Pages:
         name = ask.conversation(asked.params["id"])
         opt_ins = [each for each in self._from.state.opt_ins(name) if asked.token.covers(each.group)]
         with self._from.reader.database() as database:
-            blocked = query.blocked(database, Filters(scope=scope(asked.token), conversation=name), _OTHERS)
+            blocked = query.summary(database, Filters(scope=scope(asked.token), conversation=name), _ROWS)
         return self._page(
             "conversation.html",
             asked,
@@ -190,7 +191,7 @@ class Pages:
             conversation=name,
             receipts=[receipt.as_json() for receipt in self._from.receipts(asked.token, name, group)],
             opt_ins=[{**_fields(each), "time": rfc3339(each.time)} for each in opt_ins],
-            blocked=blocked,
+            blocked=[_line(row) for row in blocked],
         )
 
     def audit(self, asked: Asked) -> Response:
@@ -243,7 +244,7 @@ class Pages:
             undefined=StrictUndefined,
         )
         templates.filters.update(
-            words=lambda code: str(code).replace("_", " "),
+            words=lambda code: str(code).replace("_", " ").capitalize(),
             ago=_ago,
             url_path=lambda path: quote(str(path)),
             title=lambda code: MEANINGS[Reason(code)].title,

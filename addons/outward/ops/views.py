@@ -1,14 +1,15 @@
 """What the policy and its decisions look like to an administrator, as plain values for JSON and for the page. Pure."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from outward.core.cover import covering
-from outward.core.explain import Trail
+from outward.core.explain import Trail, explain
 from outward.core.model import DEFAULT_PORTS, Question, Rule, WebSearch
 from outward.core.names import MalformedHostError, canonical_host, parse_authority
-from outward.core.policy import Group, Policy, Rules
+from outward.core.policy import Group, Policy
 from outward.core.toggles import Toggle
 from outward.ops.web import Problem
 from outward.records.events import rfc3339
@@ -205,11 +206,10 @@ def told(found: Trail) -> Iterator[dict[str, str | None]]:
     yield {"kind": "allow" if allowed else "deny", "text": f"{verdict}: {decision.reason}.", "place": None}
 
 
-def cures(policy: Policy, path: str | None, line: str | None) -> list[dict[str, str]]:
-    """Return the YAML that would allow it, for the group and for each ancestor whose ceilings do not forbid it."""
-    group = policy.groups.get(path) if path is not None else None
+def cures(policy: Policy, question: Question, line: str | None) -> list[dict[str, str]]:
+    """Return the YAML that would allow it, for the group and for each ancestor, where no ceiling forbids it there."""
+    group = policy.groups.get(question.group) if question.group is not None else None
     if group is None or line is None:
         return []
-    return [
-        {"group": node.path, "text": f"groups:\n  {node.path}:\n    allow:\n      {line}\n"} for node in group.chain
-    ]
+    open_nodes = [node for node in group.chain if explain(policy, replace(question, group=node.path)).ceiling is None]
+    return [{"group": node.path, "text": f"groups:\n  {node.path}:\n    allow:\n      {line}\n"} for node in open_nodes]
