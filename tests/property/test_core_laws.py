@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outward.core.model import Mode, Pattern, PatternKind, Place, Question, Rule
+from outward.core.model import Lane, LaneChoice, Mode, Pattern, PatternKind, Place, Question, Rule
 from outward.core.names import Host, MalformedHostError, canonical_host, parse_authority
 from outward.core.paths import OddPathError, PathGlob, normal_path
 from outward.core.policy import Group, Policy, Rules, decide
@@ -20,7 +20,9 @@ PATTERNS = st.one_of(
 PORTS = st.sampled_from([None, frozenset({443}), frozenset({80, 443})])
 METHODS = st.sampled_from([None, frozenset({"GET"}), frozenset({"GET", "POST"})])
 PATHS = st.sampled_from([None, (PathGlob("/v1/**"),), (PathGlob("/**"),)])
-RULES = st.builds(Rule, pattern=PATTERNS, place=st.just(PLACE), ports=PORTS, methods=METHODS, paths=PATHS)
+RULES = st.builds(
+    Rule, pattern=PATTERNS, place=st.just(PLACE), ports=PORTS, methods=METHODS, paths=PATHS, tls=st.booleans()
+)
 RULE_LISTS = st.lists(RULES, max_size=5)
 CEILINGS = st.one_of(st.none(), RULE_LISTS.map(Rules))
 QUESTIONS = st.builds(
@@ -38,6 +40,24 @@ def build(parts: tuple[list[Rule], list[Rule], list[Rule], list[Rule], Rules | N
     top = Group("top", Rules(allow), Rules(deny), ceiling)
     leaf = Group("top/leaf", Rules(leaf_allow), Rules(leaf_deny), parent=top)
     return Policy("g", {"top": top, "top/leaf": leaf})
+
+
+@given(
+    st.tuples(RULE_LISTS, RULE_LISTS, RULE_LISTS, RULE_LISTS, st.one_of(st.none(), RULE_LISTS.map(Rules))),
+    st.sampled_from(LaneChoice),
+    st.tuples(NAMES, st.sampled_from(["GET", "POST", "PUT"]), st.sampled_from(["/", "/v1/x", "/v1/../x", "/y"])),
+)
+def test_a_tunnel_carries_nothing_that_inspection_would_refuse(parts, lane, request) -> None:
+    allow, deny, leaf_allow, leaf_deny, ceiling = parts
+    name, method, path = request
+    top = Group("top", Rules(allow), Rules(deny), ceiling)
+    seen = Policy(
+        "g", {"leaf": Group("leaf", Rules(leaf_allow), Rules(leaf_deny), parent=top, lane=LaneChoice.INSPECT)}
+    )
+    policy = Policy("g", {"leaf": Group("leaf", Rules(leaf_allow), Rules(leaf_deny), parent=top, lane=lane)})
+    connect = decide(policy, Question("leaf", Host(name), 443))
+    if connect.allowed and connect.lane is Lane.TUNNEL:
+        assert decide(seen, Question("leaf", Host(name), 443, method, path)).allowed
 
 
 PARTS = st.tuples(RULE_LISTS, RULE_LISTS, RULE_LISTS, RULE_LISTS, CEILINGS)

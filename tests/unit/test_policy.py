@@ -268,3 +268,30 @@ def test_every_reason_has_a_meaning_and_denials_have_error_types() -> None:
     assert set(MEANINGS) == set(Reason)
     assert all(meaning.error for reason, meaning in MEANINGS.items() if meaning.status >= 400 and reason)
     assert {stage.value for stage in Stage} == {"connect", "tls", "request", "address", "search", "response"}
+
+
+def test_a_ceiling_with_methods_asks_for_sight() -> None:
+    """What an ancestor permits to be read only must not be written through a tunnel."""
+    top = Group("t", ceiling=Rules([rule("a.test", methods=frozenset({"GET"}))]))
+    leaf = Group("t/l", parent=top, allow=Rules([rule("a.test")]))
+    assert decide(policy(leaf), Question("t/l", Host("a.test"), 443)).lane is Lane.INSPECT
+    raw = Group("t/l", parent=top, allow=Rules([rule("a.test", tls=False)]))
+    assert decide(policy(raw), Question("t/l", Host("a.test"), 443)).reason is Reason.NO_RULE
+
+
+def test_a_rule_without_tls_opens_no_way_round_what_must_be_seen() -> None:
+    """Bytes that nobody reads can be held to no path, and to no search policy."""
+    raw = Rules([rule("a.test", tls=False), rule("model.test", tls=False)])
+    group = Group("g", allow=raw, deny=Rules([deny("a.test", paths=(PathGlob("/admin"),))]))
+    subject = policy(group, vendor="model.test")
+    reasons = [decide(subject, Question("g", Host(host), 443)).reason for host in ("a.test", "model.test")]
+    assert reasons == [Reason.DENIED_BY_RULE, Reason.WEB_SEARCH_UNINSPECTABLE]
+
+
+@pytest.mark.parametrize("choice", [LaneChoice.TUNNEL, LaneChoice.AUTO])
+def test_report_mode_tunnels_no_vendor(choice: LaneChoice) -> None:
+    """Report mode never softens search governance: a vendor that no rule names is inspected, or refused."""
+    group = Group("g", mode=Mode.REPORT, lane=choice)
+    decision = decide(policy(group, vendor="model.test"), Question("g", Host("model.test"), 443))
+    expected = (False, Lane.TUNNEL) if choice is LaneChoice.TUNNEL else (True, Lane.INSPECT)
+    assert (decision.allowed, decision.lane) == expected

@@ -30,12 +30,18 @@ _SOFTENED = (Reason.NO_RULE, Reason.DENIED_BY_RULE)
 
 
 class Rules:
-    """An index of rules by host: look-up costs the number of labels, however long the list."""
+    """An index of rules by host: look-up costs the number of labels, however long the list.
 
-    __slots__ = ("_any", "_below", "_exact", "_networks", "all")
+    Attributes:
+        all: the rules in the order of the file.
+        sighted: whether any of them judges more than host and port.
+    """
+
+    __slots__ = ("_any", "_below", "_exact", "_networks", "all", "sighted")
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self.all = tuple(rules)
+        self.sighted = any(rule.needs_sight for rule in self.all)
         self._exact: dict[str, tuple[Rule, ...]] = {}
         self._below: dict[str, tuple[Rule, ...]] = {}
         self._any: tuple[Rule, ...] = ()
@@ -139,16 +145,19 @@ def _decide(policy: Policy, question: Question) -> Decision:
     if group is None:
         return Decision(reason=Reason.UNKNOWN_CLIENT, generation=policy.generation)
     vendor = policy.vendor_of(question.host.name)
-    reason, rule, sight = _verdict(group, question, vendor)
+    reason, rule = _verdict(group, question)
+    lane = _lane(group, rule, question, vendor)
     verdict, would_deny = Verdict(reason is Reason.RULE), False
     if reason in _SOFTENED and group.mode is Mode.REPORT:
         verdict, reason, would_deny = Verdict.ALLOW, Reason.REPORT_ONLY, True
+    if verdict and vendor is not None and lane is Lane.TUNNEL and question.method is None:
+        verdict, reason, would_deny = Verdict.DENY, Reason.WEB_SEARCH_UNINSPECTABLE, False
     return Decision(
         verdict=verdict,
         reason=reason,
         rule=rule,
         group=group.path,
-        lane=_lane(group, rule, sight),
+        lane=lane,
         mode=group.mode,
         would_deny=would_deny,
         vendor=vendor,
@@ -158,38 +167,48 @@ def _decide(policy: Policy, question: Question) -> Decision:
     )
 
 
-def _lane(group: Group, rule: Rule | None, sight: bool) -> Lane:
+def _lane(group: Group, rule: Rule | None, question: Question, vendor: str | None) -> Lane:
     if rule is not None and not rule.tls:
         return Lane.TUNNEL
     if group.lane is LaneChoice.AUTO:
-        return Lane.INSPECT if sight else Lane.TUNNEL
+        return Lane.INSPECT if vendor is not None or _needs_sight(group, question.host) else Lane.TUNNEL
     return Lane(group.lane)
 
 
-def _verdict(group: Group, question: Question, vendor: str | None) -> tuple[Reason, Rule | None, bool]:
-    """Return the reason, the rule that gave it, and whether the request itself must be seen."""
-    blind = question.method is None and group.lane is LaneChoice.TUNNEL
-    sight = vendor is not None
+def _needs_sight(group: Group, host: Host) -> bool:
+    """Tell whether any rule on the chain, ceilings included, judges more of the host's requests than the host."""
     for node in group.chain:
-        for rule in node.deny.for_host(question.host):
-            if refuses(rule, question, blind):
-                return Reason.DENIED_BY_RULE, rule, sight
-            sight = sight or rule.needs_sight
+        for rules in (node.allow, node.deny, node.ceiling):
+            if rules is not None and rules.sighted and any(rule.needs_sight for rule in rules.for_host(host)):
+                return True
+    return False
+
+
+def _verdict(group: Group, question: Question) -> tuple[Reason, Rule | None]:
+    """Return the reason and the rule that gave it."""
+    blind = question.method is None and group.lane is LaneChoice.TUNNEL
+    denying = _denying(group, question, blind)
+    if denying is not None:
+        return Reason.DENIED_BY_RULE, denying
     closest, blocked = Reason.NO_RULE, None
     for node in group.chain:
         for rule in node.allow.for_host(question.host):
-            miss = misses(rule, question, blind) or above_ceiling(node, question, blind)
+            unseen = blind or (question.method is None and not rule.tls)
+            miss = misses(rule, question, unseen) or above_ceiling(node, question, unseen)
             if miss is None:
-                if blind and vendor is not None:
-                    return Reason.WEB_SEARCH_UNINSPECTABLE, rule, sight
-                return Reason.RULE, rule, sight or _any_needs_sight(group, question)
+                denying = _denying(group, question, blind=True) if unseen else None
+                return (Reason.RULE, rule) if denying is None else (Reason.DENIED_BY_RULE, denying)
             if closest is Reason.NO_RULE and miss is not Reason.NO_RULE:
                 closest, blocked = miss, rule
-    return closest, blocked, sight
+    return closest, blocked
 
 
-def _any_needs_sight(group: Group, question: Question) -> bool:
-    return any(rule.needs_sight for node in group.chain for rule in node.allow.for_host(question.host))
+def _denying(group: Group, question: Question, blind: bool) -> Rule | None:
+    for node in group.chain:
+        for rule in node.deny.for_host(question.host):
+            if refuses(rule, question, blind):
+                return rule
+    return None
 
 
 def above_ceiling(node: Group, question: Question, blind: bool) -> Reason | None:
