@@ -97,13 +97,13 @@ def test_every_filter(
 
 
 def test_nothing_unescaped_reaches_the_terminal(config: Path, tmp_path: Path) -> None:
-    """Even what somebody wrote into the database by another way."""
+    """Even what somebody wrote into the database by another way: a C1 control, a bidirectional override."""
     record(
         tmp_path, denied("a\x1b[31mred\u202e.example", client="\x9b31m"), AuditEvent(event_type="e", target="\x1b]0;x")
     )
     connection = sqlite3.connect(tmp_path / "records.sqlite")
-    connection.execute("UPDATE blocked_totals SET group_path = char(27) || '[2J'")
-    connection.execute("UPDATE events SET host = host || char(27)")
+    connection.execute("UPDATE blocked_totals SET group_path = char(155) || '2J' || char(8238)")
+    connection.execute("UPDATE events SET host = host || char(155)")
     connection.commit()
     connection.close()
     for arguments in (["blocked"], ["blocked", "--events"], ["blocked", "--json"], ["audit"], ["audit", "--json"]):

@@ -125,4 +125,5 @@ def migrate(database: Database, steps: Iterable[tuple[int, str]] | None = None) 
 def statements(text: str) -> list[str]:
     """Split a migration at semicolons that end a line, without its comments."""
     code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
-    return [part.strip() for part in code.split(";\n") if part.strip().rstrip(";")]
+    parts = (part.strip().removesuffix(";") for part in code.split(";\n"))
+    return [part for part in parts if part]

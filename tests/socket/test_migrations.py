@@ -1,0 +1,87 @@
+"""Migrations: from every earlier version to the newest, once, whole or not at all."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.postgres import Server, postgres
+from outward.records.database import Database, StoreAwayError, migrate, migrations, open_database, statements
+
+STEPS = migrations()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    url = "sqlite" if request.param == "sqlite" else request.getfixturevalue("server").url
+    opened = open_database(url, tmp_path)
+    if request.param == "postgres":
+        opened.execute("DROP SCHEMA public CASCADE")
+        opened.execute("CREATE SCHEMA public")
+    yield opened
+    opened.close()
+
+
+def versions(database: Database) -> list[int]:
+    return [row[0] for row in database.execute("SELECT version FROM schema_version ORDER BY version")]
+
+
+@pytest.mark.parametrize("known", range(len(STEPS) + 1))
+def test_a_database_of_any_version_is_brought_up_to_date(database: Database, known: int) -> None:
+    migrate(database, STEPS[:known])
+    assert migrate(database) == STEPS[-1][0]
+    assert versions(database) == [number for number, _ in STEPS]
+    assert migrate(database) == STEPS[-1][0]  # a second time does nothing
+    for table in ("events", "blocked_totals", "audit_events", "chain_heads"):
+        assert database.execute(f"SELECT COUNT(*) FROM {table}") == [(0,)]
+
+
+def test_a_step_that_fails_leaves_nothing_behind(database: Database) -> None:
+    bad = (STEPS[-1][0] + 1, "CREATE TABLE half_done (a INTEGER);\nINSERT INTO no_such_table VALUES (1);\n")
+    with pytest.raises(StoreAwayError):
+        migrate(database, [*STEPS, bad])
+    migrate(database)
+    with pytest.raises(StoreAwayError):
+        database.execute("SELECT * FROM half_done")
+
+
+def test_a_database_of_a_newer_program_is_left_alone(database: Database) -> None:
+    migrate(database, [*STEPS, (STEPS[-1][0] + 1, "CREATE TABLE of_the_future (a INTEGER);\n")])
+    with pytest.raises(StoreAwayError, match="upgrade"):
+        migrate(database)
+
+
+def test_steps_are_numbered_without_gaps() -> None:
+    assert [number for number, _ in STEPS] == list(range(1, len(STEPS) + 1))
+
+
+def test_statements_are_split_at_line_ends_only() -> None:
+    assert statements("-- a; comment\nSELECT ';';\nSELECT 2;\n") == ["SELECT ';'", "SELECT 2"]
+
+
+def test_a_missing_file_is_not_made_by_a_reader(tmp_path: Path) -> None:
+    with pytest.raises(StoreAwayError):
+        open_database("sqlite", tmp_path / "nowhere", read_only=True)
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "sqlite://relative", "", "sqlite:"])
+def test_other_databases_are_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ValueError, match=r"records\.url"):
+        open_database(url, tmp_path)
+
+
+def test_a_path_with_three_slashes_or_four_is_the_same_file(tmp_path: Path) -> None:
+    migrate(first := open_database(f"sqlite://{tmp_path}/a.sqlite", tmp_path))
+    first.close()
+    second = open_database(f"sqlite:///{tmp_path}/a.sqlite", tmp_path, read_only=True)
+    assert versions(second) == [number for number, _ in STEPS]
+    second.close()
+    shutil.rmtree(tmp_path)
