@@ -1,0 +1,150 @@
+"""Hosted search through the real proxy with the vendors' own clients, against stubs that hold to the vendors' rules."""
+
+from pathlib import Path
+
+import anthropic
+import httpx
+import openai
+import pytest
+from google import genai
+from google.genai import types
+
+from harness import vendors
+from harness.loops import on_loop, until
+from harness.vendors import governed
+from outward.core.model import OnViolation, OptIn, Unfilterable, Verdict, WebSearch
+from outward.core.reasons import Reason
+
+ON = WebSearch(enabled=True, opt_in=OptIn.ASSUMED)
+CLAUDE, GPT, GEMINI = "api.anthropic.com", "api.openai.com", "generativelanguage.googleapis.com"
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+ASK = [{"role": "user", "content": "Has CVE-2025-50182 in urllib3 been patched?"}]
+SOURCES = ["https://docs.example.com/cve", "https://a.example.org/advisory"]
+
+
+@on_loop
+async def test_a_streamed_search_answers_with_permitted_sources_a_receipt_and_an_audit_event(tmp_path: Path) -> None:
+    async with governed(CLAUDE, tmp_path, ON, vendors.anthropic) as desk, desk.http() as http:
+        client = anthropic.AsyncAnthropic(api_key="k", base_url=desk.url, http_client=http)
+        async with client.messages.stream(model="m", max_tokens=9, messages=ASK, tools=[SEARCH]) as stream:
+            message = await stream.get_final_message()
+        assert message.content[-1].text == "Yes."
+        assert desk.body()["tools"] == [
+            {**SEARCH, "allowed_domains": ["docs.example.com", "example.org"], "max_uses": 5}
+        ]
+        await until(lambda: desk.told.receipts)
+        (receipt,) = desk.told.receipts
+        assert (receipt["conversation"], receipt["searches"], receipt["incomplete"]) == ("chat-1", 1, False)
+        assert receipt["queries"] == ["CVE-2025-50182 patched?"]
+        assert [(s["url"], s["permitted"]) for s in receipt["sources"]] == [(url, True) for url in SOURCES]
+        assert [s["url"] for s in receipt["citations"]] == SOURCES
+        (audit,) = desk.told.audits
+        assert (audit.event_type, audit.group, audit.target) == ("web_search_invoked", "dev", "chat-1")
+        assert (audit.details["search_count"], audit.details["action"]) == (1, "narrowed")
+
+
+@on_loop
+async def test_with_the_toggle_off_the_answer_comes_from_memory_and_the_block_is_told(tmp_path: Path) -> None:
+    async with governed(CLAUDE, tmp_path, WebSearch(), vendors.anthropic) as desk, desk.http() as http:
+        client = anthropic.AsyncAnthropic(api_key="k", base_url=desk.url, http_client=http)
+        message = await client.messages.create(model="m", max_tokens=9, messages=ASK, tools=[SEARCH])
+        assert message.content[0].text == "from memory"
+        assert "tools" not in desk.body()
+        await until(lambda: len(desk.world.events) == 2)
+        noted = {(event.verdict, event.reason) for event in desk.world.events}
+        assert noted == {(Verdict.DENY, Reason.WEB_SEARCH_DISABLED), (Verdict.ALLOW, Reason.RULE)}
+        (audit,) = desk.told.audits
+        assert (audit.event_type, audit.details["reason"]) == ("web_search_blocked", "web_search_disabled")
+        assert desk.told.receipts == []
+
+
+@on_loop
+async def test_an_unknown_tool_reaches_nobody_and_the_client_reads_why(tmp_path: Path) -> None:
+    async with governed(CLAUDE, tmp_path, ON, vendors.anthropic) as desk, desk.http() as http:
+        client = anthropic.AsyncAnthropic(api_key="k", base_url=desk.url, http_client=http, max_retries=0)
+        with pytest.raises(anthropic.PermissionDeniedError, match="web_search_unknown_tool"):
+            await client.messages.create(
+                model="m", max_tokens=9, messages=ASK, tools=[{"type": "web_search_20990101", "name": "web_search"}]
+            )
+        assert desk.vendor.seen == []
+
+
+@on_loop
+async def test_a_request_without_search_passes_byte_for_byte(tmp_path: Path) -> None:
+    async with governed(CLAUDE, tmp_path, ON, vendors.anthropic) as desk, desk.http() as http:
+        body = b'{ "model": "m",  "messages": [], "tools": [] }'
+        answer = await http.post(f"{desk.url}/v1/messages", content=body)
+        assert answer.status_code == 200
+        assert desk.vendor.seen[0].body == body
+        assert desk.told.audits == []
+
+
+@on_loop
+async def test_a_stream_that_shows_a_source_outside_is_cut_with_the_vendors_error(tmp_path: Path) -> None:
+    async def careless(seen: vendors.Seen, reader: object, writer: object) -> None:
+        seen.body = seen.body.replace(b'"allowed_domains"', b'"ignored"')
+        await vendors.anthropic(seen, reader, writer)  # type: ignore[arg-type]
+
+    settings = WebSearch(enabled=True, opt_in=OptIn.ASSUMED, on_violation=OnViolation.CUT)
+    async with governed(CLAUDE, tmp_path, settings, careless) as desk, desk.http() as http:
+        client = anthropic.AsyncAnthropic(api_key="k", base_url=desk.url, http_client=http, max_retries=0)
+        with pytest.raises(anthropic.APIStatusError, match="source_outside_allowlist"):
+            async with client.messages.stream(model="m", max_tokens=9, messages=ASK, tools=[SEARCH]) as stream:
+                await stream.get_final_message()
+        await until(lambda: desk.told.audits)
+        details = desk.told.audits[0].details
+        assert details["out_of_policy"] == ["https://evil.example.net/"]
+        assert (details["reason"], details["incomplete"]) == ("source_outside_allowlist", True)
+
+
+@on_loop
+async def test_openai_gets_the_filter_and_shows_its_sources(tmp_path: Path) -> None:
+    async with governed(GPT, tmp_path, ON, vendors.openai) as desk, desk.http() as http:
+        client = openai.AsyncOpenAI(api_key="k", base_url=f"{desk.url}/v1", http_client=http)
+        response = await client.responses.create(model="m", input="q", tools=[{"type": "web_search_preview"}])
+        assert response.output_text == "ok"
+        sent = desk.body()
+        assert sent["tools"] == [
+            {"type": "web_search", "filters": {"allowed_domains": ["docs.example.com", "example.org"]}}
+        ]
+        await until(lambda: desk.told.receipts)
+        (receipt,) = desk.told.receipts
+        assert [s["url"] for s in receipt["sources"]] == SOURCES
+        assert [s["url"] for s in receipt["citations"]] == SOURCES
+        assert all(s["permitted"] for s in receipt["sources"])
+
+
+@on_loop
+async def test_openai_streams(tmp_path: Path) -> None:
+    async with governed(GPT, tmp_path, ON, vendors.openai) as desk, desk.http() as http:
+        client = openai.AsyncOpenAI(api_key="k", base_url=f"{desk.url}/v1", http_client=http)
+        stream = await client.responses.create(model="m", input="q", tools=[{"type": "web_search"}], stream=True)
+        kinds = [event.type async for event in stream]
+        assert kinds[-1] == "response.completed"
+        await until(lambda: desk.told.receipts)
+        assert (desk.told.receipts[0]["searches"], desk.told.receipts[0]["incomplete"]) == (1, False)
+
+
+@on_loop
+async def test_gemini_loses_its_search_or_is_judged_by_what_it_found(tmp_path: Path) -> None:
+    config = types.GenerateContentConfig(tools=[types.Tool(google_search=types.GoogleSearch())])
+    for settings, searched in ((ON, 0), (WebSearch(True, OptIn.ASSUMED, unfilterable=Unfilterable.VERIFY), 1)):
+        folder = tmp_path / str(searched)
+        folder.mkdir()
+        async with governed(GEMINI, folder, settings, vendors.gemini) as desk, desk.http(httpx) as http:
+            options = types.HttpOptions(base_url=desk.url, httpx_async_client=http)
+            client = genai.Client(api_key="k", http_options=options)
+            answer = await client.aio.models.generate_content(model="m", contents="q", config=config)
+            assert answer.text == "ok"
+            await until(lambda: desk.told.audits)
+            if not searched:
+                assert desk.told.audits[0].details["reason"] == "web_search_unfilterable"
+                assert "tools" not in desk.body()
+                continue
+            (receipt,) = desk.told.receipts
+            judged = [(s["title"], s["permitted"], s["reason"]) for s in receipt["sources"]]
+            assert judged == [
+                ("docs.example.com", True, "unverifiable"),
+                ("a.example.org", True, "unverifiable"),
+                ("evil.example.net", False, "source_outside_allowlist"),
+            ]
