@@ -98,6 +98,32 @@ async def test_a_stream_that_shows_a_source_outside_is_cut_with_the_vendors_erro
 
 
 @on_loop
+async def test_a_domain_that_refuses_the_crawler_is_dropped_and_the_request_tried_once_more(tmp_path: Path) -> None:
+    tool = {**SEARCH, "allowed_domains": ["docs.example.com", vendors.CRAWLER_BLOCKED]}
+    async with governed(CLAUDE, tmp_path, ON, vendors.anthropic) as desk, desk.http() as http:
+        client = anthropic.AsyncAnthropic(api_key="k", base_url=desk.url, http_client=http, max_retries=0)
+        for tries in (2, 3):  # remembered: the second request needs no second try
+            message = await client.messages.create(model="m", max_tokens=9, messages=ASK, tools=[tool])
+            assert message.content[-1].text == "Yes."
+            assert len(desk.vendor.seen) == tries
+            assert desk.body()["tools"][0]["allowed_domains"] == ["docs.example.com"]
+        assert [event.verdict for event in desk.world.events] == [Verdict.ALLOW] * 2
+
+
+@on_loop
+async def test_another_refusal_reaches_the_client_as_it_is(tmp_path: Path) -> None:
+    async def refusing(_seen: object, _reader: object, writer: object) -> None:
+        await vendors.reply(writer, 400, {"type": "error", "error": {"type": "x", "message": "too long"}})  # type: ignore[arg-type]
+
+    async with governed(CLAUDE, tmp_path, ON, refusing) as desk, desk.http() as http:
+        client = anthropic.AsyncAnthropic(api_key="k", base_url=desk.url, http_client=http, max_retries=0)
+        with pytest.raises(anthropic.BadRequestError, match="too long"):
+            await client.messages.create(model="m", max_tokens=9, messages=ASK, tools=[SEARCH])
+        assert len(desk.vendor.seen) == 1
+        assert desk.told.audits == []
+
+
+@on_loop
 async def test_openai_gets_the_filter_and_shows_its_sources(tmp_path: Path) -> None:
     async with governed(GPT, tmp_path, ON, vendors.openai) as desk, desk.http() as http:
         client = openai.AsyncOpenAI(api_key="k", base_url=f"{desk.url}/v1", http_client=http)

@@ -28,7 +28,6 @@ from outward.search.turn import Action
 
 # A longer body is judged in a thread: reading it would hold the loop up for milliseconds.
 _IN_LOOP = 64 * 1024
-_ERROR_BODY = 64 * 1024
 
 
 class Consent(Protocol):
@@ -76,8 +75,10 @@ class Sinks(Protocol):
 class _Open:
     """A governed exchange whose response is still to come, or coming."""
 
+    request: Request
     outcome: Outcome
     settings: WebSearch
+    tried: bool = False
     observation: Observation | None = None
     finished: bool = False
 
@@ -147,7 +148,7 @@ class SearchGovernor:
         fields = dict(outcome.headers)
         if outcome.turn is not None and (outcome.watched or outcome.turn.filtered):
             fields["accept-encoding"] = "identity"
-            self._open[id(exchange)] = _Open(outcome, request.settings)
+            self._open[id(exchange)] = _Open(request, outcome, request.settings)
         return Pass(outcome.body, fields)
 
     def response_tap(self, exchange: Exchange, response: ResponseHead) -> Tap | None:
@@ -158,7 +159,7 @@ class SearchGovernor:
         observation = self._governance.observe(state.outcome, response.status, _joined(response.fields))
         state.observation = observation
         if observation is None:
-            return self._learning(state.outcome, response.status) if response.status == 400 else None
+            return None
         return (
             self._whole(exchange, state, observation)
             if observation.whole
@@ -198,17 +199,27 @@ class SearchGovernor:
 
         return tap
 
-    def _learning(self, outcome: Outcome, status: int) -> Tap:
-        """Return a tap that reads which domains the vendor refused."""
-        held = bytearray()
+    def holds(self, exchange: Exchange, response: ResponseHead) -> bool:
+        """Tell whether a refusal may name domains that the vendor does not search."""
+        state = self._open.get(id(exchange))
+        return state is not None and not state.tried and response.status == 400
 
-        def tap(data: bytes) -> bytes:
-            held.extend(data[: _ERROR_BODY - len(held)])
-            if not data:
-                self._governance.learn(outcome, status, bytes(held))
-            return data
-
-        return tap
+    def again(self, exchange: Exchange, status: int, body: bytes) -> Pass | None:
+        """Judge the request once more without the domains that the vendor refused."""
+        state = self._open.get(id(exchange))
+        if state is None or state.tried:
+            return None
+        state.tried = True
+        if not self._governance.learn(state.outcome, status, body):
+            return None
+        outcome = self._governance.judge(state.request)
+        if outcome.deny is not None or outcome.body is None or outcome.adapter is None:
+            return None
+        for finding in outcome.findings:
+            if finding.reason is not None:
+                self._audit(exchange, blocked(outcome.adapter, finding))
+        state.outcome = outcome
+        return Pass(outcome.body, {**outcome.headers, "accept-encoding": "identity"})
 
     def on_close(self, exchange: Exchange) -> None:
         """Tell of a response that ended early."""

@@ -59,5 +59,11 @@ class Governor(Protocol):
     def response_tap(self, exchange: Exchange, response: ResponseHead) -> Tap | None:
         """Return what reads, and may change, the response's body; None where nothing does."""
 
+    def holds(self, exchange: Exchange, response: ResponseHead) -> bool:
+        """Tell whether a refusal is to be read as a whole before the client sees it: the request may be mended."""
+
+    def again(self, exchange: Exchange, status: int, body: bytes) -> Pass | None:
+        """Return what to send once more after a refusal that was held, or None to pass the refusal on."""
+
     def on_close(self, exchange: Exchange) -> None:
         """Take note that a governed exchange has ended, whether or not its response was complete."""

@@ -56,9 +56,11 @@ class Onward:
 
     Attributes:
         tap: reads, and may change, its body.
+        held: it is a refusal that is read first, because the request may be mended and sent once more.
     """
 
     tap: Tap | None = field(default=None)
+    held: bool = False
 
 
 class Hooks:
@@ -131,8 +133,19 @@ class Hooks:
         if unasked_switch or response.status == 407:  # a client would answer a 407 with our credentials
             exchange.fail(Reason.UPSTREAM_FAILED, Stage.RESPONSE)
         elif exchange.governed and self._parts.governor is not None:
-            return Onward(self._parts.governor.response_tap(exchange, response))
+            governor = self._parts.governor
+            if response.status == 400 and exchange.collected and governor.holds(exchange, response):
+                return Onward(held=True)
+            return Onward(governor.response_tap(exchange, response))
         return Onward()
+
+    def again(self, exchange: Exchange, response: ResponseHead, body: bytes) -> tuple[Pass | None, Tap | None]:
+        """Return what to send once more after a held refusal, or None and what reads the refusal as it passes on."""
+        governor = self._parts.governor
+        if governor is None:
+            return None, None
+        mended = governor.again(exchange, response.status, body)
+        return mended, None if mended is not None else governor.response_tap(exchange, response)
 
     # What is refused without a question -----------------------------------------------------------------------------
 

@@ -32,6 +32,8 @@ from outward.proxy.inspection.signals import Asked, Continue, Forward, Refusal, 
 
 _log = logging.getLogger(__name__)
 
+_LONGEST_REFUSAL = 64 * 1024  # bytes of a response that is read before the client sees it
+
 
 class Stream(Layer):
     """Carries one exchange between the two HTTP/1 sides."""
@@ -44,6 +46,7 @@ class Stream(Layer):
         self._collected: list[bytes] | None = None
         self._size = 0
         self._tap: Tap | None = None
+        self._held: tuple[Replied, bytearray] | None = None
         self._connected = self._requested = self._over = False
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
@@ -132,8 +135,24 @@ class Stream(Layer):
         if onward is None or exchange.refused:
             yield from self._refuse(exchange)
             return
+        if onward.held:
+            self._held = (event, bytearray())
+            return
         self._tap = onward.tap
         yield from self._reply(exchange, event)
+
+    def _after_refusal(self, exchange: Exchange, event: Replied, body: bytes) -> CommandGenerator[bool]:
+        """Send a mended request once more, or pass on what was held; tells whether it was sent."""
+        self._held = None
+        answer = yield from guarded(self._line, self._line.hooks.again, exchange, event.head, body)
+        mended, self._tap = answer or (None, None)
+        if mended is not None and mended.body is not None:
+            yield from self._forward(exchange, mended.body, mended)
+            return True
+        yield from self._reply(exchange, event)
+        if body:
+            yield from self._response_data(exchange, ResponseData(self._id, body))
+        return False
 
     def _reply(self, exchange: Exchange, event: Replied) -> CommandGenerator[None]:
         head = exchange.request
@@ -146,6 +165,14 @@ class Stream(Layer):
 
     def _response_data(self, exchange: Exchange, event: ResponseData) -> CommandGenerator[None]:
         data = event.data
+        if self._held is not None:
+            replied, held = self._held
+            held += data
+            if len(held) > _LONGEST_REFUSAL:
+                self._held = None
+                yield from self._reply(exchange, replied)
+                yield from self._response_data(exchange, ResponseData(self._id, bytes(held)))
+            return
         if self._tap is not None:
             tapped = yield from self._tapped(exchange, self._tap, data)
             if not tapped:
@@ -169,6 +196,11 @@ class Stream(Layer):
         return b""
 
     def _response_ended(self, exchange: Exchange, _event: ResponseEndOfMessage) -> CommandGenerator[None]:
+        if self._held is not None:
+            replied, held = self._held
+            sent = yield from self._after_refusal(exchange, replied, bytes(held))
+            if sent:
+                return
         if self._tap is not None:
             rest = yield from self._tapped(exchange, self._tap, b"")
             if rest:
