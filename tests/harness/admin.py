@@ -19,7 +19,7 @@ from outward.ops.metrics import Metrics
 from outward.ops.server import OpsServer
 from outward.records import receipts, store
 from outward.records.database import migrate, open_database
-from outward.records.events import Event, as_record
+from outward.records.events import Event, as_record, new_id
 
 TOKEN = "owt_test-all"
 
@@ -110,7 +110,7 @@ class Admin:
         database = self.database()
         with database.transaction():
             empty = {"queries": [], "sources": [], "citations": [], "incomplete": False}
-            receipts.write(database, empty | fields, time)
+            receipts.write(database, empty | fields, time, new_id())
         database.close()
 
 

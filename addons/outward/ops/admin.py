@@ -139,7 +139,7 @@ class Admin:
 
     async def _export(self, asked: Asked) -> Response:
         """Stream the blocked log as a file."""
-        found = asked.query(*ask.filter_names("period"))
+        found = asked.query(*ask.filter_names("period"), form=True)
         period = found.pop("period", "all")
         since = {} if period == "all" else {"since": period}
         wanted = ask.filters(asked, found | since, views.ignored(self._sources.policy()))

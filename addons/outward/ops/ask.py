@@ -36,8 +36,12 @@ class Asked:
     token: Token
     params: dict[str, str] = field(default_factory=dict)
 
-    def query(self, *known: str) -> dict[str, str]:
-        """Return the query's parameters, none of them unknown or empty.
+    def query(self, *known: str, form: bool = False) -> dict[str, str]:
+        """Return the query's parameters, none of them unknown.
+
+        Args:
+            known: the names that mean something.
+            form: whether a form was sent, whose empty fields mean nothing.
 
         Raises:
             Problem: 400.
@@ -48,7 +52,7 @@ class Asked:
             raise Problem(
                 400, f"`{unknown[0][:64]}` is no parameter here; there are: {', '.join(sorted(known)) or 'none'}"
             )
-        return {name: value for name, value in found.items() if value}
+        return {name: value for name, value in found.items() if value or not form}
 
     def body(self, **types: type) -> dict[str, Any]:
         """Return the JSON object of the body with exactly these members.

@@ -78,7 +78,7 @@ class Pages:
 
     def blocked(self, asked: Asked) -> Response:
         """Show what was blocked, each group, host and reason once."""
-        found = asked.query("period", "cursor", *_FILTERS)
+        found = asked.query("period", "cursor", *_FILTERS, form=True)
         period = found.get("period", "24h")
         asking = {name: value for name, value in found.items() if name in _FILTERS}
         wanted = ask.filters(asked, asking | self._since(period), views.ignored(self._from.policy()))

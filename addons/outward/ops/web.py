@@ -169,17 +169,19 @@ class Router[Handler: Callable[..., Any]]:
             Problem: 404 for an unknown path, 405 for an unknown method.
         """
         segments = path.strip("/").split("/")
-        allowed: set[str] = set()
+        others: list[tuple[int, str]] = []
         for route, pattern in self._routes:
             found = _match(pattern, segments)
             if found is None:
                 continue
             if route.method == method or (route.method == "GET" and method == "HEAD"):
                 return route.handler, found
-            allowed.add(route.method)
-        if not allowed:
+            others.append((sum(not part.startswith("{") for part in pattern), route.method))
+        if not others:
             raise Problem(404, "there is nothing here")
-        raise Problem(405, "this method has no meaning here", {"Allow": ", ".join(sorted(allowed))})
+        closest = max(literal for literal, _ in others)
+        allowed = sorted({each for literal, each in others if literal == closest})
+        raise Problem(405, "this method has no meaning here", {"Allow": ", ".join(allowed)})
 
 
 def _match(pattern: list[str], segments: list[str]) -> dict[str, str] | None:

@@ -8,7 +8,7 @@ import orjson
 
 from outward.records.audit import bounded
 from outward.records.database import Database
-from outward.records.events import Record, new_id
+from outward.records.events import Record
 
 _ROWS = 1000  # of one conversation that are read
 
@@ -30,15 +30,19 @@ class Talk:
     time_ms: int
 
 
-def write(database: Database, receipt: Mapping[str, Any], time: float) -> None:
-    """Write the receipt of one request, bounded and cleaned; one without a conversation is nobody's and is left out."""
+def write(database: Database, receipt: Mapping[str, Any], time: float, ident: str) -> None:
+    """Write the receipt of one request, bounded and cleaned; an id that is there already is skipped.
+
+    One without a conversation is nobody's and is left out.
+    """
     if not receipt["conversation"]:
         return
     record = bounded(receipt)
     database.execute(
-        "INSERT INTO receipts (id, time_ms, conversation, group_path, searches, body) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO receipts (id, time_ms, conversation, group_path, searches, body) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
         (
-            new_id(),
+            ident,
             round(time * 1000),
             record["conversation"],
             record["group"],

@@ -13,7 +13,7 @@ from typing import Any
 
 from outward.records import audit
 from outward.records.database import Database, open_database
-from outward.records.events import Event, trim
+from outward.records.events import Event, new_id, trim
 from outward.records.lines import LineSink
 from outward.records.worker import Worker
 from outward.records.writer import Counts, Item, StoreWriter
@@ -99,7 +99,7 @@ class Recorder:
 
     def receipt(self, receipt: Mapping[str, Any]) -> None:
         """Take the receipt of one request that searched. Never blocks, never raises."""
-        record = {"receipt": dict(receipt), "time": time.time()}
+        record = {"receipt": dict(receipt), "time": time.time(), "id": new_id()}
         if not self._store.offer(record) and not self._overflow.offer(record):
             self._writer.lose(1)
 

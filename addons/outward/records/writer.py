@@ -154,7 +154,7 @@ class StoreWriter:
                 store.write(database, events, again=again)
                 for record in records:
                     if "receipt" in record:
-                        receipts.write(database, record["receipt"], record["time"])
+                        receipts.write(database, record["receipt"], record["time"], record["id"])
                 head = self._append(database, acts) if acts else None
         except StoreAwayError:
             raise
@@ -240,6 +240,7 @@ class StoreWriter:
                     gone = store.prune_oldest(self._database)
                 if gone:
                     return 0.05
+                receipts.prune(self._database, time.time() - self._retention)
         except StoreAwayError as error:
             self._went_away(error)
             return self._retry_after

@@ -1,0 +1,100 @@
+"""`outward token`: make, list and revoke tokens of the admin API. A secret is shown once and kept as a digest."""
+
+import json
+import re
+import secrets
+import time
+from pathlib import Path
+
+import click
+
+from outward.cli.common import config_option
+from outward.cli.runtime import known_group, runtime
+from outward.cli.table import columns
+from outward.cli.web_search import json_option
+from outward.ops.access import ALL, digest, new_secret
+from outward.records import changes
+from outward.records.changes import StoredToken
+from outward.records.events import rfc3339
+
+_SPAN = re.compile(r"([0-9]{1,5})(m|h|d|w)")
+_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+@click.group()
+def token() -> None:
+    """Make, list and revoke tokens of the admin API and page."""
+
+
+def _expiry(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    match = _SPAN.fullmatch(value)
+    if match is None:
+        raise click.BadParameter("write a span such as 12h, 30d or 8w")
+    return time.time() + int(match[1]) * _SECONDS[match[2]]
+
+
+@token.command()
+@click.option("--scope", required=True, help="Path of a group, for it and those below it; or `all`.")
+@click.option("--name", default="", help="What it is for.")
+@click.option("--expires", callback=_expiry, help="How long it counts: 12h, 30d, 8w. Default: until it is revoked.")
+@json_option
+@config_option
+def create(scope: str, name: str, expires: float | None, as_json: bool, config: Path | None) -> None:
+    """Make a token and print it; it cannot be shown again."""
+    secret = new_secret()
+    with runtime(config) as (state, database):
+        if scope != ALL:
+            known_group(state, scope)
+        kept = StoredToken(secrets.token_hex(6), digest(secret), scope, name, time.time(), expires, revoked=False)
+        changes.add_token(database, kept)
+    until = None if expires is None else rfc3339(expires)
+    if as_json:
+        click.echo(
+            json.dumps({"id": kept.id, "scope": scope, "name": name, "expires": until, "token": secret}, indent=2)
+        )
+    else:
+        click.echo(secret)
+
+
+@token.command("list")
+@json_option
+@config_option
+def list_(as_json: bool, config: Path | None) -> None:
+    """List tokens, without their secrets."""
+    with runtime(config) as (_, database):
+        kept = changes.tokens(database)
+    rows = [
+        {
+            "id": each.id,
+            "scope": each.scope,
+            "name": each.name,
+            "created": rfc3339(each.created),
+            "expires": None if each.expires is None else rfc3339(each.expires),
+            "state": _state(each),
+        }
+        for each in kept
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    lines = [tuple(str(value or "-") for value in row.values()) for row in rows]
+    click.echo(columns(("ID", "SCOPE", "NAME", "CREATED", "EXPIRES", "STATE"), lines), nl=False)
+
+
+def _state(kept: StoredToken) -> str:
+    if kept.revoked:
+        return "revoked"
+    return "expired" if kept.expires is not None and kept.expires <= time.time() else "valid"
+
+
+@token.command()
+@click.argument("ident", metavar="ID")
+@config_option
+def revoke(ident: str, config: Path | None) -> None:
+    """Take the token with this ID back; a running proxy follows within a second."""
+    with runtime(config) as (_, database):
+        if not changes.revoke_token(database, ident):
+            raise click.ClickException(f"there is no token in force with the id `{ident}`")
+    click.echo(f"{ident} is revoked")
