@@ -114,6 +114,7 @@ class Service:
         except ValueError as error:
             raise StartError(str(error)) from error
         self._inspection: Inspection | None = None
+        self._governor: SearchGovernor | None = None
         self._ops: OpsServer | None = None
         self._gate: Gate | None = None
         self._reloader: Reloader | None = None
@@ -161,7 +162,8 @@ class Service:
         )
 
         try:
-            self._inspection = Inspection(self.settings, self.judge, self.dialer, self._govern())
+            self._governor = self._govern()
+            self._inspection = Inspection(self.settings, self.judge, self.dialer, self._governor)
         except (AuthorityError, TrustError) as error:
             raise StartError(str(error)) from error
         self._gate = Gate(self.judge, self.dialer, self._inspection.engine, self.settings.limits)
@@ -202,6 +204,8 @@ class Service:
         self.judge.policy = policy
         if self.administration is not None:
             self.administration.use(policy)
+        if self._governor is not None:
+            self._governor.use(settings)
         kept = {name: getattr(self.settings, name) for name in _FIXED}
         self._loaded, self.settings = loaded, replace(settings, **kept)
 
@@ -254,14 +258,15 @@ class Service:
 
     def _govern(self) -> "SearchGovernor":
         """Make the governance of hosted search; without an ops port nothing can be set at run time."""
-        from outward.proxy.governance import FileConsent, SearchGovernor  # noqa: PLC0415 - as the inspect lane
-        from outward.search.registry import registry_of  # noqa: PLC0415 - as above
+        from outward.proxy.governance import (  # noqa: PLC0415 - as the inspect lane
+            FileConsent,
+            SearchGovernor,
+            registry_for,
+        )
 
-        settings = self.settings
-        mcp = ((server.host, server.tools) for server in settings.mcp)
-        registry = registry_of(settings.vendors, settings.trusted_vendors, mcp)
         consent = self.administration.state if self.administration else FileConsent(lambda: self.judge.policy)
-        return SearchGovernor(self.judge, registry, consent, self.recorder, settings.limits.body_inspect_bytes)
+        limit = self.settings.limits.body_inspect_bytes
+        return SearchGovernor(self.judge, registry_for(self.settings), consent, self.recorder, limit)
 
     def _show(self, event: Event) -> None:
         """Show an event to those who watch."""

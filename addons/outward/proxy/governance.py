@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from outward.config.settings import Settings
 from outward.core.identity import Identity
 from outward.core.model import Filter, OptIn, RecordDetail, Stage, Verdict, WebSearch
 from outward.core.policy import Policy
@@ -23,7 +24,7 @@ from outward.records.events import Event, new_id
 from outward.search.govern import Governance, Outcome, Request
 from outward.search.observation import MAX_WHOLE, Observation
 from outward.search.receipts import Audited, blocked, invoked, receipt_of
-from outward.search.registry import Registry
+from outward.search.registry import Registry, registry_of
 from outward.search.turn import Action
 
 # A longer body is judged in a thread: reading it would hold the loop up for milliseconds.
@@ -83,6 +84,12 @@ class _Open:
     finished: bool = False
 
 
+def registry_for(settings: Settings) -> Registry:
+    """Return the governed hosts: the known ones and those that the configuration adds."""
+    mcp = ((server.host, server.tools) for server in settings.mcp)
+    return registry_of(settings.vendors, settings.trusted_vendors, mcp)
+
+
 class SearchGovernor:
     """Implements the inspect lane's `Governor`.
 
@@ -98,6 +105,10 @@ class SearchGovernor:
         self._judge, self._consent, self._sinks = judge, consent, sinks
         self._governance = Governance(registry, body_limit)
         self._open: dict[int, _Open] = {}
+
+    def use(self, settings: Settings) -> None:
+        """Follow a reload."""
+        self._governance.registry = registry_for(settings)
 
     def request_needs_body(self, vendor: str, head: Head) -> bool:
         """Tell whether the path belongs to the vendor; GitLab's host serves others too."""
