@@ -195,11 +195,11 @@ def _verdict(group: Group, question: Question) -> tuple[Reason, Rule | None]:
         for rule in node.allow.for_host(question.host):
             unseen = blind or (question.method is None and not rule.tls)
             miss = misses(rule, question, unseen) or above_ceiling(node, question, unseen)
-            if miss is None:
-                denying = _denying(group, question, blind=True) if unseen else None
-                return (Reason.RULE, rule) if denying is None else (Reason.DENIED_BY_RULE, denying)
+            denying = _denying(group, question, blind=True) if miss is None and unseen else None
+            if miss is None and denying is None:
+                return Reason.RULE, rule
             if closest is Reason.NO_RULE and miss is not Reason.NO_RULE:
-                closest, blocked = miss, rule
+                closest, blocked = (miss, rule) if miss is not None else (Reason.DENIED_BY_RULE, denying)
     return closest, blocked
 
 
