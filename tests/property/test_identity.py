@@ -103,10 +103,19 @@ def test_without_credentials_a_client_of_a_token_policy_is_unknown(known, peer, 
 
 @given(st.text(max_size=60), addresses)
 def test_credentials_that_cannot_be_read_are_refused(authorization, peer):
-    """Any text in the field is either read strictly or refused; it is never ignored."""
-    identity = identify(policy(ClientEntry(Credential.ANYONE, PLACE, "acme")), Presented(peer, authorization))
+    """Any text in the field is either read strictly or refused; it is never ignored where credentials count."""
+    token = ClientEntry(Credential.TOKEN, PLACE, "acme", token_sha256="0" * 64)
+    identity = identify(policy(token, ClientEntry(Credential.ANYONE, PLACE, "acme")), Presented(peer, authorization))
     named = authorization.partition(" ")[0].lower() == "basic" and identity.refusal is None
     assert named or identity.refusal is Reason.BAD_CREDENTIALS
+
+
+@given(st.text(max_size=60), addresses)
+def test_credentials_that_nothing_asks_for_change_nothing(authorization, peer):
+    """Tools send the credentials of their proxy URL everywhere; without a token entry they only name a conversation."""
+    subject = policy(ClientEntry(Credential.ANYONE, PLACE, "acme"))
+    identity, plain = identify(subject, Presented(peer, authorization)), identify(subject, Presented(peer))
+    assert replace(identity, conversation=None) == plain
 
 
 CLAIMS = {"iss": ISSUER, "aud": AUDIENCE, "sub": "job"}

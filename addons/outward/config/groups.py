@@ -9,7 +9,7 @@ from outward.config.document import MappingNode, Node, ScalarNode
 from outward.config.rules import RuleCompiler, Use
 from outward.config.schema import GroupModel, WebSearchModel
 from outward.config.validate import validate
-from outward.core.model import Place, Rule, WebSearch
+from outward.core.model import Ech, LaneChoice, Place, Rule, WebSearch
 from outward.core.policy import Group, Rules
 
 MAX_PATH = 255
@@ -92,7 +92,8 @@ def _build(path: str, own: Mapping[str, _Own], groups: dict[str, Group], report:
         mode=mine.model.mode or inherited.mode,
         lane=mine.model.lane or inherited.lane,
         denial=mine.model.denial or inherited.denial,
-        ech=mine.model.ech or inherited.ech,
+        # Where nothing is ever seen of a connection but its first message, that message may hide no second name.
+        ech=mine.model.ech or (Ech.REFUSE if mine.model.lane is LaneChoice.TUNNEL else inherited.ech),
         web_search=_web_search(path, mine, inherited.web_search, report),
     )
     return groups[path]

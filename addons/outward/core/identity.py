@@ -83,6 +83,8 @@ def identify(policy: Policy, presented: Presented) -> Identity:
     client = str(presented.peer)
     challenge = any(entry.kind in (Credential.TOKEN, Credential.JWT) for entry in policy.clients)
     secret = read_secret(presented.authorization) if presented.authorization is not None else Secret(None, "")
+    if not challenge:  # nothing here takes credentials: they are ignored, but for the conversation that they name
+        secret = Secret(secret.conversation if secret else None, "")
     if secret is None:
         return Identity(client=client, refusal=Reason.BAD_CREDENTIALS, challenge=challenge)
     if not secret.token:

@@ -32,6 +32,11 @@ def test_each_setting_is_inherited_by_itself(key: str, default: str, other: str)
     }  # fmt: skip
 
 
+def test_a_group_that_only_tunnels_refuses_hidden_names_unless_it_says_otherwise():
+    groups = loaded("  a: {lane: tunnel}\n  a/b: {}\n  a/b/c: {lane: tunnel, ech: pass}").policy.groups
+    assert [groups[path].ech for path in ("a", "a/b", "a/b/c")] == ["refuse", "refuse", "pass"]
+
+
 def test_ancestors_that_nobody_wrote_are_there_and_empty():
     policy = loaded("  a/b/c: {allow: [c.example]}").policy
     assert set(policy.groups) == {"a", "a/b", "a/b/c"}
