@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
@@ -27,6 +28,8 @@ from outward.records.events import Event
 from outward.records.recorder import Recorder
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from outward.proxy.assembly import Inspection
     from outward.proxy.governance import SearchGovernor
 
@@ -37,7 +40,7 @@ CA_INTERVAL = 3600.0  # seconds between looks at the CA's end
 FLUSH = 5.0  # seconds that the last records get
 
 # Settings that are read once; the others follow a reload.
-_FIXED = ("listen", "ops", "state", "ca", "workers", "records_url", "retention", "limits")
+_FIXED = ("listen", "ops", "state", "ca", "tls", "workers", "records_url", "retention", "limits")
 
 
 class StartError(Exception):
@@ -127,6 +130,12 @@ class Service:
             raise StartError("the proxy does not listen yet")
         return self._gate.address
 
+    async def adopt(self, listener: socket.socket) -> None:
+        """Serve the clients of one more listener; needs `start`."""
+        if self._gate is None:
+            raise StartError("the proxy does not listen yet")
+        await self._gate.adopt(listener)
+
     async def start(self) -> None:
         """Open the ops port, then make everything ready, then listen.
 
@@ -167,10 +176,12 @@ class Service:
         except (AuthorityError, TrustError) as error:
             raise StartError(str(error)) from error
         self._gate = Gate(self.judge, self.dialer, self._inspection.engine, self.settings.limits)
+        self._gate.tls = self._doorway()
         await _bind("proxy", self._gate.start, self.settings.listen)
         self._look_around()
         log.info("the proxy listens on %s port %d", *self.address)
         self._spawn(self._inspection.load())
+        self._spawn(asyncio.to_thread(self._governor.warm))
         self._spawn(_every(CA_INTERVAL, self._inspection.renew))
 
     def use(self, loaded: Loaded, transform: Callable[[Policy], Policy] | None = None) -> None:
@@ -274,6 +285,22 @@ class Service:
             self._options.observe(event)
         if self.administration is not None:
             self.administration.stream.publish(event)
+
+    def _doorway(self) -> "SSLContext | None":
+        """Return the context of TLS to the proxy, where the settings want it.
+
+        Raises:
+            StartError: its files cannot be used.
+        """
+        tls = self.settings.tls
+        if tls is None:
+            return None
+        from outward.proxy.doorway import server_context  # noqa: PLC0415 - few speak TLS to their proxy
+
+        try:
+            return server_context(tls)
+        except OSError as error:
+            raise StartError(f"`server.tls` cannot be used: {error}") from error
 
     def _checks(self) -> Mapping[str, Check]:
         return {

@@ -293,3 +293,40 @@ async def gemini(seen: Seen, _reader: asyncio.StreamReader, writer: asyncio.Stre
             "groundingSupports": [{"groundingChunkIndices": [0]}],
         }
     await reply(writer, 200, {"candidates": [candidate]})
+
+
+async def tavily(seen: Seen, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Tavily: at most 300 entries; it finds below an entry too, and writes an answer from all that it found."""
+    body = json.loads(seen.body)
+    entries = body.get("include_domains")
+    if problem := check_entries(entries, 300):
+        return await reply(writer, 400, {"detail": {"error": problem}})
+    results = [{"url": url, "title": title, "content": "c"} for url, title in found(entries)]
+    below = {"url": "https://below.docs.example.com/", "title": "B", "content": "c"}
+    return await reply(writer, 200, {"query": body["query"], "answer": "from all", "results": [*results, below]})
+
+
+async def mcp(seen: Seen, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An MCP server over Streamable HTTP with one search tool."""
+    if not seen.line.startswith("POST"):
+        writer.write(b"HTTP/1.1 405 X\r\nContent-Length: 0\r\n\r\n")
+        return None
+    message = json.loads(seen.body)
+    if "id" not in message:
+        writer.write(b"HTTP/1.1 202 X\r\nContent-Length: 0\r\n\r\n")
+        return None
+    result: dict[str, Any] = {"tools": [{"name": "tavily_search", "inputSchema": {"type": "object"}}]}
+    if message["method"] == "initialize":
+        version = message["params"]["protocolVersion"]
+        result = {
+            "protocolVersion": version,
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "s", "version": "1"},
+        }
+    elif message["method"] == "tools/call":
+        pages = found(message["params"]["arguments"].get("include_domains"))
+        pages.append(("https://below.docs.example.com/", "Below"))
+        lines = [f"Title: {title}\nURL: {url}\nContent: c\n" for url, title in pages]
+        result = {"content": [{"type": "text", "text": "".join(lines)}]}
+    answer = {"jsonrpc": "2.0", "id": message["id"], "result": result}
+    return await events(writer, iter([("message", answer)]))

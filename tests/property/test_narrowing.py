@@ -4,6 +4,7 @@ The judge of these laws is `decide`, which knows nothing of narrowing: what a ve
 host, hosts included that no rule has ever spelled out.
 """
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -59,7 +60,7 @@ def _group(random: Random, *, plain: bool) -> Group:
             parent=group,
         )
     assert group is not None
-    return Group(group.path, group.allow, group.deny, group.ceiling, group.parent, web_search=settings)
+    return replace(group, web_search=settings)
 
 
 def _list(random: Random, most: int) -> list[object]:
@@ -92,7 +93,7 @@ class Case:
         bare: Group | None = None
         for node in reversed(tuple(self.group.chain)[1:]):
             bare = Group(node.path, deny=node.deny, ceiling=node.ceiling, parent=bare)
-        return Group(self.group.path, Rules(self.settings.sources), self.group.deny, None, bare)
+        return Group(self.group.path, Rules(self.settings.sources), self.group.deny, parent=bare)
 
     def verdict(self, host: str) -> tuple[bool, Reason]:
         """What `decide` says of a plain GET of a host."""

@@ -1,6 +1,7 @@
 """Hosted search through the real proxy with the vendors' own clients, against stubs that hold to the vendors' rules."""
 
 from pathlib import Path
+from typing import Any
 
 import anthropic
 import httpx
@@ -8,6 +9,8 @@ import openai
 import pytest
 from google import genai
 from google.genai import types
+from mcp import ClientSession
+from mcp.client.streamable_http import streamablehttp_client
 
 from harness import vendors
 from harness.loops import on_loop, until
@@ -174,3 +177,38 @@ async def test_gemini_loses_its_search_or_is_judged_by_what_it_found(tmp_path: P
                 ("a.example.org", True, "unverifiable"),
                 ("evil.example.net", False, "source_outside_allowlist"),
             ]
+
+
+@on_loop
+async def test_a_search_api_is_narrowed_and_its_response_filtered_exactly(tmp_path: Path) -> None:
+    async with governed("api.tavily.com", tmp_path, ON, vendors.tavily) as desk, desk.http() as http:
+        answer = await http.post(f"{desk.url}/search", json={"query": "q"}, headers={"accept-encoding": "gzip"})
+        assert [result["url"] for result in answer.json()["results"]] == SOURCES
+        assert "answer" not in answer.json()
+        assert desk.body()["include_domains"] == ["docs.example.com", "example.org"]
+        assert desk.vendor.seen[0].all("accept-encoding") == ["identity"]
+        await until(lambda: desk.told.receipts)
+        assert (desk.told.receipts[0]["searches"], desk.told.receipts[0]["queries"]) == (1, ["q"])
+
+
+@on_loop
+async def test_an_mcp_search_tool_is_narrowed_and_its_results_filtered(tmp_path: Path) -> None:
+    async with governed("mcp.tavily.com", tmp_path, ON, vendors.mcp) as desk:
+
+        def client(headers: dict[str, str] | None = None, **facts: Any) -> httpx.AsyncClient:
+            http: httpx.AsyncClient = desk.http(httpx)
+            http.headers.update(headers or {})
+            return http
+
+        async with (
+            streamablehttp_client(f"{desk.url}/mcp", httpx_client_factory=client) as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            assert [tool.name for tool in (await session.list_tools()).tools] == ["tavily_search"]
+            found = (await session.call_tool("tavily_search", {"query": "q"})).content[0].text  # type: ignore[union-attr]
+        assert "https://docs.example.com/cve" in found
+        assert "evil.example.net" not in found
+        assert "below.docs.example.com" not in found
+        await until(lambda: desk.told.receipts)
+        assert [s["url"] for s in desk.told.receipts[0]["sources"]] == SOURCES

@@ -27,7 +27,9 @@ _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 @click.option("--search", is_flag=True, help="Show what each vendor's hosted search would be sent, instead of a URL.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_option
-def explain(url: str | None, group: str, method: str | None, search: bool, as_json: bool, config: Path | None) -> None:
+def explain(
+    url: str | None, *, group: str, method: str | None, search: bool, as_json: bool, config: Path | None
+) -> None:
     """Show how URL (or host, or host:port) is decided for a group: the rules considered, and the one that decided.
 
     Exits with 0 when it is allowed, and with 4 when it is denied. With --search it shows, for each vendor, the domains

@@ -25,7 +25,9 @@ from outward.search.govern import Governance, Outcome, Request
 from outward.search.observation import MAX_WHOLE, Observation
 from outward.search.receipts import Audited, blocked, invoked, receipt_of
 from outward.search.registry import Registry, registry_of
+from outward.search.suffixes import is_public_suffix
 from outward.search.turn import Action
+from outward.search.vendors import NAMES, load
 
 # A longer body is judged in a thread: reading it would hold the loop up for milliseconds.
 _IN_LOOP = 64 * 1024
@@ -105,6 +107,13 @@ class SearchGovernor:
         self._judge, self._consent, self._sinks = judge, consent, sinks
         self._governance = Governance(registry, body_limit)
         self._open: dict[int, _Open] = {}
+
+    @staticmethod
+    def warm() -> None:
+        """Load what the first request would wait for: the adapters and the public suffix list. For a thread."""
+        for name in NAMES:
+            load(name)
+        is_public_suffix("example.com")
 
     def use(self, settings: Settings) -> None:
         """Follow a reload."""
