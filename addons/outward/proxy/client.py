@@ -31,14 +31,16 @@ class Client(asyncio.Protocol):
 
     Attributes:
         peer: the client's address.
+        names: of its verified certificate.
         transport: the client's.
         touched: never set: a head has one deadline, whatever trickles in.
     """
 
-    __slots__ = ("_begun", "_gate", "_reader", "_resources", "_task", "peer", "transport")
+    __slots__ = ("_begun", "_gate", "_reader", "_resources", "_task", "names", "peer", "transport")
     touched = False
     transport: asyncio.Transport
     peer: Address
+    names: tuple[str, ...]
 
     def __init__(self, gate: "Gate") -> None:
         self._gate = gate
@@ -92,7 +94,7 @@ class Client(asyncio.Protocol):
 
     def _judge(self, head: Head, raw: bytes, rest: bytes) -> None:
         """Identify the client, decide, and refuse or hand over."""
-        identity = self._resources.judge.who(self.peer, head.authorization)
+        identity = self._resources.judge.who(self.peer, head.authorization, self.names)
         if head.conversation is not None:
             identity = replace(identity, conversation=head.conversation)
         event, decision = ask(self._resources.judge, head, identity, None if head.path is None else "http")
@@ -124,7 +126,7 @@ class Client(asyncio.Protocol):
     def _refuse_head(self, error: HeadError) -> None:
         self._resources.heads.stop(self)
         authorization = error.head.authorization if error.head is not None else None
-        identity = self._resources.judge.who(self.peer, authorization)
+        identity = self._resources.judge.who(self.peer, authorization, self.names)
         event = refuse(event_of(error.head, identity), error.reason, Stage.CONNECT)
         event.status = error.status
         self._deny(event, error.head, more=True)
@@ -149,7 +151,8 @@ class Client(asyncio.Protocol):
         if not self._begun:
             self.transport.abort()
             return
-        event = refuse(event_of(None, self._resources.judge.who(self.peer, None)), Reason.TIMEOUT, Stage.CONNECT)
+        identity = self._resources.judge.who(self.peer, None, self.names)
+        event = refuse(event_of(None, identity), Reason.TIMEOUT, Stage.CONNECT)
         event.status = _HEAD_TIMEOUT_STATUS
         self._deny(event, None, more=True)
 

@@ -5,6 +5,7 @@ Owns the listening socket, the caps and the drain. What a connection asks is the
 
 import asyncio
 import socket
+import ssl
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
@@ -12,6 +13,7 @@ from outward.config.settings import Limits
 from outward.core.addresses import Address
 from outward.proxy.client import Client
 from outward.proxy.dial import Dialer
+from outward.proxy.doorway import certificate_names
 from outward.proxy.judge import Judge
 from outward.proxy.passport import Engine
 from outward.proxy.resources import Resources
@@ -27,6 +29,7 @@ class Gate:
         loop: the event loop.
         resources: what all connections share.
         stopping: draining has begun.
+        tls: what clients must speak TLS by; None for plain HTTP. Set it before `start`.
     """
 
     def __init__(self, judge: Judge, dialer: Dialer, engine: Engine, limits: Limits) -> None:
@@ -34,11 +37,12 @@ class Gate:
         self.loop = asyncio.get_running_loop()
         self.resources = Resources.assemble(judge, dialer, engine, limits)
         self.stopping = False
+        self.tls: ssl.SSLContext | None = None
         self._limits = limits
         self._clients: dict[Client, str] = {}
         self._by_source: dict[str, int] = {}
         self._empty = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._socket: socket.socket | None = None
 
     @property
@@ -72,13 +76,25 @@ class Gate:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         dual = family is socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
         self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
-        self._server = await self.loop.create_server(lambda: Client(self), sock=self._socket, backlog=_BACKLOG)
+        await self.adopt(self._socket)
+
+    async def adopt(self, listener: socket.socket) -> None:
+        """Accept on a listener that exists already: in another network namespace, for one."""
+        server = await self.loop.create_server(
+            lambda: Client(self),
+            sock=listener,
+            backlog=_BACKLOG,
+            ssl=self.tls,
+            ssl_handshake_timeout=self._limits.handshake_timeout if self.tls else None,
+        )
+        self._servers.append(server)
 
     def admit(self, client: Client) -> bool:
         """Count a connection in; False where it is one too many, and is to be refused."""
         peername = client.transport.get_extra_info("peername")
         source = peername[0] if peername else ""
         client.peer = peer_address(source)
+        client.names = certificate_names(client.transport.get_extra_info("peercert"))
         self._clients[client] = source
         count = self._by_source[source] = self._by_source.get(source, 0) + 1
         return (
@@ -107,8 +123,8 @@ class Gate:
             deadline: seconds from now.
         """
         self.stopping = True
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for client in [each for each in self._clients if each.idle]:
             client.transport.abort()
         if self._clients:
@@ -122,8 +138,8 @@ class Gate:
     def close(self) -> None:
         """Stop at once."""
         self.stopping = True
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for client in list(self._clients):
             client.transport.abort()
         self.resources.close()

@@ -51,10 +51,16 @@ class Judge:
         self._recorder = recorder
         self._memory = _Memory(policy)
 
-    def who(self, peer: Address, authorization: str | None) -> Identity:
-        """Return the identity of a client by its address and proxy credentials, remembered where none are JWTs."""
-        if self.verifier is not None:
-            return self.identify(Presented(peer, authorization))
+    def who(self, peer: Address, authorization: str | None, names: tuple[str, ...] = ()) -> Identity:
+        """Return the identity of a client; what it is by address and token alone is remembered.
+
+        Args:
+            peer: its address.
+            authorization: its proxy credentials, or None.
+            names: of its verified certificate.
+        """
+        if self.verifier is not None or names:
+            return self.identify(Presented(peer, authorization, certificate_names=names))
         known = self._remembered().identities
         identity = known.get((peer, authorization))
         if identity is None:

@@ -72,6 +72,9 @@ class Side(asyncio.Protocol):
         """Pass the end of one direction on, and keep the other open until it ends too."""
         self.ended = True
         if self._other is not None and not self._other.is_closing():
+            if not self._other.can_write_eof():  # TLS to the proxy: its one end is the whole end
+                self._other.close()
+                return False
             self._other.write_eof()
         return self._peer is not None and not self._peer.ended
 

@@ -1,0 +1,112 @@
+"""TLS to the proxy: client certificates as identities, over the real process."""
+
+import socket
+import ssl
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import trustme
+
+from harness.process import Echo, Served, wait_for
+from outward.proxy.doorway import certificate_names
+
+SPIFFE = "spiffe://example.org/ns/agents/sa/bot"
+OPENED = b"HTTP/1.1 200"
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    """A CA for the proxy's own certificate and one for its clients."""
+    folder = tmp_path_factory.mktemp("pki")
+    server, clients, strangers = trustme.CA(), trustme.CA(), trustme.CA()
+    issued = server.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(folder / "proxy.key")
+    issued.cert_chain_pems[0].write_to_path(folder / "proxy.pem")
+    clients.cert_pem.write_to_path(folder / "clients.pem")
+    return folder, server, clients, strangers
+
+
+@pytest.fixture
+def echo():
+    origin = Echo()
+    yield origin
+    origin.close()
+
+
+@pytest.fixture
+def served(tmp_path: Path, pki, echo):
+    folder, *_ = pki
+    config = tmp_path / "outward.yaml"
+    config.write_text(
+        "version: 1\n"
+        f"server:\n  listen: 127.0.0.1:0\n  ops: 127.0.0.1:0\n  state: '{tmp_path}/state'\n"
+        f"  tls: {{cert: '{folder}/proxy.pem', key: '{folder}/proxy.key', client_ca: '{folder}/clients.pem'}}\n"
+        "upstream:\n  internal: [127.0.0.1/32]\n  dns: {hosts: {origin.test: [127.0.0.1]}}\n"
+        f"groups:\n  bots:\n    allow: [{{host: origin.test, ports: [{echo.port}], tls: false}}]\n"
+        f"clients:\n  - {{group: bots, certificate: '{SPIFFE}'}}\n  - {{group: bots, certificate: bot.example}}\n"
+    )
+    running = Served(config)
+    yield running
+    running.end()
+
+
+def connect(served, pki, port, *, issuer=None, identity=None):
+    """CONNECT over TLS, with a certificate or without; return the socket and the answer's first bytes."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    pki[1].configure_trust(context)
+    if identity:
+        issuer.issue_cert(identity).configure_cert(context)
+    sock = context.wrap_socket(socket.create_connection(served.proxy, timeout=5), server_hostname="127.0.0.1")
+    sock.sendall(f"CONNECT origin.test:{port} HTTP/1.1\r\nHost: origin.test:{port}\r\n\r\n".encode())
+    return sock, sock.recv(4096)
+
+
+def test_a_known_certificate_is_its_group(served, pki, echo):
+    """And the tunnel carries what it should, there and back, inside the TLS to the proxy."""
+    sock, answer = connect(served, pki, echo.port, issuer=pki[2], identity="bot.example")
+    assert answer.startswith(OPENED)
+    sock.sendall(b"hello")
+    assert sock.recv(5) == b"hello"
+    sock.close()
+    wait_for(lambda: served.events)
+    assert served.events[0]["group"] == "bots"
+
+
+def test_no_certificate_or_an_unknown_name_is_an_unknown_client(served, pki, echo):
+    """A certificate of the right CA is not enough."""
+    for options in ({}, {"issuer": pki[2], "identity": "other.example"}):
+        sock, answer = connect(served, pki, echo.port, **options)
+        assert answer.startswith(b"HTTP/1.1 403")
+        assert b"unknown_client" in answer
+        sock.close()
+
+
+def test_a_certificate_of_another_ca_ends_the_handshake(served, pki, echo):
+    """Nothing is read from such a client, and nothing said to it."""
+    answer = b""
+    with suppress(ssl.SSLError, ConnectionError):
+        _, answer = connect(served, pki, echo.port, issuer=pki[3], identity="bot.example")
+    assert answer == b""
+
+
+def test_plain_http_is_not_answered(served):
+    """A client that forgot TLS gets no decision."""
+    answer = b""
+    with socket.create_connection(served.proxy, timeout=5) as sock:
+        sock.sendall(b"CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n")
+        with suppress(ConnectionError):
+            answer = sock.recv(4096)
+    assert not answer.startswith(b"HTTP/")
+    assert served.events == []
+
+
+def test_names_are_uris_and_dns_names_and_never_the_common_name():
+    """SPIFFE identities come first."""
+    certificate = {
+        "subject": ((("commonName", "bot.example"),),),
+        "subjectAltName": (("DNS", "a.example"), ("IP Address", "192.0.2.1"), ("email", "x@y"), ("URI", SPIFFE)),
+    }
+    assert certificate_names(certificate) == (SPIFFE, "a.example")
+    assert certificate_names({"subject": certificate["subject"]}) == ()
+    assert certificate_names(None) == ()
