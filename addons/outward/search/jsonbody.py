@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import orjson
+
 MAX_DEPTH = 128
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -57,7 +59,10 @@ def decode(body: bytes) -> Any:
 
 def encode(value: Any) -> bytes:
     """Write a judged value, compact, keys in the order of the request."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # an integer beyond 64 bits; or a lone surrogate, which has no UTF-8 form here either
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
 
 
 def _deeper(value: Any, limit: int) -> bool:
