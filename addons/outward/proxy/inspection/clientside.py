@@ -46,6 +46,7 @@ class ClientSide(HttpConnection):
         self._body: Body = Sized(0)
         self._exchange: Exchange | None = None
         self._chunked = self._keep = False
+        self._head_out = b""
         self._keep_open = True  # the client may ask again
         self._requested = self._responded = False
         self._read: Callable[[], CommandGenerator[bool]] = self._read_head
@@ -195,13 +196,15 @@ class ClientSide(HttpConnection):
             self._chunked, self._keep = event.chunked, event.keep
             if event.switching:
                 self._read = self._relay
-            yield commands.SendData(self.conn, event.head)
+            self._head_out = event.head
+            if not event.more:
+                yield from self._write(b"")
         elif isinstance(event, ResponseData):
-            yield commands.SendData(self.conn, chunk(event.data) if self._chunked else event.data)
+            yield from self._write(chunk(event.data) if self._chunked else event.data)
         elif isinstance(event, ResponseEndOfMessage):
             self._keep = self._keep and self._keep_open
-            if self._chunked:
-                yield commands.SendData(self.conn, LAST_CHUNK)
+            if self._chunked or self._head_out:
+                yield from self._write(LAST_CHUNK if self._chunked else b"")
             yield from self._response_sent()
         elif isinstance(event, Refusal):
             yield from self._deny(event.answer)
@@ -210,6 +213,11 @@ class ClientSide(HttpConnection):
         elif isinstance(event, ResponseProtocolError):
             self._read = self._drop
             yield CloseAbruptly(self.conn)
+
+    def _write(self, data: bytes) -> CommandGenerator[None]:
+        """Send a piece of the response, behind the head where that waits: one record and one packet are enough."""
+        head, self._head_out = self._head_out, b""
+        yield commands.SendData(self.conn, head + data)
 
     def _response_sent(self) -> CommandGenerator[None]:
         """Go on to the next request, or close."""

@@ -29,17 +29,19 @@ class Forward(HttpEvent):
 
 @dataclass
 class Replied(HttpEvent):
-    """A response head was read."""
+    """A response head was read; `more` where some of its body follows at once."""
 
     raw: bytes
     head: ResponseHead
+    more: bool
 
 
 @dataclass
 class Reply(HttpEvent):
-    """Send a response head to the client."""
+    """Send a response head to the client; `more` where some of its body follows at once, to be sent with it."""
 
     head: bytes
+    more: bool
     chunked: bool
     keep: bool
     switching: bool

@@ -161,7 +161,8 @@ class Stream(Layer):
         raw, chunked = response_head(event.raw, event.head, head, keep=keep, rewritten=self._tap is not None)
         exchange.begun = True
         exchange.event.status = event.head.status
-        yield SendHttp(Reply(self._id, raw, chunked, keep, switching), self.context.client)
+        more = event.more and self._tap is None
+        yield SendHttp(Reply(self._id, raw, more, chunked, keep, switching), self.context.client)
 
     def _response_data(self, exchange: Exchange, event: ResponseData) -> CommandGenerator[None]:
         data = event.data

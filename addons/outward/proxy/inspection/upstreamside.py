@@ -53,6 +53,10 @@ class UpstreamSide(HttpConnection):
         """Whether no request is under way."""
         return not self._stream_id
 
+    def handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        """Take an event. This layer never waits, so it needs nothing that waiting takes."""
+        return self._handle_event(event)
+
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
         if isinstance(event, events.DataReceived):
             self._buffer += event.data
@@ -112,7 +116,7 @@ class UpstreamSide(HttpConnection):
         }
         self._keep = not (head.http_10 or head.until_close or "close" in options)
         self._body = _RELAYED if head.status == 101 else body_of(head.length, until_close=head.until_close)
-        yield ReceiveHttp(Replied(self._stream_id, raw, head))
+        yield ReceiveHttp(Replied(self._stream_id, raw, head, more=bool(self._buffer) and head.length != 0))
         if head.length == 0 and self._body is not _RELAYED:
             yield from self._done()
         return True
