@@ -7,8 +7,8 @@ from pathlib import Path
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, Node, SequenceNode
 from outward.config.nearest import did_you_mean
-from outward.config.schema import Document, UpstreamModel
-from outward.config.settings import Limits, McpServer, Settings
+from outward.config.schema import Document, TlsModel, UpstreamModel
+from outward.config.settings import Limits, McpServer, Settings, Tls
 from outward.config.validate import validate
 from outward.config.values import resolve_path
 from outward.core.addresses import METADATA, Network, is_loopback
@@ -51,6 +51,7 @@ def _settings(root: MappingNode, document: Document, base: Path, home: str | Non
         ops=server.ops,
         state=resolve_path(server.state, base, home),
         ca=(resolve_path(server.ca.cert, base, home), resolve_path(server.ca.key, base, home)) if server.ca else None,
+        tls=_tls(server.tls, base, home) if server.tls else None,
         workers=server.workers,
         grace=server.grace,
         records_url=document.records.url,
@@ -65,6 +66,11 @@ def _settings(root: MappingNode, document: Document, base: Path, home: str | Non
         mcp=tuple(McpServer(server.host, server.tools) for server in document.mcp),
         limits=Limits(**server.limits.model_dump()),
     )
+
+
+def _tls(model: TlsModel, base: Path, home: str | None) -> Tls:
+    client_ca = None if model.client_ca is None else resolve_path(model.client_ca, base, home)
+    return Tls(resolve_path(model.cert, base, home), resolve_path(model.key, base, home), client_ca)
 
 
 def _files(root: MappingNode, key: str, base: Path, home: str | None, report: Report) -> list[str]:

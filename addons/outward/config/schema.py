@@ -85,6 +85,14 @@ class CaModel(Model):
     key: Text
 
 
+class TlsModel(Model):
+    """TLS to the proxy itself: its certificate, and the CA of its clients' certificates."""
+
+    cert: Text
+    key: Text
+    client_ca: Text | None = None
+
+
 class ServerModel(Model):
     """The proxy's own ports and folder."""
 
@@ -92,6 +100,7 @@ class ServerModel(Model):
     ops: Endpoint = ("127.0.0.1", 9090)
     state: Text = "~/.local/state/outward"
     ca: CaModel | None = None
+    tls: TlsModel | None = None
     workers: Annotated[Literal[1], _reader(_one_worker)] = 1
     grace: Seconds = 30.0
     limits: LimitsModel = LimitsModel()

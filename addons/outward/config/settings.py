@@ -54,6 +54,20 @@ class McpServer:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS to the proxy itself.
+
+    Attributes:
+        cert, key: PEM files of the listener.
+        client_ca: PEM file of the CA that client certificates are verified with; None asks for none.
+    """
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the running parts are told.
 
@@ -61,6 +75,7 @@ class Settings:
         listen: address and port of the proxy; port 0 picks a free one.
         ops: address and port of health, metrics and administration.
         state: folder of the CA and the records.
+        tls: of the proxy's listener; None speaks plain HTTP.
         ca: certificate and key files of the operator's CA; None makes one under `state`.
         workers: processes; more than one is refused by the schema.
         grace: seconds that open connections get after TERM.
@@ -80,6 +95,7 @@ class Settings:
     listen: tuple[str, int] = ("127.0.0.1", 8080)
     ops: tuple[str, int] = ("127.0.0.1", 9090)
     state: Path = field(default_factory=lambda: Path(DEFAULT_STATE).expanduser())
+    tls: Tls | None = None
     ca: tuple[Path, Path] | None = None
     workers: int = 1
     grace: float = 30.0
