@@ -3,35 +3,42 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from outward.config.loaded import Loaded
-from outward.config.settings import Settings
 from outward.core.addresses import Own
-from outward.core.model import Credential
 from outward.core.policy import Policy
-from outward.ops.administration import Administration
 from outward.ops.health import Check, Health
 from outward.ops.metrics import Metrics
 from outward.ops.reload import Reloader
 from outward.ops.server import OpsServer
+from outward.parts import (
+    StartError,
+    administration_of,
+    bind,
+    doorway_of,
+    every,
+    governor_of,
+    resolver_of,
+    verifier_for,
+    whole,
+)
 from outward.proxy.dial import Dialer, own_addresses
 from outward.proxy.gate import Gate
 from outward.proxy.judge import Judge
 from outward.proxy.parent import Parent
-from outward.proxy.resolver import Resolver
 from outward.records.events import Event
 from outward.records.recorder import Recorder
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
-
     from outward.proxy.assembly import Inspection
     from outward.proxy.governance import SearchGovernor
+
+__all__ = ["Options", "Service", "StartError"]
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +48,6 @@ FLUSH = 5.0  # seconds that the last records get
 
 # Settings that are read once; the others follow a reload.
 _FIXED = ("listen", "ops", "state", "ca", "tls", "workers", "records_url", "retention", "limits")
-
-
-class StartError(Exception):
-    """The proxy cannot start; the message is for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Options:
         load: loads the configuration anew, off the loop; None where there is nothing to reload.
         ops: whether the ops port is opened.
         stdout: descriptor that events are written to as JSON lines; None for none.
+        lull: seconds before the engine is imported, unless it is needed sooner.
     """
 
     transform: Callable[[Policy], Policy] = field(default=lambda policy: policy)
@@ -64,6 +68,7 @@ class Options:
     load: Callable[[], Loaded] | None = None
     ops: bool = True
     stdout: int | None = None
+    lull: float = 0.0
 
 
 class _Observed:
@@ -97,7 +102,7 @@ class Service:
         Raises:
             StartError: a setting cannot be used.
         """
-        self.settings, policy = _whole(loaded)
+        self.settings, policy = whole(loaded)
         self._options = options or Options()
         self._loaded = loaded
         self.metrics = Metrics()
@@ -110,9 +115,9 @@ class Service:
             stdout=self._options.stdout,
         )
         self.judge = Judge(policy, _Observed(self.recorder, self._show), self.metrics, Own())
-        self.administration = self._administer() if self._options.ops else None
+        self.administration = administration_of(self.settings, self.judge) if self._options.ops else None
         try:
-            resolver = _resolver(settings)
+            resolver = resolver_of(settings)
             self.dialer = Dialer(resolver, self.judge, settings.limits, settings.parent_proxy)
         except ValueError as error:
             raise StartError(str(error)) from error
@@ -146,7 +151,7 @@ class Service:
             if self._options.ops:
                 health = Health(self.metrics, self._checks(), self.administration, {"reload": self._problem})
                 self._ops = OpsServer(health, self.metrics.internal_error)
-                await _bind("ops", self._ops.start, self.settings.ops)
+                await bind("ops", self._ops.start, self.settings.ops)
                 log.info("the ops port is open on %s port %d", *self._ops.address)
             self.settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.recorder.start()
@@ -158,7 +163,7 @@ class Service:
         except OSError as error:
             raise StartError(str(error)) from error
         self._spawn(self.metrics.watch_lag())
-        self._spawn(_every(OWN_INTERVAL, self._look_around))
+        self._spawn(every(OWN_INTERVAL, self._look_around))
         if self._options.load is not None:
             self._reloader = Reloader(self._loaded, self._options.load, self.use, self.metrics)
             self._spawn(self._reloader.watch())
@@ -171,18 +176,18 @@ class Service:
         )
 
         try:
-            self._governor = self._govern()
+            self._governor = governor_of(self.settings, self.judge, self.recorder, self.administration)
             self._inspection = Inspection(self.settings, self.judge, self.dialer, self._governor)
         except (AuthorityError, TrustError) as error:
             raise StartError(str(error)) from error
         self._gate = Gate(self.judge, self.dialer, self._inspection.engine, self.settings.limits)
-        self._gate.tls = self._doorway()
-        await _bind("proxy", self._gate.start, self.settings.listen)
+        self._gate.tls = doorway_of(self.settings)
+        await bind("proxy", self._gate.start, self.settings.listen)
         self._look_around()
         log.info("the proxy listens on %s port %d", *self.address)
-        self._spawn(self._inspection.load())
+        self._spawn(self._inspection.load(self._options.lull))
         self._spawn(asyncio.to_thread(self._governor.warm))
-        self._spawn(_every(CA_INTERVAL, self._inspection.renew))
+        self._spawn(every(CA_INTERVAL, self._inspection.renew))
 
     def use(self, loaded: Loaded, transform: Callable[[Policy], Policy] | None = None) -> None:
         """Put a configuration in force: at once, as a whole.
@@ -195,13 +200,13 @@ class Service:
             StartError: the configuration has errors; nothing was changed.
             ValueError: the same, found by the one who uses a setting.
         """
-        settings, policy = _whole(loaded)
+        settings, policy = whole(loaded)
         if transform is not None:
             self._options = replace(self._options, transform=transform)
         policy = self._options.transform(policy)
         resolver, parent = self.dialer.resolver, self.dialer.parent
         if (settings.dns_servers, settings.dns_hosts) != (self.settings.dns_servers, self.settings.dns_hosts):
-            resolver = _resolver(settings)
+            resolver = resolver_of(settings)
         if settings.parent_proxy != self.settings.parent_proxy:
             parent = Parent.parse(settings.parent_proxy) if settings.parent_proxy else None
         if self._inspection and (settings.trust, settings.crl) != (self.settings.trust, self.settings.crl):
@@ -209,7 +214,7 @@ class Service:
         changed = [name for name in _FIXED if getattr(settings, name) != getattr(self.settings, name)]
         if changed:
             log.warning("these settings take effect at the next start: %s", ", ".join(changed))
-        self._verify_with(policy)
+        self.judge.verifier = verifier_for(policy, self.judge.verifier)
         self.metrics.use_policy(policy)
         self.dialer.resolver, self.dialer.parent = resolver, parent
         self.judge.policy = policy
@@ -256,51 +261,12 @@ class Service:
             raise StartError("the CA is not loaded yet")
         return bundle_for_tools(self._inspection.authority.pem, environ)
 
-    def _administer(self) -> Administration:
-        """Make the administrator's side; its token comes from the environment.
-
-        Raises:
-            StartError: the file of the token cannot be read.
-        """
-        try:
-            return Administration(self.settings, lambda: self.judge.policy)
-        except OSError as error:
-            raise StartError(f"the file of OUTWARD_ADMIN_TOKEN_FILE cannot be read: {error.strerror}") from error
-
-    def _govern(self) -> "SearchGovernor":
-        """Make the governance of hosted search; without an ops port nothing can be set at run time."""
-        from outward.proxy.governance import (  # noqa: PLC0415 - as the inspect lane
-            FileConsent,
-            SearchGovernor,
-            registry_for,
-        )
-
-        consent = self.administration.state if self.administration else FileConsent(lambda: self.judge.policy)
-        limit = self.settings.limits.body_inspect_bytes
-        return SearchGovernor(self.judge, registry_for(self.settings), consent, self.recorder, limit)
-
     def _show(self, event: Event) -> None:
         """Show an event to those who watch."""
         if self._options.observe is not None:
             self._options.observe(event)
         if self.administration is not None:
             self.administration.stream.publish(event)
-
-    def _doorway(self) -> "SSLContext | None":
-        """Return the context of TLS to the proxy, where the settings want it.
-
-        Raises:
-            StartError: its files cannot be used.
-        """
-        tls = self.settings.tls
-        if tls is None:
-            return None
-        from outward.proxy.doorway import server_context  # noqa: PLC0415 - few speak TLS to their proxy
-
-        try:
-            return server_context(tls)
-        except OSError as error:
-            raise StartError(f"`server.tls` cannot be used: {error}") from error
 
     def _checks(self) -> Mapping[str, Check]:
         return {
@@ -315,17 +281,6 @@ class Service:
         """Why the last reload failed; the last good policy is in force meanwhile, so this makes nothing unready."""
         return self._reloader.problem if self._reloader else None
 
-    def _verify_with(self, policy: Policy) -> None:
-        """Load the verifier of JWTs where a policy has clients for it."""
-        if not any(entry.kind is Credential.JWT for entry in policy.clients):
-            self.judge.verifier = None
-            return
-        from outward.proxy.credentials import Verifier  # noqa: PLC0415 - slow, and few need it
-
-        verifier = self.judge.verifier if isinstance(self.judge.verifier, Verifier) else Verifier()
-        verifier.use(policy)
-        self.judge.verifier = verifier
-
     def _look_around(self) -> None:
         """Learn which addresses and listeners are this proxy's own, and so never dialled."""
         addresses = [self._gate.address] if self._gate else []
@@ -337,31 +292,3 @@ class Service:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _whole(loaded: Loaded) -> tuple[Settings, Policy]:
-    if loaded.settings is None or loaded.policy is None:
-        raise StartError("the configuration has errors")
-    return loaded.settings, loaded.policy
-
-
-def _resolver(settings: Settings) -> Resolver:
-    return Resolver(settings.dns_servers, settings.dns_hosts, settings.limits.resolve_timeout)
-
-
-async def _bind(what: str, start: Callable[[str, int], Awaitable[None]], at: tuple[str, int]) -> None:
-    """Open a listener, or say which one cannot be opened, where, and why."""
-    try:
-        await start(*at)
-    except OSError as error:
-        raise StartError(f"the {what} port cannot be opened on {at[0]} port {at[1]}: {error.strerror}") from error
-
-
-async def _every(interval: float, action: Callable[[], None]) -> None:
-    """Act now and then; a failure is logged and the next try made in its time."""
-    while True:
-        await asyncio.sleep(interval)
-        try:
-            action()
-        except Exception:
-            log.exception("a periodic task failed")

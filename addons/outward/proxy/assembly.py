@@ -3,6 +3,7 @@
 Owns their start and their renewal. Slow to import, so it is imported while the ops port answers already.
 """
 
+import asyncio
 import logging
 from collections.abc import Coroutine
 
@@ -42,8 +43,13 @@ class Inspection:
         self.engine = Engine(judge, dialer, self.authority, settings.limits, roots, crls, governor=governor)
         self._note_expiry()
 
-    async def load(self) -> None:
-        """Import the engine before it is needed; until it is there, the first inspected connections wait for it."""
+    async def load(self, lull: float) -> None:
+        """Import the engine before it is needed; until it is there, the first inspected connections wait for it.
+
+        Args:
+            lull: seconds to wait first, so that a short run does not pay for an engine that it never needs.
+        """
+        await asyncio.sleep(lull)
         try:
             await self.engine.load()
         except Exception:

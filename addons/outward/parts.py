@@ -1,0 +1,121 @@
+"""Single parts of a service, made from the settings; and what opening and tending them takes. Holds no state."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from outward.config.loaded import Loaded
+from outward.config.settings import Settings
+from outward.core.model import Credential
+from outward.core.policy import Policy
+from outward.ops.administration import Administration
+from outward.proxy.judge import Judge, Verifier
+from outward.proxy.resolver import Resolver
+from outward.records.recorder import Recorder
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from outward.proxy.governance import SearchGovernor
+
+log = logging.getLogger(__name__)
+
+
+class StartError(Exception):
+    """The proxy cannot start; the message is for the operator."""
+
+
+def whole(loaded: Loaded) -> tuple[Settings, Policy]:
+    """Return the settings and the policy of a configuration.
+
+    Raises:
+        StartError: it has errors.
+    """
+    if loaded.settings is None or loaded.policy is None:
+        raise StartError("the configuration has errors")
+    return loaded.settings, loaded.policy
+
+
+def resolver_of(settings: Settings) -> Resolver:
+    """Make the resolver.
+
+    Raises:
+        ValueError: a server is not given by its address.
+    """
+    return Resolver(settings.dns_servers, settings.dns_hosts, settings.limits.resolve_timeout)
+
+
+def administration_of(settings: Settings, judge: Judge) -> Administration:
+    """Make the administrator's side; its token comes from the environment.
+
+    Raises:
+        StartError: the file of the token cannot be read.
+    """
+    try:
+        return Administration(settings, lambda: judge.policy)
+    except OSError as error:
+        raise StartError(f"the file of OUTWARD_ADMIN_TOKEN_FILE cannot be read: {error.strerror}") from error
+
+
+def governor_of(
+    settings: Settings, judge: Judge, recorder: Recorder, administration: Administration | None
+) -> "SearchGovernor":
+    """Make the governance of hosted search; without an administrator's side nothing can be set at run time."""
+    from outward.proxy.governance import (  # noqa: PLC0415 - while it loads, the ops port answers already
+        FileConsent,
+        SearchGovernor,
+        registry_for,
+    )
+
+    consent = administration.state if administration else FileConsent(lambda: judge.policy)
+    return SearchGovernor(judge, registry_for(settings), consent, recorder, settings.limits.body_inspect_bytes)
+
+
+def doorway_of(settings: Settings) -> "SSLContext | None":
+    """Return the context of TLS to the proxy, where the settings want it.
+
+    Raises:
+        StartError: its files cannot be used.
+    """
+    if settings.tls is None:
+        return None
+    from outward.proxy.doorway import server_context  # noqa: PLC0415 - few speak TLS to their proxy
+
+    try:
+        return server_context(settings.tls)
+    except OSError as error:
+        raise StartError(f"`server.tls` cannot be used: {error}") from error
+
+
+def verifier_for(policy: Policy, current: Verifier | None) -> Verifier | None:
+    """Return the verifier of JWTs where a policy has clients for it: the current one, where there is one."""
+    if not any(entry.kind is Credential.JWT for entry in policy.clients):
+        return None
+    from outward.proxy.credentials import Verifier as OfflineVerifier  # noqa: PLC0415 - slow, and few need it
+
+    verifier = current if isinstance(current, OfflineVerifier) else OfflineVerifier()
+    verifier.use(policy)
+    return verifier
+
+
+async def bind(what: str, start: Callable[[str, int], Awaitable[None]], at: tuple[str, int]) -> None:
+    """Open a listener, or say which one cannot be opened, where, and why.
+
+    Raises:
+        StartError: it cannot be opened.
+    """
+    try:
+        await start(*at)
+    except OSError as error:
+        raise StartError(f"the {what} port cannot be opened on {at[0]} port {at[1]}: {error.strerror}") from error
+
+
+async def every(interval: float, action: Callable[[], None]) -> None:
+    """Act each time a number of seconds has passed; a failure is logged, and the next try made in its time."""
+    while True:
+        await asyncio.sleep(interval)
+        try:
+            action()
+        except Exception:
+            log.exception("a periodic task failed")
