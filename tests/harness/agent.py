@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import urllib.parse
 
 PATIENCE = 0.4  # seconds; the networks of the tests are local
 _NO_NEW_PRIVS, _CLONE_NEWUSER, _CLONE_NEWNET = 38, 0x10000000, 0x40000000
@@ -142,6 +143,9 @@ ACTS = {
 
 def main() -> None:
     """Try what is asked until the input ends."""
+    given = urllib.parse.urlsplit(os.environ.get("HTTPS_PROXY", ""))
+    if given.hostname and given.port:
+        proxy(given.hostname, given.port)
     if sys.argv[1:]:
         give_up_root(int(sys.argv[1]))
     for line in sys.stdin:

@@ -8,7 +8,7 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as shells say it
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -32,18 +32,34 @@ async def run_child(command: Sequence[str], environment: Mapping[str, str]) -> i
     Raises:
         CommandError: it cannot be started.
     """
-    loop = asyncio.get_running_loop()
     try:
         child = subprocess.Popen(command, env=environment)  # noqa: S603, ASYNC220 - running it is the purpose; fork is brief
-    except FileNotFoundError as error:
-        raise CommandError(f"{command[0]}: command not found", NOT_FOUND) from error
     except OSError as error:
-        raise CommandError(f"{command[0]}: {error.strerror}", NOT_EXECUTABLE) from error
+        raise cannot_start(command[0], error) from error
+    return await attend(child)
+
+
+def cannot_start(program: str, error: OSError) -> CommandError:
+    """Return what a shell would say and answer."""
+    if isinstance(error, FileNotFoundError):
+        return CommandError(f"{program}: command not found", NOT_FOUND)
+    return CommandError(f"{program}: {error.strerror}", NOT_EXECUTABLE)
+
+
+async def attend(child: "subprocess.Popen[bytes]", begin: Callable[[], None] = lambda: None) -> int:
+    """Pass signals on to a child, and return its exit status when it ends, 128 + n where signal n ended it.
+
+    Args:
+        child: the process.
+        begin: called when signals reach the child, for one that waits to be told.
+    """
+    loop = asyncio.get_running_loop()
     terminal = sys.stdin is not None and sys.stdin.isatty()
     loop.add_signal_handler(signal.SIGINT, (lambda: None) if terminal else lambda: child.send_signal(signal.SIGINT))
     for number in _FORWARDED:
         loop.add_signal_handler(number, child.send_signal, number)
     try:
+        begin()
         status = await loop.run_in_executor(None, child.wait)
     finally:
         for number in (signal.SIGINT, *_FORWARDED):

@@ -10,14 +10,16 @@ import logging
 import os
 import sys
 import tempfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from outward.cli.child import CommandError, run_child
+from outward.cli.child import CommandError, attend, run_child
 from outward.cli.common import config_option, find_config, load_or_exit, load_starter
 from outward.cli.environment import ProxyAddress, client_environment
+from outward.cli.jail import Jail, JailError
 from outward.cli.mirrors import internal_mirrors
 from outward.cli.private import USER, NoGroupError, Private, choose_group, new_token
 from outward.cli.serve import new_event_loop
@@ -27,6 +29,7 @@ from outward.ops.logs import set_up
 from outward.service import Options, Service, StartError
 
 _GRACE = 1.0  # seconds for what the command left open
+_LULL = 1.0  # seconds; a short command ends without paying for the engine
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -35,6 +38,7 @@ _GRACE = 1.0  # seconds for what the command left open
 @click.option("--web-search", is_flag=True, help="Turn hosted web search on for this run.")
 @click.option("--report", is_flag=True, help="Let through what the rules block, and list it at the end.")
 @click.option("--no-token", is_flag=True, help="Let every local process in: for tools that send no proxy credentials.")
+@click.option("--jail", "jailed", is_flag=True, help="Leave the command no other way out than the proxy (Linux).")
 @click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
@@ -45,6 +49,7 @@ def run(
     web_search: bool,
     report: bool,
     no_token: bool,
+    jailed: bool,
     as_json: bool,
 ) -> None:
     """Run COMMAND behind a private proxy; its exit status is passed on.
@@ -65,8 +70,10 @@ def run(
     summary = Summary()
     with tempfile.TemporaryDirectory(prefix="outward-") as spare, asyncio.Runner(loop_factory=new_event_loop) as runner:
         try:
-            status = runner.run(_run(command, _own_port(loaded, Path(spare)), private, summary, starter=path is None))
-        except StartError as error:
+            own = _own_port(loaded, Path(spare))
+            with Jail() if jailed else nullcontext() as jail:
+                status = runner.run(_run(command, own, private, summary, starter=path is None, jail=jail))
+        except (StartError, JailError) as error:
             raise click.ClickException(str(error)) from error
         except CommandError as error:
             click.echo(f"outward: {error}", err=True)
@@ -75,21 +82,30 @@ def run(
     sys.exit(status)
 
 
-async def _run(command: tuple[str, ...], loaded: Loaded, private: Private, summary: Summary, *, starter: bool) -> int:
+async def _run(
+    command: tuple[str, ...], loaded: Loaded, private: Private, summary: Summary, *, starter: bool, jail: Jail | None
+) -> int:
     """Start the proxy, run the command, stop the proxy."""
-    service = Service(loaded, Options(transform=private.apply, observe=summary.add, ops=False))
+    service = Service(loaded, Options(transform=private.apply, observe=summary.add, ops=False, lull=_LULL))
     await service.start()
     try:
         if starter:
             opened = await internal_mirrors(service.dialer.resolver, service.judge, loaded.discovered)
             service.use(loaded, replace(private, internal=opened).apply)
-        host, port = service.address
-        proxy = ProxyAddress(host, port, USER if private.token else "", private.token)
-        variables = client_environment(proxy, service.tool_bundle(os.environ), os.environ)
-        return await run_child(command, {**os.environ, **variables})
+        if jail is None:
+            return await run_child(command, _environment(service, private, service.address))
+        await service.adopt(jail.listener)
+        environment = _environment(service, private, jail.address)
+        return await attend(jail.process, lambda: jail.start(command, environment))
     finally:
         await service.drain(_GRACE)
         await service.stop()
+
+
+def _environment(service: Service, private: Private, address: tuple[str, int]) -> dict[str, str]:
+    """Return the command's environment: the caller's, with the proxy at an address."""
+    proxy = ProxyAddress(*address, USER if private.token else "", private.token)
+    return {**os.environ, **client_environment(proxy, service.tool_bundle(os.environ), os.environ)}
 
 
 def _own_port(loaded: Loaded, spare: Path) -> Loaded:

@@ -1,0 +1,199 @@
+"""`outward run --jail`: the command has no other way out than the proxy, and is otherwise a command like any."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import netns
+from harness.bypasses import BYPASSES, Bypass
+from harness.netns import CANARY, PROXY_UID, Agent, Network, agent_command, as_proxy_user, needs_root
+from harness.process import OUTWARD, environment, wait_for
+from outward.cli.jail import Jail, JailError
+
+POLICY = (
+    "version: 1\nserver: {{state: '{folder}/state'}}\n"
+    f"upstream: {{{{dns: {{{{servers: ['{CANARY}:53']}}}}}}}}\n"
+    "groups: {{agents: {{allow: [{{host: allowed.test, ports: [443], tls: false}}]}}}}\n"
+    "clients: [{{group: agents, anyone: true}}]\n"
+)
+
+
+def jail_works() -> bool:
+    """Whether the kernel lets us make namespaces."""
+    try:
+        with Jail():
+            return True
+    except JailError:
+        return False
+
+
+pytestmark = [
+    pytest.mark.skipif(not jail_works(), reason="the kernel does not let this user make namespaces"),
+    pytest.mark.slow,
+]
+
+
+@pytest.fixture
+def config() -> Iterator[Path]:
+    """A configuration, in a folder that other users reach too."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "outward.yaml").write_text(POLICY.format(folder=folder))
+        (folder / "state").mkdir()
+        yield folder / "outward.yaml"
+
+
+def jailed(config: Path, *command: str | Path) -> list[str | Path]:
+    """Return the command line of a jailed command."""
+    return [OUTWARD, "run", "--jail", "--no-token", "--config", config, "--", *command]
+
+
+def run(config: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    """Run a jailed command."""
+    return subprocess.run(
+        jailed(config, *command), env=environment(), capture_output=True, text=True, check=False, timeout=30
+    )
+
+
+@pytest.fixture(scope="module")
+def open_network() -> Iterator[tuple[Network, Agent]]:
+    """A jailed agent on a machine whose own way to the internet is open."""
+    with tempfile.TemporaryDirectory() as name, netns.network() as network:
+        config = Path(name) / "outward.yaml"
+        config.write_text(POLICY.format(folder=name))
+        machine = network.pod("machine")
+        yield network, Agent(network.start(machine, *jailed(config, *agent_command())))
+
+
+@needs_root
+@pytest.mark.parametrize("bypass", BYPASSES, ids=lambda bypass: bypass.title)
+def test_a_way_around_leads_nowhere(open_network: tuple[Network, Agent], bypass: Bypass) -> None:
+    """The attempt fails although the machine is not fenced, and the internet has not seen one packet of it."""
+    network, agent = open_network
+    before = network.arrived
+    answer = agent.attempt(bypass.act, bypass.host, bypass.port)
+    assert answer.startswith("none"), answer
+    assert network.arrived == before
+
+
+@needs_root
+def test_names_are_not_resolved_inside(open_network: tuple[Network, Agent]) -> None:
+    """The C library finds no name server, and no cache daemon either."""
+    network, agent = open_network
+    before = network.arrived
+    assert agent.attempt("name", "allowed.test", 443).startswith("none")
+    assert network.arrived == before
+
+
+@needs_root
+def test_what_is_allowed_works_through_the_proxy(open_network: tuple[Network, Agent]) -> None:
+    """And what is not is denied."""
+    _, agent = open_network
+    assert agent.attempt("connect", "allowed.test", 443) == f"200 reached {CANARY}"
+    assert agent.attempt("connect", "denied.test", 443) == '403 "no_rule"'
+
+
+@needs_root
+def test_a_dead_proxy_leaves_nothing(config: Path) -> None:
+    """The command ends with the proxy, even when the proxy had no time to end it."""
+    process = subprocess.Popen(
+        jailed(config, "sh", "-c", "echo $$; exec sleep 60"), env=environment(), stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    command = int(process.stdout.readline())
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not Path(f"/proc/{command}").exists())
+
+
+@needs_root
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="needs an interpreter that every user can run")
+def test_ordinary_users_have_it_too(config: Path) -> None:
+    """Without any privilege, and as themselves: files that the command makes are theirs."""
+    for path in (config.parent, config, config.parent / "state"):
+        os.chown(path, PROXY_UID, PROXY_UID)
+    inside = f"import os, socket; print(os.getuid()); socket.create_connection(('{CANARY}', 443), 1)"
+    command = [*as_proxy_user(), *jailed(config, "/usr/bin/python3", "-c", inside)]
+    done = subprocess.run(
+        command,
+        env=environment() | {"HOME": str(config.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.stdout == f"{PROXY_UID}\n", done.stderr
+    assert "Network is unreachable" in done.stderr
+
+
+def test_socket_files_of_others_lead_nowhere(config: Path) -> None:
+    """A daemon outside, whatever it would do for its callers, cannot be called."""
+    path = config.parent / "daemon.sock"
+    dial = f"import socket; socket.socket(socket.AF_UNIX).connect({str(path)!r})"
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(str(path))
+        daemon.listen()
+        assert subprocess.run([sys.executable, "-c", dial], check=False).returncode == 0
+        assert "Connection refused" in run(config, sys.executable, "-c", dial).stderr
+    assert run(config, "sh", "-c", "find /run -type s").stdout == ""
+
+
+def test_the_exit_status_is_the_commands(config: Path) -> None:
+    """As with any command, started or not."""
+    assert run(config, "sh", "-c", "exit 7").returncode == 7
+    assert run(config, "sh", "-c", "kill -TERM $$").returncode == 128 + signal.SIGTERM
+    missing = run(config, "no-such-command")
+    assert (missing.returncode, missing.stderr) == (127, "outward: no-such-command: command not found\n")
+    assert run(config, "/").returncode == 126
+
+
+def test_signals_reach_the_command(config: Path) -> None:
+    """What is sent to `outward` is the command's to answer."""
+    script = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done"
+    process = subprocess.Popen(jailed(config, "sh", "-c", script), env=environment(), stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.terminate()
+    assert process.wait(20) == 5
+    process.stdout.close()
+
+
+def test_the_command_has_the_terminal(config: Path) -> None:
+    """Programs that ask find a terminal, and are in its foreground."""
+    outer, inner = os.openpty()
+    inside = "import os; print(os.isatty(0), os.getpgrp() == os.getpgid(os.getppid()))"
+    done = subprocess.run(
+        jailed(config, sys.executable, "-c", inside),
+        stdin=inner,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    os.close(outer)
+    os.close(inner)
+    assert done.stdout == "True True\n", done.stderr
+
+
+def test_where_the_kernel_refuses_nothing_is_run(config: Path) -> None:
+    """A jail that cannot be made is an error that says which switch to turn; the command never starts."""
+    shut = 'echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"'
+    command = ["unshare", "-Ur", "sh", "-c", shut, "sh", *jailed(config, "echo", "it ran")]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "sysctl user.max_user_namespaces" in done.stderr
+    assert "The command was not run" in done.stderr
+
+
+def test_other_systems_say_that_they_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is promised where there are no namespaces."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(JailError, match="needs Linux"):
+        Jail()
