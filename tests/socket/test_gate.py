@@ -3,19 +3,23 @@
 import asyncio
 import hashlib
 import socket
+from ipaddress import ip_address
 
 import pytest
 
-from harness.gates import connect, decision_id, gate_for, request, status
+from harness.gates import Recorder, connect, decision_id, gate_for, request, status
 from harness.loops import on_loop, until
 from harness.origins import origin
 from harness.policies import group, policy, rule
 from harness.raw import raw
 from outward.config.settings import Limits
+from outward.core.addresses import Own
 from outward.core.model import ClientEntry, Credential, Denial, Lane, LaneChoice, Mode, Place, Stage, Verdict
 from outward.core.paths import PathGlob
 from outward.core.reasons import Reason
+from outward.ops.metrics import Metrics
 from outward.proxy import gate
+from outward.proxy.judge import Judge
 
 PLACE = Place("policy.yaml", 1)
 TOKEN = "correct horse"
@@ -271,3 +275,15 @@ async def test_answers_are_not_held_back_by_nagle():
         await until(lambda: world.gate.connections == 1)
         (client,) = world.gate._clients
         assert client.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_strangers_cannot_fill_the_memory_with_credentials() -> None:
+    """What is remembered of answers is bounded in number and in size."""
+    judge = Judge(policy(group(rule("allowed.test"))), Recorder(), Metrics(), Own())
+    peer = ip_address("127.0.0.1")
+    for number in range(300):
+        judge.who(peer, f"Bearer {number:060000}")
+    assert not judge._remembered().identities
+    for number in range(20_000):
+        judge.who(peer, f"Bearer {number}")
+    assert len(judge._remembered().identities) <= 8193

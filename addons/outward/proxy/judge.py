@@ -18,6 +18,7 @@ from outward.proxy.hello import Hello
 from outward.records.events import Event
 
 _REMEMBERED = 8192  # answers; then all are forgotten, which costs microseconds
+_LONGEST_REMEMBERED = 512  # characters of credentials: strangers choose them, and would fill the memory
 
 
 class Recorder(Protocol):
@@ -59,7 +60,8 @@ class Judge:
             authorization: its proxy credentials, or None.
             names: of its verified certificate.
         """
-        if self.verifier is not None or names:
+        long = authorization is not None and len(authorization) > _LONGEST_REMEMBERED
+        if self.verifier is not None or names or long:
             return self.identify(Presented(peer, authorization, certificate_names=names))
         known = self._remembered().identities
         identity = known.get((peer, authorization))
