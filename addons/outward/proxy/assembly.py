@@ -4,6 +4,7 @@ Owns their start and their renewal. Slow to import, so it is imported while the 
 """
 
 import asyncio
+import gc
 import logging
 from collections.abc import Coroutine
 
@@ -52,6 +53,7 @@ class Inspection:
         await asyncio.sleep(lull)
         try:
             await self.engine.load()
+            gc.freeze()  # what was imported lives as long as the process: the collector need not walk it each time
         except Exception:
             self._metrics.internal_error("engine")
             log.exception("the engine cannot be loaded: the inspect lane is closed")
