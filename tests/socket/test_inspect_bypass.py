@@ -1,0 +1,370 @@
+"""The inspect lane cannot be talked around: every known way past an inspecting proxy ends in one denial, or in a close,
+and the origin sees at most what was allowed.
+"""
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import pytest
+
+from harness.gates import connect, decision_id, status
+from harness.hellos import extension, hello, record, server_name
+from harness.inspection import World, get, inspecting, keep, post, replying, response, web_origin
+from harness.loops import on_loop, until
+from harness.policies import group, policy, rule
+from harness.raw import client_hello, raw
+from outward.core.model import Denial, Ech, LaneChoice, Stage, Verdict
+from outward.core.policy import Policy
+from outward.core.reasons import Reason
+
+
+def allowing(**settings: object) -> Policy:
+    return policy(group(rule("allowed.test"), rule("other.test"), lane=LaneChoice.INSPECT, **settings))
+
+
+def one(world: World, reason: Reason, reply: bytes = b"") -> None:
+    """Exactly one denial was recorded, for this reason, and it is the one that the client was told of."""
+    denials = [event for event in world.events if event.verdict is Verdict.DENY]
+    assert [event.reason for event in denials] == [reason]
+    if reply:
+        assert decision_id(reply) == denials[0].id
+        assert denials[0].status == status(reply)
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        ("GET / HTTP/1.1\r\nHost: other.test:{port}\r\n\r\n", Reason.HOST_MISMATCH),
+        ("GET / HTTP/1.1\r\nHost: allowed.test:{port}\r\nHost: evil.test\r\n\r\n", Reason.MALFORMED_REQUEST),
+        ("GET / HTTP/1.1\r\n\r\n", Reason.MALFORMED_REQUEST),
+        ("GET http://evil.test/ HTTP/1.1\r\nHost: allowed.test:{port}\r\n\r\n", Reason.MALFORMED_REQUEST),
+        ("GET http://allowed.test:{port}/ HTTP/1.1\r\nHost: allowed.test:{port}\r\n\r\n", Reason.MALFORMED_REQUEST),
+        ("CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\n", Reason.MALFORMED_REQUEST),
+        ("TRACE / HTTP/1.1\r\nHost: allowed.test:{port}\r\n\r\n", Reason.MALFORMED_REQUEST),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Reason.MALFORMED_REQUEST),
+        ("GET /\r\nHost: allowed.test\r\n\r\n", Reason.MALFORMED_REQUEST),
+        ("GET / HTTP/1.1\nHost: allowed.test\n\n", Reason.MALFORMED_REQUEST),
+        ("GET / HTTP/1.1\r\nHost: allowed.test:{port}\r\nX: a\r\n b\r\n\r\n", Reason.MALFORMED_REQUEST),
+        ("GET / HTTP/1.1\r\nHost: allowed.test:{port}\r\nX: a\x00b\r\n\r\n", Reason.MALFORMED_REQUEST),
+        ("GET / HTTP/1.1\r\nHost: allowed.test:{port}\r\nX: a\rb\r\n\r\n", Reason.MALFORMED_REQUEST),
+        ("POST / HTTP/1.1\r\nHost: allowed.test:{port}\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n", Reason.MALFORMED_REQUEST),
+        ("POST / HTTP/1.1\r\nHost: allowed.test:{port}\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n", Reason.MALFORMED_REQUEST),
+        ("POST / HTTP/1.1\r\nHost: allowed.test:{port}\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF1\r\nx", Reason.MALFORMED_REQUEST),
+        ("GET / HTTP/1.1\r\nHost: allowed.test:{port}\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n", Reason.UPGRADE_NOT_ALLOWED),
+        ("GET / HTTP/1.1\r\nHost: allowed.test:{port}\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: H2C\r\nHTTP2-Settings: AA\r\n\r\n", Reason.UPGRADE_NOT_ALLOWED),
+        ("GET / HTTP/1.1\r\nHost: allowed.test:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\nSec-WebSocket-Key: AA\r\n\r\n", Reason.UPGRADE_NOT_ALLOWED),
+    ],
+)  # fmt: skip
+def test_a_request_that_is_not_what_it_seems_is_refused_before_anything_is_dialled(
+    head: str, reason: Reason, tmp_path: Path
+) -> None:
+    @on_loop
+    async def check() -> None:
+        async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test", "other.test") as server:
+            async with world.tunnel("allowed.test", server.port) as client:
+                reply = await client.ask(head.format(port=server.port).encode("latin-1"))
+            one(world, reason, reply)
+            assert server.accepts == 0
+            assert world.dns.asked("allowed.test") == []
+
+    check()
+
+
+@on_loop
+async def test_a_second_request_behind_the_first_is_judged_by_itself(tmp_path: Path) -> None:
+    async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        async with world.tunnel("allowed.test", server.port) as client:
+            second = keep("/", "evil.test")
+            await client.send(keep("/", f"allowed.test:{server.port}") + second)
+            assert status(await response(client)) == 200
+            reply = await client.rest()
+        one(world, Reason.HOST_MISMATCH, reply)
+        assert len(server.seen) == 1
+
+
+@on_loop
+async def test_a_plain_connection_may_ask_for_several_hosts_and_each_is_judged(tmp_path: Path) -> None:
+    async with inspecting(allowing(), tmp_path) as world:
+        async with web_origin(world, "allowed.test", "other.test", tls=False) as server, raw(world.address) as client:
+            for name in ("allowed.test", "other.test"):
+                authority = f"{name}:{server.port}"
+                await client.send(f"GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode())
+                assert status(await response(client)) == 200
+            reply = await client.ask(b"GET http://evil.test/ HTTP/1.1\r\nHost: evil.test\r\n\r\n")
+        one(world, Reason.NO_RULE, reply)
+        assert server.accepts == 2
+        assert [seen.all("host") for seen in server.seen] == [
+            [f"allowed.test:{server.port}"],
+            [f"other.test:{server.port}"],
+        ]
+
+
+@on_loop
+async def test_a_connect_behind_a_plain_request_is_refused(tmp_path: Path) -> None:
+    async with inspecting(allowing(), tmp_path) as world:
+        async with web_origin(world, "allowed.test", tls=False) as server, raw(world.address) as client:
+            authority = f"allowed.test:{server.port}"
+            await client.send(f"GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode())
+            assert status(await response(client)) == 200
+            reply = await client.ask(connect("evil.test"))
+        one(world, Reason.MALFORMED_REQUEST, reply)
+
+
+@pytest.mark.parametrize("sni", ["other.test", "evil.test"])
+def test_another_server_name_is_refused_inside_tls_where_the_client_can_read_it(sni: str, tmp_path: Path) -> None:
+    @on_loop
+    async def check() -> None:
+        async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test", "other.test") as server:
+            async with world.tunnel("allowed.test", server.port, sni=sni) as client:
+                reply = await client.ask(get("/", f"allowed.test:{server.port}"))
+            one(world, Reason.SNI_MISMATCH, reply)
+            assert server.accepts == 0
+
+    check()
+
+
+@on_loop
+async def test_a_mismatch_is_recorded_even_where_no_request_follows(tmp_path: Path) -> None:
+    async with inspecting(allowing(), tmp_path) as world:
+        async with world.tunnel("allowed.test", 443, sni="other.test"):
+            pass
+        await until(lambda: world.events)
+        one(world, Reason.SNI_MISMATCH)
+        assert world.events[0].sni == "other.test"
+
+
+@on_loop
+async def test_a_missing_server_name_is_refused(tmp_path: Path) -> None:
+    async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        anonymous = world.client_tls()
+        anonymous.check_hostname = False
+        async with raw(world.address) as client:
+            await client.send(connect("allowed.test", server.port))
+            await client.head()
+            await client.tls(anonymous, None)
+            reply = await client.ask(get("/", f"allowed.test:{server.port}"))
+        one(world, Reason.SNI_MISSING, reply)
+        assert server.accepts == 0
+
+
+@on_loop
+async def test_a_client_that_speaks_only_http2_is_refused_with_an_alert_and_recorded(tmp_path: Path) -> None:
+    async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            async with world.tunnel("allowed.test", server.port, tls=world.client_tls(("h2",))):
+                pass
+        await until(lambda: world.events)
+        one(world, Reason.UPGRADE_NOT_ALLOWED)
+        assert server.accepts == 0
+
+
+@on_loop
+async def test_a_client_that_speaks_http2_too_gets_http1(tmp_path: Path) -> None:
+    async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        async with world.tunnel("allowed.test", server.port, tls=world.client_tls(("h2", "http/1.1"))) as client:
+            assert client.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+            assert status(await client.ask(get("/", f"allowed.test:{server.port}"))) == 200
+
+
+@on_loop
+async def test_an_old_tls_version_is_refused(tmp_path: Path) -> None:
+    async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        old = world.client_tls()
+        old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            async with world.tunnel("allowed.test", server.port, tls=old):
+                pass
+        assert server.accepts == 0
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_hello_in_pieces_is_put_together(size: int, tmp_path: Path) -> None:
+    @on_loop
+    async def check() -> None:
+        async with inspecting(allowing(), tmp_path) as world, raw(world.address) as client:
+            await client.send(connect("allowed.test", 443))
+            await client.head()
+            await client.send(client_hello("allowed.test"), size)
+            assert (await client.exactly(1)) == b"\x16"
+
+    check()
+
+
+@pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\n", b"SSH-2.0-x\r\n", b"\x16\x03\x01\x00\x00", b"\x00" * 40])
+def test_what_is_no_tls_is_refused_at_once(first: bytes, tmp_path: Path) -> None:
+    @on_loop
+    async def check() -> None:
+        async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
+            async with raw(world.address) as client:
+                await client.send(connect("allowed.test", server.port))
+                await client.head()
+                reply = await client.ask(first)
+            one(
+                world,
+                Reason.MALFORMED_REQUEST if first[0] == 0x16 else Reason.NOT_TLS,
+                reply if reply[:1] == b"H" else b"",
+            )
+            assert server.accepts == 0
+
+    check()
+
+
+@on_loop
+async def test_bytes_behind_the_connect_head_are_the_hello(tmp_path: Path) -> None:
+    async with inspecting(allowing(), tmp_path) as world, raw(world.address) as client:
+        await client.send(connect("allowed.test", 443) + client_hello("allowed.test"))
+        assert status(await client.head()) == 200
+        assert (await client.exactly(1)) == b"\x16"
+
+
+@on_loop
+async def test_ech_is_refused_where_the_group_says_so(tmp_path: Path) -> None:
+    sent = record(hello(extension(0, server_name(b"allowed.test")), extension(0xFE0D, b"x")))
+    async with inspecting(allowing(ech=Ech.REFUSE), tmp_path) as world, raw(world.address) as client:
+        await client.send(connect("allowed.test"))
+        await client.head()
+        await client.send(sent)
+        await client.rest()
+        await until(lambda: world.events)
+        one(world, Reason.ECH_REFUSED)
+
+
+@on_loop
+async def test_a_blocked_connect_is_answered_inside_tls_where_the_group_says_so(tmp_path: Path) -> None:
+    async with inspecting(allowing(denial=Denial.INSIDE), tmp_path) as world:
+        async with world.tunnel("evil.test", 443) as client:
+            reply = await client.ask(get("/secret", "evil.test", "Accept: text/html"))
+        one(world, Reason.NO_RULE, reply)
+        assert b"text/html" in reply
+        assert b"secret" not in reply
+        assert world.events[0].stage is Stage.CONNECT
+        assert world.dns.asked("evil.test") == []
+
+
+@on_loop
+async def test_a_blocked_connect_inside_is_recorded_even_where_nothing_follows(tmp_path: Path) -> None:
+    async with inspecting(allowing(denial=Denial.INSIDE), tmp_path) as world:
+        async with raw(world.address) as client:
+            await client.send(connect("evil.test"))
+            await client.head()
+        await until(lambda: world.events)
+        one(world, Reason.NO_RULE)
+
+
+@on_loop
+async def test_an_upload_that_is_refused_is_answered_before_its_end(tmp_path: Path) -> None:
+    methods = policy(group(rule("allowed.test", methods=frozenset({"GET"}))))
+    async with inspecting(methods, tmp_path) as world, web_origin(world, "allowed.test") as server:
+        async with world.tunnel("allowed.test", server.port) as client:
+            head = f"POST / HTTP/1.1\r\nHost: allowed.test:{server.port}\r\nContent-Length: 100000000\r\n\r\n"
+            await client.send(head.encode() + b"x" * 1000)
+            reply = await response(client)
+        one(world, Reason.METHOD_NOT_ALLOWED, reply)
+        assert server.accepts == 0
+
+
+@on_loop
+async def test_expect_is_not_answered_on_a_refused_upload(tmp_path: Path) -> None:
+    methods = policy(group(rule("allowed.test", methods=frozenset({"GET"}))))
+    async with inspecting(methods, tmp_path) as world, web_origin(world, "allowed.test") as server:
+        async with world.tunnel("allowed.test", server.port) as client:
+            head = f"POST / HTTP/1.1\r\nHost: allowed.test:{server.port}\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+            reply = await client.ask(head.encode())
+        assert status(reply) == 403
+        one(world, Reason.METHOD_NOT_ALLOWED, reply)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: foo\r\nConnection: Upgrade\r\n\r\n",
+        b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000,
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 200_000,
+        b"not http at all\r\n\r\n",
+        b"",
+    ],
+)
+def test_an_ambiguous_or_endless_response_head_is_a_502(reply: bytes, tmp_path: Path) -> None:
+    @on_loop
+    async def check() -> None:
+        async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
+            server.answer = replying(reply, close=True)
+            async with world.tunnel("allowed.test", server.port) as client:
+                answer = await client.ask(get("/", f"allowed.test:{server.port}"))
+            assert status(answer) == 502
+            one(world, Reason.UPSTREAM_FAILED, answer)
+
+    check()
+
+
+@on_loop
+async def test_a_response_that_is_cut_short_is_seen_to_be(tmp_path: Path) -> None:
+    async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        server.answer = replying(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello", close=True)
+        async with world.tunnel("allowed.test", server.port) as client:
+            await client.send(keep("/", f"allowed.test:{server.port}"))
+            head = await client.head()
+            assert b"Content-Length: 50" in head
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError, ssl.SSLError)):
+                await client.exactly(50)
+        await until(lambda: world.events)
+        assert [event.status for event in world.events] == [200]
+
+
+@on_loop
+async def test_a_second_response_is_not_taken_for_the_next_one(tmp_path: Path) -> None:
+    async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        poison = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
+        server.answer = replying(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello" + poison)
+        async with world.tunnel("allowed.test", server.port) as client:
+            for _ in range(2):
+                await client.send(keep("/", f"allowed.test:{server.port}"))
+                assert (await response(client)).endswith(b"hello")
+        assert server.accepts == 2
+
+
+@on_loop
+async def test_hop_by_hop_fields_and_credentials_stay_on_their_hop(tmp_path: Path) -> None:
+    secret = ("Proxy-Authorization: Basic Og==", "Outward-Conversation: c1", "Proxy-Connection: keep-alive")
+    hop = ("Connection: close, X-Hop", "X-Hop: 1", "Keep-Alive: 5", "TE: trailers", "Proxy-Foo: 1", "outward_x: 1")
+    async with inspecting(allowing(), tmp_path) as world:
+        async with web_origin(world, "allowed.test", tls=False) as server, raw(world.address) as client:
+            server.answer = replying(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nProxy-Status: x\r\nOutward-Decision: forged\r\n"
+                b"Alt-Svc: h3=':443'\r\nKeep-Alive: 5\r\nConnection: X-Hop\r\nX-Hop: 1\r\nX-End: 1\r\n\r\n"
+            )
+            authority = f"allowed.test:{server.port}"
+            lines = (f"GET http://{authority}/ HTTP/1.1", f"Host: {authority}", *secret, *hop, "X-End: 1", "", "")
+            reply = await client.ask("\r\n".join(lines).encode())
+        names = {name.lower() for name, _ in server.seen[0].fields}
+        assert names == {"host", "x-end"}
+        got = {line.partition(":")[0].lower() for line in reply.decode().split("\r\n")[1:-2]}
+        assert got == {"content-length", "x-end", "connection"}
+        assert world.events[0].conversation == "c1"
+
+
+@on_loop
+async def test_a_method_rule_is_not_got_round_by_an_override(tmp_path: Path) -> None:
+    methods = policy(group(rule("allowed.test", methods=frozenset({"GET"}))))
+    async with inspecting(methods, tmp_path) as world, web_origin(world, "allowed.test") as server:
+        async with world.tunnel("allowed.test", server.port) as client:
+            fields = ("X-HTTP-Method-Override: DELETE", "X-Original-URL: /admin")
+            await client.ask(get("/", f"allowed.test:{server.port}", *fields))
+        assert {name.lower() for name, _ in server.seen[0].fields} == {"host"}
+
+
+@on_loop
+async def test_a_governed_host_without_a_governor_gets_no_body(tmp_path: Path) -> None:
+    governed = policy(group(rule("allowed.test"), lane=LaneChoice.INSPECT), vendor_of=lambda _host: "vendor")
+    async with inspecting(governed, tmp_path) as world, web_origin(world, "allowed.test") as server:
+        async with world.tunnel("allowed.test", server.port) as client:
+            reply = await client.ask(post(b"{}", f"allowed.test:{server.port}"))
+        one(world, Reason.WEB_SEARCH_UNINSPECTABLE, reply)
+        assert server.accepts == 0
