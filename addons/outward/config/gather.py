@@ -5,6 +5,7 @@ Owns bounds on what is read, the meaning of `include:`, and the generation that 
 
 import glob
 import hashlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +44,17 @@ class Gathered:
     def generation(self) -> str:
         """Twelve hex digits that name the content."""
         return self.digest.hexdigest()[:12]
+
+
+# YAML ends a line, and so a comment, at characters that editors and reviewers do not see as line ends.
+_HIDDEN_CHARACTERS = {
+    "\0": "a NUL character",
+    "\r": "a carriage return that ends no line",
+    "\x85": "a hidden line break (U+0085)",
+    "\u2028": "a hidden line break (U+2028)",
+    "\u2029": "a hidden line break (U+2029)",
+}
+_HIDDEN = re.compile(f"[{''.join(_HIDDEN_CHARACTERS)}]")
 
 
 def gather_file(path: Path, report: Report) -> Gathered | None:
@@ -85,10 +97,14 @@ def _document(data: bytes, name: str, report: Report) -> MappingNode | None:
         place = Place(name, data.count(b"\n", 0, error.start) + 1)
         report.error("E001", "not UTF-8", place, cure="save the file as UTF-8")
         return None
+    text = text.replace("\r\n", "\n")
     report.sources[name] = text
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        report.error("E001", "a NUL character", Place(name, line), cure="the file is damaged, or no text")
+    hidden = _HIDDEN.search(text)
+    if hidden:
+        place = Place(name, text.count("\n", 0, hidden.start()) + 1)
+        report.error(
+            "E001", _HIDDEN_CHARACTERS[hidden[0]], place, cure="remove it; the file may show less than it says"
+        )
         return None
     root = parse(text, name, report)
     if isinstance(root, MappingNode):
