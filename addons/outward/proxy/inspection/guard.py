@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from mitmproxy.connection import Connection
 from mitmproxy.proxy.commands import StartHook
 from mitmproxy.proxy.layer import CommandGenerator
 
@@ -54,6 +55,12 @@ class Line(Protocol):
 
     def shaken(self) -> None:
         """Stop the deadline of the client's handshake."""
+
+    def greeting(self, connection: Connection) -> None:
+        """Start the deadline of a destination's handshake."""
+
+    def greeted(self, connection: Connection) -> None:
+        """Stop it."""
 
 
 @dataclass

@@ -1,15 +1,15 @@
-"""One inspected connection: its transports, its deadlines, and the loop that drives the engine's layers.
+"""One inspected connection: its dials, its deadlines, and the loop that drives the engine's layers.
 
-Replaces mitmproxy's ConnectionHandler: that resolves and dials by itself, has no connect or handshake timeout, stops
-both directions when one is slow, and pays a task for every hook. Here every dial goes through our dialer, each side is
-read only as fast as the other is written, and an exception anywhere ends the connection.
+Replaces mitmproxy's ConnectionHandler, which resolves and dials by itself, has no connect or handshake timeout, and
+pays a task for every hook. Here every dial goes through our dialer, every wait has an end, and an exception anywhere
+ends the connection.
 """
 
 import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from mitmproxy.connection import Client, Connection, ConnectionState, Server
@@ -20,15 +20,14 @@ from mitmproxy.proxy.layers.http import HTTPMode
 
 from outward.core.model import Stage
 from outward.core.reasons import Reason
-from outward.proxy.answer import Linger
 from outward.proxy.dial import DialError
 from outward.proxy.head import Head
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.guard import Wait
 from outward.proxy.inspection.hooks import Hooks
-from outward.proxy.inspection.leg import Leg
+from outward.proxy.inspection.legs import Legs
 from outward.proxy.inspection.options import OPTIONS
-from outward.proxy.inspection.signals import CloseAbruptly, CloseLingering, Late
+from outward.proxy.inspection.signals import Late
 from outward.proxy.inspection.strict import ClientTls, Inspect
 from outward.proxy.passport import Passport
 from outward.proxy.tunnel import ESTABLISHED
@@ -39,29 +38,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class _HeadDeadline:
-    """The deadline of a request head: nothing that trickles in prolongs it."""
+class _Alarm:
+    """A deadline that nothing prolongs, whatever trickles in."""
 
     touched = False
 
-    def __init__(self, session: "Session") -> None:
-        self._session = session
-
-    def expired(self) -> None:
-        self._session.feed(Late(head=True))
-
-
-class _HandshakeDeadline:
-    """The deadline of the client's handshake."""
-
-    touched = False
-
-    def __init__(self, session: "Session") -> None:
-        self._session = session
-
-    def expired(self) -> None:
-        self._session.hooks.broken(Reason.TIMEOUT, Stage.TLS).close()
-        self._session.abort()
+    def __init__(self, expired: Callable[[], None]) -> None:
+        self.expired = expired
 
 
 class Session:
@@ -85,9 +68,10 @@ class Session:
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._queue: deque[events.Event] = deque()
-        self._busy = self._gone = False
-        self._head_deadline = _HeadDeadline(self)
-        self._handshake_deadline = _HandshakeDeadline(self)
+        self._busy = self._gone = self._expired = False
+        self._head = _Alarm(lambda: self.feed(Late(head=True)))
+        self._handshake = _Alarm(self._handshake_late)
+        self._greetings: dict[Connection, _Alarm] = {}
         client = Client(
             peername=transport.get_extra_info("peername"),
             sockname=transport.get_extra_info("sockname"),
@@ -95,10 +79,8 @@ class Session:
             timestamp_start=time.time(),
         )
         context = Context(client, OPTIONS)
-        self._client = Leg(self, client)
-        self._client.connection_made(transport)
+        self._legs = Legs(self, client, engine.lingering, self._end)
         self._transport = transport
-        self._legs: dict[Connection, Leg] = {client: self._client}
         self._layer: Layer = (
             Inspect(context, self, HTTPMode.regular) if self.hooks.within is None else ClientTls(context, self)
         )
@@ -110,40 +92,53 @@ class Session:
 
     def start(self, head: bytes, rest: bytes) -> None:
         """Begin with what the gate has read; it has paused reading."""
-        self._client.held.add("gate")
+        client = self._legs.client
+        client.hold("start")
+        client.connection_made(self._transport)
+        self._transport.set_protocol(client)
         self.engine.idle.start(self)
-        self._transport.set_protocol(self._client)
         self.feed(events.Start())
         if self.hooks.within is not None:
             self._transport.write(ESTABLISHED)
-            self.engine.handshakes.start(self._handshake_deadline)
+            self.engine.handshakes.start(self._handshake)
         else:
             rest = head + rest
         if rest:
-            self.feed(events.DataReceived(self._client.connection, rest))
-        self.release("gate")
+            self.feed(events.DataReceived(client.connection, rest))
+        client.release("start")
 
     # What the layers ask for ----------------------------------------------------------------------------------------
 
     def hold(self, why: str) -> None:
         """Stop reading the client, until `release`."""
-        self._client.hold(why)
+        self._legs.client.hold(why)
 
     def release(self, why: str) -> None:
         """Go on reading the client."""
-        self._client.release(why)
+        self._legs.client.release(why)
 
     def head_begun(self) -> None:
         """Start the deadline of a request head."""
-        self.engine.heads.start(self._head_deadline)
+        self.engine.heads.start(self._head)
 
     def head_done(self) -> None:
         """Stop it."""
-        self.engine.heads.stop(self._head_deadline)
+        self.engine.heads.stop(self._head)
 
     def shaken(self) -> None:
         """Stop the deadline of the handshake."""
-        self.engine.handshakes.stop(self._handshake_deadline)
+        self.engine.handshakes.stop(self._handshake)
+
+    def greeting(self, connection: Connection) -> None:
+        """Start the deadline of a destination's handshake."""
+        alarm = self._greetings[connection] = _Alarm(lambda: self._unanswered(connection))
+        self.engine.handshakes.start(alarm)
+
+    def greeted(self, connection: Connection) -> None:
+        """Stop it."""
+        alarm = self._greetings.pop(connection, None)
+        if alarm is not None:
+            self.engine.handshakes.stop(alarm)
 
     # The loop -------------------------------------------------------------------------------------------------------
 
@@ -160,22 +155,16 @@ class Session:
                 for command in self._layer.handle_event(self._queue.popleft()):
                     self._obey(command)
         except Exception:  # noqa: BLE001 - fail closed
-            _log.exception("the engine failed: the connection is cut")
             self._crashed()
         finally:
             self._busy = False
-        self._flush()
+        self._legs.rest()
 
     def _obey(self, command: commands.Command) -> None:
         if isinstance(command, commands.SendData):
-            leg = self._legs.get(command.connection)
-            if leg is not None:
-                leg.out.append(command.data)
+            self._legs.send(command.connection, command.data)
         elif isinstance(command, commands.CloseConnection):
-            command.connection.state = ConnectionState.CLOSED
-            leg = self._legs.get(command.connection)
-            if leg is not None and leg.closing is None:
-                leg.closing = type(command)
+            self._legs.close(command.connection, type(command))
         elif isinstance(command, commands.OpenConnection):
             self.hold("dial")
             self._spawn(self._open(command))
@@ -185,32 +174,9 @@ class Session:
         elif not isinstance(command, commands.Log):
             raise TypeError(f"the engine has no business with {command!r}")
 
-    def _flush(self) -> None:
-        """Write what has gathered, and close what is to be closed."""
-        for leg in list(self._legs.values()):
-            transport = leg.transport
-            if transport is None:
-                continue
-            if leg.out and not transport.is_closing():
-                transport.writelines(leg.out)
-            leg.out = []
-            if leg.closing is not None:
-                self._close(leg, transport)
-
-    def _close(self, leg: Leg, transport: asyncio.Transport) -> None:
-        del self._legs[leg.connection]
-        if leg is not self._client:
-            self._client.release(f"congested {id(leg)}")
-            transport.close()
-        elif leg.closing is CloseLingering and not transport.is_closing():
-            Linger(transport, self.engine.lingering, self._end)
-        elif leg.closing is CloseAbruptly:
-            transport.abort()
-        else:
-            transport.close()
-
     def _crashed(self) -> None:
         """Deny: the layers have failed, and nobody can tell the client."""
+        _log.exception("the engine failed: the connection is cut")
         self.judge.metrics.internal_error("engine")
         if self.exchange is not None:
             self.exchange.refuse(Reason.INTERNAL_ERROR, Stage.REQUEST)
@@ -238,13 +204,17 @@ class Session:
     async def _open(self, command: commands.OpenConnection) -> None:
         """Dial the judged host; never anything else, and never by the engine's own means."""
         exchange = self.exchange
-        if exchange is None or exchange.head is None:
-            raise RuntimeError("the engine would dial before anything was asked")
         error: str | None = "not connected"
+        if exchange is not None:
+            error = await self._dialled(command.connection, exchange)
+        self.release("dial")
+        self.feed(events.OpenConnectionCompleted(command, error))
+
+    async def _dialled(self, server: Server, exchange: Exchange) -> str | None:
+        """Return why there is no connection; the exchange then is refused for it."""
         try:
             async with asyncio.timeout(self.limits.resolve_timeout + self.limits.connect_timeout):
-                await self._dial(command.connection, exchange, exchange.head)
-            error = None
+                await self._dial(server, exchange, exchange.request)
         except DialError as failure:
             exchange.event.address = str(failure.address) if failure.address is not None else None
             exchange.refuse(failure.reason, failure.stage)
@@ -254,63 +224,42 @@ class Session:
             self.judge.metrics.internal_error("dial")
             _log.exception("the dial failed: the request is refused")
             exchange.refuse(Reason.INTERNAL_ERROR, Stage.ADDRESS)
-        self.release("dial")
-        self.feed(events.OpenConnectionCompleted(command, error))
+        else:
+            return None
+        return "not connected"
 
     async def _dial(self, server: Server, exchange: Exchange, head: Head) -> None:
-        leg = Leg(self, server)
         if server.address != (head.host.name, head.port):
             raise RuntimeError("the engine would dial what was not judged")
+        leg = self._legs.dialled(server)
         server.timestamp_start = time.time()
         _, _, address = await self.engine.dialer.connect(head.host, head.port, lambda: leg)
         server.state = ConnectionState.OPEN
-        self._legs[server] = leg
         exchange.event.address = str(address) if address is not None else None
 
-    # What the transports say ----------------------------------------------------------------------------------------
+    # Deadlines ------------------------------------------------------------------------------------------------------
 
-    def left(self, leg: Leg) -> None:
-        """A peer has sent all that it had."""
-        leg.connection.state &= ~ConnectionState.CAN_READ
-        self.feed(events.ConnectionClosed(leg.connection))
+    def _handshake_late(self) -> None:
+        """Give up a client that does not finish its handshake."""
+        self.hooks.broken(Reason.TIMEOUT, Stage.TLS).close()
+        self.abort()
 
-    def lost(self, leg: Leg) -> None:
-        """A connection is gone."""
-        if leg.connection.state & ConnectionState.CAN_READ:
-            leg.connection.state = ConnectionState.CLOSED
-            self.feed(events.ConnectionClosed(leg.connection))
-        leg.connection.state = ConnectionState.CLOSED
-        self._legs.pop(leg.connection, None)
-        if leg is self._client:
-            self._end()
-        else:
-            self._client.release(f"congested {id(leg)}")
-
-    def congested(self, leg: Leg) -> None:
-        """A peer reads slowly: stop reading what goes there."""
-        if leg is not self._client:
-            self._client.hold(f"congested {id(leg)}")
-            return
-        for other in self._legs.values():
-            if other is not leg:
-                other.hold("congested")
-
-    def relieved(self, leg: Leg) -> None:
-        """It reads again."""
-        if leg is not self._client:
-            self._client.release(f"congested {id(leg)}")
-            return
-        for other in self._legs.values():
-            if other is not leg:
-                other.release("congested")
-
-    # Ends -----------------------------------------------------------------------------------------------------------
+    def _unanswered(self, connection: Connection) -> None:
+        """Give up a destination that does not finish its handshake."""
+        if self.exchange is not None:
+            self.exchange.fail(Reason.TIMEOUT, Stage.TLS)
+        self._legs.cut(connection)
 
     def expired(self) -> None:
-        """Nothing has passed for the idle time."""
-        self.feed(Late(head=False))
-        if not self._gone and self._client.connection in self._legs:
+        """Nothing has passed for the idle time: end what is under way, and cut what does not end then."""
+        if self._expired:
             self.abort()
+            return
+        self._expired = True
+        self.engine.idle.start(self)
+        self.feed(Late(head=False))
+
+    # Ends -----------------------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
         """Close now if nothing is under way; otherwise after the response."""
@@ -319,9 +268,7 @@ class Session:
 
     def abort(self) -> None:
         """Cut everything."""
-        for leg in [self._client, *self._legs.values()]:
-            if leg.transport is not None:
-                leg.transport.abort()
+        self._legs.abort()
 
     def _end(self) -> None:
         """The client is gone: nothing is left to do but to record."""
@@ -331,11 +278,11 @@ class Session:
         self.shaken()
         self.head_done()
         self.engine.idle.stop(self)
-        for leg in self._legs.values():
-            if leg.transport is not None:
-                leg.transport.abort()
+        for connection in list(self._greetings):
+            self.greeted(connection)
         for task in self._tasks:
             task.cancel()
+        self._legs.abort()
         if self.exchange is not None:
             self.exchange.close()
         self.hooks.unasked()

@@ -155,15 +155,20 @@ class UpstreamTls(_Tls):
         if exchange is None:
             raise RuntimeError("the engine would connect before anything was asked")
         self.tls = self._line.contexts.connect(exchange.request.host)
+        self._line.greeting(self.conn)
         yield from self.receive_handshake_data(b"")
 
     def receive_handshake_data(self, data: bytes) -> CommandGenerator[tuple[bool, str | None]]:
         """Shake hands; a certificate that does not verify ends it before a byte of the request is sent."""
-        return (yield from self._shake(data))
+        done, error_text = yield from self._shake(data)
+        if done:
+            self._line.greeted(self.conn)
+        return done, error_text
 
     def on_handshake_error(self, err: str) -> CommandGenerator[None]:
         """Refuse the request, and close."""
         self.conn.error = err
+        self._line.greeted(self.conn)
         if self._line.exchange is not None:
             self._line.exchange.fail(Reason.UPSTREAM_FAILED, Stage.TLS)
         yield commands.CloseConnection(self.tunnel_connection)
