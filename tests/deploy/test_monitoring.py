@@ -1,0 +1,78 @@
+"""Alerts, runbooks and dashboards: they load, they fire, and they ask for metrics that exist."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from harness.manifests import DEPLOY, ROOT
+from outward.core.policy import Policy
+from outward.ops.metrics import Metrics
+
+RULES = DEPLOY / "prometheus" / "rules.yaml"
+DASHBOARDS = sorted((DEPLOY / "grafana").glob("*.json"))
+NAME = re.compile(r"\boutward_[a-z_]+")
+
+
+def exposed() -> set[str]:
+    """Return the names of the series that a proxy exposes, those without a value yet included."""
+    metrics = Metrics()
+    metrics.use_policy(Policy())
+    for gauge in ("record_queue_length", "event_loop_lag_seconds", "ca_expiry_timestamp_seconds"):
+        metrics.set(gauge, 0)
+    metrics.reloaded(successful=True)
+    text = metrics.render()[0].decode()
+    found: set[str] = set()
+    for name, kind in re.findall(r"^# TYPE (outward_\w+) (\w+)$", text, re.MULTILINE):
+        found |= {f"{name}{suffix}" for suffix in ("_bucket", "_count", "_sum")} if kind == "histogram" else {name}
+    return found
+
+
+def alerts() -> list[dict[str, object]]:
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+
+def test_alerts_ask_for_metrics_that_exist() -> None:
+    """A renamed metric would silence its alert for ever."""
+    assert set(NAME.findall("".join(str(each["expr"]) for each in alerts()))) <= exposed()
+
+
+def test_every_alert_has_a_runbook_and_a_severity() -> None:
+    """And every runbook an alert."""
+    assert {f"{each['alert']}.md" for each in alerts()} == {path.name for path in (ROOT / "docs/runbooks").glob("*.md")}
+    for each in alerts():
+        annotations = each["annotations"]
+        assert isinstance(annotations, dict)
+        assert {"summary", "description", "runbook_url"} <= set(annotations)
+        assert annotations["runbook_url"].endswith(f"/{each['alert']}")
+        assert each["labels"] in [{"severity": severity} for severity in ("critical", "warning", "info")]
+
+
+def test_the_operators_rules_are_the_same() -> None:
+    """prometheusrule.yaml wraps rules.yaml."""
+    wrapped = yaml.safe_load((DEPLOY / "prometheus" / "prometheusrule.yaml").read_text())
+    assert wrapped["spec"] == yaml.safe_load(RULES.read_text())
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool comes with Prometheus")
+def test_alerts_fire_when_they_should() -> None:
+    """By Prometheus' own tool."""
+    done = subprocess.run(
+        ["promtool", "test", "rules", RULES.with_name("rules.test.yaml")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)
+def test_dashboards_ask_for_metrics_that_exist(path: object) -> None:
+    """Each panel has a query, and each query only metrics that the proxy has."""
+    dashboard = json.loads(path.read_text())  # type: ignore[attr-defined]
+    assert dashboard["uid"]
+    assert {each["name"] for each in dashboard["templating"]["list"]} == {"datasource", "namespace", "group"}
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            assert set(NAME.findall(target["expr"])) <= exposed(), panel["title"]
+            assert NAME.search(target["expr"]), panel["title"]
