@@ -139,12 +139,17 @@ class Served:
 
 
 class Echo:
-    """An origin on loopback that sends back what it gets; runs in threads, so that tests can be plain functions."""
+    """An origin on loopback that sends back what it gets; runs in threads, so that tests can be plain functions.
+
+    Attributes:
+        reply: what it says instead to whatever it gets, or None.
+    """
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self.accepts = 0
+        self.reply: bytes | None = None
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -160,7 +165,7 @@ class Echo:
         with sock:
             try:
                 while data := sock.recv(65536):
-                    sock.sendall(data)
+                    sock.sendall(data if self.reply is None else self.reply)
             except OSError:
                 pass
 

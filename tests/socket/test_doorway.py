@@ -82,6 +82,21 @@ def test_no_certificate_or_an_unknown_name_is_an_unknown_client(served, pki, ech
         sock.close()
 
 
+def test_every_request_of_a_connection_is_judged_by_the_certificate(served, pki, echo):
+    """The second one on a kept-alive connection too, which the inspect lane identifies by itself."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    pki[1].configure_trust(context)
+    pki[2].issue_cert("bot.example").configure_cert(context)
+    request = f"HEAD http://origin.test:{echo.port}/ HTTP/1.1\r\nHost: origin.test:{echo.port}\r\n\r\n".encode()
+    echo.reply = b"HTTP/1.1 204 No Content\r\n\r\n"
+    with context.wrap_socket(socket.create_connection(served.proxy, timeout=5), server_hostname="127.0.0.1") as sock:
+        for _ in range(2):
+            sock.sendall(request)
+            assert sock.recv(4096).startswith(b"HTTP/1.1 204")
+    wait_for(lambda: len(served.events) == 2)
+    assert [event["group"] for event in served.events] == ["bots", "bots"]
+
+
 def test_a_certificate_of_another_ca_ends_the_handshake(served, pki, echo):
     """Nothing is read from such a client, and nothing said to it."""
     answer = b""

@@ -1,6 +1,4 @@
-"""The inspect lane cannot be talked around: every known way past an inspecting proxy ends in one denial, or in a close,
-and the origin sees at most what was allowed.
-"""
+"""The inspect lane cannot be talked around: every known way past an inspecting proxy ends in one denial or a close."""
 
 import asyncio
 import ssl
@@ -162,9 +160,11 @@ async def test_a_client_that_speaks_only_http2_is_refused_with_an_alert_and_reco
 @on_loop
 async def test_a_client_that_speaks_http2_too_gets_http1(tmp_path: Path) -> None:
     async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
-        async with world.tunnel("allowed.test", server.port, tls=world.client_tls(("h2", "http/1.1"))) as client:
+        both = world.client_tls(("h2", "http/1.1"))
+        async with world.tunnel("allowed.test", server.port, tls=both) as client:
+            reply = await client.ask(get("/", f"allowed.test:{server.port}"))
             assert client.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
-            assert status(await client.ask(get("/", f"allowed.test:{server.port}"))) == 200
+        assert status(reply) == 200
 
 
 @on_loop
@@ -358,6 +358,17 @@ async def test_a_method_rule_is_not_got_round_by_an_override(tmp_path: Path) -> 
             fields = ("X-HTTP-Method-Override: DELETE", "X-Original-URL: /admin")
             await client.ask(get("/", f"allowed.test:{server.port}", *fields))
         assert {name.lower() for name, _ in server.seen[0].fields} == {"host"}
+
+
+@on_loop
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "x_http_method_override", "X.Method.Override"])
+async def test_a_deny_rule_for_a_method_is_not_got_round_by_an_override(name: str, tmp_path: Path) -> None:
+    """The rule that allows looks at nothing but the host; what the deny rule looks at must be what the server acts on."""
+    methods = policy(group(rule("allowed.test"), deny=(rule("allowed.test", methods=frozenset({"DELETE"})),)))
+    async with inspecting(methods, tmp_path) as world, web_origin(world, "allowed.test") as server:
+        async with world.tunnel("allowed.test", server.port) as client:
+            await client.ask(post(b"", f"allowed.test:{server.port}", "Connection: close", f"{name}: DELETE"))
+        assert not any("override" in each.lower() for each, _ in server.seen[0].fields)
 
 
 @on_loop

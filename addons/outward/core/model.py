@@ -246,6 +246,7 @@ class Decision:
     Attributes:
         would_deny: in report mode, that enforcing would have denied.
         vendor: name of the governed model vendor or search API that the host belongs to.
+        sighted: whether anything on the group's chain, or governance, judges more of a request than its host.
         denial: how a blocked CONNECT of this group is answered.
         ech: what this group does with ECH.
     """
@@ -258,6 +259,7 @@ class Decision:
     mode: Mode = Mode.ENFORCE
     would_deny: bool = False
     vendor: str | None = None
+    sighted: bool = True
     denial: Denial = Denial.CONNECT
     ech: Ech = Ech.PASS
     generation: str = ""

@@ -146,7 +146,8 @@ def _decide(policy: Policy, question: Question) -> Decision:
         return Decision(reason=Reason.UNKNOWN_CLIENT, generation=policy.generation)
     vendor = policy.vendor_of(question.host.name)
     reason, rule = _verdict(group, question)
-    lane = _lane(group, rule, question, vendor)
+    sighted = vendor is not None or _needs_sight(group, question.host)
+    lane = _lane(group, rule, sighted=sighted)
     verdict, would_deny = Verdict(reason is Reason.RULE), False
     if reason in _SOFTENED and group.mode is Mode.REPORT:
         verdict, reason, would_deny = Verdict.ALLOW, Reason.REPORT_ONLY, True
@@ -161,17 +162,18 @@ def _decide(policy: Policy, question: Question) -> Decision:
         mode=group.mode,
         would_deny=would_deny,
         vendor=vendor,
+        sighted=sighted,
         denial=group.denial,
         ech=group.ech,
         generation=policy.generation,
     )
 
 
-def _lane(group: Group, rule: Rule | None, question: Question, vendor: str | None) -> Lane:
+def _lane(group: Group, rule: Rule | None, *, sighted: bool) -> Lane:
     if rule is not None and not rule.tls:
         return Lane.TUNNEL
     if group.lane is LaneChoice.AUTO:
-        return Lane.INSPECT if vendor is not None or _needs_sight(group, question.host) else Lane.TUNNEL
+        return Lane.INSPECT if sighted else Lane.TUNNEL
     return Lane(group.lane)
 
 

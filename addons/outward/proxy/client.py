@@ -103,7 +103,7 @@ class Client(asyncio.Protocol):
             more = bool(rest) or head.length != 0
             self._deny(event, head, challenge=identity.challenge, more=more)
             return
-        passport = Passport(self.peer, identity, head, decision, event, self._begun)
+        passport = Passport(self.peer, identity, head, decision, event, self._begun, self.names)
         if head.path is None and decision.allowed and decision.lane is Lane.TUNNEL:
             Tunnel(self._resources, self.transport, passport, self._ended).start(rest)
         else:

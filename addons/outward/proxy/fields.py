@@ -112,12 +112,13 @@ def governed(fields: Fields) -> dict[str, str]:
                     raise malformed(f"a repeated {name}")
                 value = f"{found[name]}, {value}"  # noqa: PLW2901 - a list field continues (RFC 9110 5.3)
             found[name] = value
-        elif ("_" in name or "." in name) and _folded(name) in _GOVERNED:
+        elif ("_" in name or "." in name) and folded_name(name) in _GOVERNED:
             raise malformed("a field name that others read as a governed one")
     return found
 
 
-def _folded(name: str) -> str:
+def folded_name(name: str) -> str:
+    """Return a lower-case field name as CGI-like servers read it."""
     return name.replace("_", "-").replace(".", "-")
 
 
@@ -171,7 +172,7 @@ def hop_fields(fields: Iterable[tuple[str, str]], *, upgrade: bool = False) -> f
         lower = name.lower()
         if lower == "connection":
             names.update(option.strip(" \t").lower() for option in value.split(","))
-        elif _folded(lower).startswith(_OURS):
+        elif folded_name(lower).startswith(_OURS):
             names.add(lower)
     if upgrade:
         names -= {"connection", "upgrade"}

@@ -23,6 +23,7 @@ class Passport:
         event: the open event of that answer. Whoever takes the passport closes it exactly once, or, for an allowed
             CONNECT in the inspect lane, closes an event of its own for each request instead.
         started: loop time in seconds when the question was asked.
+        names: of the client's verified certificate; each further request is judged by them too.
     """
 
     peer: Address
@@ -31,6 +32,7 @@ class Passport:
     decision: Decision
     event: Event
     started: float
+    names: tuple[str, ...] = ()
 
 
 class Engine(Protocol):

@@ -10,7 +10,7 @@ from hashlib import sha1
 from types import MappingProxyType
 
 from outward.core.names import Host
-from outward.proxy.fields import Fields, hop_fields, reply_fields
+from outward.proxy.fields import Fields, folded_name, hop_fields, reply_fields
 from outward.proxy.head import Head, ResponseHead
 
 _WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
@@ -54,7 +54,7 @@ def request_head(
     """
     drop = hop_fields(head.fields, upgrade=head.websocket) | {"host", "expect"} | fields.keys()
     if not overrides:
-        drop |= OVERRIDES
+        drop |= {name for name, _ in head.fields if folded_name(name) in OVERRIDES}
     if length is not None:
         drop |= {"content-length", "transfer-encoding"}
     target = head.target if head.target.startswith("/") else _origin_form(head.target)

@@ -202,7 +202,8 @@ class Hooks:
         """Identify the client: by the credentials of the CONNECT in a tunnel, of each request in plain HTTP."""
         tunnel = self._passport.head
         source = tunnel if self.within is not None else head
-        identity = self._judge.who(self._passport.peer, None if source is None else source.authorization)
+        authorization = None if source is None else source.authorization
+        identity = self._judge.who(self._passport.peer, authorization, self._passport.names)
         named = (head is not None and head.conversation) or (source is not None and source.conversation) or None
         return identity if named is None else replace(identity, conversation=named)
 

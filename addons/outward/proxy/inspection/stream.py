@@ -110,12 +110,11 @@ class Stream(Layer):
             yield from self._refuse(exchange)
             return
         self.context.server, self._connected = connection, True
-        rule = exchange.decision.rule
         raw = request_head(
             exchange.raw,
             head,
             tls=tls,
-            overrides=rule is None or not rule.needs_sight,
+            overrides=not exchange.decision.sighted,
             length=None if body is None else len(body),
             fields=verdict.fields,
         )
