@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from outward.cli.common import config_option, load_or_exit, require_config
+from outward.cli.common import config_option, settings_of
 from outward.cli.table import columns
 from outward.cli.when import When
 from outward.records import trail
@@ -91,9 +91,7 @@ def export(
 
 @contextmanager
 def _opened(config: Path | None) -> Iterator[tuple[Database, Path]]:
-    settings = load_or_exit(require_config(config)).settings
-    if settings is None:
-        raise click.ClickException("the configuration has no settings")
+    settings = settings_of(config)
     database = None
     try:
         database = open_database(settings.records_url, settings.state, read_only=True)

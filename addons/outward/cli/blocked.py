@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from outward.cli.common import config_option, load_or_exit, require_config
+from outward.cli.common import config_option, settings_of
 from outward.cli.table import columns
 from outward.cli.when import When
 from outward.config.settings import Settings
@@ -39,9 +39,7 @@ _LATE = 30.0  # seconds that an event may be written after its time, when a slow
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --follow, one object a line.")
 def blocked(config: Path | None, *, events: bool, follow: bool, limit: int, as_json: bool, **wanted: Any) -> None:
     """List what was blocked, each group, host and reason once; works whether the proxy runs or not."""
-    settings = load_or_exit(require_config(config)).settings
-    if settings is None:
-        raise click.ClickException("the configuration has no settings")
+    settings = settings_of(config)
     filters = Filters(**wanted)
     try:
         database = open_database(settings.records_url, settings.state, read_only=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from outward.cli.common import config_option, load_or_exit, require_config
+from outward.cli.common import config_option, settings_of
 
 
 @click.command()
@@ -16,9 +16,7 @@ def ca(config: Path | None, *, as_json: bool) -> None:
     """Print the proxy's CA certificate (PEM); it is made on first use."""
     from outward.proxy.ca import Authority  # noqa: PLC0415 - cryptography is slow to import
 
-    settings = load_or_exit(require_config(config)).settings
-    if settings is None:
-        raise click.ClickException("the configuration has no settings")
+    settings = settings_of(config)
     authority = Authority(settings.state, settings.ca)
     pem = authority.pem.read_text()
     if as_json:

@@ -7,6 +7,7 @@ from typing import NoReturn
 import click
 
 from outward.config.load import Loaded, load
+from outward.config.settings import Settings
 from outward.search.registry import vendor_of
 
 DEFAULT_FILES = (Path("outward.yaml"), Path("/etc/outward/outward.yaml"))
@@ -45,6 +46,15 @@ def load_or_exit(path: Path) -> Loaded:
     if not loaded.ok:
         refuse(loaded)
     return loaded
+
+
+def settings_of(given: Path | None) -> Settings:
+    """Return the settings of a configuration; the defaults, which `run` has too, where there is none."""
+    path = find_config(given)
+    settings = load_or_exit(path).settings if path else Settings()
+    if settings is None:
+        raise click.ClickException("the configuration has no settings")
+    return settings
 
 
 def load_starter() -> Loaded:

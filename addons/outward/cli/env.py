@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from outward.cli.common import config_option, load_or_exit, require_config
+from outward.cli.common import config_option, settings_of
 from outward.cli.environment import ProxyAddress, client_environment
 from outward.cli.health import reachable
 
@@ -22,9 +22,7 @@ def env(config: Path | None, token: str | None, conversation: str, *, as_json: b
     from outward.proxy.ca import Authority  # noqa: PLC0415 - cryptography is slow to import
     from outward.proxy.trust import bundle_for_tools  # noqa: PLC0415 - the same
 
-    settings = load_or_exit(require_config(config)).settings
-    if settings is None:
-        raise click.ClickException("the configuration has no settings")
+    settings = settings_of(config)
     host, port = settings.listen
     proxy = ProxyAddress(reachable(host), port, conversation, token or "")
     bundle = bundle_for_tools(Authority(settings.state, settings.ca).pem)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from outward.cli.common import config_option, load_or_exit, require_config
+from outward.cli.common import config_option, settings_of
 
 _TIMEOUT = 3  # seconds
 
@@ -17,9 +17,7 @@ _TIMEOUT = 3  # seconds
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the status and the readiness detail.")
 def health(config: Path | None, *, as_json: bool) -> None:
     """Ask the running proxy's ops port whether it is ready; exit 0 if so, else 1."""
-    settings = load_or_exit(require_config(config)).settings
-    if settings is None:
-        raise click.ClickException("the configuration has no settings")
+    settings = settings_of(config)
     host, port = settings.ops
     status, detail = _ask(reachable(host), port)
     click.echo(json.dumps({"status": status, "detail": detail}) if as_json else detail)

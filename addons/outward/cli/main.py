@@ -1,17 +1,20 @@
 """The `outward` command: a group whose verbs are imported only when they are called.
 
 Owns the list of verbs and nothing else; one file per verb does the work. Exit codes: 0 ok, 1 failure, 2 usage,
-3 invalid configuration, 4 denied (`explain`) or failed cases (`test`).
+3 invalid configuration, 4 denied (`explain`).
 """
 
 import importlib
 
 import click
 
+from outward import __version__
+
 # Verb: (module, one line for `--help`). The line stands here so that help imports no verb.
 VERBS = {
     "run": ("outward.cli.run", "Run a command behind a private proxy and sum up what was blocked."),
     "serve": ("outward.cli.serve", "Run the proxy."),
+    "demo": ("outward.cli.demo", "Show the whole story on this machine: a chat, stub vendors, a real proxy."),
     "check": ("outward.cli.check", "Check a configuration file: every error and smell at once."),
     "explain": ("outward.cli.explain", "Show how a URL is decided for a group, step by step."),
     "blocked": ("outward.cli.blocked", "List what was blocked."),
@@ -41,6 +44,18 @@ class Verbs(click.Group):
         command: click.Command = getattr(importlib.import_module(VERBS[name][0]), name.replace("-", "_"))
         return command
 
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb that the arguments start with; a misspelt one is answered with the nearest."""
+        if args[0] not in VERBS:
+            import difflib  # noqa: PLC0415 - only where a verb is misspelt
+
+            near = difflib.get_close_matches(args[0], VERBS, 1)
+            if near:
+                context.fail(f"No such command '{args[0]}'. Did you mean '{near[0]}'?")
+        return super().resolve_command(context, args)
+
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of verbs from the table."""
         with formatter.section("Verbs"):
@@ -48,5 +63,6 @@ class Verbs(click.Group):
 
 
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="outward %(version)s")
 def main() -> None:
     """Outward: a forward egress proxy for AI agents. One allowlist for connections and for hosted web searches."""

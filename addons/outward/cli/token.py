@@ -91,10 +91,11 @@ def _state(kept: StoredToken) -> str:
 
 @token.command()
 @click.argument("ident", metavar="ID")
+@json_option
 @config_option
-def revoke(ident: str, config: Path | None) -> None:
+def revoke(ident: str, as_json: bool, config: Path | None) -> None:
     """Take the token with this ID back; a running proxy follows within a second."""
     with runtime(config) as (_, database):
         if not changes.revoke_token(database, ident):
             raise click.ClickException(f"there is no token in force with the id `{ident}`")
-    click.echo(f"{ident} is revoked")
+    click.echo(json.dumps({"id": ident, "state": "revoked"}) if as_json else f"{ident} is revoked")
