@@ -180,6 +180,9 @@ _CARRIERS = frozenset(
         "connectors",
         "agent",
         "agent_id",
+        "assistant_id",
+        "preset",
+        "network_policy",
         "web_search_options",
         "web_search",
     )

@@ -3,6 +3,7 @@
 Pure: bytes and values in, an outcome out. Exceptions that are not foreseen here are the caller's to turn into a denial.
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -14,12 +15,14 @@ from outward.search.adapter import Adapter, Json
 from outward.search.inflate import EncodingError, decompress
 from outward.search.jsonbody import BodyError, decode, encode
 from outward.search.observation import Observation
-from outward.search.registry import Registry, adapter_for
+from outward.search.registry import Adapted, Registry, adapter_for, plain_path
 from outward.search.scope import Scopes
 from outward.search.turn import Action, Call, Finding, RefusedError, Turn
 from outward.search.vendors import load
 
 _MOST_REMEMBERED = 4096
+_CHARSET = re.compile(r"charset\*?\s*=\s*\"?([^\s\";,]*)", re.IGNORECASE)
+_UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +122,22 @@ class Governance:
 
     def concerns(self, vendor: str, path: str) -> bool:
         """Tell whether a request to a governed host belongs to a vendor at all."""
-        return adapter_for(vendor, path) is not None
+        plain = plain_path(path)
+        return plain is None or adapter_for(vendor, plain) is not None
 
     def judge(self, request: Request) -> Outcome:
         """Judge one request."""
-        adapted = adapter_for(request.vendor, request.path)
-        if adapted is None:
-            return Outcome()
+        path = plain_path(request.path)
+        if path is None:
+            return Outcome(deny=Reason.MALFORMED_REQUEST, detail="a path that servers read in different ways")
+        adapted = adapter_for(request.vendor, path)
+        return Outcome() if adapted is None else self._judge(request, adapted)
+
+    def _judge(self, request: Request, adapted: Adapted) -> Outcome:
         adapter = load(adapted.adapter)
         encoding = request.headers.get("content-encoding", "")
         try:
+            _check_charset(request.headers.get("content-type", ""))
             body = decompress(request.body, encoding, self._limit)
             call = Call(adapter.name, request.host, request.method, adapted.path, request.query, request.headers, body)
             turn = self._turn(request, call)
@@ -200,6 +209,16 @@ class Governance:
 def _denied(adapter: Adapter, reason: Reason, detail: str, tool: str | None) -> Outcome:
     findings = () if tool is None else (Finding(tool, Action.DENIED, reason),)
     return Outcome(adapter.name, findings, deny=reason, detail=detail, error=adapter.error(f"{detail} ({reason})"))
+
+
+def _check_charset(content_type: str) -> None:
+    """Refuse other character sets: a lenient server would read other keys out of the same bytes (UTF-7, UTF-16).
+
+    Raises:
+        EncodingError: on any but UTF-8.
+    """
+    if any(name.lower() not in _UTF_8 for name in _CHARSET.findall(content_type)):
+        raise EncodingError("a body in another character set than UTF-8")
 
 
 def _check_upgrade(turn: Turn) -> None:

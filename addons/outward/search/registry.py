@@ -6,6 +6,7 @@ Names only, so that the policy can be compiled at start-up without loading an ad
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
 
 _EXACT: dict[str, str] = {
     "api.anthropic.com": "anthropic",
@@ -45,6 +46,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"[a-z0-9-]+-aiplatform\.googleapis\.com", "vertex"),
         (r"aiplatform\.[a-z0-9-]+\.rep\.googleapis\.com", "vertex"),
         (r"[a-z0-9-]+\.api\.x\.ai", "xai"),
+        (r"generativelanguage\.mtls\.googleapis\.com", "gemini"),
+        (r"([a-z0-9-]+-)?aiplatform\.mtls\.googleapis\.com", "vertex"),
         (r"bedrock(-agent)?(-runtime)?(-fips)?\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)", "bedrock"),
         (r"bedrock-mantle\.[a-z0-9-]+\.api\.aws", "bedrock"),
         (r"aws-external-anthropic\.[a-z0-9-]+\.api\.aws", "anthropic"),
@@ -58,7 +61,8 @@ _MCP_TOOLS: dict[str, dict[str, str]] = {
         ("web_search_exa", "web_search_advanced_exa", "web_fetch_exa", "crawling_exa", "get_code_context_exa"), "exa"
     ),
 }
-_PASS_THROUGH = re.compile(r"/ai/v1/proxy/(anthropic|openai|vertex-ai)(?=/|$)")
+_PASS_THROUGH = re.compile(r"/ai/v1/proxy/(anthropic|openai|vertex-ai)(?=/|$)", re.IGNORECASE)
+_ODD = re.compile(r"[^!-~]|[%\\?#]|/\.\.?(?=[/;]|$)")  # after decoding: what servers go on to read in different ways
 _VENDOR_PATHS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
     "vertex": (
         (re.compile(r"/publishers/anthropic/"), "anthropic"),
@@ -98,18 +102,29 @@ def vendor_of(host: str) -> str | None:
     return None
 
 
+def plain_path(raw: str) -> str | None:
+    """Return a path as servers route it, escapes decoded and slashes merged; None where they would differ about it.
+
+    Args:
+        raw: as in the request, without query.
+    """
+    path = re.sub("/+", "/", unquote_to_bytes(raw).decode("latin-1"))
+    return None if _ODD.search(path) else path
+
+
 def adapter_for(vendor: str, path: str) -> Adapted | None:
     """Return the adapter for a request to a governed host; None where the path belongs to no vendor.
 
     Args:
         vendor: as `vendor_of` named it.
-        path: the raw path, without query.
+        path: the plain path.
     """
     if vendor == "gitlab":
         match = _PASS_THROUGH.match(path)
         if match is None:
             return None
-        vendor, path = _DEFAULT.get(match[1], match[1]), path[match.end() :] or "/"
+        named = match[1].lower()
+        vendor, path = _DEFAULT.get(named, named), path[match.end() :] or "/"
     for pattern, adapter in _VENDOR_PATHS.get(vendor, ()):
         if pattern.search(path):
             return Adapted(adapter, path)

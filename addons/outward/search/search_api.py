@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from typing import Any, ClassVar
+from urllib.parse import parse_qsl
 
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, Observer, Plain, domains
@@ -87,6 +88,12 @@ def by_results(turn: Turn, tool: str) -> None:
     if turn.stop is not None:
         turn.refuse(turn.stop, "the request is nothing but a search", tool)
     turn.findings.append(Finding(tool, Action.OBSERVED))
+
+
+def pages(turn: Turn, body: Json) -> list[object]:
+    """Return every page that the body or the query names: which of them counts is the server's choice."""
+    named = [value for key, value in parse_qsl(turn.call.query, keep_blank_values=True) if key.lower() == "url"]
+    return [*named, *([body["url"]] if "url" in body else [])]
 
 
 def fetch(turn: Turn, tool: str, urls: Iterable[object]) -> None:

@@ -32,7 +32,7 @@ class Call:
     Attributes:
         adapter: name of the vendor's adapter.
         host: canonical host that the request goes to.
-        path: raw path as the vendor sees it, without query.
+        path: path as the vendor routes it, escapes decoded, without query.
         query: raw query, without the question mark.
         headers: values by lower-case name.
         body: the body without content encoding.

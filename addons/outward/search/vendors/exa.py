@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from outward.search.adapter import body_object, items, unknown_endpoint
+from outward.search.adapter import body_object, items
 from outward.search.narrowing import Language
 from outward.search.search_api import SearchApi, fetch, narrow_lists
 from outward.search.turn import Turn
@@ -27,10 +27,8 @@ class Exa(SearchApi):
         elif path == "contents":
             body = body_object(turn, _BODY)
             fetch(turn, path, [*items(body.get("urls")), *items(body.get("ids"))])
-        elif path.startswith(("answer", "research", "websets", "chat", "responses")):
-            turn.always_searches(path.partition("/")[0], "this endpoint cannot be limited to permitted sources")
         else:
-            unknown_endpoint(turn)
+            turn.always_searches(path.partition("/")[0][:100], "this endpoint cannot be limited to permitted sources")
 
 
 ADAPTER = Exa()

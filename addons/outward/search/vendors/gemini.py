@@ -6,6 +6,7 @@ find. camelCase and snake_case are the same to the vendor, so they are here; a k
 
 import re
 from typing import Any, ClassVar
+from urllib.parse import parse_qsl
 
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, Observer, Plain, items, keep, obj, reach_parts, replace, text, unknown_endpoint
@@ -18,6 +19,7 @@ _SEARCH = frozenset({"googlesearch", "googlesearchretrieval", "enterprisewebsear
 _UNVERIFIABLE = frozenset({"googlemaps", "computeruse", "exaaisearch", "parallelaisearch"})
 _HARMLESS = frozenset({"functiondeclarations", "codeexecution", "filesearch"})
 _EXCLUDING = frozenset({"googlesearch", "enterprisewebsearch"})
+_REWRITING = frozenset({"$httpmethod", "$httpheaders", "$req", "$ct", "x-http-method-override"})
 _MOST_EXCLUDED = 2000
 _URL = re.compile(r"https?://[^\s<>\"'`)\]}]+", re.IGNORECASE)
 _TYPES = {"google_search": "googlesearch", "url_context": "urlcontext", "google_maps": "googlemaps"}
@@ -32,6 +34,9 @@ class Gemini(Plain):
     def govern(self, turn: Turn) -> None:
         """Judge a request of any endpoint."""
         path, method = turn.call.path.rstrip("/"), turn.call.method
+        names = {name.lower() for name, _ in parse_qsl(turn.call.query, keep_blank_values=True)}
+        if names & _REWRITING:
+            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a parameter stands for another method, head or body", "query")
         if method != "POST":
             turn.watch = method == "GET" and bool(re.search(r"/interactions/[^/]+$", path))
         elif re.search(r":(generateContent|streamGenerateContent|countTokens)$", path):

@@ -4,9 +4,11 @@ from typing import ClassVar
 from urllib.parse import parse_qs
 
 from outward.search.adapter import Observer, body_object
-from outward.search.search_api import ResultsObserver, SearchApi, by_results, fetch, query_of
+from outward.search.search_api import ResultsObserver, SearchApi, by_results, fetch, pages, query_of
 from outward.search.seen import Seen
 from outward.search.turn import Turn
+
+_ANSWERS = ("/api", "/search", "/html", "/fastgpt", "/assistant")
 
 
 class Kagi(SearchApi):
@@ -24,9 +26,8 @@ class Kagi(SearchApi):
             by_results(turn, "search")
         elif path.startswith("/api/") and path.endswith("/summarize"):
             body = body_object(turn, frozenset({"url", "text"})) if turn.call.body else {}
-            url = body.get("url") or parse_qs(turn.call.query).get("url", [None])[0]
-            fetch(turn, "summarize", [] if url is None else [url])
-        elif path.startswith(("/api", "/search", "/html", "/fastgpt", "/assistant")):
+            fetch(turn, "summarize", pages(turn, body))
+        elif turn.call.query or turn.call.method != "GET" or path.startswith(_ANSWERS):
             turn.always_searches("answers", "this endpoint cannot be limited to permitted sources")
 
     def observer(self, turn: Turn, seen: Seen) -> Observer | None:

@@ -68,7 +68,7 @@ class OpenAI(Plain):
 
     def govern(self, turn: Turn) -> None:
         """Judge a request of any endpoint."""
-        path, method = turn.call.path.rstrip("/"), turn.call.method
+        path, method = turn.call.path.rstrip("/").lower(), turn.call.method  # Azure does not tell case apart
         if "responses_multi_agent" in turn.call.headers.get("openai-beta", ""):
             turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "agents of the vendor bring tools of their own", "multi_agent")
         if method != "POST":

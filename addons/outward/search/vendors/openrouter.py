@@ -7,13 +7,15 @@ import re
 from typing import Any, ClassVar
 
 from outward.core.reasons import Reason
-from outward.search.adapter import Json, domains, items, keep, obj, replace, text
+from outward.search.adapter import Json, body_object, domains, items, keep, obj, replace, text
 from outward.search.narrowing import Language
 from outward.search.turn import Turn
 from outward.search.vendors.openai import OpenAI
 
 _LANGUAGE = Language(blocks=True)
+_ONLINE = re.compile(r":online(?=:|$)", re.IGNORECASE)
 _ALWAYS = re.compile(r"^perplexity/|-search-(preview|api)|deep-research|(^|/)compound")
+_OWN = frozenset({"model", "models", "plugins", "preset", "tools", "messages", "web_search_options"})
 _TOOL = "openrouter:web_search"
 
 
@@ -36,6 +38,17 @@ class OpenRouter(OpenAI):
         self._own(turn, body)
         super().chat(turn, body)
 
+    def _others(self, turn: Turn, path: str) -> None:
+        """Judge what is no chat and no response: older completions and Anthropic's format can search alike."""
+        if path.endswith("/completions"):
+            self.chat(turn, body_object(turn, _OWN))
+            return
+        if path.endswith("/messages"):
+            self._own(turn, body_object(turn, _OWN))
+            if turn.findings:
+                turn.refuse(Reason.WEB_SEARCH_UNFILTERABLE, "this format's searches cannot be limited", "messages")
+        super()._others(turn, path)
+
     def _own(self, turn: Turn, body: Json) -> None:
         """Judge what only this vendor has: presets, `:online`, plugins."""
         if body.get("preset") is not None:
@@ -57,9 +70,9 @@ class OpenRouter(OpenAI):
             turn.always_searches(name[:100], "this model always searches and has no domain filter")
         if "@preset/" in name:
             turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a preset may hold plugins", "preset")
-        if not name.endswith(":online"):
+        if not _ONLINE.search(name):
             return False
-        holder[key] = name.removesuffix(":online")
+        holder[key] = _ONLINE.sub("", name)
         return True
 
     def _plugin(self, turn: Turn, plugin: Json) -> Json | None:

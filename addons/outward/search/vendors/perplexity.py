@@ -42,8 +42,10 @@ class Perplexity(Plain):
         elif path.endswith("/search"):
             turn.filtered = True
             self._narrow(turn, body_object(turn, _BODY))
-        else:
+        elif path.endswith("embeddings"):
             unknown_endpoint(turn)
+        else:
+            turn.always_searches("search", "this endpoint cannot be limited to permitted sources")
 
     def _narrow(self, turn: Turn, body: Any) -> None:
         reach_parts(turn, body.get("messages"))

@@ -1,11 +1,10 @@
 """Serper: Google's results without a domain filter, so the response is filtered; its scraper fetches one page."""
 
 from typing import ClassVar
-from urllib.parse import parse_qs
 
 from outward.search.adapter import body_object
 from outward.search.jsonbody import decode
-from outward.search.search_api import SearchApi, by_results, fetch
+from outward.search.search_api import SearchApi, by_results, fetch, pages
 from outward.search.turn import Turn
 
 _SEARCH = frozenset(
@@ -24,7 +23,7 @@ class Serper(SearchApi):
         endpoint = turn.call.path.strip("/")
         if turn.call.host.startswith("scrape."):
             body = body_object(turn, frozenset({"url"})) if turn.call.body else {}
-            fetch(turn, "scrape", [body.get("url") or parse_qs(turn.call.query).get("url", [None])[0]])
+            fetch(turn, "scrape", pages(turn, body) or [None])
         elif endpoint in _SEARCH:
             if turn.call.body:
                 turn.json = decode(turn.call.body)

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from outward.search.adapter import body_object, unknown_endpoint
+from outward.search.adapter import body_object
 from outward.search.narrowing import Language
 from outward.search.search_api import SearchApi, fetch, narrow_lists
 from outward.search.turn import Turn
@@ -34,7 +34,7 @@ class Tavily(SearchApi):
         elif endpoint == "research":
             turn.always_searches(endpoint, "research cannot be limited to permitted sources")
         else:
-            unknown_endpoint(turn)
+            turn.always_searches("search", "this endpoint cannot be limited to permitted sources")
 
 
 ADAPTER = Tavily()

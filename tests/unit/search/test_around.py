@@ -1,0 +1,120 @@
+"""No spelling of a request gets a search past governance that the plain spelling would not."""
+
+from typing import Any
+
+import pytest
+
+from harness.governing import Desk
+from outward.core.reasons import Reason
+from outward.search.registry import plain_path, vendor_of
+
+SEARCH: dict[str, Any] = {"messages": [], "tools": [{"type": "web_search_20250305", "name": "web_search"}]}
+MALFORMED, UNFILTERABLE, UNINSPECTABLE = (
+    Reason.MALFORMED_REQUEST,
+    Reason.WEB_SEARCH_UNFILTERABLE,
+    Reason.WEB_SEARCH_UNINSPECTABLE,
+)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ai/v1/proxy/%61nthropic/v1/messages",
+        "/ai/v1%2Fproxy/anthropic/v1/messages",
+        "/ai//v1/proxy/anthropic/v1/messages",
+        "/ai/v1/Proxy/Anthropic/v1/messages",
+    ],
+)
+def test_an_escape_does_not_hide_the_vendor_behind_gitlab(path: str) -> None:
+    """The gateway decodes a path before it routes it, so governance does too."""
+    desk = Desk()
+    assert desk.governance.concerns("gitlab", path)
+    found = desk.ask("cloud.gitlab.com", path, SEARCH)
+    assert [each.effective for each in found.findings] == [("docs.example.com", "example.org")]
+
+
+@pytest.mark.parametrize(
+    ("host", "path"),
+    [
+        ("cloud.gitlab.com", "/ai/v1/x/../proxy/anthropic/v1/messages"),
+        ("cloud.gitlab.com", "/ai/v1/x/%2e%2e/proxy/anthropic/v1/messages"),
+        ("cloud.gitlab.com", "/ai/v1/%2570roxy/anthropic/v1/messages"),
+        ("api.openai.com", "/v1/models/%2e%2e/respons%65s"),
+        ("api.openai.com", "/v1/models/..%2Fresponses"),
+        ("api.openai.com", "/v1/models/..;/responses"),
+        ("api.openai.com", "/v1/models/..\\responses"),
+        ("api.openai.com", "/v1/responses%3F/models/x"),
+        ("api.anthropic.com", "/v1/files/../messages"),
+    ],
+)
+def test_a_path_that_servers_read_in_different_ways_is_refused(host: str, path: str) -> None:
+    """Its body is never sent, whatever endpoint it would reach."""
+    assert Desk().ask(host, path, SEARCH).deny is MALFORMED
+
+
+def test_the_slash_within_a_name_stays_permitted() -> None:
+    """Names of models and ARNs hold escaped colons and slashes."""
+    assert plain_path("/model/arn%3Aaws%3Abedrock%2Fx/invoke") == "/model/arn:aws:bedrock/x/invoke"
+
+
+@pytest.mark.parametrize("case", ["/openai/v1/Responses", "/OpenAI/V1/responses"])
+def test_azure_tells_no_case_apart(case: str) -> None:
+    """A stored prompt is refused in every spelling of the endpoint."""
+    body = {"model": "m", "prompt": {"id": "p"}}
+    assert Desk().ask("x.openai.azure.com", case, body).deny is UNINSPECTABLE
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "body", "options", "reason"),
+    [
+        ("api.exa.ai", "/Search", {"query": "q"}, {}, UNFILTERABLE),
+        ("api.exa.ai", "/v0/search", {"query": "q"}, {}, UNFILTERABLE),
+        ("api.tavily.com", "/Search", {"query": "q"}, {}, UNFILTERABLE),
+        ("api.perplexity.ai", "/v1/responses", {"input": "q"}, {}, UNFILTERABLE),
+        ("kagi.com", "/socket/search", None, {"method": "GET", "query": "q=x"}, UNFILTERABLE),
+        ("scrape.serper.dev", "/", {"url": "https://example.org/"}, {"query": "url=https://evil.example/"}, Reason.NO_RULE),
+        ("scrape.serper.dev", "/", None, {"query": "url=https://example.org/&url=https://evil.example/"}, Reason.NO_RULE),
+        ("openrouter.ai", "/api/v1/messages", {"model": "x:online", "messages": []}, {}, UNFILTERABLE),
+        ("openrouter.ai", "/api/v1/completions", {"model": "perplexity/sonar"}, {}, UNFILTERABLE),
+        ("x.services.ai.azure.com", "/api/projects/p/threads/t/Runs", {"assistant_id": "a"}, {}, UNINSPECTABLE),
+        ("x.services.ai.azure.com", "/v1/elsewhere", {"assistant_id": "a"}, {}, UNINSPECTABLE),
+        ("generativelanguage.googleapis.com", "/v1beta/models/m:generateContent", None, {"method": "GET", "query": "%24httpMethod=POST"}, UNINSPECTABLE),
+        ("generativelanguage.mtls.googleapis.com", "/v1beta/cachedContents", {"tools": []}, {}, UNINSPECTABLE),
+    ],
+)  # fmt: skip
+def test_what_could_search_in_another_way_is_refused(
+    host: str, path: str, body: Any, options: dict[str, Any], reason: Reason
+) -> None:
+    """Endpoints of a search API that are not known, second addresses, other spellings of a model."""
+    assert Desk().ask(host, path, body, **options).deny is reason
+
+
+def test_an_older_completion_with_an_online_model_is_narrowed() -> None:
+    """It searches like a chat does."""
+    found = Desk().ask("openrouter.ai", "/api/v1/completions", {"model": "m:Online:free", "prompt": "x"})
+    assert b'"model":"m:free"' in (found.body or b"")
+    assert b'"include_domains":["docs.example.com","example.org"]' in (found.body or b"")
+
+
+@pytest.mark.parametrize("charset", ["utf-7", '"UTF-16LE"', "iso-2022-kr"])
+def test_a_body_in_another_character_set_is_refused(charset: str) -> None:
+    """In UTF-7, `+ACI-` is a quotation mark: a server that honours it would find keys that were not judged."""
+    headers = {"content-type": f"application/json; charset={charset}"}
+    body = {"x": "+ACI-,+ACI-tools+ACI-:+AFs-+AF0-"}
+    assert Desk().ask("api.anthropic.com", "/v1/messages", body, headers=headers).deny is UNINSPECTABLE
+    plain = {"content-type": "application/json; charset=UTF-8"}
+    assert Desk().ask("api.anthropic.com", "/v1/messages", {"messages": []}, headers=plain).deny is None
+
+
+@pytest.mark.parametrize(
+    ("host", "vendor"),
+    [
+        ("generativelanguage.mtls.googleapis.com", "gemini"),
+        ("aiplatform.mtls.googleapis.com", "vertex"),
+        ("us-central1-aiplatform.mtls.googleapis.com", "vertex"),
+        ("storage.mtls.googleapis.com", None),
+    ],
+)
+def test_the_mutual_tls_names_of_a_vendor_are_the_vendor(host: str, vendor: str | None) -> None:
+    """They answer without a client certificate too."""
+    assert vendor_of(host) == vendor
