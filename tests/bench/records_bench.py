@@ -37,6 +37,7 @@ def some_event(number: int, total: int, now: float, rng: random.Random) -> Event
         reason=rng.choice(REASONS),
         rule=RULE,
         generation="0123456789ab",
+        conversation=f"chat-{rng.randrange(20_000)}",
         user_agent="python-requests/2.32.5",
         status=403,
         duration_ms=0.2,

@@ -45,7 +45,8 @@ class Served:
         seconds: from the start of the process to the first `200` of `/readyz`.
     """
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, **more: str) -> None:
+        """Start it; `more` are variables of its environment."""
         self.config = config
         self._began = time.monotonic()
         self.process = subprocess.Popen(
@@ -53,7 +54,7 @@ class Served:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(),
+            env=environment() | more,
         )
         self._lines: dict[str, list[str]] = {"out": [], "err": []}
         for name, stream in (("out", self.process.stdout), ("err", self.process.stderr)):
@@ -87,11 +88,11 @@ class Served:
         """The events that it has written."""
         return [json.loads(line) for line in list(self._lines["out"])]
 
-    def get(self, path: str) -> tuple[int, str]:
+    def get(self, path: str, token: str | None = None) -> tuple[int, str]:
         """Ask the ops port."""
         connection = http.client.HTTPConnection(*self.ops, timeout=5)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
             response = connection.getresponse()
             return response.status, response.read().decode()
         except OSError:

@@ -14,7 +14,8 @@ from outward.core.policy import Policy
 from outward.ops.access import Access, Token, from_environment
 from outward.ops.stream import Stream
 from outward.ops.web import Request, Response
-from outward.records.database import Database, migrate, open_database
+from outward.records.changes import CHANNEL
+from outward.records.database import Database, migrate, open_database, open_listener
 from outward.records.state import State
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Administration:
             OSError: the token's file cannot be read.
         """
         self._settings, self._policy = settings, policy
-        self.state = State(policy(), self._connect, self._chain)
+        self.state = State(policy(), self._connect, self._chain, lambda: open_listener(settings.records_url, CHANNEL))
         self.stream = Stream()
         hosts = environ.get("OUTWARD_OPS_HOSTS", "").replace(",", " ").split()
         self._access = Access(from_environment(environ), self._stored, hosts)

@@ -11,6 +11,7 @@ from outward.core.toggles import Toggle
 from outward.records.database import Database
 
 LOCK = 0x73746174  # any number, the same in every process of a fleet
+CHANNEL = "outward_state"  # on which every change is announced
 
 type Audit = Callable[[Database], None]
 """Appends the audit row of a change, inside its transaction."""
@@ -165,4 +166,6 @@ def revoke_token(database: Database, ident: str) -> bool:
 
 
 def _next(database: Database) -> int:
+    """Return the version of a change, and announce it."""
+    database.announce(CHANNEL)
     return int(database.execute("UPDATE state_version SET version = version + 1 RETURNING version")[0][0])

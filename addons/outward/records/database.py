@@ -47,6 +47,10 @@ class Database(Protocol):
         """Within a transaction, wait until no other one holds a lock, and hold it to the end."""
         ...
 
+    def announce(self, channel: str) -> None:
+        """Within a transaction, wake who listens on a channel once it is committed, where the database can."""
+        ...
+
     def size(self) -> int:
         """Return the bytes that the records take."""
         ...
@@ -75,6 +79,27 @@ def open_database(url: str, state: Path, *, read_only: bool = False) -> Database
     from outward.records.sqlite import SqliteDatabase  # noqa: PLC0415 - not needed beside PostgreSQL
 
     return SqliteDatabase(sqlite_path(url, state), read_only=read_only)
+
+
+class Listener(Protocol):
+    """Hears what other processes announce; used by one thread."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for an announcement, a number of seconds at most; False at once where nothing can be heard."""
+        ...
+
+    def close(self) -> None:
+        """Close what is open; never raises."""
+        ...
+
+
+def open_listener(url: str, channel: str) -> Listener | None:
+    """Return who hears a channel of the database that `records.url` names; None where there are no announcements."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        return None
+    from outward.records.postgres import Listener as PostgresListener  # noqa: PLC0415 - as in `open_database`
+
+    return PostgresListener(url, channel)
 
 
 def sqlite_path(url: str, state: Path) -> Path:

@@ -20,15 +20,7 @@ class PostgresDatabase:
 
     def __init__(self, url: str) -> None:
         try:
-            self._connection = psycopg.connect(
-                url,
-                autocommit=True,
-                connect_timeout=CONNECT_TIMEOUT,
-                options=_OPTIONS,
-                application_name="outward",
-                keepalives_idle=5,
-                tcp_user_timeout=5000,
-            )
+            self._connection = _connect(url)
         except psycopg.Error as error:
             raise StoreAwayError(f"PostgreSQL: {_brief(error)}") from error
 
@@ -86,6 +78,10 @@ class PostgresDatabase:
         """Within a transaction, wait until no other one holds a lock, and hold it to the end."""
         self.execute("SELECT pg_advisory_xact_lock(?)", (lock,))
 
+    def announce(self, channel: str) -> None:
+        """Within a transaction, wake who listens on a channel once it is committed."""
+        self.execute("SELECT pg_notify(?, '')", (channel,))
+
     def size(self) -> int:
         """Return the bytes of the events with their indexes."""
         return int(self.execute("SELECT pg_total_relation_size('events')")[0][0])
@@ -94,6 +90,46 @@ class PostgresDatabase:
         """Close the connection; never raises."""
         with suppress(psycopg.Error):
             self._connection.close()
+
+
+class Listener:
+    """Hears what is announced on a channel, on a connection of its own; for one thread."""
+
+    def __init__(self, url: str, channel: str) -> None:
+        self._url, self._channel = url, channel
+        self._connection: psycopg.Connection | None = None
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for an announcement, a number of seconds at most; False at once where nothing can be heard."""
+        try:
+            if self._connection is None:
+                self._connection = _connect(self._url)
+                self._connection.execute(f'LISTEN "{self._channel}"')
+            else:  # what was announced before the first call is not heard, so that one does not wait
+                list(self._connection.notifies(timeout=seconds, stop_after=1))
+        except psycopg.Error:
+            self.close()
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the connection; never raises."""
+        if self._connection is not None:
+            with suppress(psycopg.Error):
+                self._connection.close()
+        self._connection = None
+
+
+def _connect(url: str) -> psycopg.Connection:
+    return psycopg.connect(
+        url,
+        autocommit=True,
+        connect_timeout=CONNECT_TIMEOUT,
+        options=_OPTIONS,
+        application_name="outward",
+        keepalives_idle=5,
+        tcp_user_timeout=5000,
+    )
 
 
 @lru_cache(maxsize=64)

@@ -95,6 +95,9 @@ class SqliteDatabase:
     def exclude(self, lock: int) -> None:
         """Do nothing: a transaction here excludes every other one from its beginning."""
 
+    def announce(self, channel: str) -> None:
+        """Do nothing: the file wakes nobody, readers look often."""
+
     def _check_in_place(self) -> None:
         """Refuse to write into a file that has been removed or replaced: nobody would ever read it."""
         try:

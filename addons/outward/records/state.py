@@ -1,7 +1,8 @@
 """Run-time state in force: web-search toggles, opt-ins and administrators' tokens, as this process knows them.
 
-Answers from memory and never waits; a thread reads what other processes changed, several times a second. Until the
-database has been read once, nothing that it might have switched off is on.
+Answers from memory and never waits; a thread reads what other processes changed: when the database announces it, and
+several times a second whatever happens. Until the database has been read once, nothing that it might have switched off
+is on.
 """
 
 import logging
@@ -19,7 +20,7 @@ from outward.core.toggles import Toggle, effective, is_settable
 from outward.records import changes
 from outward.records.audit import AuditEvent, as_record
 from outward.records.changes import OptIn, StoredToken
-from outward.records.database import Database, StoreAwayError
+from outward.records.database import Database, Listener, StoreAwayError
 from outward.records.events import Record
 
 if TYPE_CHECKING:
@@ -61,16 +62,23 @@ class State:
         loaded: whether the database has been read.
     """
 
-    def __init__(self, policy: Policy, connect: Callable[[], Database], chain: Callable[[], Appender]) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        connect: Callable[[], Database],
+        chain: Callable[[], Appender],
+        listen: Callable[[], Listener | None] = lambda: None,
+    ) -> None:
         """Prepare; nothing is opened before `start`.
 
         Args:
             policy: the policy in force.
             connect: opens the database, its schema up to date.
             chain: opens the chain that changes are audited in.
+            listen: opens what hears other processes' changes; where it is None there is only the regular look.
         """
         self.policy = policy
-        self._chain = chain
+        self._chain, self._listen = chain, listen
         self.loaded = False
         self.toggles: dict[str, Toggle] = {}
         self.tokens: dict[str, StoredToken] = {}
@@ -228,15 +236,20 @@ class State:
             self._database = None
 
     def _follow(self) -> None:
+        listener = None
         while not self._stop.is_set():
             try:
+                listener = listener or self._listen()
                 self._change(self._bind)
             except StoreAwayError as error:
                 log.debug("run-time state cannot be read now: %s", error)
             except Exception:  # the thread must outlive what it does not understand; what is known stays in force
                 log.exception("run-time state could not be read")
             self._asked.set()
-            self._stop.wait(EVERY)
+            if listener is None or not listener.wait(EVERY):
+                self._stop.wait(EVERY)
+        if listener is not None:
+            listener.close()
 
     def _bind(self, database: Database) -> bool:
         """Write the bindings that `opted_in` made; each is taken off the queue when it is written."""
