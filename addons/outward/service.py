@@ -135,6 +135,13 @@ class Service:
             raise StartError("the proxy does not listen yet")
         return self._gate.address
 
+    @property
+    def ops_address(self) -> tuple[str, int]:
+        """Where health, metrics and administration are served; known once they are."""
+        if self._ops is None:
+            raise StartError("the ops port is not open")
+        return self._ops.address
+
     async def adopt(self, listener: socket.socket) -> None:
         """Serve the clients of one more listener; needs `start`."""
         if self._gate is None:
