@@ -1,0 +1,81 @@
+"""`bin/outward` and `bin/test` in a checkout that has nothing yet."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = ("pyproject.toml", "README.md", "requirements.txt", "requirements-build.txt", "requirements-dev.txt")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What a fresh clone has of the files that matter, in a folder with a blank in its name."""
+    root = tmp_path / "a checkout"
+    root.mkdir()
+    for name in FILES:
+        shutil.copy(ROOT / name, root)
+    for folder in ("bin", "addons"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+def run(checkout: Path, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of the checkout from another folder."""
+    return subprocess.run(
+        [checkout / "bin" / command[0], *command[1:]],
+        cwd=checkout.parent,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=550,
+        check=False,
+    )
+
+
+def folder_with(path: Path, **scripts: str) -> Path:
+    """Make a folder of small scripts, for a PATH."""
+    path.mkdir()
+    for name, text in scripts.items():
+        script = path / name.replace("_", ".")
+        script.write_text(f"#!/bin/sh\n{text}\n")
+        script.chmod(0o755)
+    return path
+
+
+def test_without_a_new_enough_python_it_says_what_to_do(checkout: Path, tmp_path: Path) -> None:
+    """Pythons that are too old, and shims that refuse to run, count as none."""
+    old = "exit 1"
+    fakes = folder_with(
+        tmp_path / "fakes", python3_14=old, python3_13=old, python3_12="echo no >&2; exit 127", python3=old, python=old,
+        uv=old,
+    )  # fmt: skip
+    done = run(
+        checkout, "outward", "version", PATH=f"{fakes}:/usr/bin:/bin", HOME=str(tmp_path), PYENV_ROOT=str(tmp_path)
+    )
+    assert done.returncode == 1
+    assert "needs Python 3.12 or newer" in done.stderr
+    assert "OUTWARD_PYTHON" in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.timeout(600)
+def test_it_sets_itself_up_once(checkout: Path, tmp_path: Path) -> None:
+    """With an old default Python and a constraint that contradicts the lock; the second time needs no index at all."""
+    fakes = folder_with(tmp_path / "fakes", python3="exit 1", python="exit 1", uv="exit 1")
+    constraint = tmp_path / "constraints.txt"
+    constraint.write_text("click<8\n")
+    path = f"{fakes}:{os.environ['PATH']}"
+    first = run(
+        checkout, "outward", "version", PATH=path, PIP_CONSTRAINT=str(constraint), OUTWARD_PYTHON=sys.executable
+    )
+    assert (first.returncode, first.stdout) == (0, "outward 0.1.0\n"), first.stderr
+    assert "setting up .venv" in first.stderr
+    second = run(checkout, "outward", "version", PATH=path, PIP_INDEX_URL="http://127.0.0.1:9/", PIP_NO_INDEX="1")
+    assert (second.returncode, second.stdout, second.stderr) == (0, "outward 0.1.0\n", "")
