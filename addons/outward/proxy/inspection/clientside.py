@@ -202,7 +202,8 @@ class ClientSide(HttpConnection):
         elif isinstance(event, ResponseData):
             yield from self._write(chunk(event.data) if self._chunked else event.data)
         elif isinstance(event, ResponseEndOfMessage):
-            self._keep = self._keep and self._keep_open
+            # A drain may have begun since the head promised to keep the connection.
+            self._keep = self._keep and self._keep_open and not self._line.draining
             if self._chunked or self._head_out:
                 yield from self._write(LAST_CHUNK if self._chunked else b"")
             yield from self._response_sent()
