@@ -52,19 +52,17 @@ class Vendor:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, EOFError, ValueError, asyncio.LimitOverrunError):
-            head = (await reader.readuntil(b"\r\n\r\n")).lower()
-            length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
-            await self._answer(json.loads(await reader.readexactly(length)), writer)
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
+                await self._answer(json.loads(await reader.readexactly(length)), writer)
         writer.close()
 
     async def _answer(self, body: Event, writer: asyncio.StreamWriter) -> None:
         tools = [tool for tool in body.get("tools", ()) if tool["type"].startswith("web_search")]
         self.sent = tools[0] if tools else None
         pages = None if self.sent is None else search(_filter(self.sent, body["model"]))
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-            b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
-        )
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         stream = anthropic_events(pages) if self.name == "anthropic" else openai_events(pages)
         for event in stream:
             data = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
