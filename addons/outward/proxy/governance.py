@@ -208,7 +208,7 @@ class SearchGovernor:
         def tap(data: bytes) -> bytes:
             if data:
                 held.extend(data)
-                if len(held) > MAX_WHOLE or observation.encoded:
+                if len(held) > MAX_WHOLE or observation.encoded or not exchange.hold(len(data)):
                     raise CutError
                 return b""
             body = observation.replace(bytes(held))

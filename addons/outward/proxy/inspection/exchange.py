@@ -13,6 +13,7 @@ from outward.core.model import Decision, Lane, Stage
 from outward.core.reasons import Reason
 from outward.proxy.answer import close_event, denial_of
 from outward.proxy.head import Head
+from outward.proxy.inspection.budget import Budget
 from outward.proxy.judge import Judge, refuse
 from outward.records.events import Event
 
@@ -34,13 +35,16 @@ class Exchange:
         closed: its event has been recorded.
         identity: who asked; None where that was never found out.
         ended: called once when it closes; None where nobody waits for that.
+        budget: what its bodies are charged to while they are held back; None where nothing of it ever is.
     """
 
     __slots__ = (
         "_challenge",
+        "_held",
         "_judge",
         "_started",
         "begun",
+        "budget",
         "closed",
         "collected",
         "decision",
@@ -74,7 +78,8 @@ class Exchange:
         self.identity = identity
         self.ended: Callable[[], None] | None = None
         self.governed = self.collected = self.begun = self.closed = False
-        self.up = self.down = 0
+        self.up = self.down = self._held = 0
+        self.budget: Budget | None = None
         self._judge = judge
         self._challenge = challenge
         self._started = asyncio.get_running_loop().time() if started is None else started
@@ -110,11 +115,20 @@ class Exchange:
         """Return the denial as it goes to the client."""
         return denial_of(self.event, self.head, challenge=self._challenge)
 
+    def hold(self, count: int) -> bool:
+        """Charge bytes that are held back until the exchange closes; False where all exchanges hold too much."""
+        if self.budget is None or self.closed or not self.budget.take(count):
+            return False
+        self._held += count
+        return True
+
     def close(self) -> None:
         """Record the event; further calls do nothing."""
         if self.closed:
             return
         self.closed = True
+        if self.budget is not None:
+            self.budget.give(self._held)
         self.event.bytes_up, self.event.bytes_down = self.up, self.down
         if self.up or self.down:
             metrics = self._judge.metrics

@@ -17,6 +17,7 @@ from outward.core.reasons import Reason
 from outward.proxy.fields import HeadError
 from outward.proxy.head import Head, ResponseHead, Within, parse_head
 from outward.proxy.hello import Hello
+from outward.proxy.inspection.budget import Budget
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.forwarding import websocket_accepted
 from outward.proxy.inspection.governor import Governor, Pass, Refuse, Tap
@@ -32,11 +33,13 @@ class Parts:
 
     Attributes:
         governor: of hosted search; None until there is one.
+        budget: of the bodies that are held back.
     """
 
     judge: Judge
     limits: Limits
     governor: Governor | None = None
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +223,7 @@ class Hooks:
         if head.websocket or (governor is None and head.length != 0):
             exchange.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, Stage.SEARCH)
         elif governor is not None:
-            exchange.governed = True
+            exchange.governed, exchange.budget = True, self._parts.budget
             exchange.ended = partial(governor.on_close, exchange)
             exchange.collected = head.length != 0 and governor.request_needs_body(vendor, head)
             if exchange.collected and head.length is not None and head.length > limit:

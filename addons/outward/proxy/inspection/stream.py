@@ -43,8 +43,7 @@ class Stream(Layer):
         self._id = stream_id
         self._line = line
         self._exchange: Exchange | None = None
-        self._collected: list[bytes] | None = None
-        self._size = 0
+        self._collected: bytearray | None = None
         self._tap: Tap | None = None
         self._held: tuple[Replied, bytearray] | None = None
         self._connected = self._requested = self._over = False
@@ -66,7 +65,7 @@ class Stream(Layer):
         elif not exchange.collected:
             yield from self._govern(exchange, b"")
         else:
-            self._collected = []
+            self._collected = bytearray()
             if exchange.request.expect:
                 yield SendHttp(Continue(self._id), self.context.client)
 
@@ -74,17 +73,18 @@ class Stream(Layer):
         if self._collected is None:
             yield SendHttp(event, self.context.server)
             return
-        self._size += len(event.data)
-        if self._size > self._line.limits.body_inspect_bytes:
+        self._collected += event.data
+        if len(self._collected) > self._line.limits.body_inspect_bytes:
             exchange.refuse(Reason.TOO_LARGE, Stage.SEARCH)
             yield from self._refuse(exchange)
-        else:
-            self._collected.append(event.data)
+        elif not exchange.hold(len(event.data)):
+            exchange.refuse(Reason.OVERLOADED, Stage.SEARCH)
+            yield from self._refuse(exchange)
 
     def _request_ended(self, exchange: Exchange, event: RequestEndOfMessage) -> CommandGenerator[None]:
         self._requested = True
         if self._collected is not None:
-            body, self._collected = b"".join(self._collected), None
+            body, self._collected = bytes(self._collected), None
             yield from self._govern(exchange, body)
         elif self._connected:
             yield SendHttp(event, self.context.server)

@@ -1,0 +1,31 @@
+"""What all inspected exchanges together may hold back in memory, so that many clients cannot do what one may not.
+
+Owns the sum. Bodies that are read as a whole, requests and responses, are charged to their exchange and given back when
+it closes.
+"""
+
+HELD = 256 << 20  # bytes
+
+
+class Budget:
+    """A number of bytes that is lent out; belongs to the event loop's thread.
+
+    Attributes:
+        left: bytes that can still be lent.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, limit: int = HELD) -> None:
+        self.left = limit
+
+    def take(self, count: int) -> bool:
+        """Lend bytes; False, and nothing lent, where there are not enough."""
+        if count > self.left:
+            return False
+        self.left -= count
+        return True
+
+    def give(self, count: int) -> None:
+        """Take bytes back."""
+        self.left += count
