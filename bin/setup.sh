@@ -27,22 +27,43 @@ install() {
     PIP_DISABLE_PIP_VERSION_CHECK=1 "$root/.venv/bin/python" -m pip install -qq "$@" >&2
 }
 
-setup() {
-  root=$1 lock=$2
-  [ -x "$root/.venv/bin/outward" ] && grep -q '^uv = ' "$root/.venv/pyvenv.cfg" 2>/dev/null && return # uv keeps it
-  want="$(stamp "$root" "$lock") $lock"
-  have=$(cat "$root/.venv/outward.stamp" 2>/dev/null || true)
-  [ "$have" = "$want" ] && return
+# Whether nothing is left to do for ROOT and LOCK.
+ready() {
+  [ -x "$1/.venv/bin/outward" ] && grep -q '^uv = ' "$1/.venv/pyvenv.cfg" 2>/dev/null && return # uv keeps it
+  have=$(cat "$1/.venv/outward.stamp" 2>/dev/null || true)
+  [ "$have" = "$(stamp "$1" "$2") $2" ] && return
   # What runs needs nothing of the tests: an environment made for them will do.
-  [ "$lock" = requirements.txt ] && [ "$have" = "$(stamp "$root" requirements-dev.txt) requirements-dev.txt" ] && return
+  [ "$2" = requirements.txt ] && [ "$have" = "$(stamp "$1" requirements-dev.txt) requirements-dev.txt" ]
+}
 
-  python=$(cd "$root" && find_python) || {
+# Wait until no other shell sets this checkout up. The lock lives as long as descriptor 9 is open.
+alone() {
+  exec 9<>"$1/bin/setup.sh"
+  "$python" -c 'import fcntl; fcntl.flock(0, fcntl.LOCK_EX | fcntl.LOCK_NB)' <&9 2>/dev/null && return
+  say 'waiting for another shell that sets up .venv'
+  "$python" -c 'import fcntl; fcntl.flock(0, fcntl.LOCK_EX)' <&9
+}
+
+make() {
+  root=$1 lock=$2
+  case $lock in requirements.txt) takes='about a minute' ;; *) takes='a few minutes' ;; esac
+  say "setting up .venv with $("$python" -V) (once, $takes)"
+  # For the tests, packages are added to an environment that runs, so that it goes on running meanwhile.
+  if [ "$lock" = requirements.txt ] || ! ready "$root" requirements.txt; then
+    "$python" -m venv --clear "$root/.venv" >&2 || { say 'python -m venv failed; on Debian: apt install python3-venv'; return 1; }
+  fi
+  install --require-hashes -r "$root/requirements-build.txt" -r "$root/$lock" || { say 'installing the locked packages failed'; return 1; }
+  install --no-deps --no-build-isolation --no-index --editable "$root" || { say 'installing Outward failed'; return 1; }
+  printf '%s' "$(stamp "$root" "$lock") $lock" >"$root/.venv/outward.stamp"
+}
+
+setup() {
+  ready "$1" "$2" && return
+  python=$(cd "$1" && find_python) || {
     say 'needs Python 3.12 or newer, and found none. Install one, or name it: OUTWARD_PYTHON=/path/to/python3'
     return 1
   }
-  say "setting up .venv with $("$python" -V) (once, about a minute)"
-  "$python" -m venv --clear "$root/.venv" >&2 || { say 'python -m venv failed; on Debian: apt install python3-venv'; return 1; }
-  install --require-hashes -r "$root/requirements-build.txt" -r "$root/$lock" || { say 'installing the locked packages failed'; return 1; }
-  install --no-deps --no-build-isolation --no-index --editable "$root" || { say 'installing Outward failed'; return 1; }
-  printf '%s' "$want" >"$root/.venv/outward.stamp"
+  alone "$1"
+  ready "$1" "$2" || make "$1" "$2"
+  exec 9<&-
 }
