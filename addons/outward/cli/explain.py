@@ -14,7 +14,7 @@ from outward.core.explain import explain as trail_of
 from outward.core.model import Question
 from outward.core.names import MalformedHostError, parse_authority
 from outward.core.policy import Group, Policy
-from outward.core.reasons import MEANINGS
+from outward.core.reasons import MEANINGS, Reason
 
 DENIED = 4  # exit code
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -93,7 +93,10 @@ def _as_text(trail: Trail) -> str:
     lines += [f"    {'=>' if step.decided else '  '} {_step(step)}" for step in trail.steps]
     if trail.ceiling and not decision.allowed:
         lines.append(f"  The ceiling of `{trail.ceiling}` does not admit it; an entry below would have no effect.")
-    if trail.suggestion:
+    if trail.closed:
+        lines.append(f"  address {question.host.name} is not dialled ({trail.closed}), whatever the rules say")
+        lines.append(f"  {MEANINGS[Reason.ADDRESS_NOT_PUBLIC].cure}")
+    elif trail.suggestion:
         lines += [f"  This entry under `allow` of `{question.group}` would allow it:", f"    {trail.suggestion}"]
     elif not decision.allowed:
         lines.append(f"  {MEANINGS[decision.reason].cure}")
@@ -132,6 +135,7 @@ def _as_json(trail: Trail) -> dict[str, Any]:
             for step in trail.steps
         ],
         "ceiling": trail.ceiling,
+        "closed": trail.closed,
         "suggestion": trail.suggestion,
         "generation": decision.generation,
     }

@@ -4,9 +4,10 @@ Built on the very tests that `decide` uses; changes nothing and decides nothing.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from outward.core.model import Decision, LaneChoice, Question, Rule
+from outward.core.addresses import Own, judge_address
+from outward.core.model import Decision, LaneChoice, Question, Rule, Verdict
 from outward.core.policy import Group, Policy, above_ceiling, decide, misses, refuses
 from outward.core.reasons import Reason
 from outward.core.suggest import suggestion
@@ -40,6 +41,8 @@ class Trail:
         steps: the rules for the host, in the order in which they were considered.
         ceiling: path of the ancestor whose ceiling the question lies above, or None.
         suggestion: the entry of `allow` that would allow it, or None where no entry would.
+        closed: what the address is, where the question names one that is not dialled whatever the rules say; of a name
+            only the proxy knows the addresses.
     """
 
     question: Question
@@ -48,6 +51,7 @@ class Trail:
     steps: tuple[Step, ...] = ()
     ceiling: str | None = None
     suggestion: str | None = None
+    closed: str | None = None
 
 
 _MISSES: dict[Reason, str] = {
@@ -64,6 +68,9 @@ def explain(policy: Policy, question: Question) -> Trail:
     group = policy.groups.get(question.group) if question.group is not None else None
     if group is None:
         return Trail(question, decision)
+    closed = _closed(policy, question)
+    if decision.allowed and closed:
+        decision = replace(decision, verdict=Verdict.DENY, reason=Reason.ADDRESS_NOT_PUBLIC)
     ceiling = _ceiling(group, question)
     line = suggestion(decision.reason, question.host.name, question.port, question.method)
     return Trail(
@@ -72,8 +79,16 @@ def explain(policy: Policy, question: Question) -> Trail:
         chain=tuple(node.path for node in group.chain),
         steps=tuple(_steps(group, question, decision)),
         ceiling=ceiling,
-        suggestion=None if ceiling is not None or decision.allowed else line,
+        suggestion=None if ceiling is not None or decision.allowed or closed else line,
+        closed=closed,
     )
+
+
+def _closed(policy: Policy, question: Question) -> str | None:
+    """Return what the address in a question is, where it would not be dialled."""
+    address = question.host.address
+    refusal = judge_address(address, question.port, policy.internal, Own()) if address else None
+    return refusal.what if refusal else None
 
 
 def _steps(group: Group, question: Question, decision: Decision) -> Iterator[Step]:

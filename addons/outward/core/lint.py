@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 
+from outward.core.addresses import Own, judge_address
 from outward.core.confusable import looks_like
 from outward.core.cover import covering, overlaps, rule_covers
 from outward.core.model import ClientEntry, Credential, LaneChoice, PatternKind, Place, Rule
@@ -85,6 +87,7 @@ def _allow(policy: Policy, group: Group, rule: Rule) -> Iterator[Smell]:
     yield from _name(rule)
     yield from _unlimited(rule)
     yield from _lane(policy, group, rule)
+    yield from _address(policy, rule)
     for node in group.chain:
         denied = next((each for each in covering(node.deny, rule.pattern) if _denies(each, rule)), None)
         if denied is not None:
@@ -146,6 +149,20 @@ def _unlimited(rule: Rule) -> Iterator[Smell]:
         yield Smell("W106", "`*` allows every public host", rule.place, "list the hosts that are needed")
     elif network is not None and network.prefixlen == 0:
         yield Smell("W106", f"`{network}` allows every address", rule.place, "list the networks that are needed")
+
+
+def _address(policy: Policy, rule: Rule) -> Iterator[Smell]:
+    """Yield where a rule names one address that the proxy does not dial, whatever the rules say."""
+    try:
+        address = ip_address(rule.pattern.value)
+    except ValueError:
+        return
+    refusal = judge_address(address, 0, policy.internal, Own())
+    if refusal is not None:
+        shut = judge_address(address, 0, (ip_network(address),), Own()) is not None
+        cure = "remove it" if shut else "list the network under `upstream.internal` if it is meant to be reached"
+        message = f"`{rule.pattern}` never allows anything: the proxy does not dial it ({refusal.what})"
+        yield Smell("W116", message, rule.place, cure)
 
 
 def _lane(policy: Policy, group: Group, rule: Rule) -> Iterator[Smell]:

@@ -133,3 +133,27 @@ def test_the_suggested_line_allows_what_was_denied(host: str, port: int):
     assert not before.decision.allowed
     after = load_text(text.format(f"      {before.suggestion}"), env={}, machine={}).policy
     assert decide(after, question).allowed
+
+
+ADDRESSES = load_text(
+    "version: 1\nupstream: {internal: [10.1.0.0/16]}\ngroups: {a: {allow: [10.0.0.0/8, 169.254.169.254]}}\n"
+    "clients: [{group: a, anyone: true}]\n",
+    env={},
+    machine={},
+).policy
+
+
+@pytest.mark.parametrize(
+    ("host", "reason", "closed"),
+    [
+        ("10.1.2.3", Reason.RULE, None),
+        ("10.2.2.3", Reason.ADDRESS_NOT_PUBLIC, "private"),
+        ("169.254.169.254", Reason.ADDRESS_NOT_PUBLIC, "cloud metadata"),
+        ("192.168.0.1", Reason.NO_RULE, "private"),
+    ],
+)
+def test_an_address_that_is_not_dialled_is_denied_and_no_rule_suggested(host, reason, closed):
+    """What `explain` says of an address is what the proxy would do with it."""
+    found = explain(ADDRESSES, Question("a", canonical_host(host), 443))
+    assert (found.decision.reason, found.closed, found.suggestion) == (reason, closed, None)
+    assert found.decision.allowed == (reason is Reason.RULE)
