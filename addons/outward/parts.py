@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,11 @@ def verifier_for(policy: Policy, current: Verifier | None) -> Verifier | None:
     return verifier
 
 
+def _reason(error: OSError) -> str:
+    """Return the system's short text; asyncio wraps it in one that says the address again."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+
+
 async def bind(what: str, start: Callable[[str, int], Awaitable[None]], at: tuple[str, int]) -> None:
     """Open a listener, or say which one cannot be opened, where, and why.
 
@@ -108,7 +114,7 @@ async def bind(what: str, start: Callable[[str, int], Awaitable[None]], at: tupl
     try:
         await start(*at)
     except OSError as error:
-        raise StartError(f"the {what} port cannot be opened on {at[0]} port {at[1]}: {error.strerror}") from error
+        raise StartError(f"the {what} port cannot be opened on {at[0]} port {at[1]}: {_reason(error)}") from error
 
 
 async def every(interval: float, action: Callable[[], None]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from harness.readme import README, current
 from outward.cli.main import VERBS, main
@@ -38,6 +39,31 @@ def test_every_verb_can_be_loaded_and_explains_itself(verb: str) -> None:
     assert command is not None
     assert command.name == verb
     assert command.get_short_help_str()
+
+
+def _leaves(command: click.Command) -> list[click.Command]:
+    """Return a command's subcommands, down to those that do the work."""
+    if not isinstance(command, click.Group):
+        return [command]
+    context = click.Context(command)
+    return [
+        leaf
+        for name in command.list_commands(context)
+        for leaf in _leaves(command.get_command(context, name) or command)
+    ]
+
+
+def test_every_verb_takes_json() -> None:
+    """A verb, or a part of one, that a script cannot read."""
+    deaf = [leaf.name for leaf in _leaves(main) if not any("--json" in option.opts for option in leaf.params)]
+    assert deaf == []
+
+
+def test_a_misspelt_verb_is_answered_with_the_nearest() -> None:
+    """Typing errors end in usage (2), with the verb that was meant."""
+    result = CliRunner().invoke(main, ["chek"])
+    assert result.exit_code == 2
+    assert "Did you mean 'check'?" in result.output
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:

@@ -47,6 +47,16 @@ def test_report_mode_names_what_it_would_have_blocked() -> None:
     assert summary.as_json()[0]["suggestion"] == "- blocked.example"
 
 
+def test_what_report_mode_let_through_may_fail_too() -> None:
+    """Without its second row, a name that does not resolve would look like one that only lacks a rule."""
+    summary = Summary()
+    event = blocked(reason=Reason.RESOLVE_FAILED)
+    event.would_deny, event.mode = True, Mode.REPORT
+    summary.add(event)
+    assert {row["reason"] for row in summary.as_json()} == {"no_rule", "resolve_failed"}
+    assert next(summary.text("local", report=True)) == "outward: would have blocked 1 host"
+
+
 def test_rows_are_bounded() -> None:
     """A command that tries a million hosts does not fill the memory or the screen."""
     summary = Summary()

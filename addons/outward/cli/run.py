@@ -32,7 +32,7 @@ _GRACE = 1.0  # seconds for what the command left open
 _LULL = 1.0  # seconds; a short command ends without paying for the engine
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(context_settings={"allow_interspersed_args": False})
 @config_option
 @click.option("--group", "-g", help="Group that the command belongs to; default: the one for anyone, or the only one.")
 @click.option("--web-search", is_flag=True, help="Turn hosted web search on for this run.")

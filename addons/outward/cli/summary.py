@@ -37,10 +37,16 @@ class Summary:
         self.more = 0
 
     def add(self, event: Event) -> None:
-        """Count an event if it was a denial, or would have been one in enforce mode."""
-        if event.verdict is Verdict.ALLOW and not event.would_deny:
-            return
-        reason = Reason.NO_RULE if event.would_deny else event.reason
+        """Count an event if it was a denial, or would have been one in enforce mode.
+
+        What report mode let through may still have failed: then it counts as both.
+        """
+        if event.would_deny:
+            self._count(event, Reason.NO_RULE)
+        if event.verdict is not Verdict.ALLOW:
+            self._count(event, event.reason)
+
+    def _count(self, event: Event, reason: Reason) -> None:
         key = (event.host or "-", event.port, reason)
         row = self.rows.get(key)
         if row is not None:
