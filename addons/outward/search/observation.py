@@ -68,6 +68,9 @@ class Observation:
         if self.seen.violated:
             self.was_cut = True
             return self._adapter.cut("a search source lies outside the allowlist (source_outside_allowlist)")
+        if self._inflater is None:  # what cannot be read might hold anything
+            self.was_cut = True
+            return self._adapter.cut("the response cannot be read, so its sources cannot be judged")
         return self._complete_events(chunk)
 
     def _complete_events(self, chunk: bytes) -> bytes:

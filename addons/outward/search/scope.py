@@ -4,6 +4,7 @@ Compiled once for a policy and group. A *suffix* `d` stands for d and every name
 their domain filters; our own patterns are exact. Never reads a request.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from outward.core.policy import Group, Policy, Rules, decide
 from outward.core.reasons import Reason
 
 _SEARCH_PORT = 443
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def suffixes(name: str) -> Iterator[str]:
@@ -172,6 +174,8 @@ class Scope:
         return self._judge(self._connect_policy, url)
 
     def _judge(self, policy: Policy, url: str) -> Sight:
+        if _CONTROL.search(url):  # some readers drop them, some stop there: two hosts in one address
+            return Sight(False, Reason.MALFORMED_HOST)
         try:
             parts = urlsplit(url)
             default = {"http": 80, "https": 443}.get(parts.scheme.lower())

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from harness.governing import Desk
+from outward.core.model import OnViolation
 from outward.core.reasons import Reason
 from outward.search.registry import plain_path, vendor_of
 
@@ -118,3 +119,23 @@ def test_a_body_in_another_character_set_is_refused(charset: str) -> None:
 def test_the_mutual_tls_names_of_a_vendor_are_the_vendor(host: str, vendor: str | None) -> None:
     """They answer without a client certificate too."""
     assert vendor_of(host) == vendor
+
+
+@pytest.mark.parametrize(
+    "url", ["https://evil.example\n.example.org/", "https://evil.example\t.example.org/", "https:\r//example.org/"]
+)
+def test_an_address_with_a_control_character_is_no_address(url: str) -> None:
+    """Readers that drop the character and readers that stop at it would go to different hosts."""
+    body = {"messages": [], "mcp_servers": [{"type": "url", "url": url, "name": "m"}]}
+    assert Desk().ask("api.anthropic.com", "/v1/messages", body).deny is not None
+
+
+def test_a_stream_that_cannot_be_read_is_cut_where_violations_are_cut() -> None:
+    """An encoding that nobody asked for would otherwise carry every source past the judgement."""
+    desk = Desk()
+    outcome = desk.ask("api.anthropic.com", "/v1/messages", SEARCH, settings={"on_violation": OnViolation.CUT})
+    headers = {"content-type": "text/event-stream", "content-encoding": "x-odd"}
+    observation = desk.governance.observe(outcome, 200, headers)
+    assert observation is not None
+    assert b"cannot be read" in observation.feed(b"\x01\x02secret")
+    assert observation.was_cut
