@@ -9,6 +9,7 @@ import pytest
 
 from harness.postgres import Server, postgres
 from harness.records import Counts, wait_until
+from outward.ops.chainwatch import ChainWatch
 from outward.records import trail
 from outward.records.audit import AuditEvent, as_record
 from outward.records.chain import COLUMNS, Chain, ChainError
@@ -91,6 +92,42 @@ def test_tampering_breaks_the_chain(database: Database, tmp_path: Path, name: st
     for statement in TAMPERINGS[name]:
         database.execute(statement)
     assert not verify(database, tmp_path).ok, name
+    assert not verify(database, tmp_path, signatures=False).ok, name
+
+
+def test_a_verification_goes_on_where_the_last_one_ended(database: Database, tmp_path: Path) -> None:
+    """New rows are verified, old ones counted."""
+    first = verify(database, tmp_path)
+    append(Chain(tmp_path), database, act("chat-10"))
+    again = verify(database, tmp_path, after=first, signatures=False)
+    assert (again.ok, again.rows, list(again.chains.values())) == (True, 11, [11])
+    for damage in ("DELETE FROM audit_events WHERE seq = 4", "UPDATE audit_events SET body = '{}' WHERE seq = 11"):
+        database.execute("BEGIN")
+        database.execute(damage)
+        assert not verify(database, tmp_path, after=first).ok, damage
+        database.execute("ROLLBACK")
+
+
+def test_the_page_says_what_is_known_while_a_verification_runs() -> None:
+    """One runs at a time, the next goes on from its report, and after an hour everything is verified again."""
+    now, go, asked = [0.0], threading.Event(), []
+
+    def check(after: Report | None) -> Report:
+        asked.append(after)
+        go.wait(10)
+        return Report(rows=len(asked))
+
+    watch = ChainWatch(check, lambda: now[0])
+    assert watch.report(0.0) is None
+    assert watch.report(0.0) is None
+    go.set()
+    first = watch.report(10)
+    assert first is not None
+    assert first.rows == len(asked) == 1
+    assert watch.report(10) is not first
+    now[0] = 3600.0
+    watch.report(10)
+    assert asked == [None, first, None]
 
 
 @pytest.mark.parametrize("column", COLUMNS)

@@ -15,6 +15,7 @@ from outward.ops import ask, export, views
 from outward.ops.access import COOKIE, Access
 from outward.ops.api import Api, Handler, Sources
 from outward.ops.ask import Asked
+from outward.ops.chainwatch import ChainWatch
 from outward.ops.openapi import document
 from outward.ops.pages import Pages, wants_html
 from outward.ops.reader import Reader
@@ -38,7 +39,7 @@ class Admin:
         policy: Callable[[], Policy],
         state: State,
         connect: Callable[[], Database],
-        check_chain: Callable[[Database], verify.Report],
+        check_chain: Callable[[Database, verify.Report | None], verify.Report],
         access: Access,
         stream: Stream,
         now: Callable[[], float],
@@ -49,7 +50,7 @@ class Admin:
             policy: returns the policy in force.
             state: run-time state.
             connect: opens the records.
-            check_chain: verifies the audit chain.
+            check_chain: verifies the audit chain, going on from a report.
             access: tokens and sessions.
             stream: events as they happen.
             now: the time, in Unix seconds.
@@ -58,6 +59,7 @@ class Admin:
         self._reader = Reader(connect)
         self._sources = Sources(policy, state, self._reader, now)
         self._check_chain = check_chain
+        self._chains = ChainWatch(self._verified)
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request."""
@@ -94,7 +96,7 @@ class Admin:
 
     @cached_property
     def _pages(self) -> Pages:
-        return Pages(self._sources, self._access, self._verified)
+        return Pages(self._sources, self._access, self._chains.report)
 
     @cached_property
     def _router(self) -> Router[Handler]:
@@ -102,9 +104,9 @@ class Admin:
             [*Api(self._sources).routes(), Route("GET", "/api/v1/openapi.json", _document), *self._pages.routes()]
         )
 
-    def _verified(self) -> verify.Report:
+    def _verified(self, after: verify.Report | None) -> verify.Report:
         with self._reader.database() as database:
-            return self._check_chain(database)
+            return self._check_chain(database, after)
 
     def _door(self, request: Request) -> Response:
         """Sign in and out."""

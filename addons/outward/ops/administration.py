@@ -97,10 +97,10 @@ class Administration:
 
         return Chain(self._settings.state)
 
-    def _verify(self, database: Database) -> "Report":
+    def _verify(self, database: Database, after: "Report | None") -> "Report":
         from outward.records.verify import verify  # noqa: PLC0415 - as above
 
-        return verify(database, self._settings.state)
+        return verify(database, self._settings.state, after=after, signatures=False)
 
     def _stored(self) -> dict[str, Token]:
         return {

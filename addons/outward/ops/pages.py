@@ -47,9 +47,9 @@ _FILTERS = ("group", "reason", "host", "client")
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """What the audit page says of the chain."""
+    """What the audit page says of the chain; `ok` is None while the first verification runs."""
 
-    ok: bool
+    ok: bool | None
     detail: str
 
 
@@ -57,10 +57,10 @@ class Pages:
     """The handlers, by route.
 
     Attributes:
-        check_chain: verifies the audit chain.
+        check_chain: returns what the last verification of the audit chain found.
     """
 
-    def __init__(self, sources: Sources, access: Access, check_chain: Callable[[], verify.Report]) -> None:
+    def __init__(self, sources: Sources, access: Access, check_chain: Callable[[], verify.Report | None]) -> None:
         self._from, self._access, self._check_chain = sources, access, check_chain
 
     def routes(self) -> list[Route[Handler]]:
@@ -201,14 +201,12 @@ class Pages:
         with self._from.reader.database() as database:
             rows = trail.listed(database, trail.AuditFilters(scope=scope(asked.token)), _ROWS + 1, after)
         last = rows[_ROWS - 1] if len(rows) > _ROWS else None
-        report = self._check_chain()
-        detail = f"{report.rows:,} rows were verified." if report.ok else " ".join(report.problems[:3])
         return self._page(
             "audit.html",
             asked,
             section="audit",
             rows=rows[:_ROWS],
-            chain=Chain(report.ok, detail),
+            chain=_chain(self._check_chain()),
             next_cursor=ask.write_cursor((milliseconds(last["created_at"]), last["id"])) if last else None,
             query="",
         )
@@ -295,6 +293,13 @@ def _facts(row: Record) -> list[tuple[str, Any]]:
         ("Trace", row["trace_id"]),
     )
     return [(name, value) for name, value in facts if value]
+
+
+def _chain(report: verify.Report | None) -> Chain:
+    if report is None:
+        return Chain(None, "Load the page again in a moment.")
+    verified = f"{report.rows:,} rows were verified: new ones now, older ones within the hour."
+    return Chain(report.ok, verified if report.ok else " ".join(report.problems[:3]))
 
 
 def _line(row: query.Blocked) -> dict[str, Any]:

@@ -32,11 +32,13 @@ class Report:
     Attributes:
         rows: rows that were read.
         chains: name of each chain, with the number of its last row.
+        ends: the same with that row's hash: from where a later verification can go on.
         problems: sentences; none where all is well.
     """
 
     rows: int = 0
     chains: dict[str, int] = field(default_factory=dict)
+    ends: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -50,10 +52,17 @@ class Report:
             self.problems.append(f"chain {chain[:12]}: {problem}")
 
 
-def verify(database: Database, state: Path) -> Report:
+def verify(database: Database, state: Path, *, after: Report | None = None, signatures: bool = True) -> Report:
     """Verify every chain in a database against its rows, its head there, and this state directory's own head.
 
     The heads are read first: rows that are written meanwhile come after them, which is no break.
+
+    Args:
+        database: where the rows are.
+        state: the state directory.
+        after: an earlier report without problems, which is continued: of its rows it is only seen that none is missing.
+        signatures: verify each row's own; else only those of rows behind the heads. A head's signature vouches, by
+            the hashes, for every row up to it, at a hundredth of the time.
 
     Raises:
         StoreAwayError: the database cannot be read.
@@ -66,7 +75,9 @@ def verify(database: Database, state: Path) -> Report:
         known = [head for head in (*heads, own) if head is not None and head.chain == chain]
         if not known or (chain in chains and not any(head.chain == chain for head in heads)):
             report.add(chain, "its head is missing")
-        _verify_chain(database, chain, known, report)
+        vouched = 0 if signatures else max((head.seq for head in known if head.is_signed()), default=0)
+        end = _verify_rows(database, chain, vouched, report, after or Report())
+        _verify_heads(database, chain, known, end, report)
     return report
 
 
@@ -83,32 +94,49 @@ def _own_head(state: Path, report: Report) -> Head | None:
     return head
 
 
-def _verify_chain(database: Database, chain: str, heads: list[Head], report: Report) -> None:
-    hashes, seq, previous = {0: GENESIS}, 0, GENESIS
-    wanted = {head.seq for head in heads}
-    for row in _rows(database, chain):
+def _verify_rows(database: Database, chain: str, vouched: int, report: Report, after: Report) -> int:
+    """Verify the rows of a chain and return the number of the last one."""
+    seq, previous = after.chains.get(chain, 0), after.ends.get(chain, GENESIS)
+    if seq and (_count(database, chain, seq) != seq or _hash(database, chain, seq) != previous):
+        report.add(chain, f"rows up to {seq} were changed or removed since they were verified")
+    report.rows += seq
+    for row in _rows(database, chain, seq):
         report.rows += 1
         if row["seq"] != seq + 1:
             report.add(chain, f"rows are missing between {seq} and {row['seq']}")
-        for problem in _row_problems(row, previous):
+        for problem in _row_problems(row, previous, signature=row["seq"] > vouched):
             report.add(chain, f"row {row['seq']}: {problem}")
         seq, previous = row["seq"], row["hash"]
-        if seq in wanted:
-            hashes[seq] = previous
-    report.chains[chain] = seq
+    report.chains[chain], report.ends[chain] = seq, previous
+    return seq
+
+
+def _verify_heads(database: Database, chain: str, heads: list[Head], end: int, report: Report) -> None:
     for head in heads:
         if not head.is_signed():
             report.add(chain, f"the head at {head.seq} is not signed by the chain's key")
-        if head.seq > seq:
-            report.add(chain, f"rows are missing at the end: {seq} is the last, {head.seq} was written")
-        elif hashes.get(head.seq) != head.hash:
+        if head.seq > end:
+            report.add(chain, f"rows are missing at the end: {end} is the last, {head.seq} was written")
+        elif _hash(database, chain, head.seq) != head.hash:
             report.add(chain, f"row {head.seq} is not the one that the head names")
 
 
-def _row_problems(row: dict[str, Any], previous: str) -> Iterator[str]:
+def _count(database: Database, chain: str, end: int) -> int:
+    found = database.execute("SELECT COUNT(*) FROM audit_events WHERE chain = ? AND seq <= ?", (chain, end))
+    return int(found[0][0])
+
+
+def _hash(database: Database, chain: str, seq: int) -> str | None:
+    if seq == 0:
+        return GENESIS
+    found = database.execute("SELECT hash FROM audit_events WHERE chain = ? AND seq = ?", (chain, seq))
+    return str(found[0][0]) if found else None
+
+
+def _row_problems(row: dict[str, Any], previous: str, *, signature: bool) -> Iterator[str]:
     if row_hash(row["chain"], row["seq"], previous, row["body"]) != row["hash"]:
         yield "its content or its predecessor was changed"
-    if not Head(row["chain"], row["seq"], row["hash"], row["signature"]).is_signed():
+    if signature and not Head(row["chain"], row["seq"], row["hash"], row["signature"]).is_signed():
         yield "its signature is not the chain's own"
     try:
         copies = repeated(orjson.loads(row["body"]))
@@ -119,16 +147,15 @@ def _row_problems(row: dict[str, Any], previous: str) -> Iterator[str]:
         yield "a column differs from what was signed"
 
 
-def _rows(database: Database, chain: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a chain in order, a page at a time."""
-    last = None
+def _rows(database: Database, chain: str, last: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a chain after one, in order, a page at a time."""
+    after = last or -(2**62)  # a chain begins at 1; whatever is before that must be seen too
     while True:
-        after = "" if last is None else " AND seq > ?"
         rows = database.execute(
-            f"SELECT {', '.join(COLUMNS)} FROM audit_events WHERE chain = ?{after} ORDER BY seq LIMIT {_PAGE}",  # noqa: S608
-            (chain,) if last is None else (chain, last),
+            f"SELECT {', '.join(COLUMNS)} FROM audit_events WHERE chain = ? AND seq > ? ORDER BY seq LIMIT {_PAGE}",  # noqa: S608
+            (chain, after),
         )
         yield from (dict(zip(COLUMNS, row, strict=True)) for row in rows)
         if len(rows) < _PAGE:
             return
-        last = rows[-1][1]
+        after = rows[-1][1]
