@@ -128,4 +128,4 @@ def _tell(summary: Summary, group: str, *, report: bool, as_json: bool) -> None:
         return
     for number, line in enumerate(summary.text(group, report=report)):
         bold = number == 0 and "NO_COLOR" not in os.environ
-        click.secho(line, err=True, bold=bold or None)
+        click.secho(line, err=True, bold=bold or None, reset=bold)
