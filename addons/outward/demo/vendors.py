@@ -29,15 +29,21 @@ class Vendor:
 
     Attributes:
         name: `anthropic` or `openai`.
-        sent: the search tool of the last request as it arrived, or None where there was none.
+        body: the last request as it arrived.
         port: where it listens; known after `start`.
     """
 
     def __init__(self, name: str, pace: float = PACE) -> None:
         self.name, self.port = name, 0
-        self.sent: Event | None = None
+        self.body: Event = {}
         self._pace = pace
         self._server: asyncio.Server | None = None
+
+    @property
+    def sent(self) -> Event | None:
+        """The search tool of the last request, or None where it had none."""
+        tools: list[Event] = self.body.get("tools", [])
+        return next((tool for tool in tools if tool.get("type", "").startswith("web_search")), None)
 
     async def start(self, authority: Authority, folder: Path) -> None:
         """Listen on a free port, with a certificate of a private CA."""
@@ -59,8 +65,7 @@ class Vendor:
         writer.close()
 
     async def _answer(self, body: Event, writer: asyncio.StreamWriter) -> None:
-        tools = [tool for tool in body.get("tools", ()) if tool["type"].startswith("web_search")]
-        self.sent = tools[0] if tools else None
+        self.body = body
         pages = None if self.sent is None else search(_filter(self.sent, body["model"]))
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         stream = anthropic_events(pages) if self.name == "anthropic" else openai_events(pages)
