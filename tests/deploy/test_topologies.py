@@ -172,3 +172,21 @@ def test_without_a_firewall_the_same_attempts_get_out() -> None:
         for bypass in BY_NETWORK:
             answer = built.agent.attempt(bypass.act, bypass.host, bypass.port)
             assert answer.startswith("got"), f"{bypass.title}: {answer}"
+
+
+CANARY_SCRIPT = DEPLOY.parent / "base" / "scripts" / "canary.py"
+
+
+@pytest.mark.parametrize(("firewall", "status"), [(True, 0), (False, 1)])
+def test_the_canary_tells_an_open_pod_from_a_closed_one(firewall: bool, status: int) -> None:
+    """The init container's own script, as the agent's user, with the addresses of this internet."""
+    with netns.network() as network:
+        pod = network.pod("pod")
+        if firewall:
+            network.at(pod, "nft", "-f", FIREWALL)
+        user = ("setpriv", f"--reuid={AGENT_UID}", f"--regid={AGENT_UID}", "--clear-groups")
+        interpreter, *_ = agent_command()
+        script = CANARY_SCRIPT.read_text()
+        command = [*user, interpreter, "-c", script, CANARY, netns.CANARY6, netns.METADATA]
+        process = network.start(pod, *command)
+        assert process.wait(20) == status

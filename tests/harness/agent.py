@@ -105,7 +105,7 @@ def child(host: str, port: int) -> str:
 
 def _command(*command: str) -> str:
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
-    return "got through" if done.returncode == 0 else f"none: {done.stderr.strip().splitlines()[-1]}"
+    return "got through" if done.returncode == 0 else f"none: {done.stderr.strip()}"
 
 
 def bind(host: str, port: int) -> str:

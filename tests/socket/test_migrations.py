@@ -52,8 +52,15 @@ def test_a_step_that_fails_leaves_nothing_behind(database: Database) -> None:
         database.execute("SELECT * FROM half_done")
 
 
-def test_a_database_of_a_newer_program_is_left_alone(database: Database) -> None:
-    migrate(database, [*STEPS, (STEPS[-1][0] + 1, "CREATE TABLE of_the_future (a INTEGER);\n")])
+def test_a_program_goes_on_beside_a_newer_one(database: Database) -> None:
+    """A rolling upgrade and a rollback both leave an older program on a schema that has grown."""
+    migrate(database, [*STEPS, (STEPS[-1][0] + 1, "ALTER TABLE events ADD COLUMN of_the_future INTEGER;\n")])
+    assert migrate(database) == STEPS[-1][0]
+    assert versions(database) == [*(number for number, _ in STEPS), STEPS[-1][0] + 1]
+
+
+def test_a_schema_that_it_could_not_live_with_is_left_alone(database: Database) -> None:
+    migrate(database, [*STEPS, (100, "DROP TABLE events;\n")])
     with pytest.raises(StoreAwayError, match="upgrade"):
         migrate(database)
 

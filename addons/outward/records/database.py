@@ -124,18 +124,23 @@ def migrations() -> list[tuple[int, str]]:
     return sorted(steps)
 
 
+# Steps only add, so that an older program beside a newer one, or after a rollback, goes on. A step that it could not
+# live with takes the next multiple of this as its number.
+_BREAKING = 100
+
+
 def migrate(database: Database, steps: Iterable[tuple[int, str]] | None = None) -> int:
     """Bring the schema up to date and return its version; safe when several processes start at once.
 
     Raises:
-        StoreAwayError: when the schema is newer than this program.
+        StoreAwayError: when the schema is newer than this program, and not one that it can live with.
     """
     steps = migrations() if steps is None else list(steps)
     with database.transaction(MIGRATION_LOCK):
         database.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
         done = {row[0] for row in database.execute("SELECT version FROM schema_version")}
         newest = max((number for number, _ in steps), default=0)
-        if max(done, default=0) > newest:
+        if max(done, default=0) // _BREAKING > newest // _BREAKING:
             raise StoreAwayError(
                 f"the database has schema version {max(done)}, this program knows {newest}: upgrade it"
             )

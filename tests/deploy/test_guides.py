@@ -1,0 +1,55 @@
+"""The guides: their configurations load, their options exist, and their table is what the tests try."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from harness.bypasses import BYPASSES
+from harness.manifests import ROOT
+from outward.cli.main import main
+from outward.config.load import load
+
+GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
+POLICIES = [
+    (path, text)
+    for path in GUIDES
+    for text in re.findall(r"^```yaml\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
+    if re.search(r"^(groups|clients):", text, re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize(("path", "text"), POLICIES, ids=[path.stem for path, _ in POLICIES])
+def test_configurations_load(path: Path, text: str, tmp_path: Path) -> None:
+    """Parts of a file are completed with what a reader would have in the rest of it."""
+    document = {"version": 1, "groups": {"acme": {"allow": []}}} | yaml.safe_load(text)
+    (tmp_path / "jwks.json").write_text('{"keys": []}')
+    for client in document.get("clients", []):
+        if "token_sha256" in client:
+            client["token_sha256"] = "0" * 64
+        if "jwks" in client:
+            client["jwks"] = str(tmp_path / "jwks.json")
+    (tmp_path / "outward.yaml").write_text(yaml.safe_dump(document))
+    loaded = load(tmp_path / "outward.yaml", env={})
+    assert loaded.ok, loaded.findings
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
+def test_options_and_files_exist(path: Path) -> None:
+    """Every option of `outward run` and every relative link."""
+    known = CliRunner().invoke(main, ["run", "--help"]).output
+    for options in re.findall(r"outward run ((?:--[a-z-]+ (?:[\w.]+ )?)*)--", path.read_text()):
+        for option in re.findall(r"--[a-z-]+", options):
+            assert option in known, option
+    for link in re.findall(r"\]\(([^):]+)\)", path.read_text()):
+        assert (path.parent / link).exists(), link
+
+
+def test_the_table_of_bypasses_is_what_is_tried() -> None:
+    """A row for each attempt, in their order."""
+    rows = re.findall(
+        r"^\| (.+?) \| fails \| fails \| fails \|$", (ROOT / "docs/guides/bypasses.md").read_text(), re.MULTILINE
+    )
+    assert rows == [bypass.title for bypass in BYPASSES]
