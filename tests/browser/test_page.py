@@ -20,7 +20,7 @@ HOSTILE = (
     '"><img src=x onerror=alert(1)>',
     "'-alert(1)-'",
     "javascript:alert(1)",
-    "{{7*7}}${7*7}",
+    "{{7919*7919}}${7919*7919}",
     "</title><svg onload=alert(1)>",
 )
 
@@ -140,7 +140,7 @@ def test_nothing_stored_is_executed(running, open_page):
             page.goto(href)
             assert page.locator("script:not([src]), [onerror], [onload], main img").count() == 0
             assert page.locator("a[href^='javascript:' i]").count() == 0
-    assert "49" not in page.content().replace("49 ", "")  # no template of a template
+    assert "62710561" not in page.content()  # no template of a template
 
 
 def test_a_form_from_elsewhere_changes_nothing(running, open_page):
