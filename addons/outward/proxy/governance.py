@@ -6,7 +6,7 @@ judgement itself is pure and lives in `search`; nothing here knows a vendor.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ from outward.search.observation import MAX_WHOLE, Observation
 from outward.search.receipts import Audited, blocked, invoked, receipt_of
 from outward.search.registry import Registry, registry_of
 from outward.search.suffixes import is_public_suffix
-from outward.search.turn import Action
+from outward.search.turn import Action, Finding
 from outward.search.vendors import NAMES, load
 
 # A longer body is judged in a thread: reading it would hold the loop up for milliseconds.
@@ -159,6 +159,7 @@ class SearchGovernor:
         if outcome.audited and outcome.adapter is not None:
             for finding in outcome.findings:
                 self._judge.metrics.web_search(outcome.adapter, str(finding.action))
+            for finding in _distinct(outcome.findings):
                 if finding.reason is not None:
                     self._audit(exchange, blocked(outcome.adapter, finding))
                 if finding.action is Action.STRIPPED and finding.reason is not None:
@@ -235,7 +236,7 @@ class SearchGovernor:
         outcome = self._governance.judge(state.request)
         if outcome.deny is not None or outcome.body is None or outcome.adapter is None:
             return None
-        for finding in outcome.findings:
+        for finding in _distinct(outcome.findings):
             if finding.reason is not None:
                 self._audit(exchange, blocked(outcome.adapter, finding))
         state.outcome = outcome
@@ -287,6 +288,11 @@ class SearchGovernor:
         event: Event = replace(exchange.event, id=new_id(), time=time.time(), reason=reason, stage=stage)
         event.verdict, event.would_deny, event.status = verdict, verdict is Verdict.ALLOW, None
         self._judge.close(event)
+
+
+def _distinct(findings: Iterable[Finding]) -> Iterable[Finding]:
+    """Return one finding for each tool, action and reason: many searches in one request are not many rows."""
+    return {(each.tool, each.action, each.reason): each for each in findings}.values()
 
 
 def _joined(fields: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> dict[str, str]:

@@ -123,10 +123,12 @@ def narrow(
         return _by_blocking(scope, language, minus)
     dropped: list[Dropped] = []
     asked = None if allow is None else tuple(_asked(scope, language, allow, dropped))
-    first = [] if asked is None else [entry for entry in asked if _keeps(entry, minus, avoid, dropped)]
+    bearing = _Bearing(minus)
+    names = frozenset() if asked is None else frozenset(entry.host for entry in asked if not entry.path)
+    first = [] if asked is None else [entry for entry in asked if _keeps(entry, bearing, avoid, dropped)]
     first = [entry for entry in first if _sendable(scope, language, entry, dropped)]
-    pool = (_Entry(name) for name in scope.candidates if asked is None or _below_any(name, asked))
-    rest = [e for e in pool if _keeps(e, minus, avoid, None) and _sendable(scope, language, e, None)]
+    pool = (_Entry(name) for name in scope.candidates if asked is None or _below_any(name, names))
+    rest = [e for e in pool if _keeps(e, bearing, avoid, None) and _sendable(scope, language, e, None)]
     ordered = _maximal(first, rest)
     kept = ordered if language.limit is None else ordered[: language.limit]
     return Narrowed(
@@ -189,10 +191,22 @@ def _asked(scope: Scope, language: Language, allow: Iterable[object], dropped: l
             yield _Entry(host, path)
 
 
-def _keeps(entry: _Entry, minus: Iterable[str], avoid: Container[str], dropped: list[Dropped] | None) -> bool:
+class _Bearing:
+    """The caller's block list, asked at the cost of an entry's labels: the caller chooses the length of both lists."""
+
+    def __init__(self, blocked: Iterable[str]) -> None:
+        self._blocked = frozenset(blocked)
+        self._above = frozenset(above for name in self._blocked for above in suffixes(name))
+
+    def on(self, host: str) -> bool:
+        """Tell whether a blocked name covers a host, or lies below it."""
+        return host in self._above or any(above in self._blocked for above in suffixes(host))
+
+
+def _keeps(entry: _Entry, bearing: _Bearing, avoid: Container[str], dropped: list[Dropped] | None) -> bool:
     """Tell whether neither the caller's block list nor the vendor's refusals bear on an entry."""
     why: Unsaid | None = None
-    if any(covers(entry.host, each) or covers(each, entry.host) for each in minus):
+    if bearing.on(entry.host):
         why = Unsaid.CALLER_BLOCKS
     elif any(above in avoid for above in suffixes(entry.host)):
         why = Unsaid.VENDOR_REFUSES
@@ -223,19 +237,25 @@ def unsaid(scope: Scope, language: Language, name: str) -> Dropped | None:
     return None
 
 
-def _below_any(name: str, asked: Iterable[_Entry]) -> bool:
-    """Tell whether a name lies strictly below an entry of the caller's; below a path nothing lies."""
-    return any(not entry.path and name != entry.host and covers(entry.host, name) for entry in asked)
+def _below_any(name: str, asked: Container[str]) -> bool:
+    """Tell whether a name lies strictly below one of the caller's names; below a path nothing lies."""
+    return any(above in asked for above in suffixes(name) if above != name)
 
 
 def _maximal(first: Iterable[_Entry], rest: Iterable[_Entry]) -> list[_Entry]:
     """Drop what another entry stands for; the caller's come first, so that a limit costs the others."""
     ordered = list(dict.fromkeys((*sorted(first), *sorted(rest))))
     plain = {entry.host for entry in ordered if not entry.path}
-    pathed = [entry for entry in ordered if entry.path]
+    within = set[_Entry]()
+    wider: _Entry | None = None
+    for entry in sorted(entry for entry in ordered if entry.path):  # what is within another sorts right behind it
+        if wider is not None and entry.within(wider):
+            within.add(entry)
+        else:
+            wider = entry
 
     def redundant(entry: _Entry) -> bool:
         above = set(suffixes(entry.host)) - (set() if entry.path else {entry.host})
-        return bool(above & plain) or any(other != entry and entry.path and entry.within(other) for other in pathed)
+        return bool(above & plain) or entry in within
 
     return [entry for entry in ordered if not redundant(entry)]

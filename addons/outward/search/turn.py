@@ -14,6 +14,8 @@ from outward.core.reasons import Reason
 from outward.search.narrowing import BlockListError, Dropped, Language, Narrowed, narrow
 from outward.search.scope import Scope
 
+MOST_ASKED = 20_000  # searches and filter entries of one request: each costs some 100 microseconds
+
 
 class Action(StrEnum):
     """What became of a search in a request."""
@@ -100,6 +102,7 @@ class Turn:
         watch: whether the response is read although the request has no search (retrieval).
         filtered: whether the response is filtered exactly, as a whole.
         touched: whether something other than a search was rewritten.
+        asked: searches and filter entries judged so far.
     """
 
     call: Call
@@ -116,6 +119,7 @@ class Turn:
     watch: bool = False
     filtered: bool = False
     touched: bool = False
+    asked: int = 0
 
     @property
     def searching(self) -> bool:
@@ -143,6 +147,9 @@ class Turn:
             allow: the caller's allow list as it stands in the request.
             block: the caller's block list as it stands in the request.
         """
+        self.asked += 1 + len(allow or ()) + len(block)
+        if self.asked > MOST_ASKED:
+            self.refuse(Reason.TOO_LARGE, "more searches and filter entries than one request may hold", tool)
         asked = None if allow is None else tuple(str(entry)[:255] for entry in allow)
         if self.stop is not None:
             self._strip(tool, self.stop, asked)

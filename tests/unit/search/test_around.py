@@ -1,5 +1,6 @@
 """No spelling of a request gets a search past governance that the plain spelling would not."""
 
+import time
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from harness.governing import Desk
 from outward.core.model import OnViolation
 from outward.core.reasons import Reason
 from outward.search.registry import plain_path, vendor_of
+from outward.search.turn import MOST_ASKED
 
 SEARCH: dict[str, Any] = {"messages": [], "tools": [{"type": "web_search_20250305", "name": "web_search"}]}
 MALFORMED, UNFILTERABLE, UNINSPECTABLE = (
@@ -139,3 +141,26 @@ def test_a_stream_that_cannot_be_read_is_cut_where_violations_are_cut() -> None:
     assert observation is not None
     assert b"cannot be read" in observation.feed(b"\x01\x02secret")
     assert observation.was_cut
+
+
+def test_the_work_of_a_request_grows_no_faster_than_its_body() -> None:
+    """Lists that a client makes long in both directions, or as deep as they are long, once took their square."""
+
+    def seconds(size: int) -> float:
+        desk, tool = Desk(), SEARCH["tools"][0]
+        paths = [f"example.org/{'a/' * (at % 50)}{at}" for at in range(size)]
+        added = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": tool}}
+        messages = [{"role": "user", "at": at, "content": [added]} for at in range(size)]
+        started = time.process_time()
+        desk.ask("api.anthropic.com", "/v1/messages", {"messages": [], "tools": [{**tool, "allowed_domains": paths}]})
+        desk.ask("api.anthropic.com", "/v1/messages", {"messages": messages}, opted_in=False)
+        return time.process_time() - started
+
+    seconds(10)  # what is loaded on first use
+    assert seconds(4000) < 10 * seconds(1000)
+
+
+def test_a_request_with_too_many_entries_is_refused() -> None:
+    """Nobody's vendor takes so many, and each costs the proxy more than it costs the client."""
+    tool = {**SEARCH["tools"][0], "allowed_domains": ["example.org"] * MOST_ASKED}
+    assert Desk().ask("api.anthropic.com", "/v1/messages", {"messages": [], "tools": [tool]}).deny is Reason.TOO_LARGE

@@ -117,7 +117,8 @@ class Anthropic(Plain):
                         changes = items(block["tool_changes"])
                         changes[:] = [change for change in changes if self._addition(turn, change, stripped)]
         if emptied:
-            params["messages"] = [message for message in params["messages"] if message not in emptied]
+            gone = {id(message) for message in emptied}
+            params["messages"] = [message for message in params["messages"] if id(message) not in gone]
 
     def _addition(self, turn: Turn, block: Any, stripped: set[str]) -> bool:
         """Tell whether a block stays; a definition in it is narrowed in place."""
