@@ -65,10 +65,22 @@ async def test_with_the_toggle_off_the_answer_comes_from_memory_and_the_block_is
 async def test_an_unknown_tool_reaches_nobody_and_the_client_reads_why(tmp_path: Path) -> None:
     async with governed(CLAUDE, tmp_path, ON, vendors.anthropic) as desk, desk.http() as http:
         client = anthropic.AsyncAnthropic(api_key="k", base_url=desk.url, http_client=http, max_retries=0)
-        with pytest.raises(anthropic.PermissionDeniedError, match="web_search_unknown_tool"):
+        with pytest.raises(anthropic.PermissionDeniedError, match="web_search_unknown_tool") as refused:
             await client.messages.create(
                 model="m", max_tokens=9, messages=ASK, tools=[{"type": "web_search_20990101", "name": "web_search"}]
             )
+        assert desk.vendor.seen == []
+        assert refused.value.body["error"]["code"] == "web_search_unknown_tool"  # type: ignore[index]
+
+
+@on_loop
+async def test_openais_client_shows_the_reason_as_the_message(tmp_path: Path) -> None:
+    async with governed(GPT, tmp_path, ON, vendors.openai) as desk, desk.http() as http:
+        client = openai.AsyncOpenAI(api_key="k", base_url=f"{desk.url}/v1", http_client=http, max_retries=0)
+        with pytest.raises(openai.PermissionDeniedError) as refused:
+            await client.responses.create(model="m", input="q", tools=[{"type": "web_search_2099"}])  # type: ignore[list-item]
+        assert refused.value.code == "web_search_unknown_tool"
+        assert "(web_search_unknown_tool)" in str(refused.value)
         assert desk.vendor.seen == []
 
 

@@ -46,6 +46,15 @@ def test_the_default_is_a_problem_with_every_field():
     }
 
 
+def test_a_refused_search_is_also_told_as_the_vendors_clients_read_errors() -> None:
+    """The clients of the model vendors show `error.message`; other denials carry no such member."""
+    body = json.loads(answer(event(stage=Stage.SEARCH)).body)
+    assert body["error"]["type"] == "permission_error"
+    assert body["error"]["code"] == body["reason"] == "no_rule"
+    assert body["error"]["message"].startswith(f"{body['title']} (no_rule)")
+    assert "error" not in json.loads(answer(event()).body)
+
+
 @pytest.mark.parametrize(
     ("accept", "media"),
     [

@@ -37,9 +37,12 @@ _PROBLEM = """{{
   "port": %(port)s,
   "decision_id": "%(id)s",
   "retryable": {retryable},
-  "suggestion": %(suggestion)s
+  "suggestion": %(suggestion)s{more}
 }}
 """
+# The member that the model vendors' clients show as the message of an error.
+_ERROR = """,
+  "error": {{"type": "permission_error", "code": "{reason}", "message": {message}}}"""
 _TEXT = """{title}. {cure}
 reason: {reason}
 stage: {stage}
@@ -205,7 +208,15 @@ def _body(reason: Reason, status: int, stage: Stage, kind: str) -> str:
     show = _SHOW[kind]
     title, cure = (show(text).replace("%", "%%") for text in (meaning.title, meaning.cure))
     if kind == "json":
+        message = show(f"{meaning.title} ({reason}). {meaning.cure}").replace("%", "%%")
+        more = _ERROR.format(reason=reason, message=message) if stage is Stage.SEARCH else ""
         return _PROBLEM.format(
-            reason=reason, title=title, status=status, cure=cure, stage=stage, retryable=show(meaning.retryable)
+            reason=reason,
+            title=title,
+            status=status,
+            cure=cure,
+            stage=stage,
+            retryable=show(meaning.retryable),
+            more=more,
         )
     return (_PAGE if kind == "html" else _TEXT).format(reason=reason, title=title, cure=cure, stage=stage)

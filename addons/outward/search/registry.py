@@ -53,6 +53,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"aws-external-anthropic\.[a-z0-9-]+\.api\.aws", "anthropic"),
     )
 )
+# Names that a configuration's `vendors` may give.
+ADAPTERS = frozenset((*_EXACT.values(), *_SUFFIXES.values(), *(vendor for _, vendor in _PATTERNS)))
 _MCP_TOOLS: dict[str, dict[str, str]] = {
     "mcp.tavily.com": dict.fromkeys(
         ("tavily_search", "tavily_extract", "tavily_crawl", "tavily_map", "tavily_research"), "tavily"

@@ -33,6 +33,15 @@ def test_check_tells_by_its_status_whether_the_file_can_be_used(outward, text: s
     assert outward("check", *["--strict"] * strict, text=text).exit_code == status
 
 
+def test_check_refuses_a_vendor_that_nobody_knows_and_names_the_nearest(outward):
+    """A host with a misspelt format would be governed by nobody."""
+    result = outward("check", text=GOOD + "vendors: {llm.example.com: opnai}\n")
+    assert result.exit_code == 3
+    assert "no vendor is named `opnai`" in result.output
+    assert "openai" in result.output
+    assert outward("check", text=GOOD + "vendors: {llm.example.com: foundry}\n").exit_code == 0
+
+
 def test_check_prints_findings_and_a_summary_without_colour(outward):
     result = outward("check", text=BAD)
     assert result.output.startswith("outward.yaml:2:24: error[E012]: wildcard `*.com` covers a public suffix\n")

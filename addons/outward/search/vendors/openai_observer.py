@@ -100,8 +100,11 @@ class ResponsesObserver:
                     self._message(message)
 
     def _message(self, message: Json) -> None:
+        before = len(self._seen.citations)
         for annotation in _list(message.get("annotations")):
             self._annotation(annotation)
+        if len(self._seen.citations) > before:  # this format shows what was cited, and no call
+            self._seen.searches = max(self._seen.searches, 1)
         for tool in _list(message.get("executed_tools")):
             self._executed(tool)
 
