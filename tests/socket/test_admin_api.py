@@ -12,8 +12,9 @@ import pytest
 from harness.admin import TOKEN, Admin, admin, denied, rows
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
-from outward.records import changes
+from outward.records import changes, query
 from outward.records.changes import StoredToken
+from outward.records.query import Filters
 from outward.records.verify import verify
 
 DECISION = "0193f0000000000000000000000000aa"
@@ -213,6 +214,28 @@ def test_the_summary_counts_each_host_once_and_suggests_the_line(running, client
     assert (first.first_seen, first.last_seen) == ("2027-01-15T08:00:00.000Z", "2027-01-15T08:00:50.000Z")
     assert second.suggestion == '- "x.example.net:8443"'
     assert client.get(f"/api/v1/decisions/{first.last_id}").json()["client"] == "10.9.9.9"
+
+
+def test_a_summary_by_client_counts_the_newest_events_only(running):
+    """However many a client caused, its page is answered from a bounded number."""
+    running.write([denied(host=f"h{number}.example", time=1e9 + number) for number in range(5)])
+    database = running.database()
+    wanted = Filters(client="10.1.2.3")
+    assert [line.host for line in query.summary(database, wanted, 10, counted=2)] == ["h4.example", "h3.example"]
+    assert query.totals(database, wanted) == (5, 5, 1)
+    assert query.totals(database, Filters(client="192.0.2.1")) == (0, 0, 0)
+    database.close()
+
+
+def test_the_page_says_what_its_counts_are_of(running, client):
+    """An attempt of long ago counts in the line of a host that was asked for again just now."""
+    old = time.time() - 10 * 86_400
+    running.write([denied(), denied(time=old)])
+    words = {"": "of all time", "?period=all": "of all time", "?client=10.1.2.3": "newest 50,000"}
+    for query_text, said in words.items():
+        assert said in client.get(f"/{query_text}").text
+    assert ">2<" in client.get("/").text
+    assert ">1<" in client.get("/?client=10.1.2.3").text
 
 
 def test_noise_is_counted_and_not_listed(running, client):

@@ -42,6 +42,7 @@ SECURITY = {
 PERIODS = (("1h", "1 hour"), ("24h", "24 hours"), ("7d", "7 days"), ("all", "All"))
 _ROWS = 100
 _OTHERS = 10
+_RECENT = 2000  # events of a client that are looked at for its other attempts
 _FILTERS = ("group", "reason", "host", "client")
 
 
@@ -87,9 +88,8 @@ class Pages:
         offset = ask.read_cursor(found["cursor"])[0] if "cursor" in found else 0
         with self._from.reader.database() as database:
             rows = query.summary(database, wanted, _ROWS + 1, offset)
-            overall = replace(wanted, client=None, since=None)
-            totals = query.totals(database, overall)
-            ignored = query.totals(database, replace(overall, only_ignored=True))[0]
+            totals = query.totals(database, wanted)
+            ignored = query.totals(database, replace(wanted, only_ignored=True))[0]
         return self._page(
             "blocked.html",
             asked,
@@ -98,6 +98,7 @@ class Pages:
             totals={"count": totals[0], "hosts": totals[1], "groups": totals[2], "ignored": ignored},
             filters={**dict.fromkeys(_FILTERS, ""), **asking, "period": period, "any": bool(asking)},
             query=urlencode({**asking, "period": period}),
+            span=_span(wanted, period),
             periods=PERIODS,
             groups=self._paths(asked),
             reasons=[str(reason) for reason in Reason if reason not in (Reason.RULE, Reason.REPORT_ONLY)],
@@ -119,7 +120,7 @@ class Pages:
         if row["client"]:
             wanted = Filters(scope=scope(asked.token), client=row["client"])
             with self._from.reader.database() as database:
-                others = query.summary(database, wanted, _OTHERS + 1)
+                others = query.summary(database, wanted, _OTHERS + 1, counted=_RECENT)
         now = str(found.decision.reason) if found else row["reason"]
         judged = row["stage"] in ("connect", "request") and row["reason"] in _BY_RULES
         return self._page(
@@ -300,6 +301,15 @@ def _chain(report: verify.Report | None) -> Chain:
         return Chain(None, "Load the page again in a moment.")
     verified = f"{report.rows:,} rows were verified: new ones now, older ones within the hour."
     return Chain(report.ok, verified if report.ok else " ".join(report.problems[:3]))
+
+
+def _span(wanted: Filters, period: str) -> str:
+    """Say what the counts of the blocked page count; see `query.summary`."""
+    if wanted.by_event:
+        return f"Counts are of the newest {query.MAX_COUNTED:,} attempts that match."
+    if period == "all":
+        return "Counts are of all time that records are kept."
+    return "Lines were seen in this period; their counts are of all time."
 
 
 def _line(row: query.Blocked) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from outward.records.events import SCHEMA_VERSION, Record, rfc3339
 from outward.records.store import COLUMNS, milliseconds
 
 MAX_LIMIT = 500
+MAX_COUNTED = 50_000  # newest events that a summary by time, client or conversation counts
 _TOTALS = "group_path, host, reason, port, count, first_ms, last_ms, last_id"
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608 - constants
 
@@ -45,9 +46,19 @@ class Filters:
     ignored: tuple[tuple[str, str], ...] = ()
     only_ignored: bool = False
 
+    @property
+    def by_event(self) -> bool:
+        """Whether the writer's totals cannot answer, which know no times, clients or conversations."""
+        chosen = (self.client, self.conversation, self.since, self.until)
+        return self.would_deny or any(value is not None for value in chosen)
+
     def sql(self) -> tuple[str, list[Any]]:
         """Return the condition on events and its parameters."""
         where, values = self.terms()
+        if self.only_ignored:  # they are few hosts, or few events: not worth reading all events for
+            known, more = Filters(ignored=self.ignored, only_ignored=True).terms()
+            where = f"{where} AND host IN (SELECT host FROM blocked_totals WHERE {known})"  # noqa: S608 - constants
+            values += more
         return f"{'would_deny' if self.would_deny else "verdict = 'deny'"} AND {where}", values
 
     def terms(self) -> tuple[str, list[Any]]:
@@ -128,17 +139,26 @@ def cursor_of(record: Record) -> Cursor:
     return milliseconds(record["time"]), record["id"]
 
 
-def summary(database: Database, filters: Filters, limit: int, offset: int = 0) -> list[Blocked]:
+def summary(
+    database: Database, filters: Filters, limit: int, offset: int = 0, counted: int = MAX_COUNTED
+) -> list[Blocked]:
     """Return the blocked log de-duplicated by group, host and reason, the most recently seen first.
 
-    Without a time, a client or a conversation to look for, it comes from the totals that the writer keeps.
+    Without a time, a client or a conversation to look for, it comes from the totals that the writer keeps; otherwise
+    from the newest events, so that no flood makes it slow.
+
+    Args:
+        database: where the records are.
+        filters: which events.
+        limit: most lines.
+        offset: lines to leave out.
+        counted: most events that are looked at.
     """
-    by_event = (filters.client, filters.conversation, filters.since, filters.until)
-    if filters.would_deny or any(value is not None for value in by_event):
-        where, values = filters.sql()
+    if filters.by_event:
+        source, values = _newest(filters, counted)
         chosen = (
             "SELECT group_path, host, reason, MAX(port), COUNT(*), MIN(time_ms), MAX(time_ms) AS last_ms, MAX(id)"  # noqa: S608
-            f" FROM events WHERE {where} GROUP BY group_path, host, reason"
+            f" FROM {source} GROUP BY group_path, host, reason"
         )
     else:
         where, values = filters.on_totals()
@@ -149,13 +169,22 @@ def summary(database: Database, filters: Filters, limit: int, offset: int = 0) -
 
 def totals(database: Database, filters: Filters) -> tuple[int, int, int]:
     """Return how many attempts the summary's lines hold, of how many hosts and of how many groups."""
-    where, values = filters.on_totals()
-    rows = database.execute(
-        "SELECT COALESCE(SUM(count), 0), COUNT(DISTINCT host), COUNT(DISTINCT group_path)"  # noqa: S608 - constants
-        f" FROM blocked_totals WHERE {where}",
-        values,
-    )
+    if filters.by_event:
+        source, values = _newest(filters, MAX_COUNTED)
+        count = "COUNT(*)"
+    else:
+        where, values = filters.on_totals()
+        source, count = f"blocked_totals WHERE {where}", "COALESCE(SUM(count), 0)"
+    rows = database.execute(f"SELECT {count}, COUNT(DISTINCT host), COUNT(DISTINCT group_path) FROM {source}", values)  # noqa: S608
     return int(rows[0][0]), rows[0][1], rows[0][2]
+
+
+def _newest(filters: Filters, most: int) -> tuple[str, list[Any]]:
+    """Return a table of the newest events that filters choose, and its parameters."""
+    where, values = filters.sql()
+    columns = "group_path, host, reason, port, time_ms, id"
+    chosen = f"SELECT {columns} FROM events WHERE {where} ORDER BY time_ms DESC, id DESC LIMIT ?"  # noqa: S608 - constants
+    return f"({chosen}) AS newest", [*values, most]
 
 
 def event(database: Database, ident: str) -> Record | None:
