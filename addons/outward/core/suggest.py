@@ -1,5 +1,8 @@
 """The line that would allow what was blocked. Pure; suggests, never judges whether one should."""
 
+from ipaddress import ip_address
+
+from outward.core.addresses import Own, judge_address
 from outward.core.model import DEFAULT_PORTS
 from outward.core.reasons import Reason
 
@@ -13,6 +16,8 @@ def suggestion(reason: Reason, host: str, port: int | None, method: str | None =
         port: TCP port.
         method: HTTP method of the request, for `method_not_allowed`.
     """
+    if _never_dialled(host):
+        return None
     name = f"[{host}]" if ":" in host else host
     if reason in (Reason.NO_RULE, Reason.PORT_NOT_ALLOWED):
         target = name if port is None or port in DEFAULT_PORTS else f"{name}:{port}"
@@ -22,3 +27,12 @@ def suggestion(reason: Reason, host: str, port: int | None, method: str | None =
     if reason is Reason.NOT_TLS:
         return f'- {{host: "{name}", ports: [{port}], tls: false}}'
     return None
+
+
+def _never_dialled(host: str) -> bool:
+    """Tell whether a host is an address that a rule alone would not open."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return judge_address(address, 0, (), Own()) is not None
