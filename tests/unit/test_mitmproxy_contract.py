@@ -4,6 +4,8 @@ Each test names one reliance and who has it. The engine's behaviour over real so
 """
 
 import inspect
+import subprocess
+import sys
 from collections import deque
 
 import mitmproxy.version
@@ -59,6 +61,25 @@ def test_a_layer_pauses_on_a_blocking_command_and_goes_on_with_its_reply() -> No
     assert list(subject.handle_event(other)) == []
     assert list(subject.handle_event(events.HookCompleted(wait, ("answer",)))) == []  # type: ignore[arg-type]
     assert got[1:] == [("answer",), other]
+
+
+def test_what_is_not_carried_is_not_even_loaded() -> None:
+    """`omitted` leaves it out: flaws of h2, hpack and the QUIC stack cannot be reached."""
+    code = """
+import sys
+from outward.proxy.inspection.omitted import OMITTED, omitting
+with omitting():
+    import outward.proxy.inspection.session
+loaded = [name for name in ("h2", "hpack", "aioquic", "wsproto", *OMITTED) if name in sys.modules]
+from mitmproxy.proxy.layers import http
+print(loaded, issubclass(http.Http2Server, http.HttpLayer))
+try:
+    http.Http2Server(None)
+except RuntimeError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[] False", "this part of mitmproxy is not loaded"]
 
 
 def test_layers_read_no_option_that_is_not_set_to_its_safe_value() -> None:

@@ -1,6 +1,6 @@
 """The inspect lane: lazily imported, and lent connections by the gate.
 
-Owns the life of the engine: its import in the background (it takes seconds, and the listener is up in a tenth of one),
+Owns the life of the engine: its import in the background (half a second, and the listener is up in a tenth of one),
 its TLS contexts, its deadlines and the drain. mitmproxy itself is imported by `session` and below, never here.
 """
 
@@ -158,6 +158,9 @@ def _load(
     for name in _KEY_LOGS:
         os.environ.pop(name, None)
     from outward.proxy.inspection.contexts import Contexts  # noqa: PLC0415 - imports OpenSSL
-    from outward.proxy.inspection.session import Session  # noqa: PLC0415 - imports mitmproxy
+    from outward.proxy.inspection.omitted import omitting  # noqa: PLC0415 - needed here only
+
+    with omitting():
+        from outward.proxy.inspection.session import Session  # noqa: PLC0415 - imports mitmproxy
 
     return Session, Contexts(authority, roots, crls)

@@ -26,6 +26,8 @@ from outward.proxy.passport import Passport
 from outward.proxy.question import ask, event_of
 from outward.records.events import Event
 
+_MISSING_EXTENSION, _NO_APPLICATION_PROTOCOL = 109, 120
+
 
 @dataclass(slots=True)
 class Parts:
@@ -47,10 +49,12 @@ class Welcome:
     """How a ClientHello is answered.
 
     Attributes:
-        show: the host whose leaf is shown; None where the handshake is refused with an alert.
+        show: the host whose leaf is shown; None where the handshake is refused.
+        alert: the description of the alert that refuses it (RFC 8446 6.2).
     """
 
     show: Host | None
+    alert: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +98,12 @@ class Hooks:
         target = self._passport.head.host
         if hello.alpn and b"http/1.1" not in hello.alpn:
             self._refusal = (Reason.UPGRADE_NOT_ALLOWED, Stage.TLS)
-            return Welcome(None)
+            return Welcome(None, _NO_APPLICATION_PROTOCOL)
         reason = judge_hello(hello, target, self._passport.decision)
         if reason is not None:
             self._refusal = (reason, Stage.TLS)
+        if reason is Reason.SNI_MISSING:  # as RFC 8446 9.2 has it; no leaf would be the right one
+            return Welcome(None, _MISSING_EXTENSION)
         return Welcome(_shown(hello.sni) or target)
 
     def request(self, raw: bytes) -> Exchange:

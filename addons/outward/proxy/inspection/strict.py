@@ -34,7 +34,7 @@ from outward.proxy.inspection.stream import Stream
 from outward.proxy.inspection.upstreamside import UpstreamSide
 
 _ALERT = b"\x15\x03\x03\x00\x02\x02"  # a fatal alert; its description follows (RFC 8446 6)
-_DECODE_ERROR, _INTERNAL_ERROR, _NO_PROTOCOL = b"\x32", b"\x50", b"\x78"
+_DECODE_ERROR, _INTERNAL_ERROR = 50, 80
 
 
 class _Tls(TLSLayer):
@@ -107,7 +107,7 @@ class ClientTls(_Tls):
             if welcome is None:
                 return (yield from self._alert(Reason.INTERNAL_ERROR, _INTERNAL_ERROR))
             if welcome.show is None:
-                return (yield from self._alert(None, _NO_PROTOCOL))
+                return (yield from self._alert(None, welcome.alert))
             data, self._reader = bytes(self._reader.data), None
             self.tls = self._line.contexts.accept(welcome.show)
         done, error_text = yield from self._shake(data)
@@ -126,12 +126,12 @@ class ClientTls(_Tls):
         if self.conn.error is None:
             yield from super().event_to_child(event)
 
-    def _alert(self, reason: Reason | None, description: bytes) -> CommandGenerator[tuple[bool, str]]:
+    def _alert(self, reason: Reason | None, description: int) -> CommandGenerator[tuple[bool, str]]:
         """Refuse in the clear, with an alert: the client could read nothing else."""
         if reason is not None:
             self._line.hooks.broken(reason, Stage.TLS).close()
         self._line.shaken()
-        yield commands.SendData(self.conn, _ALERT + description)
+        yield commands.SendData(self.conn, _ALERT + bytes([description]))
         return False, "refused"
 
     def _not_tls(self) -> CommandGenerator[tuple[bool, str]]:
