@@ -68,7 +68,6 @@ class Page:
             "conversation": chat.name,
             "group": GROUP,
             "opted_in": chat.opted_in,
-            "question": QUESTION,
             "blocked_host": BLOCKED_HOST,
             "sent": chat.sent(vendor),
             "blocked": (await chat.blocked())[:_ROWS],

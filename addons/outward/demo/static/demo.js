@@ -123,7 +123,6 @@ async function refresh() {
   at("conversation").textContent = `Conversation ${state.conversation}`;
   at("search").checked = state.opted_in;
   at("blocked-host").textContent = state.blocked_host;
-  if (!at("question").value) at("question").value = state.question;
   at("sent").textContent = state.sent ? JSON.stringify(state.sent, null, 2) : "no search tool";
   at("policy").textContent = state.policy;
   fill("blocked", state.blocked.map((each) => row(each.reason, each.verdict === "deny" ? "no" : "flag", each.time,
