@@ -2,12 +2,18 @@
 
 import socket
 import ssl
+import threading
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from harness.pki import Ca, key_pem, write
 from harness.process import Echo, Served, wait_for
 from outward.proxy.doorway import certificate_names
 
@@ -42,6 +48,7 @@ def served(tmp_path: Path, pki, echo):
         "version: 1\n"
         f"server:\n  listen: 127.0.0.1:0\n  ops: 127.0.0.1:0\n  state: '{tmp_path}/state'\n"
         f"  tls: {{cert: '{folder}/proxy.pem', key: '{folder}/proxy.key', client_ca: '{folder}/clients.pem'}}\n"
+        "  limits: {handshake_timeout: 4, connections_per_client: 20}\n"
         "upstream:\n  internal: [127.0.0.1/32]\n  dns: {hosts: {origin.test: [127.0.0.1]}}\n"
         f"groups:\n  bots:\n    allow: [{{host: origin.test, ports: [{echo.port}], tls: false}}]\n"
         f"clients:\n  - {{group: bots, certificate: '{SPIFFE}'}}\n  - {{group: bots, certificate: bot.example}}\n"
@@ -51,13 +58,29 @@ def served(tmp_path: Path, pki, echo):
     running.end()
 
 
-def connect(served, pki, port, *, issuer=None, identity=None):
+class Hello(BaseHTTPRequestHandler):
+    """An origin that answers everything."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+def connect(served, pki, port, *, issuer=None, identity=None, chain=None):
     """CONNECT over TLS, with a certificate or without; return the socket and the answer's first bytes."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     pki[1].configure_trust(context)
     if identity:
         issuer.issue_cert(identity).configure_cert(context)
-    sock = context.wrap_socket(socket.create_connection(served.proxy, timeout=5), server_hostname="127.0.0.1")
+    if chain:
+        context.load_cert_chain(chain)
+    sock = context.wrap_socket(socket.create_connection(served.proxy, timeout=30), server_hostname="127.0.0.1")
     sock.sendall(f"CONNECT origin.test:{port} HTTP/1.1\r\nHost: origin.test:{port}\r\n\r\n".encode())
     return sock, sock.recv(4096)
 
@@ -89,7 +112,7 @@ def test_every_request_of_a_connection_is_judged_by_the_certificate(served, pki,
     pki[2].issue_cert("bot.example").configure_cert(context)
     request = f"HEAD http://origin.test:{echo.port}/ HTTP/1.1\r\nHost: origin.test:{echo.port}\r\n\r\n".encode()
     echo.reply = b"HTTP/1.1 204 No Content\r\n\r\n"
-    with context.wrap_socket(socket.create_connection(served.proxy, timeout=5), server_hostname="127.0.0.1") as sock:
+    with context.wrap_socket(socket.create_connection(served.proxy, timeout=30), server_hostname="127.0.0.1") as sock:
         for _ in range(2):
             sock.sendall(request)
             assert sock.recv(4096).startswith(b"HTTP/1.1 204")
@@ -108,12 +131,92 @@ def test_a_certificate_of_another_ca_ends_the_handshake(served, pki, echo):
 def test_plain_http_is_not_answered(served):
     """A client that forgot TLS gets no decision."""
     answer = b""
-    with socket.create_connection(served.proxy, timeout=5) as sock:
+    with socket.create_connection(served.proxy, timeout=30) as sock:
         sock.sendall(b"CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n")
         with suppress(ConnectionError):
             answer = sock.recv(4096)
     assert not answer.startswith(b"HTTP/")
     assert served.events == []
+
+
+def inner(outer, trusted, request):
+    """Speak TLS to the origin through TLS to the proxy, and return the answer."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = ssl.create_default_context(cafile=trusted).wrap_bio(incoming, outgoing, server_hostname="origin.test")
+
+    def pump(step):
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                outer.sendall(outgoing.read())
+                incoming.write(outer.recv(65536))
+
+    pump(tls.do_handshake)
+    tls.write(request)
+    return pump(lambda: tls.read(65536))
+
+
+@pytest.mark.parametrize(("uri", "status"), [(SPIFFE, b"200"), ("spiffe://example.org/ns/agents/sa/other", None)])
+def test_a_spiffe_identity_is_its_group_in_the_inspect_lane(tmp_path, pki, uri, status):
+    """The requests inside the inspected TLS, which runs inside the TLS to the proxy, are its client's."""
+    folder, server, *_ = pki
+    agents = Ca("agents")
+    write(tmp_path / "agents.pem", agents.pem)
+    server.cert_pem.write_to_path(tmp_path / "origin-ca.pem")
+    web = HTTPServer(("127.0.0.1", 0), Hello)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.issue_cert("origin.test").configure_cert(context)
+    web.socket = context.wrap_socket(web.socket, server_side=True)
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    config = tmp_path / "outward.yaml"
+    config.write_text(
+        "version: 1\n"
+        f"server:\n  listen: 127.0.0.1:0\n  ops: 127.0.0.1:0\n  state: '{tmp_path}/state'\n"
+        f"  tls: {{cert: '{folder}/proxy.pem', key: '{folder}/proxy.key', client_ca: '{tmp_path}/agents.pem'}}\n"
+        f"upstream:\n  trust: ['{tmp_path}/origin-ca.pem']\n  internal: [127.0.0.1/32]\n"
+        "  dns: {hosts: {origin.test: [127.0.0.1]}}\n"
+        f"groups:\n  bots:\n    lane: inspect\n    allow: [{{host: origin.test, ports: [{web.server_port}]}}]\n"
+        f"clients:\n  - {{group: bots, certificate: '{SPIFFE}'}}\n"
+    )
+    served = Served(config)
+    try:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)])
+        certificate = agents.sign(x509.Name([]), key, name).public_bytes(serialization.Encoding.PEM)
+        chain = write(tmp_path / "agent.pem", key_pem(key), certificate)
+        sock, answer = connect(served, pki, web.server_port, chain=chain)
+        if status is None:
+            assert b"unknown_client" in answer
+        else:
+            request = f"GET /x HTTP/1.1\r\nHost: origin.test:{web.server_port}\r\nConnection: close\r\n\r\n".encode()
+            assert inner(sock, tmp_path / "state" / "ca.pem", request).startswith(b"HTTP/1.1 " + status)
+            wait_for(lambda: served.events)
+            (event,) = served.events
+            assert (event["group"], event["lane"], event["path"]) == ("bots", "inspect", "/x")
+        sock.close()
+    finally:
+        served.end()
+        web.shutdown()
+        web.server_close()
+
+
+def test_handshakes_that_nobody_finishes_are_counted_and_cut(served, pki, echo):
+    """They hold no more places than other connections do, and none of them longer than the timeout."""
+    silent = [socket.create_connection(served.proxy, timeout=30) for _ in range(20)]
+    with socket.create_connection(served.proxy, timeout=30) as sock, suppress(ConnectionError):
+        assert sock.recv(1) == b""  # one too many is cut at once
+    silent[0].setblocking(False)
+    with pytest.raises(BlockingIOError):  # while the first one may still go on
+        silent[0].recv(1)
+    silent[0].settimeout(30)
+    for sock in silent:
+        with suppress(ConnectionError):
+            assert sock.recv(1) == b""
+        sock.close()
+    sock, answer = connect(served, pki, echo.port, issuer=pki[2], identity="bot.example")
+    assert answer.startswith(OPENED)
+    sock.close()
 
 
 def test_names_are_uris_and_dns_names_and_never_the_common_name():

@@ -13,7 +13,7 @@ from outward.ops.web import Problem
 from outward.records.verify import Report
 
 WHOLE = 3600.0  # seconds between two verifications of every row
-_PATIENCE = 1.0  # seconds that an asker waits
+_PATIENCE = 0.5  # seconds that an asker waits
 
 _log = logging.getLogger(__name__)
 

@@ -3,30 +3,25 @@
 Owns forms and what a page shows; values come from the same sources as the API's. Templates escape everything.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from outward.core.explain import explain
 from outward.core.model import Question
 from outward.core.names import MalformedHostError, canonical_host
-from outward.core.reasons import MEANINGS, Reason
+from outward.core.reasons import Reason
 from outward.ops import ask, views
 from outward.ops.access import Access
 from outward.ops.api import Handler, Sources, scope, told
 from outward.ops.ask import Asked
+from outward.ops.templating import templates
 from outward.ops.web import Problem, Request, Response, Route, redirect
 from outward.records import query, receipts, trail, verify
 from outward.records.events import Record, rfc3339
 from outward.records.query import Filters
 from outward.records.store import milliseconds
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 HTML = "text/html; charset=utf-8"
 SECURITY = {
@@ -228,30 +223,8 @@ class Pages:
         return self._render(template, 200, token=asked.token, csrf=self._access.csrf(asked.request), **values)
 
     def _render(self, template: str, status: int, **values: Any) -> Response:
-        text = self._templates.get_template(template).render(**values)
+        text = templates().get_template(template).render(**values)
         return Response(status, text.encode("utf-8", "backslashreplace"), HTML, dict(SECURITY))
-
-    @cached_property
-    def _templates(self) -> "Environment":
-        from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - not before a page is asked for
-
-        templates = Environment(
-            loader=PackageLoader("outward.ops"),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            undefined=StrictUndefined,
-        )
-        templates.filters.update(
-            words=lambda code: str(code).replace("_", " ").capitalize(),
-            ago=_ago,
-            url_path=lambda path: quote(str(path)),
-            title=lambda code: MEANINGS[Reason(code)].title,
-            cure=lambda code: MEANINGS[Reason(code)].cure,
-            with_cursor=lambda text, cursor: f"{text}&{urlencode({'cursor': cursor})}".lstrip("&"),
-            with_value=_with_value,
-        )
-        return templates
 
 
 _BY_RULES = ("no_rule", "denied_by_rule", "port_not_allowed", "method_not_allowed", "path_not_allowed", "report_only")
@@ -318,18 +291,3 @@ def _line(row: query.Blocked) -> dict[str, Any]:
 
 def _fields(row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in row.__slots__}
-
-
-def _ago(text: str) -> str:
-    """Return how long ago a time was, roughly."""
-    seconds = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds())
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit} ago"
-    return "just now" if seconds < 5 else f"{int(seconds)} s ago"
-
-
-def _with_value(filters: dict[str, Any], name: str, value: str) -> str:
-    """Return a query with one value replaced."""
-    kept = {key: each for key, each in filters.items() if each and re.fullmatch("period|group|reason|host|client", key)}
-    return urlencode({**kept, name: value})

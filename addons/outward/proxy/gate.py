@@ -4,6 +4,7 @@ Owns the listening socket, the caps and the drain. What a connection asks is the
 """
 
 import asyncio
+import logging
 import socket
 import ssl
 from functools import lru_cache
@@ -18,7 +19,10 @@ from outward.proxy.judge import Judge
 from outward.proxy.passport import Engine
 from outward.proxy.resources import Resources
 
+_log = logging.getLogger(__name__)
+
 _BACKLOG = 4096
+_RETRY = 0.2  # seconds after a failed accept
 _SPARE = 512  # connections beyond the cap that get an answer; further ones are cut
 
 
@@ -43,6 +47,8 @@ class Gate:
         self._by_source: dict[str, int] = {}
         self._empty = asyncio.Event()
         self._servers: list[asyncio.Server] = []
+        self._receivers: list[asyncio.Task[None]] = []
+        self._shaking: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._socket: socket.socket | None = None
 
     @property
@@ -80,39 +86,72 @@ class Gate:
 
     async def adopt(self, listener: socket.socket) -> None:
         """Accept on a listener that exists already: in another network namespace, for one."""
-        server = await self.loop.create_server(
-            lambda: Client(self),
-            sock=listener,
-            backlog=_BACKLOG,
-            ssl=self.tls,
-            ssl_handshake_timeout=self._limits.handshake_timeout if self.tls else None,
-        )
+        if self.tls is not None:
+            listener.setblocking(False)
+            self._receivers.append(self.loop.create_task(self._receive(listener)))
+            return
+        server = await self.loop.create_server(lambda: Client(self), sock=listener, backlog=_BACKLOG)
         self._servers.append(server)
+
+    async def _receive(self, listener: socket.socket) -> None:
+        """Accept for TLS: by hand, because a server counts no connection before its handshake is done."""
+        with listener:
+            while True:
+                try:
+                    sock, peer = await self.loop.sock_accept(listener)
+                except OSError as error:  # no descriptors are left, for one
+                    _log.warning("a connection could not be accepted: %s", error.strerror)
+                    await asyncio.sleep(_RETRY)
+                    continue
+                if self._enter(peer[0], len(self._clients) + len(self._shaking) + 1):
+                    self._shaking[peer] = self.loop.create_task(self._shake(sock, peer))
+                else:  # without TLS there is no way to tell it
+                    self._leave(peer[0])
+                    sock.close()
+
+    async def _shake(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+        """Do a handshake; the client that comes of it is counted in this connection's place."""
+        try:
+            await self.loop.connect_accepted_socket(
+                lambda: Client(self), sock, ssl=self.tls, ssl_handshake_timeout=self._limits.handshake_timeout
+            )
+        except OSError:  # `ssl.SSLError`, a timeout and a lost connection are
+            sock.close()
+        finally:
+            self._settle(peer)
+
+    def _settle(self, peer: tuple[str, int]) -> None:
+        if self._shaking.pop(peer, None) is not None:
+            self._leave(peer[0])
+
+    def _enter(self, source: str, total: int) -> bool:
+        count = self._by_source[source] = self._by_source.get(source, 0) + 1
+        return not self.stopping and count <= self._limits.connections_per_client and total <= self._limits.connections
+
+    def _leave(self, source: str) -> None:
+        left = self._by_source[source] - 1
+        if left:
+            self._by_source[source] = left
+        else:
+            del self._by_source[source]
 
     def admit(self, client: Client) -> bool:
         """Count a connection in; False where it is one too many, and is to be refused."""
         peername = client.transport.get_extra_info("peername")
         source = peername[0] if peername else ""
+        if peername:
+            self._settle(peername)
         client.peer = peer_address(source)
         client.names = certificate_names(client.transport.get_extra_info("peercert"))
         self._clients[client] = source
-        count = self._by_source[source] = self._by_source.get(source, 0) + 1
-        return (
-            not self.stopping
-            and count <= self._limits.connections_per_client
-            and len(self._clients) <= self._limits.connections
-        )
+        return self._enter(source, len(self._clients) + len(self._shaking))
 
     def release(self, client: Client) -> None:
         """Count a connection out; twice is no error."""
         source = self._clients.pop(client, None)
         if source is None:
             return
-        left = self._by_source[source] - 1
-        if left:
-            self._by_source[source] = left
-        else:
-            del self._by_source[source]
+        self._leave(source)
         if self.stopping and not self._clients:
             self._empty.set()
 
@@ -122,9 +161,7 @@ class Gate:
         Args:
             deadline: seconds from now.
         """
-        self.stopping = True
-        for server in self._servers:
-            server.close()
+        self._close_doors()
         for client in [each for each in self._clients if each.idle]:
             client.transport.abort()
         if self._clients:
@@ -135,11 +172,16 @@ class Gate:
                 pass
         self.close()
 
-    def close(self) -> None:
-        """Stop at once."""
+    def _close_doors(self) -> None:
         self.stopping = True
         for server in self._servers:
             server.close()
+        for task in (*self._receivers, *self._shaking.values()):
+            task.cancel()
+
+    def close(self) -> None:
+        """Stop at once."""
+        self._close_doors()
         for client in list(self._clients):
             client.transport.abort()
         self.resources.close()
