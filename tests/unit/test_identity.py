@@ -140,3 +140,63 @@ def test_no_label_and_no_representation_shows_a_secret():
     assert identity.group == "token"
     shown = repr(identity) + repr(presented)
     assert not any(secret in shown for secret in ("s3cret", "cl4im", sha("s3cret")[:16], presented.authorization))
+
+
+UNMAPPED = Claims({"iss": "https://i", "aud": "outward", "ns": "nobody", "sub": "bot"}, "/k")
+
+
+@pytest.mark.parametrize(
+    ("presented", "credential", "refusal", "challenge"),
+    [
+        (Presented(PEER, "Basic !"), "", Reason.BAD_CREDENTIALS, True),
+        (Presented(PEER, basic("c:wrong")), "", Reason.BAD_CREDENTIALS, True),
+        (Presented(PEER, basic("c:")), "", Reason.UNKNOWN_CLIENT, True),
+        (Presented(PEER), "", Reason.UNKNOWN_CLIENT, True),
+        (Presented(PEER, "Bearer a.b.c", UNMAPPED), "jwt:https://i:bot", Reason.UNKNOWN_CLIENT, False),
+        (
+            Presented(PEER, "Bearer a.b.c", Claims(UNMAPPED.values | {"ns": "jwt"}, "/other")),
+            "",
+            Reason.BAD_CREDENTIALS,
+            True,
+        ),
+        (
+            Presented(PEER, "Bearer a.b.c", Claims(UNMAPPED.values | {"ns": "jwt", "aud": "another"}, "/k")),
+            "",
+            Reason.BAD_CREDENTIALS,
+            True,
+        ),
+        (
+            Presented(PEER, "Bearer a.b.c", Claims(UNMAPPED.values | {"ns": "jwt", "iss": "https://j"}, "/k")),
+            "",
+            Reason.BAD_CREDENTIALS,
+            True,
+        ),
+    ],
+)
+def test_a_refusal_says_who_and_why_and_whether_credentials_would_help(presented, credential, refusal, challenge):
+    identity = identify(policy(JWT, TOKEN), presented)
+    assert (identity.group, identity.client, identity.credential) == (None, "10.1.2.3", credential)
+    assert (identity.refusal, identity.challenge) == (refusal, challenge)
+
+
+def test_credentials_that_nothing_takes_still_name_the_conversation():
+    """A wrong scheme or password is no refusal where the policy takes none."""
+    assert identify(policy(ANYONE), Presented(PEER, basic("c:whatever"))).conversation == "c"
+    assert identify(policy(ANYONE), Presented(PEER, "Digest x")).group == "anyone"
+
+
+def test_a_group_that_is_gone_is_an_unknown_client():
+    gone = ClientEntry(Credential.ANYONE, PLACE, "gone")
+    identity = identify(policy(gone), Presented(PEER))
+    assert (identity.group, identity.refusal, identity.credential) == (None, Reason.UNKNOWN_CLIENT, "anyone")
+
+
+def test_the_narrowest_network_wins_whatever_the_order():
+    wide = ClientEntry(Credential.SOURCE, PLACE, "anyone", source=ip_network("10.0.0.0/8"))
+    for entries in ((wide, SOURCE), (SOURCE, wide)):
+        assert identify(policy(*entries), Presented(PEER)).group == "source"
+
+
+def test_a_token_with_bytes_that_are_no_text_is_merely_wrong():
+    """The head is read as Latin-1 or with surrogates; hashing it must not raise."""
+    assert identify(EVERYTHING, Presented(PEER, "Bearer \udcff")).refusal is Reason.BAD_CREDENTIALS
