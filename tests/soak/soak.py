@@ -23,8 +23,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from harness.soak import attacks, origins
+from harness.soak import attackers, origins
 from harness.soak.stage import CACHE_BOUNDS, Stage, configuration
+from harness.soak.target import connect, request
 
 CONNECTIONS, PER_CLIENT = 12_000, 1_000
 LANES = {"plain": "127.0.100.1", "tunnel": "127.2.100.1", "inspected": "127.0.100.2"}
@@ -87,13 +88,13 @@ class GoodClient(threading.Thread):
             if self._context is None:
                 self._get(sock, f"http://{self._authority}/")
                 return
-            sock.sendall(attacks.connect(*self._authority.rsplit(":", 1)))  # type: ignore[arg-type]
+            sock.sendall(connect(*self._authority.rsplit(":", 1)))  # type: ignore[arg-type]
             assert b" 200 " in sock.recv(4096), "the CONNECT was refused"
             with self._context.wrap_socket(sock, server_hostname=self._host) as inner:
                 self._get(inner, "/")
 
     def _get(self, sock: socket.socket, target: str) -> None:
-        sock.sendall(attacks.request(f"GET {target} HTTP/1.1", self._authority, "Connection: close"))
+        sock.sendall(request(f"GET {target} HTTP/1.1", self._authority, "Connection: close"))
         got = b""
         while not got.endswith(b"hello") and (data := sock.recv(4096)):
             got += data
@@ -165,7 +166,7 @@ def soak(folder: Path, minutes: float, load: float, bounds: Bounds) -> Report:
         stage.watch()
         for client in clients.values():
             client.start()
-        end_attacks = attacks.start(stage.proxy, ports, stage.ca, load)
+        end_attacks = attackers.start(stage.proxy, ports, stage.ca, load)
         time.sleep(minutes * 60)
         outcomes = end_attacks()
         for client in clients.values():

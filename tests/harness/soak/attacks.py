@@ -1,104 +1,21 @@
-"""What hostile clients do to the proxy, all at once, from addresses of their own, in a process of their own.
+"""What hostile clients do to the proxy, each from an address of its own.
 
 Each attack is a coroutine that is run again and again, by as many workers as its line in `ATTACKS` says. It returns what
 became of it, which is counted: an attack that got what it was after says so by an `AssertionError`, and is counted as won.
 """
 
 import asyncio
-import collections
-import contextlib
 import itertools
-import multiprocessing
 import os
 import random
-import resource
-import socket
-import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from multiprocessing.connection import Connection
-from pathlib import Path
-
-import uvloop
+from collections.abc import Awaitable, Callable
 
 from harness.raw import client_hello
+from harness.soak.target import WAIT, Target, connect, request, status, trickle
 
-Address = tuple[str, int]
-_WAIT = 60.0  # seconds; longer than every deadline of a connection that has not been judged
 _numbers = itertools.count()
-
-
-class Target:
-    """The proxy, and what the attacks know of it.
-
-    Attributes:
-        proxy: where it listens.
-        tls, plain: ports of the origins.
-        scale: share of the full load.
-    """
-
-    def __init__(self, proxy: Address, ports: dict[str, int], ca: Path, scale: float) -> None:
-        self.proxy = proxy
-        self.tls, self.plain = ports["tls"], ports["plain"]
-        self.scale = scale
-        self._context = ssl.create_default_context(cafile=str(ca))
-        self._context.set_alpn_protocols(["http/1.1"])
-
-    @contextlib.asynccontextmanager
-    async def open(self, source: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """Connect from an address; aborted at the end."""
-        reader, writer = await asyncio.open_connection(*self.proxy, local_addr=(source, 0))
-        try:
-            yield reader, writer
-        finally:
-            writer.transport.abort()
-
-    @contextlib.asynccontextmanager
-    async def inside(
-        self, source: str, host: str = "tls.test"
-    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """Connect, and speak TLS through the inspect lane."""
-        async with self.open(source) as (reader, writer):
-            writer.write(connect(host, self.tls))
-            await _status(reader)
-            await writer.start_tls(self._context, server_hostname=host)
-            yield reader, writer
-
-
-def connect(host: str, port: int, *fields: str) -> bytes:
-    """Return a CONNECT."""
-    more = "".join(f"{field}\r\n" for field in fields)
-    return f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{more}\r\n".encode()
-
-
-def request(line: str, host: str, *fields: str) -> bytes:
-    """Return a request head."""
-    return "".join(f"{each}\r\n" for each in (line, f"Host: {host}", *fields, "")).encode("latin-1")
-
-
-async def _status(reader: asyncio.StreamReader) -> str:
-    """Read a head and return its status, or how else the connection ended."""
-    try:
-        async with asyncio.timeout(_WAIT):
-            return (await reader.readuntil(b"\r\n\r\n"))[9:12].decode()
-    except asyncio.IncompleteReadError:
-        return "closed"
-    except ConnectionError:
-        return "reset"
-
-
-async def _trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes, seconds: float) -> str:
-    """Send byte by byte until the proxy answers, or the time is over."""
-    writer.write(first)
-    answer = asyncio.ensure_future(_status(reader))
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends and not answer.done():
-        writer.write(b"a")
-        await asyncio.wait((answer,), timeout=0.5)
-    if answer.done():
-        return answer.result()
-    answer.cancel()
-    return "carried"
+_HELLO = client_hello("tls.test")  # made once: it costs more than all that an attack does with it
 
 
 # Heads ------------------------------------------------------------------------------------------------------------------
@@ -107,7 +24,7 @@ async def _trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, f
 async def slow_head(target: Target) -> str:
     """A head that trickles ends at its deadline."""
     async with target.open("127.0.1.1") as (reader, writer):
-        outcome = await _trickle(reader, writer, b"GET http://plain.test/ HTTP/1.1\r\nX: ", 40)
+        outcome = await trickle(reader, writer, b"GET http://plain.test/ HTTP/1.1\r\nX: ", 40)
         assert outcome != "carried", "a head trickled for 40 seconds"
         return outcome
 
@@ -118,7 +35,7 @@ async def head_bomb(target: Target) -> str:
     bomb = random.choice((b"X: " + b"a" * 4_000_000, b"X: a\r\n" * 100_000, b"X" * 200_000))
     async with target.open("127.0.1.2") as (reader, writer):
         writer.write(head + bomb)
-        outcome = await _status(reader)
+        outcome = await status(reader)
         assert outcome != "200", "an oversized head was carried"
         return outcome
 
@@ -127,9 +44,9 @@ async def unfinished_handshake(target: Target) -> str:
     """A ClientHello that stops half way is given up, in either lane."""
     async with target.open(random.choice(("127.0.1.3", "127.2.1.3"))) as (reader, writer):
         writer.write(connect("tls.test", target.tls))
-        await _status(reader)
-        writer.write(client_hello("tls.test")[:100])
-        async with asyncio.timeout(_WAIT):
+        await status(reader)
+        writer.write(_HELLO[:100])
+        async with asyncio.timeout(WAIT):
             await reader.read()
         return "closed"
 
@@ -142,7 +59,7 @@ async def slow_body(target: Target) -> str:
     authority = f"plain.test:{target.plain}"
     head = request(f"POST http://{authority}/ HTTP/1.1", authority, "Content-Length: 1000000")
     async with target.open("127.0.2.1") as (reader, writer):
-        return await _trickle(reader, writer, head, 30)
+        return await trickle(reader, writer, head, 30)
 
 
 async def body_bomb(target: Target) -> str:
@@ -151,7 +68,7 @@ async def body_bomb(target: Target) -> str:
     async with target.inside("127.0.2.2", host) as (reader, writer):
         fields = ("Transfer-Encoding: chunked", "Content-Type: application/json")
         writer.write(request(f"POST {path} HTTP/1.1", f"{host}:{target.tls}", *fields))
-        answer = asyncio.ensure_future(_status(reader))
+        answer = asyncio.ensure_future(status(reader))
         ends = time.monotonic() + 10
         sent = 0
         while time.monotonic() < ends and not answer.done() and not writer.is_closing():
@@ -174,7 +91,7 @@ async def bomb_from_origin(target: Target) -> str:
     async with target.inside("127.0.2.3", "search.test") as (reader, writer):
         fields = ("Accept-Encoding: gzip", "Connection: close")
         writer.write(request("GET /res/v1/web/search?q=a HTTP/1.1", f"search.test:{target.tls}", *fields))
-        outcome = await _status(reader)
+        outcome = await status(reader)
         body = 0
         while data := await reader.read(65_536):
             body += len(data)
@@ -196,7 +113,7 @@ async def endless_head(target: Target) -> str:
     path = random.choice(("/interim", "/heading"))
     async with target.inside("127.0.2.5") as (reader, writer):
         writer.write(request(f"GET {path} HTTP/1.1", f"tls.test:{target.tls}"))
-        outcome = await _status(reader)
+        outcome = await status(reader)
         assert outcome in ("502", "504"), f"{path}: {outcome}"
         return outcome
 
@@ -218,7 +135,7 @@ async def chunk_tricks(target: Target) -> str:
     body = random.choice(_CHUNKS)
     async with target.open("127.0.2.6") as (reader, writer):
         writer.write(request(f"POST http://{authority}/ HTTP/1.1", authority, "Transfer-Encoding: chunked") + body)
-        outcome = await _status(reader)
+        outcome = await status(reader)
         assert body is _CHUNKS[-1] or outcome != "200", f"{body[:40]!r} was carried"
         return outcome
 
@@ -229,7 +146,7 @@ async def websocket_frames(target: Target) -> str:
         fields = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
         key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
         writer.write(request("GET /socket HTTP/1.1", f"tls.test:{target.tls}", *fields, key))
-        outcome = await _status(reader)
+        outcome = await status(reader)
         for _ in range(40):
             writer.write(b"\x82\xff\x7f" + b"\xff" * 11 + os.urandom(16_384))
             await writer.drain()
@@ -248,7 +165,7 @@ async def blocked_hosts(target: Target) -> str:
     )
     async with target.open("127.0.3.1") as (reader, writer):
         writer.write(connect(f"host-{number}.blocked.test", 443, field))
-        outcome = await _status(reader)
+        outcome = await status(reader)
         assert outcome in ("403", "407"), outcome
         return outcome
 
@@ -264,7 +181,7 @@ async def names_to_resolve(target: Target) -> str:
     """Every name under a wildcard is asked for; few answers are kept."""
     async with target.open("127.2.3.3") as (reader, writer):
         writer.write(connect(f"name-{next(_numbers)}.wild.test", target.tls))
-        outcome = await _status(reader)
+        outcome = await status(reader)
         assert outcome in ("502", "504"), outcome
         return outcome
 
@@ -276,7 +193,7 @@ async def greed(target: Target) -> str:
     """One address gets as many connections as one client may have."""
     reader, writer = await asyncio.open_connection(*target.proxy, local_addr=("127.0.9.9", 0))
     try:
-        return await _status(reader)
+        return await status(reader)
     finally:
         writer.transport.abort()
 
@@ -287,15 +204,15 @@ async def idle(target: Target) -> str:
     async with target.open(source) as (reader, writer):
         if random.random() < 0.5:
             writer.write(b"CONNECT ")
-        return await _status(reader)
+        return await status(reader)
 
 
 async def idle_tunnel(target: Target) -> str:
     """A tunnel that carries nothing costs its two connections."""
     async with target.open(f"127.2.{random.randint(20, 39)}.1") as (reader, writer):
         writer.write(connect("tls.test", target.tls))
-        await _status(reader)
-        writer.write(client_hello("tls.test"))
+        await status(reader)
+        writer.write(_HELLO)
         await reader.read(65_536)
         await asyncio.sleep(3600)
         return "kept"
@@ -306,7 +223,7 @@ async def idle_plain(target: Target) -> str:
     authority = f"plain.test:{target.plain}"
     async with target.open(f"127.0.{random.randint(60, 69)}.1") as (reader, writer):
         writer.write(request(f"GET http://{authority}/ HTTP/1.1", authority))
-        await _status(reader)
+        await status(reader)
         await asyncio.sleep(3600)
         return "kept"
 
@@ -315,7 +232,7 @@ async def idle_inspected(target: Target) -> str:
     """An inspected connection between requests costs its two connections and their TLS."""
     async with target.inside(f"127.0.{random.randint(60, 69)}.1") as (reader, writer):
         writer.write(request("GET / HTTP/1.1", f"tls.test:{target.tls}"))
-        await _status(reader)
+        await status(reader)
         await asyncio.sleep(3600)
         return "kept"
 
@@ -342,54 +259,3 @@ ATTACKS: dict[Attack, tuple[int, float]] = {
     idle_plain: (2_000, 0),
     idle_inspected: (1_000, 0),
 }
-
-
-async def _again(attack: Attack, rest: float, target: Target, counts: collections.Counter[str], delay: float) -> None:
-    await asyncio.sleep(delay)
-    while True:
-        try:
-            outcome = await attack(target)
-        except AssertionError as error:
-            outcome = f"WON ({error})"
-        except (OSError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            outcome = f"failed ({type(error).__name__})"
-            await asyncio.sleep(1)
-        counts[f"{attack.__name__}: {outcome}"] += 1
-        await asyncio.sleep(rest)
-
-
-async def _run(pipe: Connection, target: Target) -> None:
-    counts: collections.Counter[str] = collections.Counter()
-    tasks = []
-    for attack, (workers, rest) in ATTACKS.items():
-        share = max(1, round(workers * target.scale))
-        spread = 120 * target.scale  # seconds over which they begin
-        tasks += [asyncio.create_task(_again(attack, rest, target, counts, spread * n / share)) for n in range(share)]
-    await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
-    for task in tasks:
-        task.cancel()
-    pipe.send(counts)
-
-
-def _main(pipe: Connection, proxy: Address, ports: dict[str, int], ca: Path, scale: float) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    socket.setdefaulttimeout(_WAIT)
-    uvloop.run(_run(pipe, Target(proxy, ports, ca, scale)))
-
-
-def start(proxy: Address, ports: dict[str, int], ca: Path, scale: float) -> Callable[[], collections.Counter[str]]:
-    """Start the attacks; what is returned ends them, and returns how often each ended how."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_main, args=(theirs, proxy, ports, ca, scale), daemon=True)
-    process.start()
-
-    def end() -> collections.Counter[str]:
-        ours.send(None)
-        counts: collections.Counter[str] = ours.recv()
-        process.kill()
-        process.join(10)
-        return counts
-
-    return end
