@@ -75,7 +75,8 @@ async def _heading(_head: bytes, _reader: asyncio.StreamReader, writer: asyncio.
 
 async def _stall(_head: bytes, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Neither read nor answer, until the proxy leaves."""
-    await writer.wait_closed()
+    while not writer.is_closing():  # noqa: ASYNC110 - nothing tells a writer's end to one who does not read
+        await asyncio.sleep(1)
 
 
 async def _squeezed(_head: bytes, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
