@@ -128,6 +128,13 @@ def test_an_entry_with_a_group_and_a_claim_keeps_claims_inside_the_group():
         assert identify(policy(entry), Presented(PEER, "Bearer a.b.c", claims)).group == group
 
 
+def test_an_entry_without_a_claim_puts_everybody_into_its_group():
+    """One issuer may simply be one group."""
+    entry = ClientEntry(Credential.JWT, PLACE, "acme", issuer="https://i", audience="o", jwks="/k")
+    claims = Claims({"iss": "https://i", "aud": "o"}, "/k")
+    assert identify(policy(entry), Presented(PEER, "Bearer a.b.c", claims)).group == "acme"
+
+
 def test_a_client_entry_carries_its_own_opt_in():
     """Flows that have no person to ask are opted in by their entry."""
     assert identify(policy(ANYONE), Presented(PEER)).opt_in is OptIn.ASSUMED

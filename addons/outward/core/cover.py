@@ -9,18 +9,10 @@ from outward.core.policy import Rules
 
 def covering(rules: Rules, pattern: Pattern) -> Iterator[Rule]:
     """Yield the rules whose pattern covers a pattern; costs what a look-up costs."""
-    if not rules.all:
-        return
-    if pattern.kind is PatternKind.NETWORK:
-        if pattern.network is not None:
-            probe = Host(pattern.value, pattern.network.network_address)
-            yield from (rule for rule in rules.for_host(probe) if pattern_covers(rule.pattern, pattern))
-        return
     # A star is no label of any name, so that only wildcards answer for a wildcard.
     name = {PatternKind.BELOW: f"*.{pattern.value}", PatternKind.ANY: "*"}.get(pattern.kind, pattern.value)
-    for rule in rules.for_host(Host(name)):
-        if pattern_covers(rule.pattern, pattern):
-            yield rule
+    address = None if pattern.network is None else pattern.network.network_address
+    yield from (rule for rule in rules.for_host(Host(name, address)) if pattern_covers(rule.pattern, pattern))
 
 
 def pattern_covers(wide: Pattern, narrow: Pattern) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from outward.core.addresses import Own, judge_address
 from outward.core.model import Decision, LaneChoice, Question, Rule, Verdict
-from outward.core.policy import Group, Policy, above_ceiling, decide, misses, refuses
+from outward.core.policy import Group, Policy, decide, misses, refuses
 from outward.core.reasons import Reason
 from outward.core.suggest import suggestion
 
@@ -127,15 +127,14 @@ def _allow_outcome(node: Group, rule: Rule, question: Question, blind: bool) -> 
 
 def _ceiling_above(node: Group, question: Question, blind: bool) -> str | None:
     """Return the path of the nearest ancestor whose ceiling does not admit the question."""
-    if above_ceiling(node, question, blind) is None:
-        return None
-    for ancestor in node.chain:
-        if ancestor is node or ancestor.ceiling is None:
-            continue
-        admitted = ancestor.ceiling.for_host(question.host)
-        if all(misses(rule, question, blind) is not None for rule in admitted):
-            return ancestor.path
-    return None
+    closing = (
+        ancestor.path
+        for ancestor in node.chain
+        if ancestor is not node
+        and ancestor.ceiling is not None
+        and all(misses(rule, question, blind) is not None for rule in ancestor.ceiling.for_host(question.host))
+    )
+    return next(closing, None)
 
 
 def _ceiling(group: Group, question: Question) -> str | None:
