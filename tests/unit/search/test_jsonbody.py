@@ -33,7 +33,9 @@ def test_what_parsers_could_read_differently_is_refused(body: bytes) -> None:
         decode(body)
 
 
-@pytest.mark.parametrize("value", [{"a": [1, 2.5, None, True, "é🙂\\u0000\n"]}, [], "x", 10**15, 10**40, {"": {"": ""}}])
+@pytest.mark.parametrize(
+    "value", [{"a": [1, 2.5, None, True, "é🙂\\u0000\n"]}, [], "x", 10**15, 10**40, {"": {"": ""}}]
+)
 def test_what_was_read_is_written_with_the_same_meaning(value: object) -> None:
     """Values and the order of keys survive."""
     assert decode(encode(value)) == value
