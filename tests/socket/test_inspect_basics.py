@@ -106,6 +106,16 @@ async def test_a_response_that_ends_with_the_connection_is_chunked_so_that_a_cut
 
 
 @on_loop
+async def test_interim_responses_are_not_taken_for_the_final_one(tmp_path: Path) -> None:
+    async with inspecting(allowing("allowed.test"), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        interim = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 3
+        server.answer = replying(interim + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        async with world.tunnel("allowed.test", server.port) as client:
+            await client.send(keep("/", f"allowed.test:{server.port}"))
+            assert (await response(client)).endswith(b"\r\n\r\nok")
+
+
+@on_loop
 async def test_an_http_10_client_gets_a_body_that_ends_with_the_connection(tmp_path: Path) -> None:
     async with inspecting(allowing("allowed.test"), tmp_path) as world:
         async with web_origin(world, "allowed.test", tls=False) as server, raw(world.address) as client:

@@ -97,8 +97,8 @@ def test_an_oversized_head_is_refused(head: bytes, tmp_path: Path) -> None:
 
 async def until_still(count: "list[int]") -> int:
     """Wait until a count has not changed for a while, and return it."""
-    last, since = -1, 0.0
     loop = asyncio.get_running_loop()
+    last, since = -1, loop.time()
     while loop.time() - since < 0.4:
         if count[0] != last:
             last, since = count[0], loop.time()

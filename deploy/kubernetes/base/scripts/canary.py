@@ -33,7 +33,9 @@ def main() -> int:
     kinds = ((80, socket.SOCK_STREAM), (443, socket.SOCK_STREAM), (53, socket.SOCK_STREAM), (53, socket.SOCK_DGRAM))
     ways = [(address, port, kind) for address in sys.argv[1:] or TARGETS for port, kind in kinds]
     with ThreadPoolExecutor(len(ways)) as threads:
-        found = [f"{way[0]} port {way[1]}" for way, is_open in zip(ways, threads.map(opens, ways), strict=True) if is_open]
+        found = [
+            f"{way[0]} port {way[1]}" for way, is_open in zip(ways, threads.map(opens, ways), strict=True) if is_open
+        ]
     if found:
         print("direct egress is possible:", ", ".join(found), file=sys.stderr)
         return 1
