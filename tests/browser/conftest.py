@@ -9,7 +9,9 @@ from harness.admin import TOKEN, admin
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(
+    scope="module"
+)  # while its driver lives, an event loop runs in this thread: no test elsewhere may meet it
 def chromium():
     """Start the machine's own Chromium; nothing is downloaded."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
