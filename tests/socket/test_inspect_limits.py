@@ -154,12 +154,35 @@ async def test_an_origin_is_held_back_by_a_client_that_does_not_read(tmp_path: P
         client.reader._limit = 1  # stop reading at once
         authority = f"allowed.test:{server.port}"
         one = f"GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode()
-        await client.send(one + one)  # the second response would find a buffer that is full already
+        await client.send(one)
         await until(lambda: sent[0])
         assert await until_still(sent) < 48
         client.reader._limit = 2**20
         async with asyncio.timeout(5):
             assert b"200 OK" in await client.reader.read(64)
+
+
+@on_loop
+async def test_a_client_that_does_not_read_gets_no_further_responses_from_new_connections(tmp_path: Path) -> None:
+    answered = [0]
+
+    async def answer(_seen: Seen, _reader: object, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 60000\r\n\r\n" + bytes(60_000))
+        await writer.drain()
+        answered[0] += 1
+        writer.close()
+
+    async with (
+        inspecting(INSPECT, tmp_path) as world,
+        web_origin(world, "allowed.test", tls=False) as server,
+        raw(world.address) as client,
+    ):
+        server.answer = answer
+        client.reader._limit = 1  # stop reading at once
+        authority = f"allowed.test:{server.port}"
+        await client.send(f"GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode() * 1000)
+        await until(lambda: answered[0])
+        assert await until_still(answered) * 60_000 < 24 * MIB
 
 
 @on_loop

@@ -111,6 +111,8 @@ class Legs:
 
     Attributes:
         client: the client's.
+        client_reads: cleared while what was written to the client waits. Nothing is dialled for it meanwhile: a new
+            connection cannot be held back from its first read, as uvloop begins to read whatever was asked before.
     """
 
     def __init__(self, owner: Owner, client: Connection, lingering: Deadlines, ended: Callable[[], None]) -> None:
@@ -126,18 +128,17 @@ class Legs:
         self._lingering = lingering
         self._ended = ended
         self._legs: dict[Connection, Leg] = {}
-        self._client_is_slow = False
         self.client = Leg(owner, self, client)
+        self.client_reads = asyncio.Event()
+        self.client_reads.set()
 
     def dialled(self, connection: Connection) -> Leg:
         """Return the protocol for a connection that is being made."""
         return Leg(self._owner, self, connection)
 
     def joined(self, leg: Leg) -> None:
-        """Count a leg in; one that would feed a client that is slow already is not read yet."""
+        """Count a leg in."""
         self._legs[leg.connection] = leg
-        if self._client_is_slow and leg is not self.client:
-            leg.hold(self)
 
     def left(self, leg: Leg) -> None:
         """Count a leg out."""
@@ -152,7 +153,7 @@ class Legs:
         if leg is not self.client:
             self.client.hold(leg)
             return
-        self._client_is_slow = True
+        self.client_reads.clear()
         for other in self._legs.values():
             if other is not leg:
                 other.hold(self)
@@ -162,7 +163,7 @@ class Legs:
         if leg is not self.client:
             self.client.release(leg)
             return
-        self._client_is_slow = False
+        self.client_reads.set()
         for other in self._legs.values():
             if other is not leg:
                 other.release(self)

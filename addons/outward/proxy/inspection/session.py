@@ -206,6 +206,7 @@ class Session:
         exchange = self.exchange
         error: str | None = "not connected"
         if exchange is not None:
+            await self._legs.client_reads.wait()
             error = await self._dialled(command.connection, exchange)
         self.release("dial")
         self.feed(events.OpenConnectionCompleted(command, error))
