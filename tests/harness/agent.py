@@ -12,7 +12,7 @@ import subprocess
 import sys
 import urllib.parse
 
-PATIENCE = 0.4  # seconds; the networks of the tests are local
+PATIENCE = [0.4]  # seconds; the networks of the tests are local
 _NO_NEW_PRIVS, _CLONE_NEWUSER, _CLONE_NEWNET = 38, 0x10000000, 0x40000000
 
 
@@ -26,7 +26,7 @@ def give_up_root(uid: int) -> None:
 
 def tcp(host: str, port: int) -> str:
     """Connect directly."""
-    with socket.create_connection((host, port), timeout=PATIENCE) as sock:
+    with socket.create_connection((host, port), timeout=PATIENCE[0]) as sock:
         sock.sendall(b"hello")
         return f"got {sock.recv(100).decode()}"
 
@@ -35,7 +35,7 @@ def udp(host: str, port: int) -> str:
     """Send a datagram (for port 443, the first byte of a QUIC initial packet) and wait for an answer."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(PATIENCE)
+        sock.settimeout(PATIENCE[0])
         sock.connect((host, port))
         sock.send(b"\xc3" + bytes(1199))
         return f"got {len(sock.recv(2000))} bytes"
@@ -46,7 +46,7 @@ def ping(host: str, port: int) -> str:
     six = ":" in host
     family, protocol = (socket.AF_INET6, socket.IPPROTO_ICMPV6) if six else (socket.AF_INET, socket.IPPROTO_ICMP)
     with socket.socket(family, socket.SOCK_DGRAM, protocol) as sock:
-        sock.settimeout(PATIENCE)
+        sock.settimeout(PATIENCE[0])
         sock.connect((host, 0))
         sock.send(bytes([128 if six else 8, 0, 0, 0, 0, 0, 0, 1]))
         return f"got {len(sock.recv(2000))} bytes"
@@ -63,7 +63,7 @@ def dns(host: str, port: int) -> str:
     """Ask a name server over UDP for an address."""
     query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07allowed\x04test\x00\x00\x01\x00\x01"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(PATIENCE)
+        sock.settimeout(PATIENCE[0])
         sock.connect((host, port))
         sock.send(query)
         return f"got {len(sock.recv(2000))} bytes"
@@ -92,14 +92,18 @@ def namespace(host: str, port: int) -> str:
         "-Urn",
         sys.executable,
         "-c",
-        f"import socket; socket.create_connection(({host!r}, {port}), {PATIENCE})",
+        f"import socket; socket.create_connection(({host!r}, {port}), {PATIENCE[0]})",
     )
 
 
 def child(host: str, port: int) -> str:
     """Dial out from a process that was detached from this one."""
     return _command(
-        "setsid", "-w", sys.executable, "-c", f"import socket; socket.create_connection(({host!r}, {port}), {PATIENCE})"
+        "setsid",
+        "-w",
+        sys.executable,
+        "-c",
+        f"import socket; socket.create_connection(({host!r}, {port}), {PATIENCE[0]})",
     )
 
 
@@ -134,10 +138,17 @@ def proxy(host: str, port: int) -> str:
     return "known"
 
 
+def patience(host: str, port: int) -> str:
+    """Wait `port` seconds for an answer from now on: for attempts that have to succeed."""
+    PATIENCE[:] = [port]
+    return "patient"
+
+
 _KEPT: list[socket.socket] = []
 PROXY: list[tuple[str, int]] = []
 ACTS = {
-    act.__name__: act for act in (tcp, udp, ping, raw, dns, name, become, flush, namespace, child, bind, connect, proxy)
+    act.__name__: act
+    for act in (tcp, udp, ping, raw, dns, name, become, flush, namespace, child, bind, connect, proxy, patience)
 }
 
 

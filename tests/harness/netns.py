@@ -132,6 +132,9 @@ class Network:
         run("ip", "netns", "add", space)
         self._spaces.append(space)
         run("ip", "-n", space, "link", "set", "lo", "up")
+        # Addresses serve at once: nobody else in these networks could have them (RFC 4862 5.4).
+        for scope in ("all", "default"):
+            self.at(space, "sysctl", "-qw", f"net.ipv6.conf.{scope}.accept_dad=0")
         return space
 
     def _link(self, space: str, name: str, four: str, six: str) -> None:
@@ -139,7 +142,7 @@ class Network:
         run("ip", "-n", self.node, "link", "add", f"to-{name}", "type", "veth", "peer", "name", "eth0", "netns", space)
         for where, device, last in ((self.node, f"to-{name}", 1), (space, "eth0", 2)):
             run("ip", "-n", where, "address", "add", f"{four}.{last}/24", "dev", device)
-            run("ip", "-n", where, "address", "add", f"{six}::{last}/64", "dev", device, "nodad")
+            run("ip", "-n", where, "address", "add", f"{six}::{last}/64", "dev", device)
             run("ip", "-n", where, "link", "set", device, "up")
         run("ip", "-n", space, "route", "add", "default", "via", f"{four}.1")
         run("ip", "-n", space, "route", "add", "default", "via", f"{six}::1")
