@@ -5,6 +5,8 @@ import base64
 import hashlib
 from pathlib import Path
 
+import pytest
+
 from harness.gates import status
 from harness.inspection import WebOrigin, get, inspecting, keep, post, replying, response, web_origin
 from harness.loops import on_loop, until
@@ -43,6 +45,20 @@ async def test_a_plain_request_is_carried_in_origin_form(tmp_path: Path) -> None
         assert server.seen[0].line == "GET /x?y HTTP/1.1"
         assert server.seen[0].all("host") == [authority]
         assert [event.scheme for event in world.events] == ["http"]
+
+
+@pytest.mark.parametrize("spelled", ["Allowed.TEST", "allowed.test."])
+@on_loop
+async def test_the_destination_gets_the_one_spelling_of_its_name(tmp_path: Path, spelled: str) -> None:
+    """The name that was judged is the one that is sent on, whatever the client wrote."""
+    async with inspecting(allowing("allowed.test"), tmp_path) as world:
+        async with web_origin(world, "allowed.test", tls=False) as server, raw(world.address) as client:
+            authority = f"{spelled}:{server.port}"
+            reply = await client.ask(
+                f"GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode()
+            )
+        assert reply.endswith(b"hello")
+        assert server.seen[0].all("host") == [f"allowed.test:{server.port}"]
 
 
 @on_loop
