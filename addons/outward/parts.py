@@ -11,6 +11,7 @@ from outward.config.settings import Settings
 from outward.core.model import Credential
 from outward.core.policy import Policy
 from outward.ops.administration import Administration
+from outward.proxy.consent import FileConsent
 from outward.proxy.judge import Judge, Verifier
 from outward.proxy.resolver import Resolver
 from outward.records.recorder import Recorder
@@ -64,7 +65,6 @@ def governor_of(
 ) -> "SearchGovernor":
     """Make the governance of hosted search; without an administrator's side nothing can be set at run time."""
     from outward.proxy.governance import (  # noqa: PLC0415 - while it loads, the ops port answers already
-        FileConsent,
         SearchGovernor,
         registry_for,
     )

@@ -18,7 +18,8 @@ from harness.policies import group, policy, rule
 from outward.core.model import WebSearch
 from outward.core.paths import PathGlob
 from outward.core.policy import Policy
-from outward.proxy.governance import FileConsent, SearchGovernor
+from outward.proxy.consent import FileConsent
+from outward.proxy.governance import SearchGovernor
 from outward.records.audit import AuditEvent
 from outward.search.registry import Registry
 

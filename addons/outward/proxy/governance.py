@@ -6,15 +6,15 @@ judgement itself is pure and lives in `search`; nothing here knows a vendor.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from outward.config.settings import Settings
 from outward.core.identity import Identity
 from outward.core.model import Filter, OptIn, RecordDetail, Stage, Verdict, WebSearch
-from outward.core.policy import Policy
 from outward.core.reasons import Reason
+from outward.proxy.consent import Consent
 from outward.proxy.head import Head, ResponseHead
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.governor import CutError, Pass, Refuse, Tap
@@ -31,37 +31,6 @@ from outward.search.vendors import NAMES, load
 
 # A longer body is judged in a thread: reading it would hold the loop up for milliseconds.
 _IN_LOOP = 64 * 1024
-
-
-class Consent(Protocol):
-    """What administrators and developers allow at run time."""
-
-    def web_search(self, group: str) -> WebSearch:
-        """Return a group's search settings in force."""
-
-    def opted_in(self, group: str, conversation: str | None, credential: str) -> bool:
-        """Tell whether a conversation has opted in."""
-
-
-class FileConsent:
-    """Consent where nothing can be set at run time: what the file says, and nobody has opted in.
-
-    Args:
-        policy: returns the policy in force.
-    """
-
-    def __init__(self, policy: Callable[[], Policy]) -> None:
-        self._policy = policy
-
-    def web_search(self, group: str) -> WebSearch:
-        """Return the file's settings."""
-        known = self._policy().groups.get(group)
-        return WebSearch() if known is None else known.web_search
-
-    def opted_in(self, group: str, conversation: str | None, credential: str) -> bool:
-        """Return whether the file assumes it."""
-        del conversation, credential
-        return self.web_search(group).opt_in is OptIn.ASSUMED
 
 
 class Sinks(Protocol):

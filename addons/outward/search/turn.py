@@ -164,6 +164,22 @@ class Turn:
         if narrowed.empty:
             self._strip(tool, Reason.WEB_SEARCH_NO_PERMITTED_SOURCE, asked, narrowed.dropped)
             return None
+        self._found(tool, narrowed, asked)
+        return narrowed
+
+    def unfilterable(self, tool: str, asked: tuple[str, ...] | None = None, *, verifiable: bool = True) -> bool:
+        """Tell whether a search tool without a domain filter may stay, to be judged by what it finds."""
+        if self.stop is not None:
+            self._strip(tool, self.stop, asked)
+            return False
+        if self.settings.unfilterable is Unfilterable.BLOCK or not verifiable:
+            self._strip(tool, Reason.WEB_SEARCH_UNFILTERABLE, asked)
+            return False
+        self.findings.append(Finding(tool, Action.OBSERVED, requested=asked))
+        return True
+
+    def _found(self, tool: str, narrowed: Narrowed, asked: tuple[str, ...] | None) -> None:
+        """Note a search that stays."""
         effective = narrowed.allowed or None
         same = (effective == asked or (effective is None and asked is None)) and not narrowed.blocked
         self.findings.append(
@@ -177,18 +193,6 @@ class Turn:
                 dropped=narrowed.dropped,
             )
         )
-        return narrowed
-
-    def unfilterable(self, tool: str, asked: tuple[str, ...] | None = None, *, verifiable: bool = True) -> bool:
-        """Tell whether a search tool without a domain filter may stay, to be judged by what it finds."""
-        if self.stop is not None:
-            self._strip(tool, self.stop, asked)
-            return False
-        if self.settings.unfilterable is Unfilterable.BLOCK or not verifiable:
-            self._strip(tool, Reason.WEB_SEARCH_UNFILTERABLE, asked)
-            return False
-        self.findings.append(Finding(tool, Action.OBSERVED, requested=asked))
-        return True
 
     def _strip(
         self, tool: str, reason: Reason, asked: tuple[str, ...] | None, dropped: tuple[Dropped, ...] = ()
