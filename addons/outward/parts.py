@@ -11,15 +11,18 @@ from outward.config.settings import Settings
 from outward.core.model import Credential
 from outward.core.policy import Policy
 from outward.ops.administration import Administration
+from outward.ops.metrics import Metrics
 from outward.proxy.consent import FileConsent
 from outward.proxy.judge import Judge, Verifier
 from outward.proxy.resolver import Resolver
+from outward.records.database import open_database
 from outward.records.recorder import Recorder
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
     from outward.proxy.governance import SearchGovernor
+    from outward.records.audit_stream import AuditStream
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +74,34 @@ def governor_of(
 
     consent = administration.state if administration else FileConsent(lambda: judge.policy)
     return SearchGovernor(judge, registry_for(settings), consent, recorder, settings.limits.body_inspect_bytes)
+
+
+def stream_of(settings: Settings, metrics: Metrics) -> "AuditStream | None":
+    """Make what sends audit events to the operator's endpoint, where the settings name one.
+
+    Raises:
+        StartError: there is no secret where the settings say.
+    """
+    wanted = settings.audit_stream
+    if wanted is None:
+        return None
+    from outward.records.audit_stream import AuditStream  # noqa: PLC0415 - loads an HTTP client, which few need
+    from outward.records.destination import Destination, secret_of, trusting  # noqa: PLC0415 - as above
+
+    try:
+        token = secret_of(wanted, os.environ)
+        token()
+    except (OSError, ValueError) as error:
+        raise StartError(f"the token of `records.audit_stream` cannot be used: {error}") from error
+    stream = AuditStream(
+        Destination(wanted.url, token, context=lambda: trusting(settings.trust)),
+        lambda: open_database(settings.records_url, settings.state),
+        metrics,
+        batch=wanted.batch,
+    )
+    metrics.watch("audit_stream_pending", lambda: stream.pending)
+    metrics.watch("audit_stream_lag_seconds", stream.lag)
+    return stream
 
 
 def doorway_of(settings: Settings) -> "SSLContext | None":

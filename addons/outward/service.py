@@ -24,6 +24,7 @@ from outward.parts import (
     every,
     governor_of,
     resolver_of,
+    stream_of,
     verifier_for,
     whole,
 )
@@ -47,7 +48,7 @@ CA_INTERVAL = 3600.0  # seconds between looks at the CA's end
 FLUSH = 5.0  # seconds that the last records get
 
 # Settings that are read once; the others follow a reload.
-_FIXED = ("listen", "ops", "state", "ca", "tls", "workers", "records_url", "retention", "limits")
+_FIXED = ("listen", "ops", "state", "ca", "tls", "workers", "records_url", "retention", "audit_stream", "limits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ class Service:
             self.metrics,
             retention=settings.retention,
             stdout=self._options.stdout,
+            stream=stream_of(settings, self.metrics),
         )
         self.judge = Judge(policy, _Observed(self.recorder, self._show), self.metrics, Own())
         self.administration = administration_of(self.settings, self.judge) if self._options.ops else None

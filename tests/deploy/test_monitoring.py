@@ -21,7 +21,12 @@ def exposed() -> set[str]:
     """Return the names of the series that a proxy exposes, those without a value yet included."""
     metrics = Metrics()
     metrics.use_policy(Policy())
-    for gauge in ("record_queue_length", "event_loop_lag_seconds", "ca_expiry_timestamp_seconds"):
+    for gauge in (
+        "record_queue_length",
+        "audit_stream_lag_seconds",
+        "event_loop_lag_seconds",
+        "ca_expiry_timestamp_seconds",
+    ):
         metrics.set(gauge, 0)
     metrics.reloaded(successful=True)
     text = metrics.render()[0].decode()

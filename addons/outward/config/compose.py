@@ -1,14 +1,15 @@
 """The sections that are no policy: validated, resolved against the file's folder, and composed to `Settings`."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from outward.config.diagnostics import Report
-from outward.config.document import MappingNode, Node, SequenceNode
+from outward.config.document import MappingNode, SequenceNode, at
 from outward.config.nearest import did_you_mean
 from outward.config.schema import Document, TlsModel, UpstreamModel
 from outward.config.settings import Limits, McpServer, Settings, Tls
+from outward.config.streams import audit_stream
 from outward.config.validate import validate
 from outward.config.values import resolve_path
 from outward.core.addresses import METADATA, Network, is_loopback
@@ -41,7 +42,9 @@ def compose(
         return None
     _check_vendors(root, document, adapters, report)
     _check_upstream(root, document.upstream, report)
-    return Composed(_settings(root, document, base, env.get("HOME"), report), tuple(document.upstream.internal))
+    stream = audit_stream(at(root, "records", "audit_stream"), document.records.audit_stream, base, env, report)
+    settings = _settings(root, document, base, env.get("HOME"), report)
+    return Composed(replace(settings, audit_stream=stream), tuple(document.upstream.internal))
 
 
 def _settings(root: MappingNode, document: Document, base: Path, home: str | None, report: Report) -> Settings:
@@ -75,7 +78,7 @@ def _tls(model: TlsModel, base: Path, home: str | None) -> Tls:
 
 def _files(root: MappingNode, key: str, base: Path, home: str | None, report: Report) -> list[str]:
     """Return the paths of `upstream.trust` or `upstream.crl`, absent keys aside; each file must be readable."""
-    node = _at(root, "upstream", key)
+    node = at(root, "upstream", key)
     if not isinstance(node, SequenceNode):
         return ["system"] if key == "trust" else []
     found: list[str] = []
@@ -91,15 +94,8 @@ def _files(root: MappingNode, key: str, base: Path, home: str | None, report: Re
     return found
 
 
-def _at(root: MappingNode, *path: str) -> Node | None:
-    node: Node | None = root
-    for step in path:
-        node = node.get(step) if isinstance(node, MappingNode) else None
-    return node
-
-
 def _check_vendors(root: MappingNode, document: Document, adapters: Collection[str], report: Report) -> None:
-    node = _at(root, "vendors")
+    node = at(root, "vendors")
     if not adapters or not isinstance(node, MappingNode):
         return
     for (key, _), vendor in zip(node.items(), document.vendors.values(), strict=False):
@@ -110,7 +106,7 @@ def _check_vendors(root: MappingNode, document: Document, adapters: Collection[s
 
 def _check_upstream(root: MappingNode, upstream: UpstreamModel, report: Report) -> None:
     """Warn about what opens more than it seems to."""
-    node = _at(root, "upstream", "internal")
+    node = at(root, "upstream", "internal")
     items = node.items if isinstance(node, SequenceNode) else []
     for item, network in zip(items, upstream.internal, strict=False):
         if is_loopback(network.network_address):
@@ -120,7 +116,7 @@ def _check_upstream(root: MappingNode, upstream: UpstreamModel, report: Report) 
             message = f"`{network}` contains a metadata service, which stays closed"
             report.warning("W114", message, item.place, item.length)
     if upstream.proxy is not None:
-        at = _at(root, "upstream", "proxy")
+        where = at(root, "upstream", "proxy")
         message = "the parent proxy resolves names, so that addresses are not judged here"
         cure = "judge addresses at the parent, or remove `upstream.proxy`"
-        report.warning("W110", message, at.place if at else None, 1, cure)
+        report.warning("W110", message, where.place if where else None, 1, cure)

@@ -65,9 +65,18 @@ class Report:
         """Add an error."""
         self.findings.append(Finding(Level.ERROR, ident, message, place, length, cure, secret))
 
-    def warning(self, ident: str, message: str, place: Place | None = None, length: int = 1, cure: str = "") -> None:
+    def warning(
+        self,
+        ident: str,
+        message: str,
+        place: Place | None = None,
+        length: int = 1,
+        cure: str = "",
+        *,
+        secret: bool = False,
+    ) -> None:
         """Add a warning."""
-        self.findings.append(Finding(Level.WARNING, ident, message, place, length, cure))
+        self.findings.append(Finding(Level.WARNING, ident, message, place, length, cure, secret))
 
     @property
     def failed(self) -> bool:

@@ -91,6 +91,14 @@ class MappingNode(Node):
             yield self.keys[key], value
 
 
+def at(root: Node, *path: str) -> Node | None:
+    """Return the value at the end of some keys, or None."""
+    node: Node | None = root
+    for step in path:
+        node = node.get(step) if isinstance(node, MappingNode) else None
+    return node
+
+
 def parse(text: str, file: str, report: Report) -> Node | None:
     """Read one document; None where it is empty or an error was reported.
 

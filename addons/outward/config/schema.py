@@ -106,11 +106,21 @@ class ServerModel(Model):
     limits: LimitsModel = LimitsModel()
 
 
+class AuditStreamModel(Model):
+    """An HTTP endpoint that gets every audit event, and the shared secret that it knows the sender by."""
+
+    url: Annotated[str, _reader(values.stream_url)]
+    token_env: Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    token_file: Text | None = None
+    batch: Annotated[Whole, Field(ge=1, le=1000)] = 100
+
+
 class RecordsModel(Model):
     """Where decisions are kept, and for how long."""
 
     url: Annotated[str, _reader(values.records_url)] = "sqlite"
     retention: Seconds = 30 * 86_400.0
+    audit_stream: AuditStreamModel | None = None
 
 
 class DnsModel(Model):

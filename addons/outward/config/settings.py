@@ -68,6 +68,23 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditStream:
+    """Where audit events are sent.
+
+    Attributes:
+        url: of the endpoint (which may hold a secret: never log it).
+        token_env: variable of the environment that holds the shared secret; None for none.
+        token_file: file that holds it.
+        batch: most events in one request.
+    """
+
+    url: str = field(repr=False)
+    token_env: str | None = None
+    token_file: Path | None = None
+    batch: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the running parts are told.
 
@@ -81,6 +98,7 @@ class Settings:
         grace: seconds that open connections get after TERM.
         records_url: `sqlite`, or a `postgresql://` URL (which may hold a password: never log it).
         retention: seconds that records are kept.
+        audit_stream: where audit events are sent; None for nowhere.
         trust: `system`, and paths of PEM files.
         crl: paths of PEM files with certificate revocation lists.
         dns_servers: address and port of each server; empty means the machine's own.
@@ -101,6 +119,7 @@ class Settings:
     grace: float = 30.0
     records_url: str = field(default="sqlite", repr=False)
     retention: float = 30 * _DAY
+    audit_stream: AuditStream | None = None
     trust: tuple[str, ...] = ("system",)
     crl: tuple[str, ...] = ()
     dns_servers: tuple[tuple[str, int], ...] = ()

@@ -111,6 +111,26 @@ def records_url(text: str) -> str:
     return text
 
 
+def stream_url(text: str) -> str:
+    """Read the URL that audit events are sent to."""
+    parts = urlsplit(text)
+    try:
+        port_is_good = parts.port is None or parts.port > 0
+    except ValueError:
+        port_is_good = False
+    plain = text.isascii() and text.isprintable() and " " not in text and "#" not in text
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or "@" in parts.netloc
+        or not (port_is_good and plain)
+    ):
+        raise ValueError(
+            "expected `https://host/path`, without a user; a secret belongs in `token_env` or `token_file`"
+        )
+    return text
+
+
 def resolve_path(text: str, base: Path, home: str | None) -> Path:
     """Return a path as the file means it: `~` is the home folder, relative paths start at the file's own folder."""
     if text == "~" or text.startswith("~/"):

@@ -5,7 +5,7 @@ the code; what is unknown folds into `_other`. A host, path or client is never a
 handed to prometheus_client on a scrape only, because its own counters cost five times as much and its import a third
 of the start-up budget.
 
-Hot-path methods belong to the event loop's thread; `records_written` and `records_dropped` may be called from any.
+Hot-path methods belong to the event loop's thread; `records_*` and `audit_*` may be called from any.
 """
 
 import asyncio
@@ -57,12 +57,12 @@ class Metrics:
         self.request_duration = Family(lambda: Histogram(_EXCHANGE))
         self.requests: dict[tuple[str, Verdict, Reason, Stage, Lane | None], int] = {}
         self.families = {name: Family(Number) for name in ("connections", "bytes", "upstream", "searches", "errors")}
-        self.families["dropped"] = Family(Number)
+        self.families |= {name: Family(Number) for name in ("dropped", "unsent")}
         for sink in ("stdout", "store"):  # present at zero, so that a first loss is an increase
             self.families["dropped"].labels(sink)
         self.policy_rules: dict[str, int] = {}
         self.gauges: dict[str, Callable[[], float]] = {}
-        self.written = Number()
+        self.written, self.sent = Number(), Number()
         self._groups: set[str] = set()
         self._lags: deque[float] = deque([0.0], maxlen=_LAG_WINDOW)
         self._lock = threading.Lock()
@@ -106,6 +106,16 @@ class Metrics:
         """Count events that a sink (`stdout`, `store`) lost for good."""
         with self._lock:
             self.families["dropped"].labels(sink).inc(count)
+
+    def audit_sent(self, count: int) -> None:
+        """Count audit events that the stream's destination has taken."""
+        with self._lock:
+            self.sent.inc(count)
+
+    def audit_failed(self, reason: str) -> None:
+        """Count an attempt of the audit stream that failed; `reason` comes from the code."""
+        with self._lock:
+            self.families["unsent"].labels(reason).inc()
 
     def use_policy(self, policy: Policy) -> None:
         """Learn the groups that may be labels, and how many rules each has."""
@@ -165,9 +175,12 @@ _COUNTERS = (
     ("searches", "web_searches", "Hosted searches seen, by what became of them.", ("vendor", "outcome")),
     ("errors", "internal_errors", "Exceptions turned into denials.", ("where",)),
     ("dropped", "records_dropped", "Events that a sink lost for good.", ("sink",)),
+    ("unsent", "audit_stream_failures", "Attempts to deliver audit events that failed.", ("reason",)),
 )
 _GAUGES = {
     "record_queue_length": "Events waiting for the writer.",
+    "audit_stream_pending": "Audit events that the stream's destination has not taken yet.",
+    "audit_stream_lag_seconds": "Age of the oldest of them.",
     "event_loop_lag_seconds": "Worst lateness of the event loop in the last samples.",
     "config_last_reload_successful": "Whether the last load of the configuration succeeded.",
     "config_last_reload_success_timestamp_seconds": "When the configuration in force was loaded.",
@@ -238,3 +251,7 @@ class _Collector:
             yield family
         written = self._metrics.written.value
         yield CounterMetricFamily("outward_records_written", "Events that the store has taken.", value=written)
+        sent = self._metrics.sent.value
+        yield CounterMetricFamily(
+            "outward_audit_stream_sent", "Audit events that the destination has taken.", value=sent
+        )

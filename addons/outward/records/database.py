@@ -47,6 +47,10 @@ class Database(Protocol):
         """Within a transaction, wait until no other one holds a lock, and hold it to the end."""
         ...
 
+    def lease(self, lock: int) -> bool:
+        """Hold a lock until the connection closes; False where another connection has it. Asking again is harmless."""
+        ...
+
     def announce(self, channel: str) -> None:
         """Within a transaction, wake who listens on a channel once it is committed, where the database can."""
         ...

@@ -19,6 +19,7 @@ class PostgresDatabase:
     """One connection to a PostgreSQL server; see `Database`."""
 
     def __init__(self, url: str) -> None:
+        self._leases: set[int] = set()
         try:
             self._connection = _connect(url)
         except psycopg.Error as error:
@@ -77,6 +78,12 @@ class PostgresDatabase:
     def exclude(self, lock: int) -> None:
         """Within a transaction, wait until no other one holds a lock, and hold it to the end."""
         self.execute("SELECT pg_advisory_xact_lock(?)", (lock,))
+
+    def lease(self, lock: int) -> bool:
+        """Hold a lock until the connection closes; False where another connection has it."""
+        if lock not in self._leases and self.execute("SELECT pg_try_advisory_lock(?)", (lock,)) == [(True,)]:
+            self._leases.add(lock)
+        return lock in self._leases
 
     def announce(self, channel: str) -> None:
         """Within a transaction, wake who listens on a channel once it is committed."""

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from outward.records import audit
 from outward.records.database import Database, open_database
@@ -18,11 +18,15 @@ from outward.records.lines import LineSink
 from outward.records.worker import Worker
 from outward.records.writer import Counts, Item, StoreWriter
 
+if TYPE_CHECKING:
+    from outward.records.audit_stream import AuditStream
+
 _log = logging.getLogger(__name__)
 
 CAPACITY = 16_384  # events that wait in each queue
 _STDOUT_LINGER = 0.02  # seconds; others look for a decision's line soon after it was made
 _STORE_LINGER = 0.08
+_STREAM_FLUSH = 2.0  # seconds that the audit stream gets at the end; what it does not deliver waits in the database
 
 
 class Recorder:
@@ -39,6 +43,7 @@ class Recorder:
         capacity: int = CAPACITY,
         max_bytes: int = 4 << 30,
         connect: Callable[[str, Path], Database] = open_database,
+        stream: "AuditStream | None" = None,
     ) -> None:
         """Prepare; nothing is opened before `start`.
 
@@ -51,8 +56,9 @@ class Recorder:
             capacity: events that wait in each queue.
             max_bytes: of the store; beyond it the oldest events go.
             connect: opens the database.
+            stream: sends audit events on, once they are in the database.
         """
-        self._counts = counts
+        self._counts, self._stream = counts, stream
         self._writer = StoreWriter(lambda: connect(url, state), state, counts, retention, max_bytes)
         self._store: Worker[Item] = Worker(
             "records-store", self._writer.handle, capacity=capacity, linger=_STORE_LINGER, on_error=self._writer.lose
@@ -82,6 +88,8 @@ class Recorder:
         for worker in self._workers:
             worker.start()
         self._store.nudge()
+        if self._stream is not None:
+            self._stream.start()
 
     def record(self, event: Event) -> None:
         """Take one event, which nobody changes any more. Never blocks, never raises."""
@@ -116,6 +124,8 @@ class Recorder:
                 self._writer.spill(left)
         if not late:
             self._writer.close()
+        if self._stream is not None:
+            self._stream.close(_STREAM_FLUSH)
 
     def _unprinted(self, count: int) -> None:
         self._counts.records_dropped("stdout", count)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from outward.records.database import StoreAwayError
+from outward.records.files import try_lock
 
 BUSY_TIMEOUT = 1.0  # seconds; then the batch is spilled and tried again
 
@@ -34,6 +35,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
+        self._leases: dict[int, int] = {}
         try:
             self._connection = self._open(read_only=read_only)
             self._inode = self._identity()
@@ -95,6 +97,17 @@ class SqliteDatabase:
     def exclude(self, lock: int) -> None:
         """Do nothing: a transaction here excludes every other one from its beginning."""
 
+    def lease(self, lock: int) -> bool:
+        """Hold a lock until the connection closes; False where another connection has it."""
+        if lock not in self._leases:
+            try:
+                held = try_lock(self._path.with_name(f"{self._path.name}.lease-{lock:x}"))
+            except OSError as error:
+                raise StoreAwayError(f"{self._path}: {error}") from error
+            if held is not None:
+                self._leases[lock] = held
+        return lock in self._leases
+
     def announce(self, channel: str) -> None:
         """Do nothing: the file wakes nobody, readers look often."""
 
@@ -116,5 +129,7 @@ class SqliteDatabase:
 
     def close(self) -> None:
         """Close the connection; never raises."""
+        while self._leases:
+            os.close(self._leases.popitem()[1])
         with suppress(sqlite3.Error):
             self._connection.close()

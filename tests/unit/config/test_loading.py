@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from outward.config.load import Loaded, load, load_text
-from outward.config.settings import Limits, McpServer, Settings
+from outward.config.settings import AuditStream, Limits, McpServer, Settings
 from outward.core.model import Credential, Denial, Ech, LaneChoice, Mode, OptIn, Question
 from outward.core.names import canonical_host
 from outward.core.policy import decide
@@ -20,7 +20,7 @@ server:
   state: state
   grace: 1m
   limits: {head_bytes: 32KiB, header_count: 50, idle_timeout: 500ms, connections: 7}
-records: {url: "postgresql://user@db.example/outward", retention: 2w}
+records: {url: "postgresql://user@db.example/outward", retention: 2w, audit_stream: {url: "https://siem.example/in?k=v", token_env: SIEM, batch: 1}}
 upstream:
   trust: [system, roots.pem]
   crl: [roots.crl]
@@ -50,7 +50,7 @@ def full(tmp_path: Path) -> Loaded:
     (tmp_path / "roots.pem").write_text("")
     (tmp_path / "roots.crl").write_text("")
     (tmp_path / "outward.yaml").write_text(FULL)
-    return load(tmp_path / "outward.yaml", env={}, machine={}, vendor_of={"api.openai.com": "openai"}.get)
+    return load(tmp_path / "outward.yaml", env={"SIEM": "s"}, machine={}, vendor_of={"api.openai.com": "openai"}.get)
 
 
 def allowed(loaded: Loaded, host: str, port: int = 443, group: str = "dev") -> bool:
@@ -71,6 +71,7 @@ def test_every_setting_arrives_typed_and_resolved(full: Loaded, tmp_path: Path):
         grace=60.0,
         records_url="postgresql://user@db.example/outward",
         retention=1_209_600.0,
+        audit_stream=AuditStream("https://siem.example/in?k=v", token_env="SIEM", batch=1),
         trust=("system", str(tmp_path / "roots.pem")),
         crl=(str(tmp_path / "roots.crl"),),
         dns_servers=(("127.0.0.1", 5353), ("9.9.9.9", 53), ("2620:fe::fe", 53)),

@@ -1,0 +1,61 @@
+"""The section `records.audit_stream`: its secret's whereabouts, and what `check` says of it."""
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from outward.config.diagnostics import Report
+from outward.config.document import MappingNode, Node, at
+from outward.config.schema import AuditStreamModel
+from outward.config.settings import AuditStream
+from outward.config.values import resolve_path
+
+
+def audit_stream(
+    node: Node | None, model: AuditStreamModel | None, base: Path, env: Mapping[str, str], report: Report
+) -> AuditStream | None:
+    """Return where audit events are sent, or None.
+
+    Args:
+        node: the section as written, for places.
+        model: the section as validated.
+        base: folder that relative paths start at.
+        env: the environment.
+        report: takes the findings.
+    """
+    if model is None or not isinstance(node, MappingNode):
+        return None
+    _check_url(node, model.url, report)
+    token_file = None
+    if model.token_file is not None:
+        token_file = _file(node, resolve_path(model.token_file, base, env.get("HOME")), model, report)
+    elif model.token_env is not None and not env.get(model.token_env):
+        named = at(node, "token_env") or node
+        message = f"`{model.token_env}` is not set here"
+        report.warning("W119", message, named.place, named.length, "the proxy does not start without it")
+    return AuditStream(model.url, model.token_env, token_file, model.batch)
+
+
+def _file(node: MappingNode, path: Path, model: AuditStreamModel, report: Report) -> Path:
+    named = at(node, "token_file") or node
+    if model.token_env is not None:
+        report.error(
+            "E007", "both `token_env` and `token_file` are given", named.place, named.length, "keep one of them"
+        )
+    elif not path.is_file():
+        report.error("E022", f"`{path}` is not a file", named.place, named.length, "give the path of the secret's file")
+    return path
+
+
+def _check_url(node: MappingNode, url: str, report: Report) -> None:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        near = ip_address(host).is_loopback
+    except ValueError:
+        near = host == "localhost"
+    if parts.scheme == "http" and not near:
+        named = at(node, "url") or node
+        message = "audit events and their token cross the network unencrypted"
+        report.warning("W118", message, named.place, named.length, "use `https://`", secret=True)

@@ -1,0 +1,169 @@
+"""The audit stream: brings every row of the audit chains to a destination, in its chain's order, at least once.
+
+The cursor moves only after the destination has answered, and lies in the database, so that neither a failure nor a
+restart loses a row; a row whose answer was lost is sent again, with the same `id`. Of the proxies that share a
+database one delivers, the others wait to take over. Runs on a thread of its own, off the data path.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from outward.records import cursors
+from outward.records.cursors import Row
+from outward.records.database import Database, StoreAwayError, migrate
+from outward.records.destination import DeliveryError, Destination
+
+log = logging.getLogger(__name__)
+
+LEASE = 0x61756469  # any number, the same in every process of a fleet
+MAX_BYTES = 1 << 20  # of one request, unless one event is longer
+MAX_WAIT = 3600.0  # seconds that a destination may ask for
+_IDLE, _TAKEOVER = 0.5, 2.0  # seconds between two looks at the database, and at who delivers
+
+
+class StreamCounts(Protocol):
+    """Where deliveries are counted; any thread may call it."""
+
+    def audit_sent(self, count: int) -> None:
+        """Count events that the destination has taken."""
+        ...
+
+    def audit_failed(self, reason: str) -> None:
+        """Count a failed attempt."""
+        ...
+
+
+class AuditStream:
+    """Delivers; see the module.
+
+    Attributes:
+        pending: events that wait, as last seen; 0 where another proxy delivers.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        connect: Callable[[], Database],
+        counts: StreamCounts,
+        *,
+        batch: int = 100,
+        retries: tuple[float, float] = (1.0, 60.0),
+    ) -> None:
+        """Prepare; nothing is opened before `start`.
+
+        Args:
+            destination: where to.
+            connect: opens the database.
+            counts: where to count.
+            batch: most events in a request.
+            retries: seconds before the first retry, and at most.
+        """
+        self.pending = 0
+        self._destination, self._connect, self._counts = destination, connect, counts
+        self._batch = self._most = batch
+        self._first, self._last = retries
+        self._failures = 0
+        self._oldest: float | None = None
+        self._database: Database | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="audit-stream", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def lag(self) -> float:
+        """Return the age in seconds of the oldest event that waits; 0 where none does."""
+        oldest = self._oldest
+        return 0.0 if oldest is None else max(0.0, time.time() - oldest)
+
+    def close(self, timeout: float) -> None:
+        """Deliver what is left if the destination takes it, and end, within about a number of seconds."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+            self._destination.abort()
+
+    def _run(self) -> None:
+        while True:
+            last = self._stop.is_set()  # asked before the look, so that nothing written until then is missed
+            wait = self._attempt()
+            if last and wait:
+                break
+            self._stop.wait(wait)
+        self._hang_up()
+
+    def _attempt(self) -> float:
+        """Do one round and return the seconds until the next."""
+        try:
+            return self._round()
+        except StoreAwayError as error:
+            log.debug("the audit stream waits for the database: %s", error)
+            self._hang_up()
+            return self._retry("store", 0.0)
+        except DeliveryError as error:
+            if not self._failures:
+                log.warning("%s does not take audit events, trying again: %s", self._destination.name, error)
+            if error.status == 413:
+                self._batch = max(1, self._batch // 2)
+            return self._retry(error.reason, error.retry_after)
+        except Exception:  # the thread must outlive what it does not understand; nothing is lost meanwhile
+            log.exception("the audit stream failed")
+            return self._retry("internal", 0.0)
+
+    def _retry(self, reason: str, asked: float) -> float:
+        """Count a failure and return when to try again: exponential, spread, and not before the destination wants."""
+        self._counts.audit_failed(reason)
+        wait = min(self._last, self._first * 2 ** min(self._failures, 30))
+        self._failures += 1
+        return max(random.uniform(wait / 2, wait), min(asked, MAX_WAIT))  # noqa: S311 - spreads load, guards nothing
+
+    def _round(self) -> float:
+        database = self._opened()
+        if not database.lease(LEASE):
+            self.pending, self._oldest = 0, None
+            return _TAKEOVER
+        waiting = cursors.behind(database)
+        self.pending = sum(chain.head - chain.seq for chain in waiting)
+        batches = [
+            (chain.chain, rows) for chain in waiting if (rows := cursors.following(database, chain, self._batch))
+        ]
+        self._oldest = min((rows[0].time_ms / 1000 for _, rows in batches), default=None)
+        for chain, rows in batches:
+            self._deliver(database, chain, _fitting(rows))
+        return 0.0 if batches else _IDLE
+
+    def _deliver(self, database: Database, chain: str, rows: Sequence[Row]) -> None:
+        single = self._most == 1
+        kind = "application/json" if single else "application/x-ndjson"
+        self._destination.post([row.body for row in rows], kind, rows[0].event_type if single else None)
+        cursors.advance(database, chain, rows[-1].seq)
+        self._counts.audit_sent(len(rows))
+        if self._failures:
+            log.info("%s takes audit events again", self._destination.name)
+        self._failures = 0
+
+    def _opened(self) -> Database:
+        if self._database is None:
+            self._database = self._connect()
+            migrate(self._database)
+        return self._database
+
+    def _hang_up(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+
+def _fitting(rows: Sequence[Row]) -> Sequence[Row]:
+    """Return the first rows that fit into one request; the first one always does."""
+    total = 0
+    for number, row in enumerate(rows):
+        total += len(row.body)
+        if number and total > MAX_BYTES:
+            return rows[:number]
+    return rows

@@ -1,0 +1,343 @@
+"""The audit stream: whatever the destination does, every audit event arrives, in order; nobody else gets any."""
+
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from harness.fleet import TOKEN, call
+from harness.postgres import Server, postgres
+from harness.process import OUTWARD, Served, environment
+from harness.records import wait_until
+from harness.sink import Sink
+from outward.config.settings import AuditStream as Settings
+from outward.records.audit import AuditEvent, as_record
+from outward.records.audit_stream import AuditStream
+from outward.records.chain import Chain
+from outward.records.database import Database, migrate, open_database
+from outward.records.destination import Destination, secret_of, trusting
+
+
+class Counts:
+    """Counts as the metrics do."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.failed: list[str] = []
+
+    def audit_sent(self, count: int) -> None:
+        self.sent += count
+
+    def audit_failed(self, reason: str) -> None:
+        self.failed.append(reason)
+
+
+class Log:
+    """A chain that rows are appended to, and streams of it."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder = url, folder
+        self.ids: list[str] = []
+        self.database: Database = open_database(url, folder)
+        migrate(self.database)
+        self._chain = Chain(folder)
+        self._streams: list[AuditStream] = []
+
+    def append(self, count: int = 1, message: str = "") -> None:
+        """Append rows in one transaction."""
+        events = [AuditEvent(event_type="web_search_invoked", group="acme", message=message) for _ in range(count)]
+        self.ids += [event.id for event in events]
+        with self.database.transaction():
+            head = self._chain.append(self.database, [as_record(event) for event in events])
+        self._chain.save(head)
+
+    def stream(self, sink: Sink, counts: Counts | None = None, *, batch: int = 100, **options: object) -> AuditStream:
+        """Start a stream to a sink, with short waits."""
+        destination = Destination(sink.url, deadline=0.3, **options)  # type: ignore[arg-type]
+        stream = AuditStream(
+            destination,
+            lambda: open_database(self.url, self.folder),
+            counts or Counts(),
+            batch=batch,
+            retries=(0.02, 0.1),
+        )
+        stream.start()
+        self._streams.append(stream)
+        return stream
+
+    def close(self) -> None:
+        for stream in self._streams:
+            stream.close(5)
+        self.database.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
+    if request.param == "postgres":
+        database = open_database(url := request.getfixturevalue("server").url, tmp_path)
+        database.execute("DROP SCHEMA public CASCADE")
+        database.execute("CREATE SCHEMA public")
+        database.close()
+    else:
+        url = "sqlite"
+    made = Log(url, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Iterator[Log]:
+    made = Log("sqlite", tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    made = Sink()
+    yield made
+    made.release.set()
+    made.stop()
+
+
+def test_no_row_is_lost_while_the_destination_fails_hangs_and_restarts(log: Log, sink: Sink) -> None:
+    """Nor while the proxy restarts; rows come in their order, and no fewer than there are."""
+    sink.answers.extend([(500, {}), (200, {}), (429, {"Retry-After": "0"}), (0, {}), (302, {"Location": sink.url})])
+    first = log.stream(sink, batch=7)
+    for _ in range(10):
+        log.append(13)
+    wait_until(lambda: len(sink.ids) >= 60)
+    sink.stop()
+    log.append(50)
+    first.close(0.2)
+    log.append(20)
+    second = log.stream(sink, batch=7)
+    wait_until(lambda: second.pending >= 70)
+    assert second.lag() > 0
+    sink.start()
+    wait_until(lambda: len(sink.ids) == 200)
+    assert sink.ids == log.ids
+    wait_until(lambda: (second.pending, second.lag()) == (0, 0.0))
+
+
+def test_what_was_taken_is_not_sent_again(log: Log, sink: Sink) -> None:
+    log.append(30)
+    first = log.stream(sink)
+    wait_until(lambda: len(sink.taken) == 30)
+    first.close(5)
+    log.append(5)
+    log.stream(sink)
+    wait_until(lambda: len(sink.taken) >= 35)
+    assert [event["id"] for event in sink.taken] == log.ids
+
+
+def test_an_answer_that_is_lost_is_asked_for_again(plain: Log, sink: Sink) -> None:
+    """At least once: the destination may have what it did not confirm."""
+    plain.append(3)
+    sink.answers.append((0, {}))
+    plain.stream(sink, counts := Counts())
+    wait_until(lambda: len(sink.ids) == 3)
+    assert ([count for _, count in sink.requests], counts.failed) == ([3, 3], ["connection"])
+    wait_until(lambda: counts.sent == 3)
+
+
+def test_one_of_several_proxies_delivers(log: Log, sink: Sink) -> None:
+    """The next one takes over where it ends; no row is sent twice."""
+    counts = [Counts(), Counts()]
+    streams = [log.stream(sink, each) for each in counts]
+    log.append(10)
+    wait_until(lambda: sum(each.sent for each in counts) == 10)
+    assert sorted(each.sent for each in counts) == [0, 10]
+    streams[0 if counts[0].sent else 1].close(5)
+    log.append(10)
+    wait_until(lambda: len(sink.ids) == 20)
+    assert [event["id"] for event in sink.taken] == log.ids
+
+
+def test_chains_of_several_proxies_are_all_delivered(log: Log, sink: Sink, tmp_path: Path) -> None:
+    """Each in its own order, none waiting for another's end."""
+    other = Log(log.url if log.url != "sqlite" else f"sqlite:///{log.folder}/records.sqlite", tmp_path / "other")
+    for _ in range(5):
+        log.append(10)
+        other.append(10)
+    log.stream(sink, batch=10)
+    wait_until(lambda: len(sink.ids) == 100)
+    for each in (log, other):
+        assert [ident for ident in sink.ids if ident in set(each.ids)] == each.ids
+    assert not {sink.ids[0], sink.ids[10]} <= set(log.ids)
+    other.close()
+
+
+def test_one_event_in_a_request_has_gitlabs_form(plain: Log, sink: Sink) -> None:
+    """With `batch: 1` a receiver of GitLab's audit streams understands it: one JSON object, and its two headers."""
+    plain.append(2)
+    plain.stream(sink, batch=1, token=lambda: "s3cret")
+    wait_until(lambda: len(sink.taken) == 2)
+    for headers, count in sink.requests:
+        assert count == 1
+        assert headers["content-type"] == "application/json"
+        assert headers["x-gitlab-event-streaming-token"] == "s3cret"
+        assert headers["x-gitlab-audit-event-type"] == "web_search_invoked"
+    assert len(sink.taken[0]) == 13
+
+
+def test_several_events_in_a_request_are_lines(plain: Log, sink: Sink) -> None:
+    plain.append(250)
+    plain.stream(sink)
+    wait_until(lambda: len(sink.taken) == 250)
+    assert [count for _, count in sink.requests] == [100, 100, 50]
+    assert sink.requests[0][0]["content-type"] == "application/x-ndjson"
+    assert "x-gitlab-audit-event-type" not in sink.requests[0][0]
+
+
+def test_a_destination_that_finds_a_request_too_large_gets_smaller_ones(plain: Log, sink: Sink) -> None:
+    plain.append(20)
+    sink.answers.extend([(413, {}), (413, {})])
+    plain.stream(sink, batch=20)
+    wait_until(lambda: len(sink.ids) == 20)
+    assert [count for _, count in sink.requests] == [20, 10, 5, 5, 5, 5]
+
+
+def test_long_events_make_small_batches(plain: Log, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outward.records.audit_stream.MAX_BYTES", 5000)
+    plain.append(6, "x" * 2000)
+    plain.stream(sink)
+    wait_until(lambda: len(sink.ids) == 6)
+    assert max(count for _, count in sink.requests) == 1
+
+
+def test_the_destination_says_when_to_come_back(plain: Log, sink: Sink) -> None:
+    plain.append()
+    sink.answers.append((503, {"Retry-After": "1"}))
+    began = time.monotonic()
+    plain.stream(sink)
+    wait_until(lambda: sink.ids == plain.ids)
+    assert time.monotonic() - began >= 1
+
+
+def test_waits_grow_to_a_bound_and_are_spread(plain: Log, sink: Sink) -> None:
+    stream = AuditStream(Destination(sink.url), lambda: plain.database, counts := Counts(), retries=(1.0, 60.0))
+    waits = [stream._retry("status", 0.0) for _ in range(40)]
+    assert all(min(60, 2**number) / 2 <= wait <= min(60, 2**number) for number, wait in enumerate(waits))
+    assert len(set(waits[10:])) > 10
+    assert len(counts.failed) == 40
+    assert stream._retry("status", 90.0) == 90
+    assert stream._retry("status", 1e9) == 3600
+
+
+def test_nothing_is_sent_through_a_proxy_or_to_where_a_redirect_points(
+    plain: Log, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token is for the configured destination."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    elsewhere = Sink()
+    plain.append()
+    sink.answers.append((307, {"Location": elsewhere.url}))
+    plain.stream(sink)
+    wait_until(lambda: sink.ids == plain.ids)
+    assert elsewhere.requests == []
+    elsewhere.stop()
+
+
+def test_tls_is_verified_with_the_operators_trust(plain: Log, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    sink = Sink(context)
+    plain.append()
+    wary = plain.stream(sink, counts := Counts())
+    wait_until(lambda: counts.failed)
+    wary.close(5)
+    assert sink.requests == []
+    plain.stream(sink, context=lambda: trusting([str(tmp_path / "ca.pem")]))
+    wait_until(lambda: sink.ids == plain.ids)
+    sink.stop()
+
+
+def test_a_token_file_is_read_for_each_request(plain: Log, sink: Sink, tmp_path: Path) -> None:
+    """So that it can be rotated; while it cannot be read, nothing is sent without it."""
+    (tmp_path / "token").write_text("old\n")
+    plain.append()
+    plain.stream(sink, counts := Counts(), token=secret_of(Settings(sink.url, token_file=tmp_path / "token"), {}))
+    wait_until(lambda: len(sink.ids) == 1)
+    (tmp_path / "token").write_text("")
+    plain.append()
+    wait_until(lambda: "token" in counts.failed)
+    (tmp_path / "token").write_text("new\n")
+    wait_until(lambda: len(sink.ids) == 2)
+    assert [headers["x-gitlab-event-streaming-token"] for headers, _ in sink.requests] == ["old", "new"]
+
+
+CONFIG = """
+version: 1
+server: {{listen: "127.0.0.1:0", ops: "127.0.0.1:0", state: "{state}"}}
+records: {{url: "{url}", audit_stream: {{url: "{sink}", token_env: STREAM_TOKEN, batch: 5}}}}
+groups: {{acme: {{web_search: {{enabled: false}}}}}}
+clients: [{{group: acme, anyone: true}}]
+"""
+
+
+def toggle(served: Served, times: int, enabled: Callable[[int], bool] = lambda number: number % 2 == 0) -> None:
+    for number in range(times):
+        body = {"enabled": enabled(number)}
+        assert call(served, "PUT", "/api/v1/groups/acme/web-search", body) == 200
+
+
+def kept(url: str, folder: Path) -> list[str]:
+    database = open_database(url, folder)
+    try:
+        return [row[0] for row in database.execute("SELECT id FROM audit_events ORDER BY seq")]
+    finally:
+        database.close()
+
+
+def test_a_killed_proxy_goes_on_where_it_was(tmp_path: Path, sink: Sink) -> None:
+    """What happened while the destination was away arrives after a kill and a restart, and the metrics tell."""
+    config = tmp_path / "outward.yaml"
+    config.write_text(CONFIG.format(state=tmp_path / "state", url="sqlite", sink=sink.url))
+    served = Served(config, OUTWARD_ADMIN_TOKEN=TOKEN, STREAM_TOKEN="s3cret")
+    toggle(served, 6)
+    wait_until(lambda: len(sink.ids) == 6)
+    sink.stop()
+    toggle(served, 8)
+    wait_until(lambda: "outward_audit_stream_pending 8.0" in served.get("/metrics")[1])
+    wait_until(lambda: 'outward_audit_stream_failures_total{reason="connection"}' in served.get("/metrics")[1])
+    served.process.kill()
+    served.process.wait(10)
+    sink.start()
+    again = Served(config, OUTWARD_ADMIN_TOKEN=TOKEN, STREAM_TOKEN="s3cret")
+    wait_until(lambda: len(sink.ids) == 14)
+    toggle(again, 1)
+    again.process.terminate()  # what was recorded last is delivered before the end
+    again.process.wait(20)
+    assert sink.ids == kept("sqlite", tmp_path / "state")
+    assert len(sink.ids) == 15
+    assert {headers["x-gitlab-event-streaming-token"] for headers, _ in sink.requests} == {"s3cret"}
+
+
+def test_a_proxy_does_not_start_without_the_secret(tmp_path: Path, sink: Sink) -> None:
+    config = tmp_path / "outward.yaml"
+    config.write_text(CONFIG.format(state=tmp_path / "state", url="sqlite", sink=sink.url))
+    done = subprocess.run(
+        [OUTWARD, "serve", "--config", config],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "token of `records.audit_stream`" in done.stderr
+    assert "Traceback" not in done.stderr
