@@ -21,6 +21,7 @@ from outward.search.turn import Action, Call, Finding, RefusedError, Turn
 from outward.search.vendors import load
 
 _MOST_REMEMBERED = 4096
+_FEWEST = 10  # entries; a search that is too large even so is not so because of its list
 _CHARSET = re.compile(r"charset\*?\s*=\s*\"?([^\s\";,]*)", re.IGNORECASE)
 _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
@@ -118,6 +119,7 @@ class Governance:
         self._limit = body_limit
         self._scopes = Scopes()
         self._refused: dict[str, Recent] = {}
+        self._most: dict[str, int] = {}
         self._counted = Recent()
 
     def concerns(self, vendor: str, path: str) -> bool:
@@ -164,6 +166,7 @@ class Governance:
             stop,
             trusted=self.registry.trusts(request.host),
             avoid=self._refused.get(call.adapter, ()),
+            most=self._most.get(call.adapter),
             mcp_tools=self.registry.mcp_tools(request.host),
         )
 
@@ -190,8 +193,18 @@ class Governance:
         return Observation(adapter, outcome.turn, headers, self._counted if outcome.turn.watch else ())
 
     def counted(self, observation: Observation) -> None:
-        """Remember the searches of a response, so that polling for it does not count them again."""
+        """Remember the searches of a response, so that polling for it does not count them again.
+
+        Where the vendor found the list too long, later requests get half of it: the error comes inside a response that
+        has reached the client already, so that this request cannot be tried again.
+        """
         self._counted.update(observation.seen.ids)
+        if observation.seen.too_large:
+            turn = observation.turn
+            sent = max((len(finding.effective or ()) for finding in turn.findings), default=0)
+            if sent > _FEWEST:
+                name = turn.call.adapter
+                self._most[name] = min(self._most.get(name, sent), max(_FEWEST, sent // 2))
 
     def learn(self, outcome: Outcome, status: int, body: bytes) -> bool:
         """Learn from a vendor's refusal; returns whether the request should be judged anew and tried once more."""

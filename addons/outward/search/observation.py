@@ -28,6 +28,7 @@ class Observation:
 
     Attributes:
         whole: whether the response must be collected and given to `replace` before it is passed on.
+        turn: the request that it answers.
         seen: what was found so far.
         was_cut: whether the stream was ended because of a source outside the allowlist.
     """
@@ -35,7 +36,7 @@ class Observation:
     def __init__(self, adapter: Adapter, turn: Turn, headers: Mapping[str, str], counted: Container[str]) -> None:
         self.seen = Seen(turn.scope, counted)
         self.was_cut = False
-        self._adapter, self._turn = adapter, turn
+        self._adapter, self.turn = adapter, turn
         self._encoding = headers.get("content-encoding", "")
         self._type = headers.get("content-type", "application/json")
         self._reader = reader_for(self._type)
@@ -103,7 +104,7 @@ class Observation:
         """Return a whole response as it may be passed on, without content encoding; None where it may not be."""
         try:
             plain = decompress(body, self._encoding, MAX_WHOLE)
-            if self._turn.filtered:
+            if self.turn.filtered:
                 plain = self._filter(plain)
         except (EncodingError, BodyError):
             self.seen.incomplete = True
@@ -116,7 +117,7 @@ class Observation:
         return plain
 
     def _filter(self, plain: bytes) -> bytes:
-        if self._turn.call.adapter == "mcp":
+        if self.turn.call.adapter == "mcp":
             if self._streams:
                 return filter_events(plain, self._filter_message)
             value = decode(plain) if plain.strip() else None
@@ -130,7 +131,7 @@ class Observation:
         filter_tool_results(message, self._permits)
 
     def _permits(self, url: str) -> bool:
-        return self._turn.scope.source(url).permitted
+        return self.turn.scope.source(url).permitted
 
     def _read(self, plain: bytes) -> None:
         if self._reader is None or self._observer is None:

@@ -57,6 +57,7 @@ class Seen:
         billed: searches that the vendor says it ran; 0 where it does not say.
         unverifiable: sources of which only the domain is known.
         incomplete: the stream ended early, or part of it could not be read.
+        too_large: the vendor said that a search was too large, which is how a long domain list fails.
     """
 
     def __init__(self, scope: Scope, counted: Container[str] = ()) -> None:
@@ -72,6 +73,7 @@ class Seen:
         self.out_of_policy: list[str] = []
         self.unverifiable = 0
         self.incomplete = False
+        self.too_large = False
         self.broken_promise: str | None = None
 
     @property

@@ -5,7 +5,7 @@ An adapter knows a vendor's shapes; the turn knows the policy. Whatever the adap
 """
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NoReturn
 
@@ -94,6 +94,7 @@ class Turn:
         stop: why this client may not search at all, or None.
         trusted: whether the host is trusted to apply its format's filter.
         avoid: domains that the vendor itself refuses.
+        most: entries that the vendor has shown to be too many, halved; None where it has not.
         mcp_tools: formats of search tools by name, on an MCP server.
         json: the decoded body, which the adapter changes in place.
         findings: the search capabilities found so far.
@@ -111,6 +112,7 @@ class Turn:
     stop: Reason | None = None
     trusted: bool = True
     avoid: Container[str] = ()
+    most: int | None = None
     mcp_tools: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
     findings: list[Finding] = field(default_factory=list)
@@ -154,6 +156,8 @@ class Turn:
         if self.stop is not None:
             self._strip(tool, self.stop, asked)
             return None
+        if self.most is not None and (language.limit is None or self.most < language.limit):
+            language = replace(language, limit=self.most)
         try:
             narrowed = narrow(self.scope, language, allow, block, self.avoid)
         except BlockListError:

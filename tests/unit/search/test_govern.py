@@ -56,6 +56,48 @@ def test_a_domain_that_the_vendor_refuses_is_dropped_and_remembered() -> None:
     assert not desk.governance.learn(second, 400, refusal)
 
 
+LONG = (
+    "version: 1\ngroups:\n  acme:\n    web_search: {enabled: true}\n    allow: ["
+    + ", ".join(f"h{number:02}.example.com" for number in range(60))
+    + "]\nclients: [{group: acme, anyone: true}]\n"
+)
+TOO_LARGE = {"type": "web_search_tool_result_error", "error_code": "request_too_large"}
+
+
+def test_a_list_that_the_vendor_finds_too_long_is_halved_for_later_requests() -> None:
+    """Streamed or not; what that costs is in the audit row as truncation, and a floor holds."""
+    desk = Desk(LONG)
+    block = {"type": "web_search_tool_result", "tool_use_id": "s", "content": TOO_LARGE}
+    whole = json.dumps({"type": "message", "content": [block]}).encode(), "application/json"
+    event = json.dumps({"type": "content_block_start", "index": 1, "content_block": block}).encode()
+    streamed = b"event: content_block_start\ndata: " + event + b"\n\n", "text/event-stream"
+    for length, (body, kind) in ((50, whole), (25, streamed), (12, whole), (10, whole), (10, whole)):
+        outcome = desk.ask(HOST, PATH, SEARCH)
+        finding = outcome.findings[0]
+        assert (len(finding.effective or ()), finding.truncated) == (length, 60 - length)
+        observation, passed = desk.read(outcome, body, kind)
+        assert passed == body
+        desk.governance.counted(observation)
+        audited = invoked("anthropic", outcome.findings, observation.seen, RecordDetail.FULL, Filter.COVERING)
+        assert audited.details["truncated"] == 60 - length
+    mine = ["h40.example.com", "h41.example.com"]
+    own = {"messages": [], "tools": [{**SEARCH["tools"][0], "allowed_domains": mine}]}
+    assert desk.ask(HOST, PATH, own).findings[0].effective == tuple(mine)
+
+
+def test_another_error_of_a_search_costs_no_entries() -> None:
+    desk = Desk(LONG)
+    block = {
+        "type": "web_search_tool_result",
+        "tool_use_id": "s",
+        "content": {**TOO_LARGE, "error_code": "unavailable"},
+    }
+    body = json.dumps({"type": "message", "content": [block]}).encode()
+    observation, _ = desk.read(desk.ask(HOST, PATH, SEARCH), body, "application/json")
+    desk.governance.counted(observation)
+    assert desk.ask(HOST, PATH, SEARCH).findings[0].truncated == 10
+
+
 def test_a_host_that_only_speaks_the_format_is_not_trusted_to_filter() -> None:
     """Unless the policy says so."""
     untrusted = Desk(registry=registry_of({"llm.example.com": "openai"}, (), ()))

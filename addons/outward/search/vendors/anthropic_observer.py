@@ -86,9 +86,7 @@ class MessagesObserver:
             case "server_tool_use":
                 self._use(block)
             case "web_search_tool_result":
-                for result in content if isinstance(content, list) else ():
-                    if isinstance(result, dict):
-                        self._seen.source(result.get("url"), result.get("title"))
+                self._results(content)
             case "web_fetch_tool_result":
                 if isinstance(content, dict):
                     self._seen.source(content.get("url"))
@@ -96,6 +94,13 @@ class MessagesObserver:
                 citations = block.get("citations")
                 for citation in citations if isinstance(citations, list) else ():
                     self._citation(citation)
+
+    def _results(self, content: Any) -> None:
+        if isinstance(content, dict) and content.get("error_code") == "request_too_large":
+            self._seen.too_large = True
+        for result in content if isinstance(content, list) else ():
+            if isinstance(result, dict):
+                self._seen.source(result.get("url"), result.get("title"))
 
     def _use(self, block: Json) -> None:
         asked = block.get("input")
