@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,7 +24,6 @@ _ROW_ERRORS = (
 
 # FULL syncs the log at each commit. Commits are few (a batch each), so even a power cut loses only what a kill would.
 _PRAGMAS = (
-    "journal_mode = WAL",
     "synchronous = FULL",
     "journal_size_limit = 67108864",
     "trusted_schema = OFF",
@@ -47,8 +47,12 @@ class SqliteDatabase:
             uri = f"{self._path.absolute().as_uri()}?mode=ro"
             return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        with suppress(FileExistsError):
+            # Only a new file may be opened here: closing any descriptor of a database drops every lock that this
+            # process holds on it (POSIX), and the next process to leave would then take the log away with our rows.
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        _log_ahead(connection)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         return connection
@@ -133,3 +137,21 @@ class SqliteDatabase:
             os.close(self._leases.popitem()[1])
         with suppress(sqlite3.Error):
             self._connection.close()
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """Turn the write-ahead log on; SQLite does not wait for this lock itself, and several may open a new file at once.
+
+    Raises:
+        sqlite3.Error: it could not be done within `BUSY_TIMEOUT`.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
