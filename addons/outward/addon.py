@@ -10,8 +10,10 @@ mode cannot promise, because mitmproxy and not Outward owns the listener, the pa
 - Ambiguous heads never get that far: mitmproxy reads them first, and is more lenient than our reader.
 - Denials before the whole upload: mitmproxy buffers a request body before it sends the response that was set.
 - Bounds: it limits neither heads nor connections, and has no timeouts for heads and handshakes.
-- Tunnels: everything is inspected, whatever `lane` says; hosts of model vendors are denied a request body.
-- Reload, metrics, the admin API, the store of records, and governance of hosted search.
+- Tunnels: everything is inspected, whatever `lane` says.
+- Hosted search: it is not governed here but refused. Governed hosts get no request body, no WebSocket, and no search or
+  retrieval by URL, whatever the group's toggle says; what is left, such as a list of models, passes.
+- Reload, metrics, the admin API, and the store of records.
 """
 
 import asyncio
@@ -32,7 +34,7 @@ from outward.config.load import load as load_file  # a module-level `load` would
 from outward.config.settings import Settings
 from outward.core.addresses import Address, Own
 from outward.core.identity import Identity
-from outward.core.model import Lane, Stage
+from outward.core.model import Lane, Stage, WebSearch
 from outward.core.names import MalformedHostError, canonical_host
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
@@ -41,13 +43,15 @@ from outward.proxy.answer import close_event
 from outward.proxy.denial import denial, denial_status
 from outward.proxy.dial import Dialer, DialError
 from outward.proxy.fields import HeadError, hop_fields, reply_fields
+from outward.proxy.governance import registry_for
 from outward.proxy.head import Head, Within, parse_head
 from outward.proxy.interfaces import own_addresses
 from outward.proxy.judge import Judge, refuse
 from outward.proxy.question import ask, event_of
 from outward.proxy.resolver import Resolver
 from outward.records.events import Event, as_record, line
-from outward.search.registry import vendor_of
+from outward.search.govern import Governance, Request
+from outward.search.registry import ADAPTERS, vendor_of
 
 _log = logging.getLogger(__name__)
 _OPEN = "outward"  # key in a flow's metadata: its open event, and when it was asked
@@ -103,7 +107,7 @@ class Outward:
     def running(self) -> None:
         """Load the policy, and set every option on which the promises rest; without a policy nothing is let through."""
         path = Path(os.environ.get("OUTWARD_CONFIG", "outward.yaml"))
-        loaded = load_file(path, vendor_of=vendor_of)
+        loaded = load_file(path, vendor_of=vendor_of, adapters=ADAPTERS)
         if loaded.settings is None or loaded.policy is None:
             _log.error("%s has errors, see `outward check`: everything is denied", path)
         self._settings = loaded.settings or Settings()
@@ -230,13 +234,24 @@ class Outward:
         event.lane = Lane.INSPECT
         if decision.allowed and flow.client_conn in self._mismatched:
             refuse(event, Reason.SNI_MISMATCH, Stage.TLS)
-        elif decision.allowed and decision.vendor is not None and head.length != 0:
+        elif decision.allowed and decision.vendor is not None and self._may_search(head, event, decision.vendor):
             refuse(event, Reason.WEB_SEARCH_UNINSPECTABLE, Stage.SEARCH)
         if not event.verdict:
             self._deny(flow, event, started, identity)
             return None
         flow.metadata[_OPEN] = event, started
         return head
+
+    def _may_search(self, head: Head, event: Event, vendor: str) -> bool:
+        """Tell whether a request to a governed host carries what is not read here, or searches without a body."""
+        if head.length != 0:
+            return True
+        policy, off = self.judge.policy, WebSearch(enabled=False)
+        group = policy.groups[event.group or ""]
+        path, query, fields = head.path or "/", head.target.partition("?")[2], dict(head.fields)
+        asked = Request(vendor, head.host.name, head.method, path, policy, group, off, False, query, fields)
+        outcome = Governance(registry_for(self._settings), 0).judge(asked)
+        return bool(outcome.deny or outcome.findings or outcome.watched)
 
     def fail(self, flow: http.HTTPFlow) -> None:
         """Refuse what a hook has failed on."""

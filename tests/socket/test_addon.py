@@ -27,9 +27,12 @@ CONFIG = """
 version: 1
 upstream:
   internal: [127.0.0.0/8]
-  dns: {hosts: {localhost: [127.0.0.1]}}
+  dns: {hosts: {localhost: [127.0.0.1], llm.test: [127.0.0.1], search.test: [127.0.0.1]}}
 groups:
-  dev: {allow: [{host: localhost, ports: [%d]}]}
+  dev:
+    allow: [{host: localhost, ports: [%(port)d]}, "llm.test:%(port)d", "search.test:%(port)d"]
+    web_search: {enabled: true, opt_in: assumed, unfilterable: verify}
+vendors: {llm.test: openai, search.test: brave}
 clients:
   - {group: dev, anyone: true}
 """
@@ -53,7 +56,7 @@ class Mitmdump:
 
 @contextmanager
 def mitmdump(folder: Path, port: int, trusted: trustme.CA) -> Iterator[Mitmdump]:
-    (folder / "outward.yaml").write_text(CONFIG % port)
+    (folder / "outward.yaml").write_text(CONFIG % {"port": port})
     (folder / "roots.pem").write_bytes(trusted.cert_pem.bytes())
     with socket.create_server(("127.0.0.1", 0)) as probe:
         free = probe.getsockname()[1]
@@ -75,6 +78,23 @@ def mitmdump(folder: Path, port: int, trusted: trustme.CA) -> Iterator[Mitmdump]
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+SEARCHES = (
+    ("POST", "llm.test", "/v1/responses", "Content-Length: 2\r\n", b"{}"),
+    ("GET", "llm.test", "/v1/responses/resp_1", "", b""),
+    ("GET", "llm.test", "/v1/realtime", "Upgrade: websocket\r\nConnection: Upgrade\r\n", b""),
+    ("GET", "search.test", "/res/v1/web/search?q=x", "", b""),
+    ("GET", "llm.test", "/v1/models", "", b""),
+)
+
+
+async def search(address: tuple[str, int], port: int, method: str, host: str, path: str, more: str, body: bytes) -> int:
+    """Send a request to a governed host, in the open, and return the status of the answer."""
+    async with raw(address) as client:
+        head = f"{method} http://{host}:{port}{path} HTTP/1.1\r\nHost: {host}:{port}\r\n{more}\r\n"
+        await client.send(head.encode() + body)
+        return status(await client.head(20))
 
 
 @pytest.mark.slow
@@ -108,5 +128,9 @@ def test_mitmdump_with_the_addon(tmp_path: Path) -> None:
                 await asyncio.to_thread(wait_until, lambda: len(proxy.events) == 3, 10)
                 assert [each["verdict"] for each in proxy.events] == ["deny", "deny", "allow"]
                 assert [each["id"] for each in proxy.events[:2]] == [decision_id(refused), decision_id(plain)]
+                answers = [await search(address, port, *asked) for asked in SEARCHES]
+                assert answers == [403, 403, 403, 403, 502]  # the last was let through, to an origin that speaks TLS
+                await asyncio.to_thread(wait_until, lambda: len(proxy.events) == 8, 10)
+                assert {each["reason"] for each in proxy.events[3:7]} == {"web_search_uninspectable"}
 
     check()
