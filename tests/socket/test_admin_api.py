@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from harness.admin import TOKEN, Admin, admin, denied, rows
+from harness.records import unaudited
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
 from outward.records import changes, query
@@ -36,7 +37,9 @@ def grant(running: Admin, secret: str, scope: str, *, expires: float | None = No
     """Keep a token as `outward token create` does, and wait until it counts."""
     sha256 = hashlib.sha256(secret.encode()).hexdigest()
     database = running.database()
-    changes.add_token(database, StoredToken(f"id-{secret}", sha256, scope, secret, time.time(), expires, False))
+    changes.add_token(
+        database, StoredToken(f"id-{secret}", sha256, scope, secret, time.time(), expires, False), unaudited
+    )
     database.close()
     running.administration.state.refresh()
     return secret
@@ -79,7 +82,7 @@ def test_an_expired_or_revoked_token_answers_401(running):
     assert running.client("late").get("/api/v1/groups").status_code == 401
     assert running.client("gone").get("/api/v1/groups").status_code == 200
     database = running.database()
-    assert changes.revoke_token(database, "id-gone")
+    assert changes.revoke_token(database, "id-gone", unaudited)
     database.close()
     running.administration.state.refresh()
     assert running.client("gone").get("/api/v1/groups").status_code == 401

@@ -9,6 +9,7 @@ import pytest
 from harness.fleet import TOKEN, Load, call, fleet, seconds_until, written
 from harness.postgres import Server, postgres
 from harness.process import Served, wait_for
+from harness.records import unaudited
 from outward.ops.access import digest
 from outward.records import changes
 from outward.records.changes import StoredToken
@@ -75,13 +76,15 @@ def test_a_token_and_its_revocation_reach_every_proxy_within_a_second(
     seconds = []
     for number in range(5):
         secret = f"owt_token-{number}"
-        changes.add_token(database, StoredToken(f"t{number}", digest(secret), "acme", "", 0.0, None, revoked=False))
+        changes.add_token(
+            database, StoredToken(f"t{number}", digest(secret), "acme", "", 0.0, None, revoked=False), unaudited
+        )
         for status in (200, 401):
             seconds += [
                 seconds_until(lambda proxy=proxy: proxy.get("/api/v1/groups", secret)[0] == status)  # noqa: B023 - at once
                 for proxy in proxies
             ]
-            changes.revoke_token(database, f"t{number}")
+            changes.revoke_token(database, f"t{number}", unaudited)
     database.close()
     report("token", seconds)
 

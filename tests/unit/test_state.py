@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from harness.records import unaudited
 from outward.core.model import OptIn as Choice
 from outward.core.model import WebSearch
 from outward.core.policy import Group, Policy
@@ -106,10 +107,10 @@ def test_a_change_reaches_another_process_within_a_second(state, connect, new_st
     other.set_opt_in(wanted(active=False))
     assert until(lambda: not state.opted_in("acme", "chat", "token:1")) < 1
     database = connect()
-    changes.add_token(database, StoredToken("t1", "0" * 64, "acme", "ci", 1.0, None, False))
+    changes.add_token(database, StoredToken("t1", "0" * 64, "acme", "ci", 1.0, None, False), unaudited)
     until(lambda: "0" * 64 in state.tokens)
-    assert changes.revoke_token(database, "t1")
-    assert not changes.revoke_token(database, "t1")
+    assert changes.revoke_token(database, "t1", unaudited)
+    assert not changes.revoke_token(database, "t1", unaudited)
     assert until(lambda: state.tokens["0" * 64].revoked) < 1
     database.close()
 
@@ -122,6 +123,27 @@ def test_a_change_survives_a_restart(state, new_state):
     again.refresh()
     assert not again.web_search("acme").enabled
     assert again.opted_in("acme", "chat", "anyone")
+
+
+def test_tokens_are_audited_when_they_are_made_and_revoked(state, connect):
+    """Who, when, for what, and until when; the secret's digest is nobody's business. A second revocation is none."""
+    state.add_token(StoredToken("t1", "0" * 64, "acme", "ci", 1.0, 86400.0, False), "ada (command line)")
+    state.add_token(StoredToken("t2", "1" * 64, "all", "", 1.0, None, False), "ada (command line)")
+    assert state.revoke_token("t1", "eve (command line)")
+    assert not state.revoke_token("t1", "eve (command line)")
+    assert not state.revoke_token("nothing", "eve (command line)")
+    assert audited(connect) == [
+        ("admin_token_created", "acme", "t1"),
+        ("admin_token_created", None, "t2"),
+        ("admin_token_revoked", "acme", "t1"),
+    ]
+    database = connect()
+    first, _, last = (row[0] for row in database.execute("SELECT body FROM audit_events ORDER BY seq"))
+    database.close()
+    assert "0" * 64 not in first
+    assert '"scope":"acme"' in first
+    assert '"expires":"1970-01-02T00:00:00.000Z"' in first
+    assert '"author_name":"eve (command line)"' in last
 
 
 def test_a_lock_refuses(state, connect):

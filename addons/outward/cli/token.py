@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from outward.cli.common import config_option
-from outward.cli.runtime import known_group, runtime
+from outward.cli.runtime import actor, known_group, runtime
 from outward.cli.table import columns
 from outward.cli.web_search import json_option
 from outward.ops.access import ALL, digest, new_secret
@@ -44,11 +44,11 @@ def _expiry(_context: click.Context, _parameter: click.Parameter, value: str | N
 def create(scope: str, name: str, expires: float | None, as_json: bool, config: Path | None) -> None:
     """Make a token and print it; it cannot be shown again."""
     secret = new_secret()
-    with runtime(config) as (state, database):
+    with runtime(config) as (state, _):
         if scope != ALL:
             known_group(state, scope)
         kept = StoredToken(secrets.token_hex(6), digest(secret), scope, name, time.time(), expires, revoked=False)
-        changes.add_token(database, kept)
+        state.add_token(kept, actor())
     until = None if expires is None else rfc3339(expires)
     if as_json:
         click.echo(
@@ -95,7 +95,7 @@ def _state(kept: StoredToken) -> str:
 @config_option
 def revoke(ident: str, as_json: bool, config: Path | None) -> None:
     """Take the token with this ID back; a running proxy follows within a second."""
-    with runtime(config) as (_, database):
-        if not changes.revoke_token(database, ident):
+    with runtime(config) as (state, _):
+        if not state.revoke_token(ident, actor()):
             raise click.ClickException(f"there is no token in force with the id `{ident}`")
     click.echo(json.dumps({"id": ident, "state": "revoked"}) if as_json else f"{ident} is revoked")

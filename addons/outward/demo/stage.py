@@ -8,7 +8,7 @@ import secrets
 import ssl
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,7 @@ from outward.demo.client import Address, ThroughProxy
 from outward.demo.vendors import HOSTS, PACE, Vendor
 from outward.ops.access import digest, new_secret
 from outward.proxy.ca import Authority
-from outward.records import changes
-from outward.records.database import migrate, open_database
+from outward.records.changes import StoredToken
 from outward.search.registry import vendor_of
 from outward.service import Options, Service, StartError
 
@@ -120,12 +119,6 @@ def _policy(vendors: dict[str, Vendor], state: Path, trust: Path, token: str) ->
 
 def _keep_token(service: Service, secret: str) -> None:
     """Make the chat backend a token of the admin API, as `outward token create` does."""
-    settings = service.settings
-    with closing(open_database(settings.records_url, settings.state)) as database:
-        migrate(database)
-        kept = changes.StoredToken(
-            secrets.token_hex(6), digest(secret), GROUP, "chat backend", time.time(), None, revoked=False
-        )
-        changes.add_token(database, kept)
+    kept = StoredToken(secrets.token_hex(6), digest(secret), GROUP, "chat backend", time.time(), None, revoked=False)
     if service.administration is not None:
-        service.administration.state.refresh()
+        service.administration.state.add_token(kept, "demo")

@@ -13,6 +13,11 @@ MAX_TEXT = 2048  # characters of one text, such as a query or a URL
 MAX_ITEMS = 500  # of one list or mapping
 _MAX_DEPTH = 5
 
+EVENT_TYPES = (
+    *("web_search_invoked", "web_search_blocked", "web_search_setting_changed", "conversation_opt_in_changed"),
+    *("policy_reloaded", "policy_reload_failed", "admin_token_created", "admin_token_revoked"),
+)
+
 # What `details` says of every search, with the value that means nothing was seen.
 SEARCH_DETAILS: Mapping[str, Any] = {
     "vendor": None,
@@ -37,8 +42,7 @@ class AuditEvent:
     """One act. Unknown is None.
 
     Attributes:
-        event_type: `web_search_invoked`, `web_search_blocked`, `web_search_setting_changed`,
-            `conversation_opt_in_changed`, `policy_reloaded` or `policy_reload_failed`.
+        event_type: one of EVENT_TYPES.
         group: path of the group that it concerns.
         target: what was acted on: a conversation, a group's setting, a policy generation.
         author: who acted: a client, an administrator's token, or the proxy.

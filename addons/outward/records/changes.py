@@ -135,9 +135,10 @@ def bind(database: Database, conversation: str, group: str, credential: str) -> 
         )
 
 
-def add_token(database: Database, token: StoredToken) -> None:
+def add_token(database: Database, token: StoredToken, audit: Audit) -> None:
     """Keep a new token."""
     with database.transaction(LOCK):
+        audit(database)
         expires = None if token.expires is None else round(token.expires * 1000)
         database.execute(
             "INSERT INTO admin_tokens (id, sha256, scope, name, created_ms, expires_ms, revoked, version)"
@@ -155,13 +156,15 @@ def add_token(database: Database, token: StoredToken) -> None:
         )
 
 
-def revoke_token(database: Database, ident: str) -> bool:
-    """Take a token back; False where there is none in force by this id."""
+def revoke_token(database: Database, ident: str, audit: Audit) -> bool:
+    """Take a token back; False, and no audit row, where there is none in force by this id."""
     with database.transaction(LOCK):
         changed = database.execute(
             "UPDATE admin_tokens SET revoked = ?, version = ? WHERE id = ? AND NOT revoked RETURNING 1",
             (True, _next(database), ident),
         )
+        if changed:
+            audit(database)
     return bool(changed)
 
 

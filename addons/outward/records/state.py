@@ -17,7 +17,7 @@ from outward.core.model import OptIn as OptInChoice
 from outward.core.model import WebSearch
 from outward.core.policy import Policy
 from outward.core.toggles import Toggle, effective, is_settable
-from outward.records import changes
+from outward.records import acts, changes
 from outward.records.audit import AuditEvent, as_record
 from outward.records.changes import OptIn, StoredToken
 from outward.records.database import Database, Listener, StoreAwayError
@@ -147,17 +147,7 @@ class State:
         group = self.policy.groups[path]
         if not is_settable(group):
             raise LockedError(group.web_search.locked_by or path)
-        event = AuditEvent(
-            event_type="web_search_setting_changed",
-            group=path,
-            target=path,
-            target_type="Group",
-            author=toggle.actor,
-            author_class="Administrator",
-            ip_address=address,
-            message=f"web search turned {'on' if toggle.enabled else 'off'}",
-            details={"change": "web_search", "from": self.web_search(path).enabled, "to": toggle.enabled},
-        )
+        event = acts.toggle_set(path, toggle, was=self.web_search(path).enabled, address=address)
         return self._audited(event, lambda database, audit: changes.set_toggle(database, path, toggle, audit))
 
     def set_opt_in(self, wanted: OptIn, address: str | None = None) -> bool:
@@ -169,17 +159,35 @@ class State:
         """
         if wanted.active and wanted.group not in self.policy.groups:
             raise KeyError(wanted.group)
-        event = AuditEvent(
-            event_type="conversation_opt_in_changed",
-            group=wanted.group,
-            target=wanted.conversation,
-            author=wanted.actor,
-            author_class="Administrator",
-            ip_address=address,
-            message=f"conversation opted {'in to' if wanted.active else 'out of'} web search",
-            details={"change": "opt_in", "from": not wanted.active, "to": wanted.active},
-        )
+        event = acts.opt_in_set(wanted, address)
         return self._audited(event, lambda database, audit: changes.set_opt_in(database, wanted, audit))
+
+    def add_token(self, token: StoredToken, author: str) -> None:
+        """Keep a new token of the admin API.
+
+        Raises:
+            StoreAwayError: the database does not answer; nothing has changed.
+        """
+        event = acts.token_changed("admin_token_created", token, author)
+
+        def work(database: Database, audit: changes.Audit) -> bool:
+            changes.add_token(database, token, audit)
+            return True
+
+        self._audited(event, work)
+
+    def revoke_token(self, ident: str, author: str) -> bool:
+        """Take a token back; False where there is none in force by this id.
+
+        Raises:
+            StoreAwayError: the database does not answer; nothing has changed.
+        """
+        self._change(lambda _database: True)  # it may have been made a moment ago
+        token = next((each for each in self.tokens.values() if each.id == ident), None)
+        if token is None:
+            return False
+        event = acts.token_changed("admin_token_revoked", token, author)
+        return self._audited(event, lambda database, audit: changes.revoke_token(database, ident, audit))
 
     def opt_ins(self, conversation: str) -> list[OptIn]:
         """Return a conversation's opt-ins, one for each group."""
