@@ -147,13 +147,22 @@ class Client(asyncio.Protocol):
         """Close: a head that ends early is no question."""
 
     def expired(self) -> None:
-        """Refuse a head that does not come; a connection that never spoke is just closed."""
+        """Refuse a head that does not come."""
+        self._give_up(Reason.TIMEOUT, _HEAD_TIMEOUT_STATUS)
+
+    def displaced(self) -> None:
+        """Make room for a newer connection: the proxy is full, and this one has asked nothing yet."""
+        self._give_up(Reason.OVERLOADED, None)
+
+    def _give_up(self, reason: Reason, status: int | None) -> None:
+        """Refuse a head that is not complete; a connection that never spoke is just closed."""
+        self._resources.heads.stop(self)
         if not self._begun:
             self.transport.abort()
             return
         identity = self._resources.judge.who(self.peer, None, self.names)
-        event = refuse(event_of(None, identity), Reason.TIMEOUT, Stage.CONNECT)
-        event.status = _HEAD_TIMEOUT_STATUS
+        event = refuse(event_of(None, identity), reason, Stage.CONNECT)
+        event.status = status
         self._deny(event, None, more=True)
 
     def connection_lost(self, _exc: Exception | None) -> None:

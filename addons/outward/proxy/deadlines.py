@@ -5,6 +5,7 @@ operation, where a timer for each connection would cost microseconds.
 """
 
 import asyncio
+from collections.abc import Iterator
 from typing import Protocol
 
 
@@ -32,6 +33,10 @@ class Deadlines:
 
     def __len__(self) -> int:
         return len(self._due)
+
+    def __iter__(self) -> Iterator[Expiring]:
+        """Yield what is waiting, the longest waiting first."""
+        return iter(self._due)
 
     def start(self, item: Expiring) -> None:
         """Begin to wait for an item."""

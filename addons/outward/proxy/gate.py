@@ -9,6 +9,7 @@ import socket
 import ssl
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
+from itertools import islice
 
 from outward.config.settings import Limits
 from outward.core.addresses import Address
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 _BACKLOG = 4096
 _RETRY = 0.2  # seconds after a failed accept
 _SPARE = 512  # connections beyond the cap that get an answer; further ones are cut
+_SEARCHED = 1000  # connections that are looked at for one of a crowded source's own
 
 
 class Gate:
@@ -125,8 +127,30 @@ class Gate:
             self._leave(peer[0])
 
     def _enter(self, source: str, total: int) -> bool:
+        """Count a connection; True where there is room for it, or some could be made."""
         count = self._by_source[source] = self._by_source.get(source, 0) + 1
-        return not self.stopping and count <= self._limits.connections_per_client and total <= self._limits.connections
+        if self.stopping:
+            return False
+        if count > self._limits.connections_per_client:
+            return self._make_room(source)
+        return total <= self._limits.connections or self._make_room(None)
+
+    def _make_room(self, source: str | None) -> bool:
+        """Cut the oldest connection that has asked nothing yet: who is silent locks nobody out.
+
+        Args:
+            source: whose connection it is to be; None for anybody's.
+        """
+        for peer, task in islice(self._shaking.items(), _SEARCHED):
+            if source in (None, peer[0]):
+                task.cancel()
+                self._settle(peer)
+                return True
+        for client in islice(self.resources.heads, _SEARCHED):
+            if isinstance(client, Client) and source in (None, self._clients.get(client)):
+                client.displaced()
+                return True
+        return False
 
     def _leave(self, source: str) -> None:
         left = self._by_source[source] - 1
