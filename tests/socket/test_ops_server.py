@@ -29,11 +29,23 @@ def get(path: str, *fields: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
+LARGE = get("/large")
+
+
 async def app(request: Request) -> Response:
     async def events() -> AsyncIterator[bytes]:
         for number in range(3):
             yield b"data: %d\n\n" % number
 
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"data\n\n"
+            await asyncio.sleep(0.01)
+
+    if request.path == "/large":
+        return Response(200, bytes(64 << 20), "text/plain")
+    if request.path == "/endless":
+        return Response(200, endless(), "text/event-stream")
     if request.path == "/stream":
         return Response(200, events(), "text/event-stream")
     if request.path == "/echo":
@@ -142,18 +154,54 @@ def test_a_client_that_sends_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) 
     test()
 
 
-def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "CONNECTIONS", 2)
+def test_connections_are_bounded_and_strangers_keep_no_probe_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is silent, sends slowly or does not read makes room, the longest waiting first."""
+    monkeypatch.setattr(server, "CONNECTIONS", 3)
 
     @serving
     async def test(ops: OpsServer, checks: dict, metrics: Metrics) -> None:
-        held = [await asyncio.open_connection(*ops.address) for _ in range(2)]
-        await until(lambda: len(ops._tasks) == 2)
+        for begun in (b"", b"GET /healthz HTTP/1.1\r\nHo", b"POST /echo HTTP/1.1\r\nContent-Length: 9\r\n\r\n1", LARGE):
+            held = []
+            for _ in range(8):
+                held.append(await asyncio.open_connection(*ops.address))
+                held[-1][1].write(begun)
+            assert b"200 OK" in await answer(ops, get("/healthz"))
+            assert len(ops._tasks) <= 3
+            assert len(await asyncio.wait_for(held[0][0].read(), 5)) < 64 << 20
+            for _, writer in held:
+                writer.transport.abort()
+            await until(lambda: not ops._tasks)
+
+    test()
+
+
+def test_streams_that_are_under_way_make_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were asked for with a token; one connection more is cut instead."""
+    monkeypatch.setattr(server, "CONNECTIONS", 1)
+
+    @serving
+    async def test(ops: OpsServer, checks: dict, metrics: Metrics) -> None:
+        reader, writer = await asyncio.open_connection(*ops.address)
+        writer.write(get("/endless"))
+        await asyncio.wait_for(reader.readuntil(b"data\n\n"), 5)
         assert await answer(ops, b"") == b""
-        for _, writer in held:
-            writer.close()
+        writer.transport.abort()
         await until(lambda: not ops._tasks)
-        assert b"200 OK" in await answer(ops, get("/healthz"))
+
+    test()
+
+
+def test_an_answer_that_nobody_reads_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "WRITE_TIMEOUT", 0.1)
+
+    @serving
+    async def test(ops: OpsServer, checks: dict, metrics: Metrics) -> None:
+        reader, writer = await asyncio.open_connection(*ops.address)
+        writer.write(LARGE)
+        await until(lambda: ops._tasks)
+        await until(lambda: not ops._tasks)
+        assert len(await asyncio.wait_for(reader.read(), 5)) < 64 << 20
+        writer.close()
 
     test()
 

@@ -20,9 +20,11 @@ type App = Callable[[Request], Awaitable[Response]]
 HEAD_BYTES = 16_384
 BODY_BYTES = 1 << 20
 CONNECTIONS = 256
-READ_TIMEOUT = 10.0  # seconds for a head, and for a body
+READ_TIMEOUT = 5.0  # seconds for a head, and for a body
 IDLE_TIMEOUT = 75.0  # seconds between requests
 WRITE_TIMEOUT = 30.0  # seconds for a reader to take what was sent
+
+_BACKLOG = 1024
 
 _REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) ([\x21-\x7e]{1,8192}) HTTP/1\.([01])")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
@@ -44,6 +46,7 @@ class OpsServer:
         self._on_error = on_error
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: dict[asyncio.Task[None], None] = {}  # for their client, the longest waiting first
 
     @property
     def address(self) -> tuple[str, int]:
@@ -59,7 +62,7 @@ class OpsServer:
         Raises:
             OSError: the address cannot be bound.
         """
-        self._server = await asyncio.start_server(self._connected, host, port, limit=HEAD_BYTES)
+        self._server = await asyncio.start_server(self._connected, host, port, limit=HEAD_BYTES, backlog=_BACKLOG)
 
     async def close(self) -> None:
         """Stop listening and end every connection."""
@@ -72,22 +75,44 @@ class OpsServer:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._tasks) >= CONNECTIONS:
+        if task is None or not self._has_room():
             writer.close()
             return
         self._tasks.add(task)
         try:
-            await self._serve(reader, writer)
+            await self._serve(task, reader, writer)
+            self._waiting[task] = None
+            writer.close()
+            async with asyncio.timeout(WRITE_TIMEOUT):
+                await writer.wait_closed()
         except (OSError, EOFError, TimeoutError, asyncio.CancelledError):
-            pass  # the client is gone or too slow, or the server closes
+            pass  # the client is gone or too slow, has made room, or the server closes
         finally:
             self._tasks.discard(task)
-            writer.close()
+            self._waiting.pop(task, None)
+            writer.transport.abort()  # what it did not take by now, it never will
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _has_room(self) -> bool:
+        """Tell whether a connection may be taken; where all places are, the one that dawdles longest makes room.
+
+        So strangers who hold connections open keep no probe from learning that the proxy is well.
+        """
+        if len(self._tasks) < CONNECTIONS:
+            return True
+        for task in self._waiting:
+            task.cancel()
+            self._tasks.discard(task)
+            del self._waiting[task]
+            return True
+        return False
+
+    async def _serve(
+        self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         peer = writer.get_extra_info("peername")
         wait = READ_TIMEOUT
         while True:
+            self._waiting[task] = None
             try:
                 request, keep = await _read(reader, str(peer[0]) if peer else "", wait)
             except Problem as problem:
@@ -95,8 +120,12 @@ class OpsServer:
                 return
             if request is None:
                 return
+            self._waiting.pop(task, None)
             response = await self._respond(request)
+            if isinstance(response.body, bytes):
+                self._waiting[task] = None
             await _write(writer, response, keep=keep, head=request.method == "HEAD")
+            self._waiting.pop(task, None)
             if not keep:
                 return
             wait = IDLE_TIMEOUT
