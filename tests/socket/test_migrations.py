@@ -8,6 +8,7 @@ import pytest
 
 from harness.postgres import Server, postgres
 from outward.records.database import Database, StoreAwayError, migrate, migrations, open_database, statements
+from outward.records.query import Filters, summary
 
 STEPS = migrations()
 
@@ -39,8 +40,22 @@ def test_a_database_of_any_version_is_brought_up_to_date(database: Database, kno
     assert migrate(database) == STEPS[-1][0]
     assert versions(database) == [number for number, _ in STEPS]
     assert migrate(database) == STEPS[-1][0]  # a second time does nothing
-    for table in ("events", "blocked_totals", "audit_events", "chain_heads"):
+    for table in ("events", "blocked_totals", "blocked_sums", "audit_events", "chain_heads"):
         assert database.execute(f"SELECT COUNT(*) FROM {table}") == [(0,)]
+
+
+def test_what_was_counted_before_ports_were_told_apart_stays(database: Database) -> None:
+    """With the last port that was asked for, which is all that is known."""
+    migrate(database, STEPS[:5])
+    for host, port, count in (("a.example", 8081, 7), ("b.example", None, 2)):
+        database.execute(
+            "INSERT INTO blocked_totals (group_path, host, reason, port, count, first_ms, last_ms, last_id)"
+            " VALUES ('acme', ?, 'no_rule', ?, ?, 1, 2, 'x')",
+            (host, port, count),
+        )
+    migrate(database)
+    rows = summary(database, Filters(), 10)
+    assert [(row.host, row.port, row.count) for row in rows] == [("a.example", 8081, 7), ("b.example", None, 2)]
 
 
 def test_a_step_that_fails_leaves_nothing_behind(database: Database) -> None:

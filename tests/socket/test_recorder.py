@@ -323,7 +323,7 @@ def test_old_events_are_deleted_in_batches_and_their_totals_with_them(tmp_path: 
         recorder.record(keep := denied("kept.example"))
         wait_until(lambda: stored(tmp_path) == [keep.id])
     connection = sqlite3.connect(tmp_path / "records.sqlite")
-    assert connection.execute("SELECT host FROM blocked_totals").fetchall() == [("kept.example",)]
+    assert connection.execute("SELECT host FROM blocked_sums").fetchall() == [("kept.example",)]
     connection.close()
 
 
@@ -368,7 +368,7 @@ def test_replaying_what_was_written_before_a_crash_writes_and_counts_it_once(tmp
     with recording(tmp_path, Counts()):
         wait_until(lambda: not any((tmp_path / "spill").iterdir()))
     connection = sqlite3.connect(tmp_path / "records.sqlite")
-    assert connection.execute("SELECT count FROM blocked_totals").fetchall() == [(10,)]
+    assert connection.execute("SELECT count FROM blocked_sums").fetchall() == [(10,)]
     assert len(stored(tmp_path)) == 10
     connection.close()
 

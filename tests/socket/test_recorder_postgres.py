@@ -75,7 +75,7 @@ def test_no_row_is_lost_when_the_server_is_stopped_and_started_under_load(
     recorder.close(10)
     again = open_database(server.url, tmp_path)
     assert {row[0] for row in again.execute("SELECT id FROM events")} == set(sent)
-    assert again.execute("SELECT count FROM blocked_totals") == [(len(sent),)]
+    assert again.execute("SELECT count FROM blocked_sums") == [(len(sent),)]
     assert counts.dropped == {}
     again.close()
 

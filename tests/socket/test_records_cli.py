@@ -1,6 +1,7 @@
 """`outward blocked` and `outward audit`: they read the store themselves and let nothing odd reach the terminal."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from harness.process import OUTWARD, environment
 from harness.records import Counts, denied, wait_until
 from outward.cli.main import main
 from outward.core.model import Verdict
@@ -60,6 +62,55 @@ def test_blocked_lists_each_group_host_and_reason_once(config: Path, tmp_path: P
     assert not any("good.example" in line for line in lines)
 
 
+@pytest.mark.parametrize("since", [(), ("--since", "1h")])
+def test_ports_are_told_apart(config: Path, tmp_path: Path, since: tuple[str, ...]) -> None:
+    """Each has a line and a suggestion of its own, whether totals answer or single events."""
+    record(tmp_path, *[denied("a.example", port=port) for port in (443, 8081, 8081, 80, None)])
+    found = json.loads(run("blocked", "--config", config, "--json", *since).stdout)
+    assert {row["port"]: row["count"] for row in found} == {443: 1, 8081: 2, 80: 1, None: 1}
+    assert next(row["suggestion"] for row in found if row["port"] == 8081) == '- "a.example:8081"'
+    text = run("blocked", "--config", config, *since).stdout
+    assert all(f"  a.example:{port}  " in text for port in (443, 8081, 80, "-"))
+
+
+@pytest.mark.parametrize(("verb", "option"), [("blocked", "--reason"), ("audit", "--type")])
+def test_an_unknown_code_is_a_usage_error_that_lists_the_known_ones(config: Path, verb: str, option: str) -> None:
+    """Rather than an empty list, which reads as good news."""
+    done = run(verb, "--config", config, option, "web_search_bloked")
+    assert done.exit_code == 2
+    assert "web_search_disabled" in done.output or "web_search_blocked" in done.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("blocked",), ("blocked", "--json"), ("audit",), ("check",), ("explain", "--group", "acme", "--search")],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("sink", ["full", "closed"])
+def test_output_that_goes_nowhere_is_said_plainly(
+    config: Path, tmp_path: Path, arguments: tuple[str, ...], sink: str
+) -> None:
+    """A full disk is named, a pipe that nobody reads ends quietly; neither is a success, and neither a traceback."""
+    record(tmp_path, denied())
+    reader, writer = os.pipe()
+    os.close(reader)
+    full = os.open("/dev/full", os.O_WRONLY)
+    done = subprocess.run(
+        [OUTWARD, *arguments],
+        env={**environment(), "OUTWARD_CONFIG": str(config)} if arguments[0] != "check" else environment(),
+        cwd=tmp_path,
+        stdout=full if sink == "full" else writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    os.close(writer)
+    os.close(full)
+    assert done.returncode == 1
+    assert done.stderr == ("Error: the output: No space left on device\n" if sink == "full" else "")
+
+
 def test_blocked_as_json_has_counts_times_and_the_latest_id(config: Path, tmp_path: Path) -> None:
     events = [denied(time=1000.0 + number, id=f"{number:032x}") for number in range(3)]
     record(tmp_path, *events)
@@ -102,7 +153,7 @@ def test_nothing_unescaped_reaches_the_terminal(config: Path, tmp_path: Path) ->
         tmp_path, denied("a\x1b[31mred\u202e.example", client="\x9b31m"), AuditEvent(event_type="e", target="\x1b]0;x")
     )
     connection = sqlite3.connect(tmp_path / "records.sqlite")
-    connection.execute("UPDATE blocked_totals SET group_path = char(155) || '2J' || char(8238)")
+    connection.execute("UPDATE blocked_sums SET group_path = char(155) || '2J' || char(8238)")
     connection.execute("UPDATE events SET host = host || char(155)")
     connection.commit()
     connection.close()

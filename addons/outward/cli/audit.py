@@ -11,9 +11,11 @@ from typing import Any
 import click
 
 from outward.cli.common import config_option, settings_of
+from outward.cli.one_of import OneOf
 from outward.cli.table import columns
 from outward.cli.when import When
 from outward.records import trail
+from outward.records.audit import EVENT_TYPES
 from outward.records.database import Database, StoreAwayError, open_database
 from outward.records.events import Record
 from outward.records.trail import AuditFilters
@@ -25,7 +27,7 @@ _OVERLAP = 30.0  # seconds that a row may appear after its time
 @click.group(invoke_without_command=True)
 @config_option
 @click.option("--group", help="Only this group and those below it.")
-@click.option("--type", "event_type", help="Only this event type, such as web_search_blocked.")
+@click.option("--type", "event_type", type=OneOf(EVENT_TYPES), help="Only this event type: web_search_blocked, …")
 @click.option("--conversation", "target", help="Only this conversation, or other target.")
 @click.option("--since", type=When(), help="From this time on: 2h, 7d, or RFC 3339.")
 @click.option("--until", type=When(), help="Up to this time.")

@@ -11,9 +11,11 @@ from typing import Any
 import click
 
 from outward.cli.common import config_option, settings_of
+from outward.cli.one_of import OneOf
 from outward.cli.table import columns
 from outward.cli.when import When
 from outward.config.settings import Settings
+from outward.core.reasons import Reason
 from outward.records import query
 from outward.records.database import Database, StoreAwayError, open_database
 from outward.records.events import Record
@@ -28,7 +30,7 @@ _LATE = 30.0  # seconds that an event may be written after its time, when a slow
 @config_option
 @click.option("--group", help="Only this group and those below it.")
 @click.option("--host", help="Only this host.")
-@click.option("--reason", help="Only this reason code.")
+@click.option("--reason", type=OneOf(map(str, Reason)), help="Only this reason code.")
 @click.option("--client", help="Only this client.")
 @click.option("--since", type=When(), help="From this time on: 2h, 7d, or RFC 3339.")
 @click.option("--until", type=When(), help="Up to this time.")
@@ -38,7 +40,7 @@ _LATE = 30.0  # seconds that an event may be written after its time, when a slow
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most this many rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --follow, one object a line.")
 def blocked(config: Path | None, *, events: bool, follow: bool, limit: int, as_json: bool, **wanted: Any) -> None:
-    """List what was blocked, each group, host and reason once; works whether the proxy runs or not."""
+    """List what was blocked, each group, host, port and reason once; works whether the proxy runs or not."""
     settings = settings_of(config)
     filters = Filters(**wanted)
     try:
@@ -97,7 +99,7 @@ def _table(rows: Iterable[Blocked]) -> str:
             row.first.replace("T", " ")[:19],
             str(row.count),
             row.group or "-",
-            row.host or "-",
+            _target(row.host, row.port),
             row.reason,
             row.suggestion or "",
         )
@@ -108,7 +110,11 @@ def _table(rows: Iterable[Blocked]) -> str:
     return columns(("LAST SEEN (UTC)", "FIRST SEEN", "COUNT", "GROUP", "HOST", "REASON", "WOULD ALLOW IT"), lines)
 
 
+def _target(host: str | None, port: int | None) -> str:
+    return f"{host or '-'}:{port or '-'}"
+
+
 def _line(record: Record) -> str:
-    target = f"{record['host'] or '-'}:{record['port'] or '-'}"
+    target = _target(record["host"], record["port"])
     parts = (record["time"], record["group"] or "-", record["client"] or "-", target, record["reason"], record["id"])
     return "  ".join(clean(str(part), 512) for part in parts)

@@ -5,6 +5,9 @@ Owns the list of verbs and nothing else; one file per verb does the work. Exit c
 """
 
 import importlib
+import os
+import sys
+from typing import Any
 
 import click
 
@@ -56,10 +59,30 @@ class Verbs(click.Group):
                 context.fail(f"No such command '{args[0]}'. Did you mean '{near[0]}'?")
         return super().resolve_command(context, args)
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run, and end without a traceback where the output goes nowhere: a closed pipe quietly, a full disk said."""
+        try:
+            try:
+                return super().main(*arguments, **options)
+            finally:
+                sys.stdout.flush()  # what the interpreter would do at its end, where nobody can catch it
+        except BrokenPipeError:
+            _silence()
+        except OSError as error:
+            click.echo(f"Error: {error.filename or 'the output'}: {error.strerror or error}", err=True)
+            _silence()
+        sys.exit(1)
+
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of verbs from the table."""
         with formatter.section("Verbs"):
             formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
+
+
+def _silence() -> None:
+    """Send what is still buffered nowhere, so that the interpreter does not stumble over it."""
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, for its descriptor
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

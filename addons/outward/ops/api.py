@@ -142,7 +142,7 @@ class Api:
         return _list([told(row) for row in rows[:limit]], more)
 
     def summary(self, asked: Asked) -> Response:
-        """List what was blocked, each group, host and reason once."""
+        """List what was blocked, each group, host, port and reason once."""
         found = asked.query(*ask.filter_names("limit", "cursor"))
         limit, after = ask.page(found)
         offset = after[0] if after else 0

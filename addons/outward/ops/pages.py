@@ -73,7 +73,7 @@ class Pages:
         ]
 
     def blocked(self, asked: Asked) -> Response:
-        """Show what was blocked, each group, host and reason once."""
+        """Show what was blocked, each group, host, port and reason once."""
         found = asked.query("period", "cursor", *_FILTERS, form=True)
         period = found.get("period", "24h")
         asking = {name: value for name, value in found.items() if name in _FILTERS}
@@ -116,6 +116,7 @@ class Pages:
             wanted = Filters(scope=scope(asked.token), client=row["client"])
             with self._from.reader.database() as database:
                 others = query.summary(database, wanted, _OTHERS + 1, counted=_RECENT)
+        this = (row["host"], row["port"], row["reason"])
         now = str(found.decision.reason) if found else row["reason"]
         judged = row["stage"] in ("connect", "request") and row["reason"] in _BY_RULES
         return self._page(
@@ -126,7 +127,7 @@ class Pages:
             trail=list(views.told(found)) if found and judged else [],
             changed=now if judged and now != row["reason"] else None,
             cures=views.cures(self._from.policy(), question, row["suggestion"]) if question else [],
-            others=[_line(other) for other in others if (other.host, other.reason) != (row["host"], row["reason"])],
+            others=[_line(other) for other in others if (other.host, other.port, other.reason) != this],
             facts=_facts(row),
         )
 

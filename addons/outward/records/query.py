@@ -12,7 +12,7 @@ from outward.records.store import COLUMNS, milliseconds
 
 MAX_LIMIT = 500
 MAX_COUNTED = 50_000  # newest events that a summary by time, client or conversation counts
-_TOTALS = "group_path, host, reason, port, count, first_ms, last_ms, last_id"
+_TOTALS = "group_path, host, port, reason, count, first_ms, last_ms, last_id"
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608 - constants
 
 type Cursor = tuple[int, str]
@@ -57,7 +57,7 @@ class Filters:
         where, values = self.terms()
         if self.only_ignored:  # they are few hosts, or few events: not worth reading all events for
             known, more = Filters(ignored=self.ignored, only_ignored=True).terms()
-            where = f"{where} AND host IN (SELECT host FROM blocked_totals WHERE {known})"  # noqa: S608 - constants
+            where = f"{where} AND host IN (SELECT host FROM blocked_sums WHERE {known})"  # noqa: S608 - constants
             values += more
         return f"{'would_deny' if self.would_deny else "verdict = 'deny'"} AND {where}", values
 
@@ -104,10 +104,9 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """One line of the summary: events of the same group, host and reason.
+    """One line of the summary: events of the same group, host, port and reason.
 
     Attributes:
-        port: a port that was asked for.
         first, last: RFC 3339.
         last_id: decision id of the last one.
         suggestion: the entry that would allow it, or None.
@@ -142,7 +141,7 @@ def cursor_of(record: Record) -> Cursor:
 def summary(
     database: Database, filters: Filters, limit: int, offset: int = 0, counted: int = MAX_COUNTED
 ) -> list[Blocked]:
-    """Return the blocked log de-duplicated by group, host and reason, the most recently seen first.
+    """Return the blocked log de-duplicated by group, host, port and reason, the most recently seen first.
 
     Without a time, a client or a conversation to look for, it comes from the totals that the writer keeps; otherwise
     from the newest events, so that no flood makes it slow.
@@ -157,13 +156,15 @@ def summary(
     if filters.by_event:
         source, values = _newest(filters, counted)
         chosen = (
-            "SELECT group_path, host, reason, MAX(port), COUNT(*), MIN(time_ms), MAX(time_ms) AS last_ms, MAX(id)"  # noqa: S608
-            f" FROM {source} GROUP BY group_path, host, reason"
+            "SELECT group_path, host, port, reason, COUNT(*), MIN(time_ms), MAX(time_ms) AS last_ms, MAX(id)"  # noqa: S608
+            f" FROM {source} GROUP BY group_path, host, port, reason"
         )
     else:
         where, values = filters.on_totals()
-        chosen = f"SELECT {_TOTALS} FROM blocked_totals WHERE {where}"  # noqa: S608 - constants
-    rows = database.execute(f"{chosen} ORDER BY last_ms DESC, host, reason LIMIT ? OFFSET ?", (*values, limit, offset))
+        chosen = f"SELECT {_TOTALS} FROM blocked_sums WHERE {where}"  # noqa: S608 - constants
+    rows = database.execute(
+        f"{chosen} ORDER BY last_ms DESC, host, port, reason LIMIT ? OFFSET ?", (*values, limit, offset)
+    )
     return [_blocked(row) for row in rows]
 
 
@@ -174,7 +175,7 @@ def totals(database: Database, filters: Filters) -> tuple[int, int, int]:
         count = "COUNT(*)"
     else:
         where, values = filters.on_totals()
-        source, count = f"blocked_totals WHERE {where}", "COALESCE(SUM(count), 0)"
+        source, count = f"blocked_sums WHERE {where}", "COALESCE(SUM(count), 0)"
     rows = database.execute(f"SELECT {count}, COUNT(DISTINCT host), COUNT(DISTINCT group_path) FROM {source}", values)  # noqa: S608
     return int(rows[0][0]), rows[0][1], rows[0][2]
 
@@ -211,8 +212,8 @@ def record_of(row: Sequence[Any]) -> Record:
 
 
 def _blocked(row: Sequence[Any]) -> Blocked:
-    group, host, reason, port, count, first, last, last_id = row
-    group, host = group or None, host or None
+    group, host, port, reason, count, first, last, last_id = row
+    group, host, port = group or None, host or None, port or None
     known = Reason.NO_RULE if reason == Reason.REPORT_ONLY else Reason(reason)
     line = suggestion(known, host, port) if host is not None else None
     return Blocked(group, host, reason, port, count, rfc3339(first / 1000), rfc3339(last / 1000), last_id, line)

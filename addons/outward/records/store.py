@@ -18,16 +18,16 @@ _TIME, _VERDICT, _REASON, _GROUP, _HOST, _PORT = (
 )
 
 _ADD_TOTAL = (
-    "INSERT INTO blocked_totals AS old (group_path, host, reason, port, count, first_ms, last_ms, last_id)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (group_path, host, reason) DO UPDATE SET"
-    " port = excluded.port, count = old.count + excluded.count,"
+    "INSERT INTO blocked_sums AS old (group_path, host, port, reason, count, first_ms, last_ms, last_id)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (group_path, host, port, reason) DO UPDATE SET"
+    " count = old.count + excluded.count,"
     " first_ms = CASE WHEN excluded.first_ms < old.first_ms THEN excluded.first_ms ELSE old.first_ms END,"
     " last_ms = CASE WHEN excluded.last_ms > old.last_ms THEN excluded.last_ms ELSE old.last_ms END,"
     " last_id = CASE WHEN excluded.last_ms > old.last_ms THEN excluded.last_id ELSE old.last_id END"
 )
 _PRUNE_OLDER = "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id < ? ORDER BY id LIMIT ?) RETURNING 1"
 _PRUNE_OLDEST = "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY id LIMIT ?) RETURNING time_ms"
-_PRUNE_TOTALS = "DELETE FROM blocked_totals WHERE last_ms < ?"
+_PRUNE_SUMS = tuple(f"DELETE FROM {table} WHERE last_ms < ?" for table in ("blocked_sums", "blocked_totals"))  # noqa: S608
 _KNOWN = 500  # ids in one question
 
 
@@ -61,17 +61,17 @@ def _known(database: Database, idents: Sequence[str]) -> set[str]:
 
 def _totals(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Add up the denials of a batch; sorted, so that several writers take their locks in one order."""
-    totals: dict[tuple[str, str, str], list[Any]] = {}
+    totals: dict[tuple[str, str, int, str], list[Any]] = {}
     for row in rows:
         if row[_VERDICT] != "deny":
             continue
-        key = (row[_GROUP] or "", row[_HOST] or "", row[_REASON])
+        key = (row[_GROUP] or "", row[_HOST] or "", row[_PORT] or 0, row[_REASON])
         time_ms, ident = row[_TIME], row[0]
-        total = totals.setdefault(key, [row[_PORT], 0, time_ms, time_ms, ident])
-        total[1] += 1
-        total[2] = min(total[2], time_ms)
-        if time_ms >= total[3]:
-            total[0], total[3], total[4] = row[_PORT], time_ms, ident
+        total = totals.setdefault(key, [0, time_ms, time_ms, ident])
+        total[0] += 1
+        total[1] = min(total[1], time_ms)
+        if time_ms >= total[2]:
+            total[2], total[3] = time_ms, ident
     return [(*key, *totals[key]) for key in sorted(totals)]
 
 
@@ -80,7 +80,7 @@ def prune(database: Database, before: float, batch: int = 1000) -> int:
     with database.transaction():
         gone = len(database.execute(_PRUNE_OLDER, (f"{int(before * 1000):012x}", batch)))
         if gone < batch:
-            database.execute(_PRUNE_TOTALS, (round(before * 1000),))
+            _prune_sums(database, round(before * 1000))
         return gone
 
 
@@ -89,8 +89,13 @@ def prune_oldest(database: Database, batch: int = 1000) -> int:
     with database.transaction():
         gone = database.execute(_PRUNE_OLDEST, (batch,))
         if gone:
-            database.execute(_PRUNE_TOTALS, (max(row[0] for row in gone),))
+            _prune_sums(database, max(row[0] for row in gone))
         return len(gone)
+
+
+def _prune_sums(database: Database, before_ms: int) -> None:
+    for statement in _PRUNE_SUMS:
+        database.execute(statement, (before_ms,))
 
 
 def row_of(record: Record) -> tuple[Any, ...]:
