@@ -174,6 +174,15 @@ async def test_plain_requests_and_inspected_connects_go_to_the_engine_with_their
 
 
 @on_loop
+async def test_a_refused_plain_request_is_recorded_as_one_that_was_read():
+    """Its host would be tunnelled over TLS; this request was not."""
+    async with gate_for(policy(DEV)) as world:
+        async with raw(world.address) as client:
+            assert status(await client.ask(request("GET http://evil.test/ HTTP/1.1", "Host: evil.test"))) == 403
+        assert [event.lane for event in world.events] == [Lane.INSPECT]
+
+
+@on_loop
 async def test_a_group_that_answers_inside_tls_gets_its_refused_connects_there():
     async with gate_for(policy(group(denial=Denial.INSIDE))) as world:
         async with raw(world.address) as client:

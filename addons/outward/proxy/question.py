@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 from outward.core.identity import Identity
-from outward.core.model import Decision, Question, Stage
+from outward.core.model import Decision, Lane, Question, Stage
 from outward.proxy.head import Head
 from outward.proxy.judge import Judge, fill
 from outward.records.events import Event
@@ -52,4 +52,6 @@ def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None)
         decision = replace(decision, reason=identity.refusal)
     event = event_of(head, identity, scheme)
     fill(event, decision, Stage.CONNECT if connect else Stage.REQUEST)
+    if not connect:
+        event.lane = Lane.INSPECT  # whatever a tunnel to that host would be: this request was read
     return event, decision
