@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from outward.config.loaded import Loaded
@@ -40,6 +41,22 @@ def whole(loaded: Loaded) -> tuple[Settings, Policy]:
     if loaded.settings is None or loaded.policy is None:
         raise StartError("the configuration has errors")
     return loaded.settings, loaded.policy
+
+
+def prepare_state(state: Path) -> None:
+    """Make the state directory, and try that it takes a file.
+
+    Raises:
+        StartError: it does not.
+    """
+    cure = "set `server.state`, or OUTWARD_STATE, to a folder that this user may write"
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = state / ".writable"
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise StartError(f"the state directory {state} cannot be written: {_reason(error)}; {cure}") from error
 
 
 def resolver_of(settings: Settings) -> Resolver:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,6 +23,7 @@ from outward.parts import (
     doorway_of,
     every,
     governor_of,
+    prepare_state,
     resolver_of,
     stream_of,
     verifier_for,
@@ -157,12 +158,12 @@ class Service:
             StartError: something cannot be opened; what was opened is for `stop` to close.
         """
         try:
+            prepare_state(self.settings.state)
             if self._options.ops:
                 health = Health(self.metrics, self._checks(), self.administration, {"reload": self._problem})
                 self._ops = OpsServer(health, self.metrics.internal_error)
                 await bind("ops", self._ops.start, self.settings.ops)
                 log.info("the ops port is open on %s port %d", *self._ops.address)
-            self.settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.recorder.start()
             if self.administration is not None:
                 await self.administration.start()
@@ -262,13 +263,13 @@ class Service:
         if self.administration is not None:
             await asyncio.to_thread(self.administration.close)
 
-    def tool_bundle(self, environ: Mapping[str, str]) -> Path:
-        """Write the system's roots and the CA to one file, for tools whose variable replaces the roots."""
+    def tool_bundle(self, environ: Mapping[str, str], variables: Iterable[str]) -> Path:
+        """Write the roots of system and caller and the CA to one file, for tools whose variable replaces the roots."""
         from outward.proxy.trust import bundle_for_tools  # noqa: PLC0415 - only `run` needs it
 
         if self._inspection is None:
             raise StartError("the CA is not loaded yet")
-        return bundle_for_tools(self._inspection.authority.pem, environ)
+        return bundle_for_tools(self._inspection.authority.pem, environ, variables)
 
     def _show(self, event: Event) -> None:
         """Show an event to those who watch."""

@@ -61,6 +61,25 @@ def echo() -> Iterator[Echo]:
     origin.close()
 
 
+@pytest.mark.parametrize("state", ["/dev/null/state", "/sys"])
+def test_a_state_directory_that_cannot_be_written_is_named_with_its_cure(tmp_path: Path, state: str) -> None:
+    """Whatever makes it so, and before anything is opened."""
+    config = tmp_path / "outward.yaml"
+    config.write_text(configuration(tmp_path).replace(f"{tmp_path}/state", state))
+    done = subprocess.run(
+        [OUTWARD, "serve", "--config", config],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines(keepends=True)[-1]
+    assert last.startswith(f"Error: the state directory {state} cannot be written: ")
+    assert last.endswith("set `server.state`, or OUTWARD_STATE, to a folder that this user may write\n")
+
+
 def test_it_gets_ready_and_writes_one_event_for_a_denial(start: Start, tmp_path: Path) -> None:
     """The id that the client was given is the one on standard output."""
     served = start(configuration(tmp_path))

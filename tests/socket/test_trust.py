@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 
 from harness.pki import Ca, key_pem, write
+from outward.cli.environment import TRUSTED_BEFORE
 from outward.proxy import trust
 from outward.proxy.trust import TrustError
 
@@ -78,6 +79,20 @@ def test_the_bundle_for_tools_has_the_system_and_our_ca(system: dict[str, str], 
     assert trust.bundle_for_tools(ca_pem, system).stat().st_ino == status.st_ino
     with pytest.raises(TrustError):
         trust.bundle_for_tools(tmp_path / "missing.pem", system)
+
+
+def test_the_bundle_for_tools_keeps_the_roots_that_the_caller_had(system: dict[str, str], tmp_path: Path):
+    """Once each; another caller's bundle stays as it was, and what cannot be read adds nothing."""
+    ca_pem = write(tmp_path / "ca.pem", Ca("Ours").pem)
+    corporate = write(tmp_path / "corporate.pem", Ca("Corporate").pem)
+    plain = trust.bundle_for_tools(ca_pem, system, ["CURL_CA_BUNDLE"])
+    caller = {**system, "CURL_CA_BUNDLE": str(corporate), "NODE_EXTRA_CA_CERTS": str(corporate), "PIP_CERT": "/nowhere"}
+    bundle = trust.bundle_for_tools(ca_pem, caller, TRUSTED_BEFORE)
+    assert names(bundle.read_bytes()) == ["CN=System", "CN=Ours", "CN=Corporate"]
+    assert names(plain.read_bytes()) == ["CN=System", "CN=Ours"]
+    nested = {**system, **dict.fromkeys(TRUSTED_BEFORE, str(bundle))}
+    again = trust.bundle_for_tools(ca_pem, nested, TRUSTED_BEFORE)
+    assert sorted(names(again.read_bytes())) == ["CN=Corporate", "CN=Ours", "CN=System"]
 
 
 class Verifying:

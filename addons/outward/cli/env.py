@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from outward.cli.common import config_option, settings_of
-from outward.cli.environment import ProxyAddress, client_environment
+from outward.cli.environment import TRUSTED_BEFORE, ProxyAddress, client_environment
 from outward.cli.health import reachable
 
 
@@ -25,7 +25,7 @@ def env(config: Path | None, token: str | None, conversation: str, *, as_json: b
     settings = settings_of(config)
     host, port = settings.listen
     proxy = ProxyAddress(reachable(host), port, conversation, token or "")
-    bundle = bundle_for_tools(Authority(settings.state, settings.ca).pem)
+    bundle = bundle_for_tools(Authority(settings.state, settings.ca).pem, os.environ, TRUSTED_BEFORE)
     variables = client_environment(proxy, bundle, os.environ)
     if as_json:
         click.echo(json.dumps(variables, indent=2))

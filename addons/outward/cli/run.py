@@ -18,7 +18,7 @@ import click
 
 from outward.cli.child import CommandError, attend, run_child
 from outward.cli.common import config_option, find_config, load_or_exit, load_starter
-from outward.cli.environment import ProxyAddress, client_environment
+from outward.cli.environment import TRUSTED_BEFORE, ProxyAddress, client_environment
 from outward.cli.jail import Jail, JailError
 from outward.cli.mirrors import internal_mirrors
 from outward.cli.private import USER, NoGroupError, Private, choose_group, new_token
@@ -105,7 +105,8 @@ async def _run(
 def _environment(service: Service, private: Private, address: tuple[str, int]) -> dict[str, str]:
     """Return the command's environment: the caller's, with the proxy at an address."""
     proxy = ProxyAddress(*address, USER if private.token else "", private.token)
-    return {**os.environ, **client_environment(proxy, service.tool_bundle(os.environ), os.environ)}
+    bundle = service.tool_bundle(os.environ, TRUSTED_BEFORE)
+    return {**os.environ, **client_environment(proxy, bundle, os.environ)}
 
 
 def _own_port(loaded: Loaded, spare: Path) -> Loaded:

@@ -5,6 +5,7 @@ bundled: supported are OpenSSL's own variables and paths, the usual Linux bundle
 keep at /etc/ssl/cert.pem. Never talks to the network: no OCSP, no download of lists.
 """
 
+import hashlib
 import os
 import re
 import ssl
@@ -84,12 +85,13 @@ def upstream_roots(trust: Iterable[str], state: Path, environ: Mapping[str, str]
     return _write(state / "upstream-roots.pem", b"".join(parts))
 
 
-def bundle_for_tools(ca_pem: Path, environ: Mapping[str, str] = os.environ) -> Path:
-    """Write the system's roots and our CA to one file, for tools whose variable replaces the roots.
+def bundle_for_tools(ca_pem: Path, environ: Mapping[str, str] = os.environ, variables: Iterable[str] = ()) -> Path:
+    """Write the system's roots, the caller's own and our CA to one file, for tools whose variable replaces the roots.
 
     Args:
         ca_pem: the certificate that clients trust; the bundle is written beside it.
-        environ: where the system's variables are looked up.
+        environ: where the variables are looked up.
+        variables: names of those with which tools are told of roots; files that cannot be read add nothing.
 
     Raises:
         TrustError: there is no system store, or no certificate in `ca_pem`.
@@ -97,7 +99,12 @@ def bundle_for_tools(ca_pem: Path, environ: Mapping[str, str] = os.environ) -> P
     own = _certificates_in(ca_pem)
     if not own:
         raise TrustError(f"{ca_pem} holds no PEM certificate that can be read")
-    return _write(ca_pem.with_name("ca-bundle.pem"), system_store(environ) + own)
+    common = dict.fromkeys(_blocks(system_store(environ) + own))
+    named = dict.fromkeys(Path(environ[name]) for name in variables if environ.get(name))
+    more = dict.fromkeys(block for path in named for block in _blocks(_certificates_in(path)) if block not in common)
+    # Callers with other roots may share the folder, and must not take each other's away.
+    suffix = f"-{hashlib.sha256(b''.join(more)).hexdigest()[:12]}" if more else ""
+    return _write(ca_pem.with_name(f"ca-bundle{suffix}.pem"), b"".join(block + b"\n" for block in (*common, *more)))
 
 
 def load_crls(paths: Iterable[str]) -> tuple[x509.CertificateRevocationList, ...]:
@@ -157,6 +164,10 @@ def _certificates_in(path: Path) -> bytes:
         return b"".join(block + b"\n" for block in _CERTIFICATE.findall(path.read_bytes()))
     except OSError:
         return b""
+
+
+def _blocks(pem: bytes) -> list[bytes]:
+    return _CERTIFICATE.findall(pem)
 
 
 def _write(path: Path, data: bytes) -> Path:
