@@ -67,15 +67,20 @@ def test_without_a_new_enough_python_it_says_what_to_do(checkout: Path, tmp_path
 @pytest.mark.network
 @pytest.mark.timeout(600)
 def test_it_sets_itself_up_once(checkout: Path, tmp_path: Path) -> None:
-    """With an old default Python and a constraint that contradicts the lock; the second time needs no index at all."""
+    """With an old default Python and a constraint that contradicts the lock; the second time needs no index at all.
+
+    Byte code is written even where Python is told to write none.
+    """
     fakes = folder_with(tmp_path / "fakes", python3="exit 1", python="exit 1", uv="exit 1")
     constraint = tmp_path / "constraints.txt"
     constraint.write_text("click<8\n")
     path = f"{fakes}:{os.environ['PATH']}"
     first = run(
-        checkout, "outward", "version", PATH=path, PIP_CONSTRAINT=str(constraint), OUTWARD_PYTHON=sys.executable
-    )
+        checkout, "outward", "version", PATH=path, PIP_CONSTRAINT=str(constraint), OUTWARD_PYTHON=sys.executable,
+        PYTHONDONTWRITEBYTECODE="1",
+    )  # fmt: skip
     assert (first.returncode, first.stdout) == (0, "outward 0.1.0\n"), first.stderr
     assert "setting up .venv" in first.stderr
+    assert list((checkout / "addons/outward/__pycache__").glob("service.*.pyc"))
     second = run(checkout, "outward", "version", PATH=path, PIP_INDEX_URL="http://127.0.0.1:9/", PIP_NO_INDEX="1")
     assert (second.returncode, second.stdout, second.stderr) == (0, "outward 0.1.0\n", "")
