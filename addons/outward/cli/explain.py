@@ -9,11 +9,12 @@ from urllib.parse import urlsplit
 import click
 
 from outward.cli.common import config_option, load_or_exit, require_config
+from outward.cli.private import NoGroupError, choose_group
 from outward.core.explain import Step, Trail
 from outward.core.explain import explain as trail_of
 from outward.core.model import Question
 from outward.core.names import MalformedHostError, parse_authority
-from outward.core.policy import Group, Policy
+from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
 
 DENIED = 4  # exit code
@@ -22,13 +23,13 @@ _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 @click.command()
 @click.argument("url", required=False)
-@click.option("--group", "-g", required=True, help="Path of the client's group.")
+@click.option("--group", "-g", help="Path of the client's group; default: the one for anyone, or the only one.")
 @click.option("--method", "-X", help="HTTP method; default: GET for a URL with a path, else the connection alone.")
 @click.option("--search", is_flag=True, help="Show what each vendor's hosted search would be sent, instead of a URL.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_option
 def explain(
-    url: str | None, *, group: str, method: str | None, search: bool, as_json: bool, config: Path | None
+    url: str | None, *, group: str | None, method: str | None, search: bool, as_json: bool, config: Path | None
 ) -> None:
     """Show how URL (or host, or host:port) is decided for a group: the rules considered, and the one that decided.
 
@@ -37,32 +38,34 @@ def explain(
     """
     if search == (url is not None):
         raise click.UsageError("give a URL, or --search")
-    question = None if url is None else _question(url, group, method)
     policy = load_or_exit(require_config(config)).policy
-    if policy is None or group not in policy.groups:
-        raise click.UsageError(f"the configuration has no group `{group}`")
-    if question is None:
-        _explain_search(policy, policy.groups[group], as_json=as_json)
+    if policy is None:
+        raise click.ClickException("the configuration has no policy")
+    try:
+        chosen = choose_group(policy, group)
+    except NoGroupError as error:
+        raise click.UsageError(str(error)) from error
+    if url is None:
+        _explain_search(policy, chosen, as_json=as_json)
         return
-    trail = trail_of(policy, question)
+    trail = trail_of(policy, _question(url, chosen, method))
     click.echo(json.dumps(_as_json(trail), indent=2) if as_json else _as_text(trail))
     if not trail.decision.allowed:
         sys.exit(DENIED)
 
 
-def _explain_search(policy: Policy, group: Group, *, as_json: bool) -> None:
+def _explain_search(policy: Policy, path: str, *, as_json: bool) -> None:
     """Print what each vendor's hosted search would be sent under the file's settings."""
-    from outward.search.explain import explain_search  # noqa: PLC0415 - loads every adapter
+    from outward.cli.explain_search import as_text  # noqa: PLC0415 - loads every adapter
+    from outward.search.explain import explain_search  # noqa: PLC0415 - the same
 
+    group = policy.groups[path]
     settings, tools = group.web_search, explain_search(policy, group)
     if as_json:
         facts = {"group": group.path, "enabled": settings.enabled, "opt_in": settings.opt_in, "filter": settings.filter}
         click.echo(json.dumps({**facts, "tools": [tool.as_json() for tool in tools]}, indent=2))
         return
-    switched = "on" if settings.enabled else "off: no search happens, whatever is sent"
-    click.echo(f"{group.path}: web search is {switched}; filter {settings.filter}, opt-in {settings.opt_in}")
-    for tool in tools:
-        click.echo(tool.as_text())
+    click.echo(as_text(group, tools))
 
 
 def _question(url: str, group: str, method: str | None) -> Question:

@@ -41,25 +41,6 @@ class Explained:
             "unsaid": [{"entry": each.entry, "why": str(each.why), "line": each.line} for each in self.unsaid],
         }
 
-    def as_text(self) -> str:
-        """Return the explanation for people."""
-        lines = [f"{self.vendor} {self.tool}: {self._summary()}"]
-        lines += [f"    {each.entry}: {each.why}" + (f"; add {each.line}" if each.line else "") for each in self.unsaid]
-        return "\n".join(lines)
-
-    def _summary(self) -> str:
-        sent = self.sent
-        if sent is None and self.filtered:
-            return "has no filter; its response is filtered exactly"
-        if sent is None or not sent.sayable:
-            return "has no filter that could say this policy (see `unfilterable`)"
-        if sent.unrestricted:
-            return "every public host" + (f", except {', '.join(sent.blocked)}" if sent.blocked else "")
-        if not sent.allowed:
-            return "nothing can be sent, so no search is possible"
-        more = f" ({sent.truncated} more than the vendor takes)" if sent.truncated else ""
-        return ", ".join(sent.allowed) + more
-
 
 def explain_search(policy: Policy, group: Group, settings: WebSearch | None = None) -> tuple[Explained, ...]:
     """Return, per vendor and tool, what a search without a filter of its own would be sent.
