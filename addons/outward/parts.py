@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from outward.core.policy import Policy
 from outward.ops.administration import Administration
 from outward.ops.metrics import Metrics
 from outward.proxy.consent import FileConsent
+from outward.proxy.gate import Gate
 from outward.proxy.judge import Judge, Verifier
 from outward.proxy.resolver import Resolver
 from outward.records.database import open_database
@@ -135,6 +137,17 @@ def doorway_of(settings: Settings) -> "SSLContext | None":
         return server_context(settings.tls)
     except OSError as error:
         raise StartError(f"`server.tls` cannot be used: {error}") from error
+
+
+def transparent_of(gate: Gate) -> Callable[[str, int], Awaitable[None]]:
+    """Return what opens the port of redirected connections.
+
+    Raises:
+        StartError: this system cannot tell where a redirected connection was going.
+    """
+    if sys.platform != "linux":
+        raise StartError("`server.transparent` needs Linux: no other system tells where a connection was going")
+    return gate.start_transparent
 
 
 def verifier_for(policy: Policy, current: Verifier | None) -> Verifier | None:

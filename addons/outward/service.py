@@ -26,6 +26,7 @@ from outward.parts import (
     prepare_state,
     resolver_of,
     stream_of,
+    transparent_of,
     verifier_for,
     whole,
 )
@@ -49,7 +50,9 @@ CA_INTERVAL = 3600.0  # seconds between looks at the CA's end
 FLUSH = 5.0  # seconds that the last records get
 
 # Settings that are read once; the others follow a reload.
-_FIXED = ("listen", "ops", "state", "ca", "tls", "workers", "records_url", "retention", "audit_stream", "limits")
+_FIXED = (
+    "listen", "transparent", "ops", "state", "ca", "tls", "workers", "records_url", "retention", "audit_stream", "limits",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,9 @@ class Service:
         self._gate = Gate(self.judge, self.dialer, self._inspection.engine, self.settings.limits)
         self._gate.tls = doorway_of(self.settings)
         await bind("proxy", self._gate.start, self.settings.listen)
+        if self.settings.transparent is not None:
+            await bind("transparent", transparent_of(self._gate), self.settings.transparent)
+            log.info("redirected connections are taken on %s port %d", *self._gate.addresses[1])
         self._look_around()
         log.info("the proxy listens on %s port %d", *self.address)
         self._spawn(self._inspection.load(self._options.lull))
@@ -293,7 +299,7 @@ class Service:
 
     def _look_around(self) -> None:
         """Learn which addresses and listeners are this proxy's own, and so never dialled."""
-        addresses = [self._gate.address] if self._gate else []
+        addresses = self._gate.addresses if self._gate else []
         addresses += [self._ops.address] if self._ops else []
         listeners = frozenset((ip_address(host), port) for host, port in addresses)
         self.judge.own = Own(own_addresses(), listeners)

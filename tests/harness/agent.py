@@ -8,6 +8,7 @@ import ctypes
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import urllib.parse
@@ -132,6 +133,41 @@ def connect(host: str, port: int) -> str:
         return f"200 {sock.recv(100).decode()}"
 
 
+def secure(host: str, port: int) -> str:
+    """Speak TLS to `address/name` without a proxy, and return who signed for the name, and the answer's status and body."""
+    address, _, name = host.partition("/")
+    context = ssl.create_default_context()
+    context.check_hostname = bool(name)
+    sock = socket.create_connection((address, port), timeout=10)
+    with sock, context.wrap_socket(sock, server_hostname=name or None) as inner:
+        issuer = [value for each in inner.getpeercert()["issuer"] for _, value in each]
+        return f"{issuer[0].partition(' CA')[0]}: {_fetched(inner, name, port)}"
+
+
+def plain(host: str, port: int) -> str:
+    """Speak HTTP to `address/name` without a proxy, and return the answer's status and body."""
+    address, _, name = host.partition("/")
+    with socket.create_connection((address, port), timeout=10) as sock:
+        return _fetched(sock, name, port)
+
+
+def say(host: str, port: int) -> str:
+    """Send `address/hex digits` as they are, and return the digits of what comes back."""
+    address, _, digits = host.partition("/")
+    with socket.create_connection((address, port), timeout=10) as sock:
+        sock.sendall(bytes.fromhex(digits))
+        got = sock.recv(100)
+        return f"got {got.hex()}" if got else "none: closed"
+
+
+def _fetched(sock: socket.socket, name: str, port: int) -> str:
+    sock.sendall(f"GET /page HTTP/1.1\r\nHost: {name}:{port}\r\nConnection: close\r\n\r\n".encode())
+    reply = b"".join(iter(lambda: sock.recv(4096), b"")).decode()
+    head, _, body = reply.partition("\r\n\r\n")
+    details = head.partition("details=")[2].partition("\r")[0]
+    return " ".join([*head.split(" ")[1:2], details or body])
+
+
 def proxy(host: str, port: int) -> str:
     """Learn where the proxy is."""
     PROXY[:] = [(host, port)]
@@ -148,7 +184,10 @@ _KEPT: list[socket.socket] = []
 PROXY: list[tuple[str, int]] = []
 ACTS = {
     act.__name__: act
-    for act in (tcp, udp, ping, raw, dns, name, become, flush, namespace, child, bind, connect, proxy, patience)
+    for act in (
+        *(tcp, udp, ping, raw, dns, name, become, flush, namespace, child, bind, connect, proxy, patience),
+        *(secure, plain, say),
+    )
 }
 
 

@@ -6,7 +6,7 @@ from outward.config.settings import Limits
 from outward.core.names import canonical_host
 from outward.core.reasons import Reason
 from outward.proxy.fields import HeadError, hop_fields, reply_fields
-from outward.proxy.head import HeadReader, Within, parse_head, parse_response_head
+from outward.proxy.head import HeadReader, Within, parse_head, parse_response_head, redirected
 
 LIMITS = Limits(head_bytes=2000, header_count=20)
 INSIDE = Within(canonical_host("a.test"), 443)
@@ -72,6 +72,36 @@ def test_a_request_in_a_tunnel_goes_where_the_tunnel_goes():
     assert (head.host.name, head.port, head.path, head.target) == ("a.test", 443, "/p", "/p?q")
     other = Within(canonical_host("a.test"), 8443)
     assert parse_head(get(line=b"GET / HTTP/1.1", host=b"Host: a.test:8443\r\n"), LIMITS, other).port == 8443
+
+
+def test_a_redirected_request_goes_to_its_host_and_the_original_port():
+    for port, host in ((80, b"Host: A.test\r\n"), (8080, b"Host: a.test:8080\r\n"), (443, b"Host: a.test:443\r\n")):
+        head = parse_head(get(line=b"GET /p?q HTTP/1.1", host=host), LIMITS, redirected(port))
+        assert (head.host.name, head.port, head.path, head.target) == ("a.test", port, "/p", "/p?q")
+
+
+@pytest.mark.parametrize(
+    ("line", "host", "reason"),
+    [
+        (b"GET / HTTP/1.1", b"Host: a.test\r\n", Reason.HOST_MISMATCH),
+        (b"GET / HTTP/1.1", b"Host: a.test:80\r\n", Reason.HOST_MISMATCH),
+        (b"GET / HTTP/1.1", b"Host: a_b..test:8080\r\n", Reason.MALFORMED_HOST),
+        (b"GET / HTTP/1.1", b"", Reason.MALFORMED_REQUEST),
+        (b"GET / HTTP/1.0", b"", Reason.MALFORMED_REQUEST),
+        (b"GET http://a.test:8080/ HTTP/1.1", b"Host: a.test:8080\r\n", Reason.MALFORMED_REQUEST),
+        (b"OPTIONS * HTTP/1.1", b"Host: a.test:8080\r\n", Reason.MALFORMED_REQUEST),
+        (b"CONNECT a.test:8080 HTTP/1.1", b"Host: a.test:8080\r\n", Reason.MALFORMED_REQUEST),
+    ],
+)
+def test_a_redirected_request_that_leaves_its_destination_open_is_refused(line: bytes, host: bytes, reason: Reason):
+    assert refusal(get(line=line, host=host), redirected(8080)).reason is reason
+
+
+def test_credentials_are_read_on_the_proxy_port_only():
+    secret = b"Proxy-Authorization: Bearer x\r\n"
+    assert parse_head(get(secret), LIMITS).authorization == "Bearer x"
+    for within in (INSIDE, redirected(80)):
+        assert parse_head(get(secret, line=b"GET / HTTP/1.1"), LIMITS, within).authorization is None
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from harness.hellos import extension, hello, record, server_name
 from harness.raw import client_hello
+from outward.core.reasons import Reason
 from outward.proxy.hello import MAX_HELLO, Hello, HelloError, HelloReader, NotTlsError
 
 
@@ -82,7 +83,7 @@ MALFORMED = [
 @pytest.mark.parametrize("data", MALFORMED)
 def test_lengths_that_disagree_are_refused(data: bytes):
     error = refusal(data)
-    assert (error.oversized, error.ambiguous) == (False, False)
+    assert error.reason is Reason.MALFORMED_REQUEST
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_lengths_that_disagree_are_refused(data: bytes):
     ],
 )
 def test_two_server_names_are_ambiguous(data: bytes):
-    assert refusal(data).ambiguous
+    assert refusal(data).reason is Reason.SNI_MISMATCH
 
 
 @pytest.mark.parametrize(
@@ -106,4 +107,4 @@ def test_two_server_names_are_ambiguous(data: bytes):
     ids=["announced", "records", "bytes"],
 )
 def test_a_hello_beyond_the_bounds_is_refused(data: bytes):
-    assert refusal(data).oversized
+    assert refusal(data).reason is Reason.TOO_LARGE

@@ -13,6 +13,7 @@ from outward.config.streams import audit_stream
 from outward.config.validate import validate
 from outward.config.values import resolve_path
 from outward.core.addresses import METADATA, Network, is_loopback
+from outward.core.model import ClientEntry, Credential
 
 _ELSEWHERE = frozenset({"groups", "sets", "clients"})
 
@@ -51,6 +52,7 @@ def _settings(root: MappingNode, document: Document, base: Path, home: str | Non
     server, upstream = document.server, document.upstream
     return Settings(
         listen=server.listen,
+        transparent=server.transparent,
         ops=server.ops,
         state=resolve_path(server.state, base, home),
         ca=(resolve_path(server.ca.cert, base, home), resolve_path(server.ca.key, base, home)) if server.ca else None,
@@ -120,3 +122,13 @@ def _check_upstream(root: MappingNode, upstream: UpstreamModel, report: Report) 
         message = "the parent proxy resolves names, so that addresses are not judged here"
         cure = "judge addresses at the parent, or remove `upstream.proxy`"
         report.warning("W110", message, where.place if where else None, 1, cure)
+
+
+def check_transparent(root: MappingNode, settings: Settings, clients: Collection[ClientEntry], report: Report) -> None:
+    """Warn where nobody could use the port of redirected connections: these carry no credentials."""
+    if settings.transparent is None or any(each.kind in (Credential.SOURCE, Credential.ANYONE) for each in clients):
+        return
+    where = at(root, "server", "transparent")
+    message = "every redirected connection will be refused: none carries credentials, and no client needs none"
+    cure = "add a `clients` entry with `source` or `anyone`"
+    report.warning("W120", message, where.place if where else None, where.length if where else 1, cure)

@@ -12,6 +12,7 @@ from outward.core.model import Place
 
 VARIABLES: dict[str, tuple[str, ...]] = {
     "OUTWARD_LISTEN": ("server", "listen"),
+    "OUTWARD_TRANSPARENT": ("server", "transparent"),
     "OUTWARD_OPS": ("server", "ops"),
     "OUTWARD_STATE": ("server", "state"),
     "OUTWARD_WORKERS": ("server", "workers"),

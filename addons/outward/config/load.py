@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from outward.config.clients import compile_clients
-from outward.config.compose import compose
+from outward.config.compose import check_transparent, compose
 from outward.config.diagnostics import Report
 from outward.config.environment import overlay
 from outward.config.gather import Gathered, gather_bytes, gather_file
@@ -103,6 +103,7 @@ class _Loading:
             internal=composed.internal,
             vendor_of=_over(composed.settings, self.vendor_of),
         )
+        check_transparent(gathered.main, composed.settings, clients, report)
         self._smells(policy, {path: key.place for path, (key, _) in gathered.groups.items()})
         return Loaded(composed.settings, policy, report.sorted(), files, report.sources, sets.discovered)
 

@@ -97,6 +97,7 @@ class ServerModel(Model):
     """The proxy's own ports and folder."""
 
     listen: Endpoint = ("127.0.0.1", 8080)
+    transparent: Endpoint | None = None
     ops: Endpoint = ("127.0.0.1", 9090)
     state: Text = "~/.local/state/outward"
     ca: CaModel | None = None

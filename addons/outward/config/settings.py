@@ -90,6 +90,7 @@ class Settings:
 
     Attributes:
         listen: address and port of the proxy; port 0 picks a free one.
+        transparent: address and port of redirected connections; None takes none.
         ops: address and port of health, metrics and administration.
         state: folder of the CA and the records.
         tls: of the proxy's listener; None speaks plain HTTP.
@@ -111,6 +112,7 @@ class Settings:
     """
 
     listen: tuple[str, int] = ("127.0.0.1", 8080)
+    transparent: tuple[str, int] | None = None
     ops: tuple[str, int] = ("127.0.0.1", 9090)
     state: Path = field(default_factory=lambda: Path(DEFAULT_STATE).expanduser())
     tls: Tls | None = None

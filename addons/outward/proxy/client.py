@@ -6,10 +6,13 @@ ends in a denial.
 
 import asyncio
 from dataclasses import replace
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, cast
 
 from outward.core.addresses import Address
-from outward.core.model import Denial, Lane, Stage
+from outward.core.identity import Identity
+from outward.core.model import Decision, Denial, Lane, Stage
 from outward.core.reasons import Reason
 from outward.proxy.answer import Linger, close_event, denial_of
 from outward.proxy.fields import HeadError
@@ -33,17 +36,20 @@ class Client(asyncio.Protocol):
         peer: the client's address.
         names: of its verified certificate.
         transport: the client's.
+        original: where it was going when a firewall led it here; None where it speaks to the proxy.
         touched: never set: a head has one deadline, whatever trickles in.
     """
 
-    __slots__ = ("_begun", "_gate", "_reader", "_resources", "_task", "names", "peer", "transport")
+    __slots__ = ("_begun", "_gate", "_reader", "_resources", "_task", "names", "original", "peer", "transport")
     touched = False
+    original: tuple[Address, int] | None
     transport: asyncio.Transport
     peer: Address
     names: tuple[str, ...]
 
     def __init__(self, gate: "Gate") -> None:
         self._gate = gate
+        self.original = None
         self._resources = gate.resources
         self._reader: HeadReader | None = None
         self._begun = 0.0
@@ -86,29 +92,46 @@ class Client(asyncio.Protocol):
                     return
                 raw, rest = found
             self._resources.heads.stop(self)
-            head = self._resources.parse(raw)
+            head = self._parse(raw)
         except HeadError as error:
             self._refuse_head(error)
         else:
             self._judge(head, raw, rest)
 
+    def _parse(self, raw: bytes) -> Head:
+        """Parse a head.
+
+        Raises:
+            HeadError: it is refused.
+        """
+        return self._resources.parse(raw)
+
+    def _who(self, head: Head | None) -> Identity:
+        """Return the client's identity."""
+        return self._resources.judge.who(self.peer, head.authorization if head is not None else None, self.names)
+
     def _judge(self, head: Head, raw: bytes, rest: bytes) -> None:
         """Identify the client, decide, and refuse or hand over."""
-        identity = self._resources.judge.who(self.peer, head.authorization, self.names)
+        identity = self._who(head)
         if head.conversation is not None:
             identity = replace(identity, conversation=head.conversation)
         event, decision = ask(self._resources.judge, head, identity, None if head.path is None else "http")
+        objected = identity.refusal is None and self._objects(event, head, decision)
         inside = head.path is None and decision.denial is Denial.INSIDE and identity.refusal is None
-        if not decision.allowed and not inside:
+        if objected or not (decision.allowed or inside):
             more = bool(rest) or head.length != 0
             self._deny(event, head, challenge=identity.challenge, more=more)
             return
-        passport = Passport(self.peer, identity, head, decision, event, self._begun, self.names)
+        passport = Passport(self.peer, identity, head, decision, event, self._begun, self.names, self.original)
         if head.path is None and decision.allowed and decision.lane is Lane.TUNNEL:
             Tunnel(self._resources, self.transport, passport, self._ended).start(rest)
         else:
             self.transport.pause_reading()
             self._task = self._gate.loop.create_task(self._inspect(raw, rest, passport))
+
+    def _objects(self, event: Event, head: Head, decision: Decision) -> bool:  # noqa: ARG002 - for redirected ones
+        """Refuse an event for what speaks against it besides the rules, and tell whether anything does."""
+        return False
 
     async def _inspect(self, raw: bytes, rest: bytes, passport: Passport) -> None:
         """Lend the connection to the engine, and take it down whatever becomes of it."""
@@ -123,18 +146,15 @@ class Client(asyncio.Protocol):
             self.transport.close()
             self._ended()
 
-    def _refuse_head(self, error: HeadError) -> None:
-        self._resources.heads.stop(self)
-        authorization = error.head.authorization if error.head is not None else None
-        identity = self._resources.judge.who(self.peer, authorization, self.names)
-        event = refuse(event_of(error.head, identity), error.reason, Stage.CONNECT)
+    def _refuse_head(self, error: HeadError, stage: Stage = Stage.CONNECT) -> None:
+        event = refuse(event_of(error.head, self._who(error.head)), error.reason, stage)
         event.status = error.status
         self._deny(event, error.head, more=True)
 
     def _deny(self, event: Event, head: Head | None, *, more: bool, challenge: bool = False) -> None:
         """Answer, close the event, and close the connection; `more` tells that the client may still be sending."""
         self._resources.heads.stop(self)
-        self.transport.write(denial_of(event, head, challenge=challenge))
+        self.transport.write(self._answer(event, head, challenge=challenge))
         close_event(self._resources.judge, event, self._begun)
         if self._gate.flooded:
             self.transport.abort()
@@ -142,6 +162,10 @@ class Client(asyncio.Protocol):
             Linger(self.transport, self._resources.lingering, self._ended)
         else:
             self.transport.close()
+
+    def _answer(self, event: Event, head: Head | None, *, challenge: bool) -> bytes:
+        """Return what the client is told."""
+        return denial_of(event, head, challenge=challenge)
 
     def eof_received(self) -> None:
         """Close: a head that ends early is no question."""
@@ -160,8 +184,7 @@ class Client(asyncio.Protocol):
         if not self._begun:
             self.transport.abort()
             return
-        identity = self._resources.judge.who(self.peer, None, self.names)
-        event = refuse(event_of(None, identity), reason, Stage.CONNECT)
+        event = refuse(event_of(None, self._who(None)), reason, Stage.CONNECT)
         event.status = status
         self._deny(event, None, more=True)
 
@@ -172,3 +195,11 @@ class Client(asyncio.Protocol):
 
     def _ended(self) -> None:
         self._gate.release(self)
+
+
+@lru_cache(maxsize=4096)
+def peer_address(source: str) -> Address:
+    """Return a peer's address; an IPv4 client of a dual-stack listener is an IPv4 client."""
+    address = ip_address(source.partition("%")[0] or "::")
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address

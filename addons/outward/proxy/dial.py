@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv6Address, ip_address
+from weakref import WeakValueDictionary
 
 from outward.config.settings import Limits
 from outward.core.addresses import Address
@@ -66,6 +67,7 @@ class Dialer:
         self.parent = Parent.parse(parent_proxy) if parent_proxy else None
         self._judge = judge
         self._timeout = limits.connect_timeout
+        self._opened: WeakValueDictionary[tuple[str, int], asyncio.Transport] = WeakValueDictionary()
 
     async def addresses(self, host: Host, port: int) -> list[Address]:
         """Resolve and judge a destination.
@@ -151,7 +153,15 @@ class Dialer:
                 sock.close()
                 raise
         self._check_peer(transport, address)
+        here = transport.get_extra_info("sockname")
+        if here is not None:
+            self._opened[here[:2]] = transport
         return transport, protocol, address
+
+    def opened(self, address: Address, port: int) -> bool:
+        """Tell whether a connection that this dialler opened, and that still stands, comes from here."""
+        transport = self._opened.get((str(address), port))
+        return transport is not None and not transport.is_closing()
 
     def _check_peer(self, transport: asyncio.Transport, address: Address) -> None:
         """Compare what was dialled with what was judged; a peer that is gone already needs no comparison."""

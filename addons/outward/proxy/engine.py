@@ -15,7 +15,7 @@ from cryptography import x509
 from outward.config.settings import Limits
 from outward.core.model import Stage
 from outward.core.reasons import Reason
-from outward.proxy.answer import close_event, denial_of
+from outward.proxy.answer import close_event, refusal_of
 from outward.proxy.ca import Authority
 from outward.proxy.deadlines import Deadlines
 from outward.proxy.dial import Dialer
@@ -134,7 +134,7 @@ class Engine:
     def _unable(self, transport: asyncio.Transport, passport: Passport) -> None:
         """Refuse a connection that the engine cannot carry."""
         refuse(passport.event, Reason.INTERNAL_ERROR, Stage.CONNECT)
-        transport.write(denial_of(passport.event, passport.head, challenge=False))
+        transport.write(refusal_of(passport.event, passport))
         close_event(self.parts.judge, passport.event, passport.started)
 
     def drain(self) -> None:

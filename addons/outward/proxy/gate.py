@@ -7,18 +7,16 @@ import asyncio
 import logging
 import socket
 import ssl
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
 from itertools import islice
 
 from outward.config.settings import Limits
-from outward.core.addresses import Address
-from outward.proxy.client import Client
+from outward.proxy.client import Client, peer_address
 from outward.proxy.dial import Dialer
 from outward.proxy.doorway import certificate_names
 from outward.proxy.judge import Judge
 from outward.proxy.passport import Engine
 from outward.proxy.resources import Resources
+from outward.proxy.transparent import Redirected
 
 _log = logging.getLogger(__name__)
 
@@ -51,19 +49,23 @@ class Gate:
         self._servers: list[asyncio.Server] = []
         self._receivers: list[asyncio.Task[None]] = []
         self._shaking: dict[tuple[str, int], asyncio.Task[None]] = {}
-        self._socket: socket.socket | None = None
+        self._sockets: list[socket.socket] = []
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """The addresses and ports that are listened on, the proxy's own first."""
+        return [each.getsockname()[:2] for each in self._sockets]
 
     @property
     def address(self) -> tuple[str, int]:
-        """The address and port that are listened on.
+        """The address and port of the proxy.
 
         Raises:
             RuntimeError: before `start`.
         """
-        if self._socket is None:
+        if not self._sockets:
             raise RuntimeError("the gate is not open")
-        host, port, *_ = self._socket.getsockname()
-        return host, port
+        return self.addresses[0]
 
     @property
     def connections(self) -> int:
@@ -81,10 +83,22 @@ class Gate:
         Raises:
             OSError: the address is not ours or in use.
         """
+        await self.adopt(self._listen(host, port))
+
+    async def start_transparent(self, host: str, port: int) -> None:
+        """Listen for redirected connections too, after `start`. Their TLS is with their destinations, never with us.
+
+        Raises:
+            OSError: the address is not ours or in use.
+        """
+        await self._serve(self._listen(host, port), Redirected)
+
+    def _listen(self, host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         dual = family is socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
-        self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
-        await self.adopt(self._socket)
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
+        self._sockets.append(listener)
+        return listener
 
     async def adopt(self, listener: socket.socket) -> None:
         """Accept on a listener that exists already: in another network namespace, for one."""
@@ -92,8 +106,10 @@ class Gate:
             listener.setblocking(False)
             self._receivers.append(self.loop.create_task(self._receive(listener)))
             return
-        server = await self.loop.create_server(lambda: Client(self), sock=listener, backlog=_BACKLOG)
-        self._servers.append(server)
+        await self._serve(listener, Client)
+
+    async def _serve(self, listener: socket.socket, kind: type[Client]) -> None:
+        self._servers.append(await self.loop.create_server(lambda: kind(self), sock=listener, backlog=_BACKLOG))
 
     async def _receive(self, listener: socket.socket) -> None:
         """Accept for TLS: by hand, because a server counts no connection before its handshake is done."""
@@ -209,11 +225,3 @@ class Gate:
         for client in list(self._clients):
             client.transport.abort()
         self.resources.close()
-
-
-@lru_cache(maxsize=4096)
-def peer_address(source: str) -> Address:
-    """Return a peer's address; an IPv4 client of a dual-stack listener is an IPv4 client."""
-    address = ip_address(source.partition("%")[0] or "::")
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address

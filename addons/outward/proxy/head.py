@@ -37,20 +37,26 @@ _CONVERSATION = re.compile(r"[\x21-\x7e]{1,200}")
 
 
 _NOWHERE = Host("")
+_CLEAR, _SECURE = 80, 443  # the ports that a Host without one means
 
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """The tunnel that a request comes through: it may ask for nothing else.
+    """The connection that a request comes through, which leads to one port, and in a tunnel to one host.
 
     Attributes:
-        host, port: target of the CONNECT.
+        host, port: target of the CONNECT; no host where Host names it (see `redirected`).
         default_port: the port that a Host without one means (443 inside TLS, 80 in the clear).
     """
 
     host: Host
     port: int
-    default_port: int = 443
+    default_port: int = _SECURE
+
+
+def redirected(port: int) -> Within:
+    """Return what plain requests come through that were on their way to a port when a firewall led them here."""
+    return Within(_NOWHERE, port, _CLEAR)
 
 
 @dataclass(slots=True)
@@ -122,7 +128,8 @@ def parse_head(raw: bytes, limits: HeadLimits, within: Within | None = None) -> 
     head = Head(method.decode("ascii"), target.decode("latin-1"), minor == b"0", split_section(block, limits))
     try:
         found = governed(head.fields)
-        head.authorization = found.get("proxy-authorization")
+        if within is None:
+            head.authorization = found.get("proxy-authorization")
         _judge_method(head.method)
         _locate(head, within)
         _judge_host(head, found, within)
@@ -144,9 +151,10 @@ def _locate(head: Head, within: Within | None) -> None:
     target = head.target
     try:
         if within is not None:
+            head.host, head.port = within.host, within.port
             if head.method == "CONNECT" or not target.startswith("/"):
-                raise malformed("a request in a tunnel has a target in origin form")
-            head.host, head.port, head.path = within.host, within.port, target.partition("?")[0]
+                raise malformed("a request to its destination has a target in origin form")
+            head.path = target.partition("?")[0]
         elif head.method == "CONNECT":
             head.host, head.port = parse_authority(_ascii(target), None)
         else:
@@ -164,7 +172,7 @@ def _locate_absolute(head: Head) -> None:
     authority, path, query = match.groups()
     if path is None and query is not None:
         raise malformed("a query without a path")
-    head.host, head.port = parse_authority(_ascii(authority), 80)
+    head.host, head.port = parse_authority(_ascii(authority), _CLEAR)
     head.path = path or "/"
 
 
@@ -184,11 +192,13 @@ def _judge_host(head: Head, found: dict[str, str], within: Within | None) -> Non
         raise malformed("a missing Host")
     if within is None and value == head.target:
         return
-    implied = head.port if head.method == "CONNECT" else within.default_port if within else 80
+    implied = head.port if head.method == "CONNECT" else within.default_port if within else _CLEAR
     try:
         named = parse_authority(_ascii(value), implied)
     except MalformedHostError as error:
         raise HeadError(Reason.MALFORMED_HOST, f"in Host: {error}") from error
+    if head.host == _NOWHERE:
+        head.host = named[0]
     if named != (head.host, head.port):
         raise HeadError(Reason.HOST_MISMATCH, "Host is not the destination")
 

@@ -5,6 +5,8 @@ Owns what a ClientHello is. Sans-IO. Extracts what the tunnel lane judges; never
 
 from dataclasses import dataclass
 
+from outward.core.reasons import Reason
+
 MAX_HELLO = 32 * 1024  # post-quantum key shares make 2 KiB; OpenSSL itself stops at 128 KiB
 _MAX_RECORD = 16384  # RFC 8446 5.1
 _MAX_RECORDS = 64  # enough for any stack; one byte a record is an attack
@@ -22,14 +24,14 @@ class HelloError(Exception):
     """A ClientHello that is malformed, ambiguous or too large.
 
     Attributes:
-        oversized: it is beyond the bounds.
-        ambiguous: it names the server twice.
+        reason: for the event: `sni_mismatch` where it names the server twice.
     """
 
     def __init__(self, why: str, *, oversized: bool = False, ambiguous: bool = False) -> None:
         super().__init__(why)
-        self.oversized = oversized
-        self.ambiguous = ambiguous
+        self.reason = Reason.SNI_MISMATCH if ambiguous else Reason.MALFORMED_REQUEST
+        if oversized:
+            self.reason = Reason.TOO_LARGE
 
 
 @dataclass(slots=True)

@@ -24,6 +24,8 @@ class Passport:
             CONNECT in the inspect lane, closes an event of its own for each request instead.
         started: loop time in seconds when the question was asked.
         names: of the client's verified certificate; each further request is judged by them too.
+        original: where a redirected client was going; None for one that speaks to the proxy. It asked for no tunnel, so
+            that it is told neither that one stands nor, over HTTP, that none does.
     """
 
     peer: Address
@@ -33,6 +35,7 @@ class Passport:
     event: Event
     started: float
     names: tuple[str, ...] = ()
+    original: tuple[Address, int] | None = None
 
 
 class Engine(Protocol):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from outward.core.model import Lane, Stage
 from outward.core.reasons import Reason
-from outward.proxy.answer import Linger, close_event, denial_of
+from outward.proxy.answer import ALERT, Linger, close_event, refusal_of
 from outward.proxy.dial import DialError
 from outward.proxy.hello import HelloError, HelloReader, NotTlsError
 from outward.proxy.judge import judge_hello, refuse
@@ -20,7 +20,6 @@ from outward.proxy.resources import Resources
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
-_ALERT = b"\x15\x03\x03\x00\x02\x02"  # a fatal alert; its description follows (RFC 8446 6)
 _ACCESS_DENIED, _DECODE_ERROR, _UNRECOGNIZED_NAME = b"\x31", b"\x32", b"\x70"
 _EARLY = 64 * 1024  # bytes that a client may send before it is answered
 
@@ -83,8 +82,9 @@ class Tunnel(asyncio.Protocol):
             self._cut()
             return
         self._answered = True
-        self._event.status = 200
-        self._transport.write(ESTABLISHED)
+        if self._passport.original is None:
+            self._event.status = 200
+            self._transport.write(ESTABLISHED)
         rule = self._passport.decision.rule
         if rule is not None and not rule.tls:
             self._relay(self._early)
@@ -118,7 +118,7 @@ class Tunnel(asyncio.Protocol):
             self._refuse(Reason.NOT_TLS, Stage.TLS)
             return
         except HelloError as error:
-            self._refuse(_reason_of(error), Stage.TLS, _DECODE_ERROR)
+            self._refuse(error.reason, Stage.TLS, _DECODE_ERROR)
             return
         if hello is None:
             return
@@ -153,9 +153,9 @@ class Tunnel(asyncio.Protocol):
         refuse(self._event, reason, stage)
         self._event.status = None
         if not self._answered:
-            self._transport.write(denial_of(self._event, self._passport.head, challenge=False))
+            self._transport.write(refusal_of(self._event, self._passport))
         elif alert is not None:
-            self._transport.write(_ALERT + alert)
+            self._transport.write(ALERT + alert)
         self._record()
         if not self._transport.is_closing():
             Linger(self._transport, self._resources.lingering, self._client_lost)
@@ -218,9 +218,3 @@ class Tunnel(asyncio.Protocol):
         metrics.bytes("up", Lane.TUNNEL).inc(self._client.received)
         metrics.bytes("down", Lane.TUNNEL).inc(self._server.received)
         close_event(self._resources.judge, self._event, self._passport.started)
-
-
-def _reason_of(error: HelloError) -> Reason:
-    if error.oversized:
-        return Reason.TOO_LARGE
-    return Reason.SNI_MISMATCH if error.ambiguous else Reason.MALFORMED_REQUEST

@@ -15,7 +15,7 @@ from outward.core.model import Decision, Lane, Stage
 from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.reasons import Reason
 from outward.proxy.fields import HeadError
-from outward.proxy.head import Head, ResponseHead, Within, parse_head
+from outward.proxy.head import Head, ResponseHead, Within, parse_head, redirected
 from outward.proxy.hello import Hello
 from outward.proxy.inspection.budget import Budget
 from outward.proxy.inspection.exchange import Exchange
@@ -82,6 +82,8 @@ class Hooks:
         head = passport.head
         self.within = Within(head.host, head.port) if head.method == "CONNECT" else None
         self.asked = False
+        original = passport.original
+        self._through = self.within if original is None or self.within else redirected(original[1])
         self._parts = parts
         self._judge = parts.judge
         self._passport = passport
@@ -112,13 +114,14 @@ class Hooks:
         if self._pending is not None:
             return self._first(raw, self._pending)
         try:
-            head = parse_head(raw, self._parts.limits, self.within)
+            head = parse_head(raw, self._parts.limits, self._through)
         except HeadError as error:
             return self.malformed(error, raw)
         identity = self._identity(head)
         event, decision = ask(self._judge, head, identity, "http" if self.within is None else "https")
+        challenge = identity.challenge and self._passport.original is None
         exchange = Exchange(
-            self._judge, raw, head, self._noted(event), decision, identity=identity, challenge=identity.challenge
+            self._judge, raw, head, self._noted(event), decision, identity=identity, challenge=challenge
         )
         if head.method == "CONNECT":
             refuse(event, Reason.MALFORMED_REQUEST, Stage.REQUEST)

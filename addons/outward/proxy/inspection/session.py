@@ -81,6 +81,7 @@ class Session:
         context = Context(client, OPTIONS)
         self._legs = Legs(self, client, engine.lingering, self._end)
         self._transport = transport
+        self._greeting = ESTABLISHED if passport.original is None else b""
         self._layer: Layer = (
             Inspect(context, self, HTTPMode.regular) if self.hooks.within is None else ClientTls(context, self)
         )
@@ -99,7 +100,7 @@ class Session:
         self.engine.idle.start(self)
         self.feed(events.Start())
         if self.hooks.within is not None:
-            self._transport.write(ESTABLISHED)
+            self._transport.write(self._greeting)
             self.engine.handshakes.start(self._handshake)
         else:
             rest = head + rest

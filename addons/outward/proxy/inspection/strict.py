@@ -26,6 +26,7 @@ from OpenSSL import SSL
 
 from outward.core.model import Stage
 from outward.core.reasons import Reason
+from outward.proxy.answer import ALERT
 from outward.proxy.hello import HelloError, HelloReader, NotTlsError
 from outward.proxy.inspection.clientside import ClientSide
 from outward.proxy.inspection.guard import Line, guarded
@@ -33,7 +34,6 @@ from outward.proxy.inspection.signals import Asked, CloseAbruptly, CloseLingerin
 from outward.proxy.inspection.stream import Stream
 from outward.proxy.inspection.upstreamside import UpstreamSide
 
-_ALERT = b"\x15\x03\x03\x00\x02\x02"  # a fatal alert; its description follows (RFC 8446 6)
 _DECODE_ERROR, _INTERNAL_ERROR = 50, 80
 
 
@@ -99,8 +99,7 @@ class ClientTls(_Tls):
             except NotTlsError:
                 return (yield from self._not_tls())
             except HelloError as error:
-                reason = Reason.TOO_LARGE if error.oversized else Reason.MALFORMED_REQUEST
-                return (yield from self._alert(Reason.SNI_MISMATCH if error.ambiguous else reason, _DECODE_ERROR))
+                return (yield from self._alert(error.reason, _DECODE_ERROR))
             if hello is None:
                 return False, None
             welcome = yield from guarded(self._line, self._line.hooks.hello, hello)
@@ -131,7 +130,7 @@ class ClientTls(_Tls):
         if reason is not None:
             self._line.hooks.broken(reason, Stage.TLS).close()
         self._line.shaken()
-        yield commands.SendData(self.conn, _ALERT + bytes([description]))
+        yield commands.SendData(self.conn, ALERT + bytes([description]))
         return False, "refused"
 
     def _not_tls(self) -> CommandGenerator[tuple[bool, str]]:
