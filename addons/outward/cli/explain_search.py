@@ -7,6 +7,7 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from outward.core.model import Unfilterable
 from outward.core.policy import Group
 from outward.search.explain import Explained
 from outward.search.narrowing import Dropped, Unsaid
@@ -30,29 +31,23 @@ def as_text(group: Group, tools: Sequence[Explained]) -> str:
     width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 120))
     settings = group.web_search
     switched = "on" if settings.enabled else "off: no search happens, whatever is sent"
-    lines = [f"{group.path}: web search is {switched}; filter {settings.filter}, opt-in {settings.opt_in}"]
+    told = f"{group.path}: web search is {switched}; filter {settings.filter}, opt-in {settings.opt_in}"
+    lines = _broken(told, "", width)
     alike: dict[object, list[Explained]] = {}
     for tool in tools:
         if tool.sent is not None and tool.sent.sayable:
             alike.setdefault((tool.sent, tool.unsaid), []).append(tool)
     for same in alike.values():
         lines += ["", *_sent(same, width)]
-    rest = [tool for tool in tools if tool.sent is None or not tool.sent.sayable]
-    filtered = _wrapped([_name(tool) for tool in rest if tool.filtered], "  ", width)
-    blind = _wrapped([_name(tool) for tool in rest if not tool.filtered], "  ", width)
-    if filtered:
-        lines += ["", "No filter, but what lies outside the policy is taken out of the response:", *filtered]
-    if blind:
-        kept = (
-            "they search, and what they find is judged"
-            if settings.unfilterable == "verify"
-            else "taken out, or refused"
-        )
-        lines += [
-            "",
-            f"No filter that could say this policy (`unfilterable: {settings.unfilterable}`: {kept}):",
-            *blind,
-        ]
+    unsayable = [tool for tool in tools if tool.sent is None or not tool.sent.sayable]
+    verified = settings.unfilterable is Unfilterable.VERIFY
+    fate = "they search, and what they find is judged" if verified else "taken out, or refused"
+    for head, rest in (
+        ("No filter, but what lies outside the policy is taken out of the response:", True),
+        (f"No filter that could say this policy (`unfilterable: {settings.unfilterable}`: {fate}):", False),
+    ):
+        if names := [_name(tool) for tool in unsayable if tool.filtered is rest]:
+            lines += ["", *_broken(head, "", width), *_wrapped(names, "  ", width)]
     return "\n".join(lines)
 
 
@@ -67,11 +62,12 @@ def _sent(same: Sequence[Explained], width: int) -> Iterator[str]:
     elif not sent.allowed:
         yield "  nothing can be sent, so no search is possible"
     else:
+        count = len(sent.allowed)
         more = f", the limit; {sent.truncated} more are left out" if sent.truncated else ""
-        yield f"  is sent {len(sent.allowed)} domain{'s' if len(sent.allowed) != 1 else ''}{more}:"
+        yield from _broken(f"is sent {count} domain{'' if count == 1 else 's'}{more}:", "  ", width)
         yield from _wrapped(sent.allowed, "    ", width)
     for why in dict.fromkeys(each.why for each in unsaid):
-        yield f"  is not sent ({_WORDS[why]}):"
+        yield from _broken(f"is not sent ({_WORDS[why]}):", "  ", width)
         yield from _wrapped([_entry(each) for each in dict.fromkeys(unsaid) if each.why is why], "    ", width)
 
 
@@ -89,12 +85,11 @@ def _wrapped(entries: Sequence[str], indent: str, width: int, *, cut: bool = Tru
     if len(entries) > len(shown):
         shown.append(f"and {len(entries) - len(shown)} more (--json lists all)")
     text = ", ".join(entry.replace(" ", "\u00a0") for entry in shown)
-    lines = textwrap.wrap(
-        text,
-        width,
-        initial_indent=indent,
-        subsequent_indent=" " * len(indent),
-        break_long_words=False,
-        break_on_hyphens=False,
+    return [line.replace("\u00a0", " ") for line in _broken(text, indent, width)]
+
+
+def _broken(text: str, indent: str, width: int) -> list[str]:
+    below = " " * len(indent)
+    return textwrap.wrap(
+        text, width, initial_indent=indent, subsequent_indent=below, break_long_words=False, break_on_hyphens=False
     )
-    return [line.replace("\u00a0", " ") for line in lines]

@@ -129,7 +129,7 @@ def test_explain_prints_json(outward):
 
 
 @pytest.mark.parametrize(
-    "words", [["-g", "nobody", "a.example"], ["-g", "dev", "ftp://a.example"], ["-g", "dev", "a b"], ["a"]]
+    "words", [["-g", "nobody", "a.example"], ["-g", "dev", "ftp://a.example"], ["-g", "dev", "a b"], []]
 )
 def test_explain_refuses_what_makes_no_question(outward, words: list[str]):
     assert outward("explain", *words, text=GOOD).exit_code == 2
