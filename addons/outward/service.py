@@ -51,7 +51,8 @@ FLUSH = 5.0  # seconds that the last records get
 
 # Settings that are read once; the others follow a reload.
 _FIXED = (
-    "listen", "transparent", "ops", "state", "ca", "tls", "workers", "records_url", "retention", "audit_stream", "limits",
+    "listen", "transparent", "ops", "state", "ca", "tls", "workers", "records_url", "retention", "audit_stream",
+    "limits",
 )  # fmt: skip
 
 
