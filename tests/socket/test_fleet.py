@@ -27,21 +27,24 @@ def server() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def proxies(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Served]]:
     with fleet(tmp_path_factory.mktemp("fleet"), server.url, 2) as running:
+        for each in running:  # the first request loads the application, up to seconds where there is no byte code
+            assert each.get("/conversations/nobody", TOKEN)[0] == 200
         yield running
 
 
 def report(what: str, seconds: list[float]) -> None:
-    """Print the figures, and keep the promise on the usual case: the machine may stall one."""
-    low, middle, high = min(seconds) * 1e3, statistics.median(seconds) * 1e3, max(seconds) * 1e3
-    print(f"{what}: {low:.0f} / {middle:.0f} / {high:.0f} ms (min, median, max of {len(seconds)})")
-    assert middle < PROMISE * 1e3
+    """Print the figures, and keep the promise for all but one in a hundred: the machine may stall one."""
+    ordered = sorted(seconds)
+    middle, late, last = statistics.median(ordered), ordered[int(0.98 * (len(ordered) - 1))], ordered[-1]
+    print(f"{what}: median {middle * 1e3:.1f} ms, p98 {late * 1e3:.1f} ms, max {last * 1e3:.1f} ms of {len(ordered)}")
+    assert late < PROMISE
 
 
 def test_a_toggle_reaches_the_other_proxy_within_a_second(proxies: list[Served]) -> None:
     """Set through one, in force in the other."""
     first, second = proxies
     seconds = []
-    for number in range(20):
+    for number in range(100):
         wanted = "true" if number % 2 == 0 else "false"
         assert call(first, "PUT", "/api/v1/groups/acme/web-search", {"enabled": wanted == "true"}) == 200
         seconds.append(
@@ -54,7 +57,7 @@ def test_an_opt_in_and_its_withdrawal_reach_the_other_proxy_within_a_second(prox
     """The page shows what the proxy's memory holds, which is what searches are judged by."""
     first, second = proxies
     seconds = []
-    for number in range(10):
+    for number in range(50):
         name = f"chat-{number}"
         for method, shown in (("PUT", True), ("DELETE", False)):
             assert call(first, method, f"/api/v1/conversations/{name}/opt-in", {"group": "acme"}) in (200, 204)
