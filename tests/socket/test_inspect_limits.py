@@ -135,6 +135,38 @@ async def test_a_sender_is_held_back_by_an_origin_that_does_not_read(tmp_path: P
 
 
 @on_loop
+async def test_a_sender_is_held_back_while_the_origin_has_not_shaken_hands(tmp_path: Path) -> None:
+    """What comes meanwhile would wait in the proxy's memory, for as long as the handshake may take."""
+
+    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set()
+        await over.wait()
+        writer.transport.abort()
+
+    accepted, over = asyncio.Event(), asyncio.Event()
+    async with inspecting(INSPECT, tmp_path) as world, await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        world.dns.add("allowed.test", "A", "127.0.0.1")
+        port = server.sockets[0].getsockname()[1]
+        async with world.tunnel("allowed.test", port) as client:
+            head = f"POST / HTTP/1.1\r\nHost: allowed.test:{port}\r\nContent-Length: {512 * MIB}\r\n\r\n"
+            await client.send(head.encode())
+            await accepted.wait()
+            sent = [0]
+
+            async def push() -> None:
+                while sent[0] < 512:
+                    client.writer.write(bytes(MIB))
+                    await client.writer.drain()
+                    sent[0] += 1
+
+            task = asyncio.get_running_loop().create_task(push())
+            assert await until_still(sent) < 48
+            task.cancel()
+        over.set()
+        await until(lambda: world.events)
+
+
+@on_loop
 async def test_an_origin_is_held_back_by_a_client_that_does_not_read(tmp_path: Path) -> None:
     sent = [0]
 

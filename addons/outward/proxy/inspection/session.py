@@ -110,11 +110,11 @@ class Session:
 
     # What the layers ask for ----------------------------------------------------------------------------------------
 
-    def hold(self, why: str) -> None:
+    def hold(self, why: object) -> None:
         """Stop reading the client, until `release`."""
         self._legs.client.hold(why)
 
-    def release(self, why: str) -> None:
+    def release(self, why: object) -> None:
         """Go on reading the client."""
         self._legs.client.release(why)
 
@@ -131,12 +131,14 @@ class Session:
         self.engine.handshakes.stop(self._handshake)
 
     def greeting(self, connection: Connection) -> None:
-        """Start the deadline of a destination's handshake."""
+        """Start the deadline of a destination's handshake; until its end, what the client sends has nowhere to go."""
+        self.hold(connection)
         alarm = self._greetings[connection] = _Alarm(lambda: self._unanswered(connection))
         self.engine.handshakes.start(alarm)
 
     def greeted(self, connection: Connection) -> None:
         """Stop it."""
+        self.release(connection)
         alarm = self._greetings.pop(connection, None)
         if alarm is not None:
             self.engine.handshakes.stop(alarm)
