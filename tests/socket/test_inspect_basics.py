@@ -193,6 +193,26 @@ async def test_a_websocket_is_carried_both_ways_and_is_one_event_at_its_end(tmp_
 
 
 @on_loop
+@pytest.mark.parametrize("size", [3, 300_000])
+async def test_what_a_client_says_before_the_switch_goes_on_after_it(size: int, tmp_path: Path) -> None:
+    """Some begin before they are answered; the connection must not stand still, however much they say."""
+    answering = asyncio.Event()
+
+    async def later(seen: object, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await answering.wait()
+        await _accept(seen, reader, writer)
+
+    async with inspecting(allowing("allowed.test"), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        server.answer = later
+        async with world.tunnel("allowed.test", server.port) as client:
+            client.writer.write(upgrade(server) + b"a" * size)
+            await until(lambda: server.seen)
+            answering.set()
+            assert status(await client.head()) == 101
+            assert await client.exactly(size) == b"a" * size
+
+
+@on_loop
 async def test_a_kept_alive_connection_is_judged_by_the_policy_in_force(tmp_path: Path) -> None:
     async with inspecting(allowing("allowed.test"), tmp_path) as world, web_origin(world, "allowed.test") as server:
         async with world.tunnel("allowed.test", server.port) as client:

@@ -193,12 +193,7 @@ class ClientSide(HttpConnection):
 
     def _send(self, event: HttpEvent) -> CommandGenerator[None]:
         if isinstance(event, Reply):
-            self._chunked, self._keep = event.chunked, event.keep
-            if event.switching:
-                self._read = self._relay
-            self._head_out = event.head
-            if not event.more:
-                yield from self._write(b"")
+            yield from self._reply(event)
         elif isinstance(event, ResponseData):
             yield from self._write(chunk(event.data) if self._chunked else event.data)
         elif isinstance(event, ResponseEndOfMessage):
@@ -214,6 +209,17 @@ class ClientSide(HttpConnection):
         elif isinstance(event, ResponseProtocolError):
             self._read = self._drop
             yield CloseAbruptly(self.conn)
+
+    def _reply(self, event: Reply) -> CommandGenerator[None]:
+        """Send the head of a response; after a switch, what the client has said already goes on too."""
+        self._chunked, self._keep = event.chunked, event.keep
+        self._head_out = event.head
+        if not event.more:
+            yield from self._write(b"")
+        if event.switching:
+            self._read = self._relay
+            self._line.release("pipelined")
+            yield from self._advance()
 
     def _write(self, data: bytes) -> CommandGenerator[None]:
         """Send a piece of the response, behind the head where that waits: one record and one packet are enough."""
