@@ -133,7 +133,9 @@ MEANINGS: dict[Reason, Meaning] = {
         "The request leads back to this proxy",
         "Point the client at the destination itself.",
     ),
-    Reason.TOO_LARGE: Meaning(413, _MALFORMED, "The request is larger than the proxy reads", "Send less at once."),
+    Reason.TOO_LARGE: Meaning(
+        413, _MALFORMED, "The message is larger than the proxy reads", "Send less at once, or ask for less."
+    ),
     Reason.TIMEOUT: Meaning(504, "connection_timeout", "The destination did not answer in time", "Try again.", True),
     Reason.OVERLOADED: Meaning(
         503, "connection_limit_reached", "The proxy carries as many connections as it may", "Wait and try again.", True
@@ -164,7 +166,10 @@ MEANINGS: dict[Reason, Meaning] = {
         403, _DENIED, "The request carries a tool that the proxy does not know", "Use a documented tool type."
     ),
     Reason.WEB_SEARCH_UNINSPECTABLE: Meaning(
-        403, _DENIED, "The request to a model vendor cannot be read", "Send plain JSON over HTTP, without encoding."
+        403,
+        _DENIED,
+        "The request to a model vendor, or its answer, cannot be read",
+        "Send plain JSON over HTTP, without encoding.",
     ),
     Reason.SOURCE_OUTSIDE_ALLOWLIST: Meaning(
         403, _DENIED, "A search source lies outside the allowlist", "Ask for the source's host in the policy."

@@ -150,6 +150,9 @@ class SearchGovernor:
         state.observation = observation
         if observation is None:
             return None
+        if observation.whole and observation.encoded:  # although it was asked for plain: it may be a bomb
+            exchange.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, Stage.RESPONSE)
+            return None
         return (
             self._whole(exchange, state, observation)
             if observation.whole
@@ -166,6 +169,8 @@ class SearchGovernor:
                 return rest
             passed = observation.feed(data)
             if observation.was_cut:
+                if not observation.seen.violated:
+                    raise self._unread(exchange, Reason.WEB_SEARCH_UNINSPECTABLE, passed)
                 raise CutError(passed)
             return passed
 
@@ -178,16 +183,23 @@ class SearchGovernor:
         def tap(data: bytes) -> bytes:
             if data:
                 held.extend(data)
-                if len(held) > MAX_WHOLE or observation.encoded or not exchange.hold(len(data)):
-                    raise CutError
+                if len(held) > MAX_WHOLE:
+                    raise self._unread(exchange, Reason.TOO_LARGE)
+                if not exchange.hold(len(data)):
+                    raise self._unread(exchange, Reason.OVERLOADED)
                 return b""
             body = observation.replace(bytes(held))
             self._finish(exchange, state, observation)
             if body is None:
-                raise CutError
+                raise CutError if observation.was_cut else self._unread(exchange, Reason.WEB_SEARCH_UNINSPECTABLE)
             return body
 
         return tap
+
+    def _unread(self, exchange: Exchange, reason: Reason, last: bytes = b"") -> CutError:
+        """Put into the log why a response that has begun is cut, and return what cuts it."""
+        self._note(exchange, reason, Stage.RESPONSE, Verdict.DENY)
+        return CutError(last)
 
     def holds(self, exchange: Exchange, response: ResponseHead) -> bool:
         """Tell whether a refusal may name domains that the vendor does not search."""
