@@ -149,5 +149,5 @@ document.querySelectorAll("input[name=vendor]").forEach((each) => each.addEventL
 document.querySelector("[data-scene=careless]").addEventListener("click", () => turn(at("question").value, { scene: "careless" }));
 document.querySelector("[data-scene=blocked_host]").addEventListener("click", () =>
   turn(`Open https://${at("blocked-host").textContent}/ for me.`, { scene: "blocked_host" }));
-refresh();
+refresh().then(() => { document.querySelector("[data-scene=blocked_host]").disabled = false; }); // its host is known now
 setInterval(refresh, 1500);
