@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from outward.config.machine.simple import linked_urls
 from outward.config.machine.tool import ToolError, ask, entries
 from outward.config.machine.uv import uv_indexes
 from outward.config.sets import Hosts
@@ -66,11 +65,17 @@ def pip_hosts(env: Mapping[str, str]) -> Hosts:
         if pip is not None and url.rstrip("/") == pip.index.rstrip("/"):
             files.append(f"https://{pip.files}")
             continue
-        linked = linked_urls(url, next(iter(pip.values("cert")), None) if pip else None)
+        linked = _linked(url, next(iter(pip.values("cert")), None) if pip else None)
         if linked is None:
             problem = "the host of an index's files is not known: its page could not be read"
         files += linked or ()
     return entries([*urls, *files], problem)
+
+
+def _linked(url: str, certificates: str | None) -> list[str] | None:
+    from outward.config.machine.simple import linked_urls  # noqa: PLC0415 - loads an HTTP client, which few need
+
+    return linked_urls(url, certificates)
 
 
 def _answers(env: Mapping[str, str]) -> Iterator[_Pip]:

@@ -1,6 +1,5 @@
 """The indexes that uv is set up to use: its environment variables and its user and system files."""
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,14 @@ def uv_indexes(env: Mapping[str, str], system: Path = Path("/etc/uv/uv.toml")) -
 
 def _in_file(path: Path) -> Iterator[str]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
+        return
+    import tomllib  # noqa: PLC0415 - few have such a file
+
+    try:
+        document = tomllib.loads(text)
+    except ValueError:
         return
     for table in (document, document.get("pip", {})):
         yield from _in_table(table) if isinstance(table, dict) else ()
