@@ -1,10 +1,16 @@
 """The image: its Dockerfile is linted, copies what exists, and what it installs is complete."""
 
+import importlib.metadata
+import importlib.util
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,34 +59,114 @@ def test_it_runs_without_root_and_without_a_shell() -> None:
     assert re.search(r"^HEALTHCHECK .* CMD \[", last, re.MULTILINE)
 
 
-@pytest.mark.slow
-@pytest.mark.network
-@pytest.mark.timeout(600)
-def test_the_steps_of_the_build_make_a_proxy_that_runs(tmp_path: Path) -> None:
-    """Executed by hand in clean folders: locked tools, a wheel, an environment that holds it and nothing else."""
-    source = tmp_path / "src"
-    source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "requirements.txt", "requirements-build.txt"):
-        shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "addons", source / "addons", ignore=shutil.ignore_patterns("__pycache__"))
+def test_the_labels_say_what_the_project_says() -> None:
+    """Version and licence stand in one place more than necessary, because labels cannot be computed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\S+)="([^"]*)"', DOCKERFILE))
+    assert (labels["version"], labels["licenses"]) == (project["version"], project["license"])
+    assert set(labels) == {"title", "description", "version", "revision", "licenses", "base.name"}
 
-    def step(*command: str | Path) -> str:
-        done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=500, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
-    for venv, lock in (("build", "requirements-build.txt"), ("outward", "requirements.txt")):
-        step(sys.executable, "-m", "venv", tmp_path / venv)
-        step(tmp_path / venv / "bin" / "python", "-m", "pip", "install", "-q", "--require-hashes", "-r", lock)
-    wheels = tmp_path / "dist"
-    build = tmp_path / "build" / "bin" / "python"
-    step(build, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index", "-w", wheels, ".")
-    (wheel,) = wheels.iterdir()
-    with zipfile.ZipFile(wheel) as archive:
+def instructions(stage: str) -> Iterator[tuple[str, str]]:
+    """Yield the instructions of a stage, each with its arguments on one line."""
+    for line in re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", stage, flags=re.MULTILINE)).splitlines():
+        keyword, _, rest = line.partition(" ")
+        if keyword:
+            yield keyword, rest
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Execute the build stage, its very lines, in folders of the test's own; return what takes the place of `/`."""
+    root = tmp_path_factory.mktemp("image")
+    (root / "src").mkdir()
+    (root / "bin").mkdir()
+    (root / "bin" / "python").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment["PATH"] = f"{root}/bin:/usr/bin:/bin"
+    for keyword, rest in instructions(DOCKERFILE.split("\nFROM ")[1]):
+        if keyword == "COPY":
+            *sources, target = rest.split()
+            for name in sources:
+                place = root / "src" / target
+                if (ROOT / name).is_dir():
+                    shutil.copytree(ROOT / name, place, ignore=shutil.ignore_patterns("__pycache__"))
+                else:
+                    place.mkdir(exist_ok=True)
+                    shutil.copy(ROOT / name, place)
+        elif keyword == "RUN":
+            line = re.sub(r"(?<![\w.])/(?=build\b|dist\b|opt/)", f"{root}/", rest)
+            run(root, environment, "sh", "-ec", line)
+    return root
+
+
+def run(root: Path, environment: dict[str, str], *command: str | Path) -> str:
+    """Run a command that has to succeed."""
+    done = subprocess.run(
+        command, cwd=root / "src", env=environment, capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def distributions(built: Path) -> set[str]:
+    """Return the installed packages with their versions, in one spelling."""
+    (site,) = (built / "opt" / "outward" / "lib").glob("python3.*/site-packages")
+    found = importlib.metadata.distributions(path=[str(site)])
+    return {_spelt(f"{each.metadata['Name']}@{each.version}") for each in found}
+
+
+def _spelt(text: str) -> str:
+    return re.sub(r"[-_.]+(?=.*@)", "-", text).lower()
+
+
+def builds(test: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Mark a test of what the build makes."""
+    return pytest.mark.slow(pytest.mark.network(pytest.mark.timeout(600)(test)))
+
+
+@builds
+def test_the_build_makes_a_proxy_that_runs(built: Path) -> None:
+    """An environment that holds the wheel, what is locked, and no tool of the build."""
+    with zipfile.ZipFile(next((built / "dist").iterdir())) as archive:
         packed = {name for name in archive.namelist() if name.startswith("outward/")}
     assert packed == _files(PACKAGE)
-    python = tmp_path / "outward" / "bin" / "python"
-    step(python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", wheel)
-    step(python, "-m", "pip", "uninstall", "-q", "--yes", "pip")
-    assert step(tmp_path / "outward" / "bin" / "outward", "version") == "outward 0.1.0\n"
-    assert step(tmp_path / "outward" / "bin" / "outward", "schema").startswith("{")
+    home = built / "opt" / "outward"
+    assert run(built, {}, home / "bin" / "outward", "version") == "outward 0.1.0\n"
+    assert run(built, {}, home / "bin" / "outward", "schema").startswith("{")
+    run(built, {}, home / "bin" / "python", "-c", "import outward.records.postgres")
+    assert not {name for name in distributions(built) if name.startswith(("pip@", "hatchling@", "cyclonedx-bom@"))}
+
+
+@builds
+def test_the_bill_of_materials_lists_what_is_installed(built: Path) -> None:
+    """Each package in its version; Outward itself is what the bill is of."""
+    bill = json.loads((built / "opt" / "outward" / "sbom.cdx.json").read_text())
+    assert bill["bomFormat"] == "CycloneDX"
+    itself = bill["metadata"]["component"]
+    listed = {_spelt(f"{each['name']}@{each['version']}") for each in bill["components"]}
+    assert listed | {f"{itself['name']}@{itself['version']}"} == distributions(built)
+
+
+@builds
+def test_byte_code_is_complete_and_never_compared(built: Path) -> None:
+    """Nothing is compiled at a start, and no source is looked at: the root file system is read-only there."""
+    sources = list((built / "opt" / "outward" / "lib").rglob("*.py"))
+    assert len(sources) > 1000
+    compiled = [Path(importlib.util.cache_from_source(str(each))) for each in sources]
+    assert [str(each) for each in compiled if not each.exists()] == []
+    assert {each.read_bytes()[4:8] for each in compiled} == {b"\x01\0\0\0"}  # PEP 552: by hash, unchecked
+
+
+@builds
+def test_what_the_image_adds_to_its_base_is_small(built: Path) -> None:
+    """Prints the size of each component, in MiB."""
+    (site,) = (built / "opt" / "outward" / "lib").glob("python3.*/site-packages")
+    sizes = {
+        each.name: sum(file.stat().st_size for file in each.rglob("*") if file.is_file()) for each in site.iterdir()
+    }
+    total = sum(file.lstat().st_size for file in (built / "opt" / "outward").rglob("*") if file.is_file())
+    for name, size in sorted(sizes.items(), key=lambda pair: -pair[1])[:12]:
+        print(f"{size / 2**20:6.1f}  {name}")
+    print(f"{total / 2**20:6.1f}  in all")
+    assert total < 200 * 2**20
