@@ -17,10 +17,12 @@ from harness.netns import CANARY, PROXY_UID, Agent, Network, agent_command, as_p
 from harness.process import OUTWARD, environment, wait_for
 from outward.cli.jail import Jail, JailError
 
+LOOPBACK = "127.0.0.53"  # not 127.0.0.1: there, in the jail, the proxy listens
+NAMES = f"metadata.test: [{netns.METADATA}], node.test: [{netns.NODE}], loopback.test: [{LOOPBACK}]"
 POLICY = (
     "version: 1\nserver: {{state: '{folder}/state'}}\n"
-    f"upstream: {{{{dns: {{{{servers: ['{CANARY}:53']}}}}}}}}\n"
-    "groups: {{agents: {{allow: [{{host: allowed.test, ports: [443], tls: false}}]}}}}\n"
+    f"upstream: {{{{dns: {{{{servers: ['{CANARY}:53'], hosts: {{{{{NAMES}}}}}}}}}}}}}\n"
+    "groups: {{agents: {{allow: [{{host: allowed.test, ports: [443], tls: false}}, metadata.test, node.test, loopback.test]}}}}\n"
     "clients: [{{group: agents, anyone: true}}]\n"
 )
 
@@ -64,11 +66,12 @@ def run(config: Path, *command: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture(scope="module")
 def open_network() -> Iterator[tuple[Network, Agent]]:
-    """A jailed agent on a machine whose own way to the internet is open."""
+    """A jailed agent on a machine whose own way to the internet is open, with a service on its loopback, as ops ports are."""
     with tempfile.TemporaryDirectory() as name, netns.network() as network:
         config = Path(name) / "outward.yaml"
         config.write_text(POLICY.format(folder=name))
         machine = network.pod("machine")
+        network.answer(machine, LOOPBACK)
         yield network, Agent(network.start(machine, *jailed(config, *agent_command())))
 
 
@@ -81,6 +84,39 @@ def test_a_way_around_leads_nowhere(open_network: tuple[Network, Agent], bypass:
     answer = agent.attempt(bypass.act, bypass.host, bypass.port)
     assert answer.startswith("none"), answer
     assert network.arrived == before
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("host", "port", "reason"),
+    [
+        (netns.METADATA, 80, "no_rule"),
+        (netns.NODE, 10250, "no_rule"),
+        (LOOPBACK, 443, "no_rule"),
+        (LOOPBACK, 9090, "no_rule"),
+        ("metadata.test", 443, "address_not_public"),
+        ("node.test", 443, "address_not_public"),
+        ("loopback.test", 443, "address_not_public"),
+    ],
+)
+def test_the_inside_of_the_machine_is_not_reached_either_way(
+    open_network: tuple[Network, Agent], host: str, port: int, reason: str
+) -> None:
+    """Metadata, node, and what listens on the machine's loopback: neither directly nor through the proxy, named or not."""
+    network, agent = open_network
+    before = network.arrived
+    assert agent.attempt("connect", host, port) == f'403 "{reason}"'
+    assert agent.attempt("tcp", host, port).startswith("none")
+    assert network.arrived == before
+
+
+@needs_root
+def test_the_service_on_the_loopback_is_there_for_others(open_network: tuple[Network, Agent]) -> None:
+    """The attempts above are real: outside the jail the same machine's loopback answers."""
+    network, _ = open_network
+    machine = next(space for space in network.spaces if space.endswith("machine"))
+    outside = Agent(network.start(machine, *agent_command()))
+    assert outside.attempt("tcp", LOOPBACK, 443) == f"got reached {LOOPBACK}"
 
 
 @needs_root

@@ -58,7 +58,7 @@ class Network:
     def __init__(self) -> None:
         self._tag = f"ow{os.getpid()}-{next(_NUMBERS)}"
         self._pods = 0
-        self._spaces: list[str] = []
+        self.spaces: list[str] = []
         self._running: list[subprocess.Popen[str]] = []
         self.node = self.internet = ""
 
@@ -74,10 +74,10 @@ class Network:
             via = "fd42:ff::2" if ":" in address else "10.42.255.2"
             self.at(self.node, "ip", "route", "add", address, "via", via)
         self.at(self.internet, "nft", "-f", "-", stdin=_COUNTER)
-        self._answer(self.internet, *ADDRESSES)
+        self.answer(self.internet, *ADDRESSES)
         # The node has a service of its own, as kubelets do.
         self.at(self.node, "ip", "address", "add", NODE, "dev", "lo")
-        self._answer(self.node, NODE)
+        self.answer(self.node, NODE)
 
     def pod(self, name: str) -> str:
         """Add a pod's namespace and return its name; its address is `10.42.<n>.2`, n counting from 1."""
@@ -118,10 +118,10 @@ class Network:
         for process in self._running:
             process.kill()
             process.communicate()
-        for space in self._spaces:
+        for space in self.spaces:
             subprocess.run(["ip", "netns", "delete", space], check=False, capture_output=True)
 
-    def _answer(self, space: str, *addresses: str) -> None:
+    def answer(self, space: str, *addresses: str) -> None:
         """Start a canary, and wait until it listens."""
         canary = self.start(space, sys.executable, HERE / "canary.py", *addresses)
         assert canary.stdout is not None
@@ -130,7 +130,7 @@ class Network:
     def _space(self, name: str) -> str:
         space = f"{self._tag}-{name}"
         run("ip", "netns", "add", space)
-        self._spaces.append(space)
+        self.spaces.append(space)
         run("ip", "-n", space, "link", "set", "lo", "up")
         # Addresses serve at once: nobody else in these networks could have them (RFC 4862 5.4).
         for scope in ("all", "default"):
