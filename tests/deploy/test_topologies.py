@@ -23,6 +23,7 @@ pytestmark = [needs_root, pytest.mark.slow]
 DEPLOY = Path(__file__).parents[2] / "deploy" / "kubernetes" / "overlays"
 FIREWALL = DEPLOY / "sidecar" / "firewall.nft"
 POLICIES = DEPLOY / "gateway" / "networkpolicies.yaml"
+NAMES = f"metadata.inside.test: [{netns.METADATA}], node.inside.test: [{netns.NODE}], ops.inside.test: [127.0.0.1]"
 
 
 @dataclass
@@ -50,8 +51,8 @@ def start_proxy(network: Network, space: str, folder: Path, listen: str) -> Call
     state.mkdir()
     (folder / "outward.yaml").write_text(
         f"version: 1\nserver: {{listen: '{listen}', ops: '127.0.0.1:9090', state: '{state}'}}\n"
-        f"upstream: {{dns: {{servers: ['{CANARY}:53']}}}}\n"
-        "groups: {agents: {allow: [{host: allowed.test, ports: [443], tls: false}]}}\n"
+        f"upstream: {{dns: {{servers: ['{CANARY}:53'], hosts: {{{NAMES}}}}}}}\n"
+        "groups: {agents: {allow: [{host: allowed.test, ports: [443], tls: false}, '*.inside.test']}}\n"
         "clients: [{group: agents, anyone: true}]\n"
     )
     for path in (folder, state, folder / "outward.yaml"):
@@ -145,6 +146,9 @@ def test_what_is_allowed_works_through_the_proxy(topology: Topology) -> None:
         (netns.METADATA, 80, '403 "no_rule"'),
         (netns.NODE, 10250, '403 "no_rule"'),
         ("127.0.0.1", 9090, '403 "no_rule"'),
+        ("metadata.inside.test", 443, '403 "address_not_public"'),
+        ("node.inside.test", 443, '403 "address_not_public"'),
+        ("ops.inside.test", 443, '403 "address_not_public"'),
     ],
 )
 def test_what_is_denied_is_denied_and_asks_nobody(topology: Topology, host: str, port: int, answer: str) -> None:
