@@ -19,6 +19,7 @@ from outward.proxy.gate import Gate
 from outward.proxy.judge import Judge, Verifier
 from outward.proxy.resolver import Resolver
 from outward.records.database import open_database
+from outward.records.events import Event
 from outward.records.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -32,6 +33,19 @@ log = logging.getLogger(__name__)
 
 class StartError(Exception):
     """The proxy cannot start; the message is for the operator."""
+
+
+class Observed:
+    """A recorder that shows each event to somebody else first."""
+
+    def __init__(self, recorder: Recorder, observe: Callable[[Event], None]) -> None:
+        self._recorder = recorder
+        self._observe = observe
+
+    def record(self, event: Event) -> None:
+        """Show and record one event."""
+        self._observe(event)
+        self._recorder.record(event)
 
 
 def whole(loaded: Loaded) -> tuple[Settings, Policy]:

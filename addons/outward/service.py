@@ -17,6 +17,7 @@ from outward.ops.metrics import Metrics
 from outward.ops.reload import Reloader
 from outward.ops.server import OpsServer
 from outward.parts import (
+    Observed,
     StartError,
     administration_of,
     bind,
@@ -77,19 +78,6 @@ class Options:
     lull: float = 0.0
 
 
-class _Observed:
-    """A recorder that shows each event to somebody else first."""
-
-    def __init__(self, recorder: Recorder, observe: Callable[[Event], None]) -> None:
-        self._recorder = recorder
-        self._observe = observe
-
-    def record(self, event: Event) -> None:
-        """Show and record one event."""
-        self._observe(event)
-        self._recorder.record(event)
-
-
 class Service:
     """A proxy and what belongs to it.
 
@@ -121,7 +109,7 @@ class Service:
             stdout=self._options.stdout,
             stream=stream_of(settings, self.metrics),
         )
-        self.judge = Judge(policy, _Observed(self.recorder, self._show), self.metrics, Own())
+        self.judge = Judge(policy, Observed(self.recorder, self._show), self.metrics, Own())
         self.administration = administration_of(self.settings, self.judge) if self._options.ops else None
         try:
             resolver = resolver_of(settings)
