@@ -37,11 +37,12 @@ def check(file: Path | None, config: Path | None, form: str, as_json: bool, stri
 
 def _load(file: Path) -> Loaded:
     from outward.config.load import load, load_text  # noqa: PLC0415 - the schema takes a while to import
-    from outward.search.registry import ADAPTERS, vendor_of  # noqa: PLC0415 - goes with it
+    from outward.search.registry import ADAPTERS, GOVERNED, vendor_of  # noqa: PLC0415 - goes with it
 
     if str(file) == "-":
-        return load_text(sys.stdin.buffer.read(), "<stdin>", vendor_of=vendor_of, adapters=ADAPTERS)
-    return load(file, vendor_of=vendor_of, adapters=ADAPTERS)
+        text = sys.stdin.buffer.read()
+        return load_text(text, "<stdin>", vendor_of=vendor_of, adapters=ADAPTERS, governed=GOVERNED)
+    return load(file, vendor_of=vendor_of, adapters=ADAPTERS, governed=GOVERNED)
 
 
 def _text(loaded: Loaded) -> None:

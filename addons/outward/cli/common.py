@@ -8,7 +8,7 @@ import click
 
 from outward.config.load import Loaded, load
 from outward.config.settings import Settings
-from outward.search.registry import ADAPTERS, vendor_of
+from outward.search.registry import ADAPTERS, GOVERNED, vendor_of
 
 DEFAULT_FILES = (Path("outward.yaml"), Path("/etc/outward/outward.yaml"))
 INVALID = 3  # exit code
@@ -37,7 +37,7 @@ def require_config(given: Path | None) -> Path:
 
 def load_configuration(path: Path) -> Loaded:
     """Load a configuration with the shipped registry of governed vendors."""
-    return load(path, vendor_of=vendor_of, adapters=ADAPTERS)
+    return load(path, vendor_of=vendor_of, adapters=ADAPTERS, governed=GOVERNED)
 
 
 def load_or_exit(path: Path) -> Loaded:

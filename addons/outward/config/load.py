@@ -35,6 +35,7 @@ def load(
     env: Mapping[str, str] | None = None,
     vendor_of: VendorOf | None = None,
     adapters: Collection[str] = (),
+    governed: Collection[str] = (),
     machine: Machine | None = None,
 ) -> Loaded:
     """Load a file and everything that it includes.
@@ -44,11 +45,12 @@ def load(
         env: the environment; None means the process's own.
         vendor_of: governed vendor of a host name, as shipped; the file's `vendors` come first.
         adapters: names that `vendors` may give; empty means any.
+        governed: hosts that have a vendor, for the warning about wildcards over them.
         machine: discovery of the sets of package managers; None asks this machine.
     """
     report = Report()
     gathered = gather_file(path, report)
-    return _Loading(report, path.parent, env, vendor_of, adapters, machine).finish(gathered, (path,))
+    return _Loading(report, path.parent, env, vendor_of, adapters, governed, machine).finish(gathered, (path,))
 
 
 def load_text(
@@ -59,6 +61,7 @@ def load_text(
     env: Mapping[str, str] | None = None,
     vendor_of: VendorOf | None = None,
     adapters: Collection[str] = (),
+    governed: Collection[str] = (),
     machine: Machine | None = None,
 ) -> Loaded:
     """Load text that is at hand, under a name; includes and relative paths start at `base`, by default here."""
@@ -66,7 +69,7 @@ def load_text(
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     base = base or Path()
     gathered = gather_bytes(data, name, base, report)
-    return _Loading(report, base, env, vendor_of, adapters, machine).finish(gathered, ())
+    return _Loading(report, base, env, vendor_of, adapters, governed, machine).finish(gathered, ())
 
 
 @dataclass(slots=True)
@@ -78,6 +81,7 @@ class _Loading:
     env: Mapping[str, str] | None
     vendor_of: VendorOf | None
     adapters: Collection[str]
+    governed: Collection[str]
     machine: Machine | None
 
     def finish(self, gathered: Gathered | None, files: tuple[Path, ...]) -> Loaded:
@@ -104,12 +108,13 @@ class _Loading:
             vendor_of=_over(composed.settings, self.vendor_of),
         )
         check_transparent(gathered.main, composed.settings, clients, report)
-        self._smells(policy, {path: key.place for path, (key, _) in gathered.groups.items()})
+        governed = (*self.governed, *composed.settings.vendors, *(server.host for server in composed.settings.mcp))
+        self._smells(policy, {path: key.place for path, (key, _) in gathered.groups.items()}, governed)
         return Loaded(composed.settings, policy, report.sorted(), files, report.sources, sets.discovered)
 
-    def _smells(self, policy: Policy, places: Mapping[str, Place]) -> None:
+    def _smells(self, policy: Policy, places: Mapping[str, Place], governed: Collection[str]) -> None:
         """Report the smells of what the user's own files say; shipped lists are not the user's to mend."""
-        for smell in lint(policy, places):
+        for smell in lint(policy, places, governed):
             if smell.place.file in self.report.sources:
                 length = _token_length(self.report.sources[smell.place.file], smell.place)
                 self.report.warning(smell.ident, smell.message, smell.place, length, smell.help)

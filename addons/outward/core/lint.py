@@ -1,6 +1,6 @@
 """Smells of a compiled policy: what loads, and does not do what its author seems to want."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
@@ -28,18 +28,20 @@ class Smell:
     help: str = ""
 
 
-def lint(policy: Policy, places: Mapping[str, Place]) -> Iterator[Smell]:
+def lint(policy: Policy, places: Mapping[str, Place], governed: Collection[str] = ()) -> Iterator[Smell]:
     """Yield the smells of a policy.
 
     Args:
         policy: the compiled policy.
         places: where each group was written, by path; groups without a place were not written by anyone.
+        governed: names of hosts that have a vendor; the policy itself can only be asked about one.
     """
     yield from _clients(policy)
     yield from _unmapped(policy, places)
     for group in policy.groups.values():
         for rule in group.allow.all:
             yield from _allow(policy, group, rule)
+            yield from _beside(policy, group, rule, governed)
         for rule in (*group.deny.all, *(group.ceiling.all if group.ceiling else ())):
             yield from _name(rule)
         yield from _duplicates(group)
@@ -174,6 +176,18 @@ def _lane(policy: Policy, group: Group, rule: Rule) -> Iterator[Smell]:
     elif vendor is not None and (tunnelled or not rule.tls):
         message = f"`{rule.pattern}` is governed as `{vendor}`, which needs inspection: a tunnel to it is refused"
         yield Smell("W113", message, rule.place, "use `lane: auto` without `tls: false`")
+
+
+def _beside(policy: Policy, group: Group, rule: Rule, governed: Collection[str]) -> Iterator[Smell]:
+    """Yield where a wildcard tunnels the neighbours of a governed host, whose servers may answer for it too."""
+    seen = group.lane is LaneChoice.INSPECT or (group.lane is LaneChoice.AUTO and rule.needs_sight)
+    if rule.pattern.kind is not PatternKind.BELOW or (seen and rule.tls):
+        return
+    name = next((each for each in governed if each.endswith(f".{rule.pattern.value}")), None)
+    if name is not None:
+        vendor = policy.vendor_of(name)
+        message = f"`{rule.pattern}` tunnels names whose servers may answer for `{name}` (`{vendor}`) too, ungoverned"
+        yield Smell("W121", message, rule.place, "list the hosts that are needed, or use `lane: inspect`")
 
 
 def _name(rule: Rule) -> Iterator[Smell]:

@@ -55,6 +55,13 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 # Names that a configuration's `vendors` may give.
 ADAPTERS = frozenset((*_EXACT.values(), *_SUFFIXES.values(), *(vendor for _, vendor in _PATTERNS)))
+# A name of each kind, for the warning about wildcards wide enough to reach one from beside it.
+GOVERNED = (
+    *_EXACT,
+    *(f"name{suffix}" for suffix in _SUFFIXES),
+    "bedrock-runtime.us-east-1.amazonaws.com",
+    "bedrock-runtime.us-east-1.api.aws",
+)
 _MCP_TOOLS: dict[str, dict[str, str]] = {
     "mcp.tavily.com": dict.fromkeys(
         ("tavily_search", "tavily_extract", "tavily_crawl", "tavily_map", "tavily_research"), "tavily"

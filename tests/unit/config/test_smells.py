@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from outward.config.load import load_text
+from outward.search.registry import GOVERNED, vendor_of
 
 CASES = yaml.safe_load((Path(__file__).parent.parent / "config_cases/smells.yaml").read_text(encoding="utf-8"))
 
@@ -16,6 +17,42 @@ def test_smells_are_told_and_do_not_keep_a_policy_from_loading(case):
     assert loaded.ok, loaded.findings
     told = [f"{each.place.line} {each.ident} {each.message}" for each in loaded.findings]
     assert told == case["smells"]
+
+
+# What the core's smells tell the author to do.
+CURES = {
+    "W102": {"remove one of them"},
+    "W103": {"remove this rule, or narrow the other"},
+    "W104": {"remove one of the two"},
+    "W105": {
+        "add `clients:`, such as `- {group: dev, anyone: true}`",
+        "add a `clients` entry for it",
+    },
+    "W106": {"list the hosts that are needed", "list the networks that are needed"},
+    "W107": {"if the name is meant, write it in its `xn--` form and comment it"},
+    "W108": {"remove it, or widen the ceiling"},
+    "W111": {"use `lane: auto`, which inspects what policy needs to see"},
+    "W113": {"use `lane: auto` without `tls: false`"},
+    "W115": {"remove one of them: the first one counts"},
+    "W116": {"list the network under `upstream.internal` if it is meant to be reached", "remove it"},
+    "W121": {"list the hosts that are needed, or use `lane: inspect`"},
+}
+
+
+def test_each_smell_says_how_to_mend_it():
+    findings = [each for case in CASES for each in load_text(case["text"], env={}, machine={}).findings]
+    told = {ident: {each.help for each in findings if each.ident == ident} for ident in CURES}
+    assert told == CURES
+
+
+def test_the_shipped_registry_knows_what_lies_beside_its_hosts():
+    """The wildcard that most people would write for a cloud reaches its models' front end too."""
+    allow = "[{host: '*.googleapis.com', public_suffix: true}, '*.mistral.ai', '*.python.org']"
+    text = f"version: 1\ngroups: {{dev: {{allow: {allow}}}}}\nclients: [{{group: dev, anyone: true}}]\n"
+    findings = load_text(text, env={}, machine={}, vendor_of=vendor_of, governed=GOVERNED).findings
+    told = [(each.ident, each.message.split("`")[1]) for each in findings]
+    assert told == [("W121", "*.googleapis.com"), ("W121", "*.mistral.ai")]
+    assert all(vendor_of(name) for name in GOVERNED)
 
 
 def test_a_shipped_list_is_not_the_users_to_mend():
