@@ -39,6 +39,10 @@ def test_special_addresses_may_not(text: str) -> None:
     assert judge(text) is not None
 
 
+def test_what_nobody_has_been_given_is_told_so() -> None:
+    assert judge("4000::1") == Refusal("unallocated")
+
+
 @pytest.mark.parametrize("address", METADATA)
 def test_metadata_services_stay_closed_whatever_is_internal(address: Address) -> None:
     assert judge_address(address, 80, EVERYTHING, NOBODY) == Refusal(METADATA[address])

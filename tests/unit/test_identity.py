@@ -2,11 +2,12 @@
 
 import base64
 import hashlib
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
 
-from outward.core.identity import Claims, Presented, identify
+from outward.core.identity import Claims, Presented, identify, read_secret, trusts
 from outward.core.model import ClientEntry, Credential, OptIn, Place
 from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
@@ -207,3 +208,60 @@ def test_the_narrowest_network_wins_whatever_the_order():
 def test_a_token_with_bytes_that_are_no_text_is_merely_wrong():
     """The head is read as Latin-1 or with surrogates; hashing it must not raise."""
     assert identify(EVERYTHING, Presented(PEER, "Bearer \udcff")).refusal is Reason.BAD_CREDENTIALS
+
+
+@pytest.mark.parametrize(
+    ("change", "claims"),
+    [
+        ({"issuer": None}, {"aud": "outward"}),
+        ({"issuer": ""}, {"iss": "", "aud": "outward"}),
+        ({"audience": None}, {"iss": "https://i"}),
+        ({"audience": ""}, {"iss": "https://i", "aud": [""]}),
+        ({"kind": Credential.SOURCE}, {"iss": "https://i", "aud": "outward"}),
+        ({}, {"iss": "https://i", "aud": "outward-staging"}),
+        ({}, {"iss": "https://i", "aud": ["staging"]}),
+        ({}, {"iss": "https://i", "aud": {"outward": True}}),
+    ],
+)
+def test_an_entry_trusts_tokens_of_its_own_issuer_for_its_own_audience_and_no_others(change, claims):
+    """What the entry leaves open is closed; a longer audience is another one."""
+    assert not trusts(replace(JWT, **change), claims)
+    assert trusts(JWT, {"iss": "https://i", "aud": "outward"})
+    assert trusts(JWT, {"iss": "https://i", "aud": ["x", "outward"]})
+
+
+@pytest.mark.parametrize("value", [True, ["acme"], 1.5, None])
+def test_a_claim_that_is_no_text_and_no_number_names_no_group(value):
+    """However the map spells it."""
+    entry = replace(JWT, group_map={str(value): "acme"})
+    claims = Claims({"iss": "https://i", "aud": "outward", "ns": value}, "/k")
+    assert identify(policy(entry), Presented(PEER, "Bearer a.b.c", claims)).group is None
+
+
+def test_the_label_of_a_token_is_half_a_digest_of_its_digest():
+    """Opt-ins are bound to it: it must not change from one version to the next."""
+    assert identify(policy(TOKEN), Presented(PEER, "Bearer s3cret")).credential == f"token:{sha(sha('s3cret'))[:16]}"
+
+
+@pytest.mark.parametrize(
+    ("authorization", "secret"),
+    [
+        (basic("u:a:b"), ("u", "a:b")),
+        (basic("c:"), ("c", "")),
+        (basic(":p"), (None, "p")),
+        (basic("u:p").replace(" ", "   "), ("u", "p")),
+        ("bearer  XtokenX ", (None, "XtokenX")),
+        ("Bearer a b", (None, "a b")),
+        ("Bearer ", None),
+        (basic("u:p").replace("Basic", "Digest"), None),
+        (basic("u:p").replace(" ", " \t"), None),
+        (basic("u:p").replace(" ", " !"), None),
+        (basic("no colon"), None),
+        ("Basic /w==", None),
+        ("\N{KELVIN SIGN}asic dTpw", None),
+        ("", None),
+    ],
+)
+def test_credentials_are_read_in_one_way_or_not_at_all(authorization, secret):
+    found = read_secret(authorization)
+    assert (found and (found.conversation, found.token)) == secret

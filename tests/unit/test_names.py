@@ -32,6 +32,7 @@ LONG = ".".join(["a" * 60] * 4)  # 243 octets
         ("faß.de", "xn--fa-hia.de"),
         ("FAß.de.", "xn--fa-hia.de"),
         ("bücher.example", "xn--bcher-kva.example"),
+        ("r3---x.bücher.example.", "r3---x.xn--bcher-kva.example"),
         ("ａllowed.example", "allowed.example"),
         ("a\u00adb.example", "ab.example"),
         ("localhost", "localhost"),
@@ -219,6 +220,39 @@ def test_no_host_of_a_failing_url_is_accepted() -> None:
             continue
         accepted_failures.append(case["input"])
     assert accepted_failures == []
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("a" * 300, "the host name is longer than 253 octets"),
+        ("-a.example", "not a host name"),
+        ("ü..example", "an empty label in the host name"),
+        ("\N{SNOWMAN}.example", "the host name is not valid under IDNA 2008"),
+        ("a_b.bücher.example", "the host name is not valid under IDNA 2008"),
+        ("a。b.example", "a dot of another script in the host name"),
+        ("xn--a.example", "an A-label that is not valid under IDNA 2008"),
+        ("1.2.3", "a number where a name or a dotted-decimal address should be"),
+        ("1.2.3.4.", "a number where a name or a dotted-decimal address should be"),
+        ("1.2.3.256", "not an IPv4 address"),
+        ("[::1", "not an IPv6 literal"),
+        ("[fe80::1%25eth0]", "not an IPv6 literal"),
+        ("[v1.a]", "not an IPv6 literal"),
+        ("[::ffff:1.2.3.4]", "an IPv4 address in IPv6 form: write the IPv4 address"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(text: str, what: str) -> None:
+    """Whoever wrote the rule reads it beside the line."""
+    with pytest.raises(MalformedHostError) as refused:
+        canonical_host(text)
+    assert str(refused.value) == what
+
+
+def test_a_refused_authority_says_what_is_wrong() -> None:
+    for text, what in (("a.example:0", "not a port from 1 to 65535"), ("a.example", "a port is missing")):
+        with pytest.raises(MalformedHostError) as refused:
+            parse_authority(text, None)
+        assert str(refused.value) == what
 
 
 def test_lengths_are_those_of_the_dns() -> None:

@@ -20,8 +20,9 @@ def test_the_normal_form(raw: str, normal: str) -> None:
      "/a%2fb", "/a%2Fb", "/a%00", "/a%0d", "/a%7f", "/a%252e", "/a%", "/a%2", "/a%zz", "/a b", "/a\x00", "/a\x7f", "/aé", "/a#b"],
 )  # fmt: skip
 def test_a_path_that_could_be_read_otherwise_has_none(raw: str) -> None:
-    with pytest.raises(OddPathError):
+    with pytest.raises(OddPathError) as refused:
         normal_path(raw)
+    assert str(refused.value) == raw
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,12 @@ def test_a_path_that_could_be_read_otherwise_has_none(raw: str) -> None:
         ("/a*b*c", "/aXbYc", True),
         ("/a*b*c", "/aXcYb", False),
         ("/a*b*c", "/aXYc", False),
+        # Each piece is found once, behind the one before it and in front of the end.
+        ("/a*b*b", "/ab", False),
+        ("/ab*b*c", "/abc", False),
+        ("/*xy*yz*", "/xyz", False),
+        ("/*x*y*", "/xyx", True),
+        ("/*x*", "/x", True),
         ("/*.json", "/x.json", True),
         ("/*.json", "/x.jsonp", False),
         ("/x", "/x", True),
@@ -63,6 +70,20 @@ def test_globs(glob: str, path: str, matches: bool) -> None:
 def test_globs_that_would_surprise_are_refused(glob: str) -> None:
     with pytest.raises(ValueError, match=r"path|segment"):
         PathGlob(glob)
+
+
+@pytest.mark.parametrize(
+    ("glob", "what"),
+    [
+        ("v1", "a path starts with `/`"),
+        ("/a**", "`**` must be a whole segment, such as `/repos/**`"),
+        ("/a/../b", "a path without dot segments, `//`, `\\` or encoded separators"),
+    ],
+)
+def test_a_refused_glob_says_what_is_wrong(glob: str, what: str) -> None:
+    with pytest.raises(ValueError, match=r"path|segment") as refused:
+        PathGlob(glob)
+    assert str(refused.value) == what
 
 
 def test_matching_is_bounded_for_a_hostile_pair() -> None:

@@ -79,7 +79,7 @@ def explain(policy: Policy, question: Question) -> Trail:
         chain=tuple(node.path for node in group.chain),
         steps=tuple(_steps(group, question, decision)),
         ceiling=ceiling,
-        suggestion=None if ceiling is not None or decision.allowed or closed else line,
+        suggestion=line if ceiling is None else None,
         closed=closed,
     )
 

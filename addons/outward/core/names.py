@@ -92,13 +92,12 @@ def _canonical(text: str) -> Host:
 
 
 def _to_ascii(text: str) -> str:
-    """Map a Unicode name to A-labels (UTS 46, non-transitional); its dots must be plain dots."""
-    trailing = "." if text.endswith(".") else ""
+    """Map a Unicode name to A-labels (UTS 46, non-transitional), without trailing dot; its dots must be plain dots."""
     labels = text.removesuffix(".").split(".")
     if not all(labels):
         raise MalformedHostError("an empty label in the host name")
     try:
-        return ".".join(_label_to_ascii(label) for label in labels) + trailing
+        return ".".join(_label_to_ascii(label) for label in labels)
     except (idna.IDNAError, UnicodeError) as error:
         raise MalformedHostError("the host name is not valid under IDNA 2008") from error
 
@@ -176,9 +175,4 @@ def parse_authority(text: str, default_port: int | None) -> tuple[Host, int]:
 def is_local_name(name: str) -> bool:
     """Tell whether a canonical name has no public meaning: single labels, special-use suffixes, metadata services."""
     last = name.rpartition(".")[2]
-    return (
-        "." not in name
-        or last in _LOCAL_SUFFIXES
-        or name in _LOCAL_NAMES
-        or name.endswith((".home.arpa", ".cluster.local"))
-    )
+    return "." not in name or last in _LOCAL_SUFFIXES or name in _LOCAL_NAMES or name.endswith(".home.arpa")

@@ -32,8 +32,7 @@ def effective(policy: Policy, path: str, toggles: Mapping[str, Toggle]) -> WebSe
     if group is None:
         return WebSearch()
     settings = group.web_search
-    start = group if settings.locked_by is None else policy.groups.get(settings.locked_by, group)
-    for node in start.chain:
+    for node in group.chain:
         if is_settable(node) and node.path in toggles:
             return replace(settings, enabled=toggles[node.path].enabled, decided_by=node.path)
         if node.path == settings.decided_by:

@@ -4,7 +4,7 @@ import pytest
 
 from outward.config.load import load_text
 from outward.core.explain import Trail, explain
-from outward.core.model import Question
+from outward.core.model import Question, Verdict
 from outward.core.names import canonical_host
 from outward.core.policy import decide
 from outward.core.reasons import Reason
@@ -25,6 +25,17 @@ groups:
 clients: [{group: a/b, source: 10.0.0.1}, {group: r, source: 10.0.0.2}, {group: a/t, anyone: true}]
 """
 POLICY = load_text(TEXT, env={}, machine={}).policy
+
+
+CEILING = load_text(
+    "version: 1\ngroups:\n"
+    "  c: {ceiling: ['*.corp.example', {host: read.example, methods: [GET]}]}\n"
+    "  c/d: {allow: [a.corp.example]}\n"
+    "  c/t: {lane: tunnel, allow: [read.example]}\n"
+    "clients: [{group: c/d, source: 10.0.0.1}, {group: c/t, anyone: true}]\n",
+    env={},
+    machine={},
+).policy
 
 
 def trail(group: str, host: str, port: int = 443, method: str | None = None, path: str | None = None) -> Trail:
@@ -105,6 +116,34 @@ def test_what_nothing_is_about_has_a_suggestion():
 def test_an_unknown_group_has_no_trail():
     found = trail("nobody", "a.example")
     assert (found.decision.reason, found.chain, found.steps) == (Reason.UNKNOWN_CLIENT, (), ())
+    assert found.question.host.name == "a.example"
+
+
+def test_a_line_that_the_ceiling_would_take_back_is_not_suggested():
+    """Inside the ceiling it is; there the ceiling is no reason."""
+    inside = explain(CEILING, Question("c/d", canonical_host("new.corp.example"), 443))
+    assert (inside.decision.reason, inside.ceiling, inside.suggestion) == (Reason.NO_RULE, None, "- new.corp.example")
+    outside = explain(CEILING, Question("c/d", canonical_host("new.example"), 443))
+    assert (outside.decision.reason, outside.ceiling, outside.suggestion) == (Reason.NO_RULE, "c", None)
+
+
+def test_a_ceiling_with_methods_is_closed_to_a_tunnel():
+    """What may only be read cannot be told from what may not, without looking."""
+    question = Question("c/t", canonical_host("read.example"), 443)
+    found = explain(CEILING, question)
+    assert (found.decision.reason, found.ceiling) == (Reason.NO_RULE, "c")
+    assert steps(found)[0][3] == "lies outside the ceiling of `c`"
+    seen = explain(CEILING, Question("c/t", canonical_host("read.example"), 443, "GET", "/"))
+    assert (seen.decision.reason, seen.ceiling) == (Reason.RULE, None)
+
+
+def test_a_method_that_is_missing_is_suggested():
+    text = (
+        "version: 1\ngroups: {g: {allow: [{host: a.example, methods: [GET]}]}}\nclients: [{group: g, anyone: true}]\n"
+    )
+    subject = load_text(text, env={}, machine={}).policy
+    found = explain(subject, Question("g", canonical_host("a.example"), 443, "PUT", "/"))
+    assert found.suggestion == '- {host: "a.example", methods: [PUT]}'
 
 
 HOSTS = ("x.example", "api.corp.example", "bad.corp.example", "evil.example", "printer.local", "192.0.2.1")
@@ -156,4 +195,4 @@ def test_an_address_that_is_not_dialled_is_denied_and_no_rule_suggested(host, re
     """What `explain` says of an address is what the proxy would do with it."""
     found = explain(ADDRESSES, Question("a", canonical_host(host), 443))
     assert (found.decision.reason, found.closed, found.suggestion) == (reason, closed, None)
-    assert found.decision.allowed == (reason is Reason.RULE)
+    assert found.decision.verdict is (Verdict.ALLOW if reason is Reason.RULE else Verdict.DENY)

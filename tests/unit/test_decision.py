@@ -1,0 +1,55 @@
+"""What a decision says, and that no rule is lost on the way to it."""
+
+import pytest
+
+from harness.policies import group, policy, rule
+from outward.core.model import Decision, Denial, Ech, Lane, LaneChoice, Mode, Question, Verdict
+from outward.core.names import Host, canonical_host
+from outward.core.policy import Rules, decide
+from outward.core.reasons import Reason
+
+
+@pytest.mark.parametrize("text", ["a.test", "*.test", "*", "192.0.2.0/24"])
+def test_every_rule_of_a_host_counts_however_many_there_are(text: str) -> None:
+    """A rule is added to what was written before it, never in its place."""
+    host = canonical_host("192.0.2.1" if text[0].isdigit() else "a.test")
+    rules = [rule(text, ports=frozenset({port})) for port in (1, 2, 3)]
+    assert list(Rules(rules).for_host(host)) == rules
+    subject = policy(group(*rules))
+    assert [decide(subject, Question("dev", host, port)).allowed for port in (1, 2, 3, 4)] == [True, True, True, False]
+
+
+def test_a_decision_carries_all_that_is_known_of_it() -> None:
+    """The lanes, the record and the denial read nothing else."""
+    subject = group(rule("a.test"), mode=Mode.REPORT, denial=Denial.INSIDE, ech=Ech.REFUSE, lane=LaneChoice.INSPECT)
+    expected = Decision(
+        verdict=Verdict.ALLOW,
+        reason=Reason.RULE,
+        rule=rule("a.test"),
+        group="dev",
+        lane=Lane.INSPECT,
+        mode=Mode.REPORT,
+        vendor=None,
+        sighted=False,
+        denial=Denial.INSIDE,
+        ech=Ech.REFUSE,
+        generation="g1",
+    )
+    assert decide(policy(subject), Question("dev", Host("a.test"), 443)) == expected
+    assert decide(policy(subject), Question("?", Host("a.test"), 443)) == Decision(
+        reason=Reason.UNKNOWN_CLIENT, generation="g1"
+    )
+
+
+def test_what_governance_refuses_is_a_denial_in_report_mode_too() -> None:
+    subject = group(mode=Mode.REPORT, lane=LaneChoice.TUNNEL)
+    decision = decide(policy(subject, vendor_of=lambda _host: "acme"), Question("dev", Host("model.test"), 443))
+    assert (decision.allowed, decision.reason) == (False, Reason.WEB_SEARCH_UNINSPECTABLE)
+    assert decision.would_deny is False
+
+
+def test_the_first_of_several_misses_is_told() -> None:
+    """The most specific one: what a wider or a later rule is missing is of less use to who reads it."""
+    rules = [rule("a.test", ports=frozenset({8443})), rule("a.test", methods=frozenset({"PUT"}))]
+    decision = decide(policy(group(*rules)), Question("dev", Host("a.test"), 443, "GET", "/"))
+    assert (decision.reason, decision.rule) == (Reason.PORT_NOT_ALLOWED, rules[0])
