@@ -14,6 +14,7 @@ import pytest
 from outward.config.load import load_text
 from outward.config.machine import discoveries
 from outward.config.machine.apt import apt_hosts
+from outward.config.machine.memory import Memory
 from outward.config.machine.npm import npm_hosts
 from outward.config.machine.pip import pip_hosts
 from outward.config.machine.tool import entries
@@ -24,6 +25,7 @@ from outward.core.model import Question
 from outward.core.names import canonical_host
 from outward.core.policy import decide
 
+FORGETFUL = Memory(None)
 PYTHON = f"#!{sys.executable}\n"
 
 
@@ -38,7 +40,7 @@ def tool(folder: Path, name: str, body: str) -> dict[str, str]:
 
 def pip(folder: Path, settings: list[object]) -> dict[str, str]:
     """Stand in for an interpreter that has pip with these settings."""
-    answer = {"settings": settings, "index": "https://index.example/simple", "files": "files.example"}
+    answer = {"settings": settings, "index": "https://index.example/simple", "files": "files.example", "read": []}
     return tool(folder, "python3", f"print({json.dumps(answer)!r})")
 
 
@@ -112,18 +114,18 @@ def test_npm_tells_its_registry_and_those_of_scopes(tmp_path: Path):
     env = tool(
         tmp_path, "npm", f"import sys\nassert sys.argv[1:3] == ['config', 'list']\nprint({json.dumps(answer)!r})"
     )
-    assert npm_hosts(env) == Hosts(("npm.example", "acme.example:8443"))
+    assert npm_hosts(env, FORGETFUL) == Hosts(("npm.example", "acme.example:8443"))
 
 
 @pytest.mark.parametrize("body", ["raise SystemExit(1)", "print('[]')", "print('no JSON')"])
 def test_an_npm_that_cannot_be_asked_is_an_empty_set_with_a_reason(tmp_path: Path, body: str):
-    hosts = npm_hosts(tool(tmp_path, "npm", body))
+    hosts = npm_hosts(tool(tmp_path, "npm", body), FORGETFUL)
     assert hosts.entries == ()
     assert hosts.problem
 
 
 def test_pip_knows_the_file_host_of_its_default_index(tmp_path: Path):
-    assert pip_hosts(pip(tmp_path, [])) == Hosts(("index.example", "files.example"))
+    assert pip_hosts(pip(tmp_path, []), FORGETFUL) == Hosts(("index.example", "files.example"))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_pip_knows_the_file_host_of_its_default_index(tmp_path: Path):
     ],
 )
 def test_pip_settings_are_read_in_both_of_its_forms(tmp_path: Path, settings: list[object]):
-    hosts = pip_hosts(pip(tmp_path, settings))
+    hosts = pip_hosts(pip(tmp_path, settings), FORGETFUL)
     assert hosts.entries == ("index.example", "two.example", "files.example")
     assert hosts.problem == "the host of an index's files is not known: its page could not be read"
 
@@ -154,7 +156,7 @@ def test_pip_settings_are_read_in_both_of_its_forms(tmp_path: Path, settings: li
 )
 def test_a_mirrors_page_tells_where_its_files_are(tmp_path: Path, body: str, kind: str):
     with index(body, kind) as (address, asked):
-        hosts = pip_hosts(pip(tmp_path, [["global.index-url", f"http://user:p%40ss@{address}/simple/"]]))
+        hosts = pip_hosts(pip(tmp_path, [["global.index-url", f"http://user:p%40ss@{address}/simple/"]]), FORGETFUL)
     assert hosts == Hosts((address, "cdn.example"))
     assert asked == [("/simple/pip/", "Basic dXNlcjpwQHNz")]
 
@@ -162,11 +164,11 @@ def test_a_mirrors_page_tells_where_its_files_are(tmp_path: Path, body: str, kin
 def test_the_environments_index_replaces_that_of_the_files(tmp_path: Path):
     with index("") as (address, _):
         settings = [["global.index-url", "https://no.example/"], [":env:.index-url", f"http://{address}/"]]
-        assert pip_hosts(pip(tmp_path, settings)).entries == (address,)
+        assert pip_hosts(pip(tmp_path, settings), FORGETFUL).entries == (address,)
 
 
 def test_a_pip_without_an_index_uses_none(tmp_path: Path):
-    assert pip_hosts(pip(tmp_path, [["global.no-index", "true"]])) == Hosts()
+    assert pip_hosts(pip(tmp_path, [["global.no-index", "true"]]), FORGETFUL) == Hosts()
 
 
 def test_a_machine_without_tools_has_empty_sets_with_reasons(tmp_path: Path):
