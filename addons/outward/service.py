@@ -183,12 +183,11 @@ class Service:
         except (AuthorityError, TrustError) as error:
             raise StartError(str(error)) from error
         self._gate = Gate(self.judge, self.dialer, self._inspection.engine, self.settings.limits)
-        self._gate.tls = doorway_of(self.settings)
+        self._gate.tls, self._gate.bound = doorway_of(self.settings), self._look_around
         await bind("proxy", self._gate.start, self.settings.listen)
         if self.settings.transparent is not None:
             await bind("transparent", transparent_of(self._gate), self.settings.transparent)
             log.info("redirected connections are taken on %s port %d", *self._gate.addresses[1])
-        self._look_around()
         log.info("the proxy listens on %s port %d", *self.address)
         self._spawn(self._inspection.load(self._options.lull))
         self._spawn(asyncio.to_thread(self._governor.warm))

@@ -34,6 +34,7 @@ class Gate:
         resources: what all connections share.
         stopping: draining has begun.
         tls: what clients must speak TLS by; None for plain HTTP. Set it before `start`.
+        bound: called when a listener has its address, before anybody is served there. Set it before `start`.
     """
 
     def __init__(self, judge: Judge, dialer: Dialer, engine: Engine, limits: Limits) -> None:
@@ -42,6 +43,7 @@ class Gate:
         self.resources = Resources.assemble(judge, dialer, engine, limits)
         self.stopping = False
         self.tls: ssl.SSLContext | None = None
+        self.bound: Callable[[], None] = lambda: None
         self._limits = limits
         self._clients: dict[Client, str] = {}
         self._by_source: dict[str, int] = {}
@@ -98,6 +100,7 @@ class Gate:
         dual = family is socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
         listener = socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
         self._sockets.append(listener)
+        self.bound()
         return listener
 
     async def adopt(self, listener: socket.socket) -> None:
