@@ -7,6 +7,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections.abc import Callable
 from itertools import islice
 
 from outward.config.settings import Limits
