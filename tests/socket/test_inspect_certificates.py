@@ -1,7 +1,9 @@
 """Destinations are verified against the CONNECT host, and clients are shown leaves that a verifying client accepts."""
 
+import asyncio
 import datetime as dt
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +13,22 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from harness.gates import LIMITS, decision_id, status
+from harness.gates import LIMITS, Recorder, decision_id, status
 from harness.inspection import get, inspecting, keep, response, web_origin
 from harness.loops import on_loop
 from harness.pki import Ca, key_pem, write
 from harness.policies import group, policy, rule
+from outward.config.settings import Settings
+from outward.core.addresses import Own
 from outward.core.model import LaneChoice, Stage
 from outward.core.reasons import Reason
+from outward.ops.metrics import Metrics
+from outward.proxy import engine
+from outward.proxy.assembly import Inspection
+from outward.proxy.ca import Authority
+from outward.proxy.dial import Dialer
+from outward.proxy.judge import Judge
+from outward.proxy.resolver import Resolver
 from outward.proxy.trust import load_crls
 
 INSPECT = policy(group(rule("allowed.test"), rule("other.test"), rule("127.0.0.1"), lane=LaneChoice.INSPECT))
@@ -98,6 +109,43 @@ async def test_trust_can_be_replaced_while_running(tmp_path: Path) -> None:
                 await world.engine.trust(write(tmp_path / "new.pem", ca.pem))
             async with world.tunnel("allowed.test", server.port) as client:
                 assert status(await client.ask(get("/", f"allowed.test:{server.port}"))) == expected
+
+
+def test_of_two_reloads_of_the_roots_the_last_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the first one takes: what a reload has taken away does not come back."""
+    made, second = engine._load, threading.Event()
+
+    def slow_at_first(authority: Authority, roots: Path, crls: tuple[x509.CertificateRevocationList, ...]) -> object:
+        if roots.name == "first.pem":
+            second.wait(0.3)
+        else:
+            second.set()
+        return made(authority, roots, crls)
+
+    @on_loop
+    async def body() -> None:
+        async with inspecting(INSPECT, tmp_path) as world:
+            monkeypatch.setattr(engine, "_load", slow_at_first)
+            old, new = (write(tmp_path / name, Ca(name).pem) for name in ("first.pem", "second.pem"))
+            await asyncio.gather(world.engine.trust(old), world.engine.trust(new))
+            assert world.engine._trust[0] == new
+
+    body()
+
+
+@on_loop
+async def test_roots_that_cannot_be_used_are_counted_and_change_nothing(tmp_path: Path) -> None:
+    """A reload has said that it succeeded by then: somebody must be told."""
+    metrics, settings = Metrics(), Settings(state=tmp_path, trust=(str(write(tmp_path / "roots.pem", Ca("roots").pem)),))
+    judge = Judge(INSPECT, Recorder(), metrics, Own())
+    resolver = Resolver((), {}, 1.0)
+    subject = Inspection(settings, judge, Dialer(resolver, judge, settings.limits, None))
+    await subject.trust(settings)
+    before = subject.engine.contexts
+    await subject._trust(tmp_path / "gone.pem", ())
+    assert subject.engine.contexts is before
+    assert metrics.families["errors"].labels("trust").value == 1
+    subject.engine.close()
 
 
 @on_loop

@@ -6,7 +6,10 @@ Owns their start and their renewal. Slow to import, so it is imported while the 
 import asyncio
 import gc
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
+from pathlib import Path
+
+from cryptography import x509
 
 from outward.config.settings import Settings
 from outward.ops.metrics import Metrics
@@ -59,13 +62,20 @@ class Inspection:
             log.exception("the engine cannot be loaded: the inspect lane is closed")
 
     def trust(self, settings: Settings) -> Coroutine[None, None, None]:
-        """Return what makes the engine verify destinations with other roots.
+        """Return what makes the engine verify destinations with other roots; a failure of it is logged and counted.
 
         Raises:
             TrustError: they cannot be used; those in force stay.
         """
         roots, crls = upstream_roots(settings.trust, settings.state), load_crls(settings.crl)
-        return self.engine.trust(roots, crls)
+        return self._trust(roots, crls)
+
+    async def _trust(self, roots: Path, crls: Iterable[x509.CertificateRevocationList]) -> None:
+        try:
+            await self.engine.trust(roots, crls)
+        except Exception:
+            self._metrics.internal_error("trust")
+            log.exception("the new roots and revocation lists cannot be used: those in force stay")
 
     def renew(self) -> None:
         """Renew the CA where that is due, or take up changed files."""

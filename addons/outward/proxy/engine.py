@@ -86,6 +86,7 @@ class Engine:
         self._sessions: set[Session] = set()
         self._loaded: asyncio.Future[tuple[type[Session], Contexts]] | None = None
         self._contexts: Contexts | None = None
+        self._trusting = asyncio.Lock()
 
     @property
     def contexts(self) -> "Contexts":
@@ -107,13 +108,16 @@ class Engine:
     async def trust(self, roots: Path, crls: Iterable[x509.CertificateRevocationList] = ()) -> None:
         """Verify destinations with other roots and lists from now on; the engine is loaded where it was not.
 
+        Of several calls the last one stands, however long each takes.
+
         Raises:
             OpenSSL.SSL.Error: they cannot be used; those in force stay.
         """
         crls = tuple(crls)
         loop = asyncio.get_running_loop()
-        _, self._contexts = await loop.run_in_executor(None, _load, self._authority, roots, crls)
-        self._trust = (roots, crls)
+        async with self._trusting:
+            _, self._contexts = await loop.run_in_executor(None, _load, self._authority, roots, crls)
+            self._trust = (roots, crls)
 
     async def handle(self, transport: asyncio.Transport, head: bytes, rest: bytes, passport: Passport) -> None:
         """Carry a connection and return when it has ended; see `passport.Engine`."""
