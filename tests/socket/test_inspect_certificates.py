@@ -136,7 +136,10 @@ def test_of_two_reloads_of_the_roots_the_last_one_stands(tmp_path: Path, monkeyp
 @on_loop
 async def test_roots_that_cannot_be_used_are_counted_and_change_nothing(tmp_path: Path) -> None:
     """A reload has said that it succeeded by then: somebody must be told."""
-    metrics, settings = Metrics(), Settings(state=tmp_path, trust=(str(write(tmp_path / "roots.pem", Ca("roots").pem)),))
+    metrics, settings = (
+        Metrics(),
+        Settings(state=tmp_path, trust=(str(write(tmp_path / "roots.pem", Ca("roots").pem)),)),
+    )
     judge = Judge(INSPECT, Recorder(), metrics, Own())
     resolver = Resolver((), {}, 1.0)
     subject = Inspection(settings, judge, Dialer(resolver, judge, settings.limits, None))
