@@ -54,7 +54,7 @@ def endpoint(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not _PORT.fullmatch(port) or int(port) > 65_535:
         raise ValueError("expected an address and a port, such as `127.0.0.1:8080`")
-    return _address_or_name(host), int(port)
+    return host_name(host), int(port)
 
 
 def server(text: str) -> tuple[str, int]:
@@ -65,10 +65,6 @@ def server(text: str) -> tuple[str, int]:
         host, port = endpoint(text)
         ip_address(host)
         return host, port
-
-
-def _address_or_name(host: str) -> str:
-    return canonical_host(host).name
 
 
 def network(text: str) -> Network:
