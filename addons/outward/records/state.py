@@ -132,10 +132,6 @@ class State:
             return True
         return found.credential == credential
 
-    def opt_in_of(self, conversation: str, group: str) -> OptIn | None:
-        """Return a conversation's opt-in for a group, or None."""
-        return self._opt_ins.get((conversation, group))
-
     def set_web_search(self, path: str, toggle: Toggle, address: str | None = None) -> bool:
         """Set a group's toggle; False where it had that value.
 
