@@ -64,7 +64,7 @@ class Recorder:
             "records-store", self._writer.handle, capacity=capacity, linger=_STORE_LINGER, on_error=self._writer.lose
         )
         self._overflow: Worker[Item] = Worker(
-            "records-overflow", self._writer.overflow, capacity=capacity, linger=0.0, on_error=self._writer.lose
+            "records-overflow", self._writer.spill, capacity=capacity, linger=0.0, on_error=self._writer.lose
         )
         self._workers: list[Worker[Any]] = [self._store, self._overflow]
         self._stdout: Worker[Event] | None = None

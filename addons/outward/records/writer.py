@@ -82,10 +82,6 @@ class StoreWriter:
             return max(_SOON, self._retry_at - time.monotonic())
         return _SOON if self._spill else self._housekeep(time.monotonic())
 
-    def overflow(self, items: list[Item]) -> None:
-        """Spill what the store's queue had no room for; a worker's handler."""
-        self.spill(items)
-
     def spill(self, items: list[Item]) -> None:
         """Put events behind what the spill holds."""
         if items:
