@@ -8,6 +8,7 @@ and judged as everywhere, and what is dialled is that answer, so that a forged n
 import asyncio
 import socket
 from dataclasses import replace
+from ipaddress import ip_address
 
 from outward.core.addresses import Address
 from outward.core.identity import Identity
@@ -35,12 +36,8 @@ def destination(sock: socket.socket) -> tuple[Address, int] | None:
             found = sock.getsockopt(level, _ORIGINAL_DST, size)
         except OSError:  # of the other family, or not tracked
             continue
-        return peer_address(socket.inet_ntop(_family(level), found[where])), int.from_bytes(found[2:4])
+        return peer_address(str(ip_address(found[where]))), int.from_bytes(found[2:4])
     return None
-
-
-def _family(level: int) -> int:
-    return socket.AF_INET if level == socket.IPPROTO_IP else socket.AF_INET6
 
 
 class Redirected(Client):
