@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from outward.config.settings import Settings
 from outward.core.identity import Identity
-from outward.core.model import Filter, OptIn, RecordDetail, Stage, Verdict, WebSearch
+from outward.core.model import OptIn, Stage, Verdict, WebSearch
 from outward.core.reasons import Reason
 from outward.proxy.consent import Consent
 from outward.proxy.head import Head, ResponseHead
@@ -240,12 +240,8 @@ class SearchGovernor:
         if not outcome.findings:  # a retrieval: the request itself was counted when it came
             self._judge.metrics.web_search(outcome.adapter, str(Action.OBSERVED))
         group = exchange.event.group or ""
-        self._audit(
-            exchange, invoked(outcome.adapter, outcome.findings, seen, settings.record, Filter(settings.filter))
-        )
-        self._sinks.receipt(
-            receipt_of(exchange.event.conversation, group, seen, RecordDetail(settings.record)).as_json()
-        )
+        self._audit(exchange, invoked(outcome.adapter, outcome.findings, seen, settings.record, settings.filter))
+        self._sinks.receipt(receipt_of(exchange.event.conversation, group, seen, settings.record).as_json())
         if seen.violated:
             verdict = Verdict.DENY if observation.was_cut else Verdict.ALLOW
             self._note(exchange, Reason.SOURCE_OUTSIDE_ALLOWLIST, Stage.RESPONSE, verdict)
