@@ -31,8 +31,9 @@ from outward.parts import (
     verifier_for,
     whole,
 )
-from outward.proxy.dial import Dialer, own_addresses
+from outward.proxy.dial import Dialer
 from outward.proxy.gate import Gate
+from outward.proxy.interfaces import own_addresses
 from outward.proxy.judge import Judge
 from outward.proxy.parent import Parent
 from outward.records.events import Event

@@ -14,7 +14,7 @@ import pytest
 from harness.dns_stub import dns_stub
 from harness.loops import on_loop, until
 from outward.config.settings import Limits
-from outward.core.addresses import Own
+from outward.core.addresses import Address, Own
 from outward.core.model import Stage
 from outward.core.names import Host, canonical_host
 from outward.core.policy import Policy
@@ -92,6 +92,16 @@ def black_hole(address: str, port: int = 0) -> Iterator[int]:
 
 def observed(subject: Dialer, histogram: str) -> float:
     return getattr(subject._judge.metrics, histogram).cumulative()[0][-1][1]
+
+
+async def open_streams(
+    subject: Dialer, name: str, port: int
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Address | None]:
+    loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
+    transport, protocol, address = await subject.connect(
+        canonical_host(name), port, lambda: asyncio.StreamReaderProtocol(reader)
+    )
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop), address
 
 
 async def refused(subject: Dialer, host: Host, port: int) -> DialError:
@@ -307,9 +317,7 @@ def test_families_alternate_and_attempts_are_bounded():
 async def test_streams_carry_bytes_both_ways():
     async with origin() as there:
         there.answer = b"hello"
-        reader, writer, address = await dialer({"a.test": ["127.0.0.1"]}).open_streams(
-            canonical_host("a.test"), there.port
-        )
+        reader, writer, address = await open_streams(dialer({"a.test": ["127.0.0.1"]}), "a.test", there.port)
         writer.write(b"GET\r\n\r\n")
         assert await reader.readexactly(5) == b"hello"
         assert str(address) == "127.0.0.1"
@@ -328,7 +336,7 @@ class TestParent:
         async with origin() as parent, dns_stub() as stub:
             parent.answer = b"HTTP/1.1 200 Connection established\r\n\r\nearly"
             subject = dialer(servers=(stub.address,), parent=TestParent.URL.format(parent.port))
-            reader, writer, address = await subject.open_streams(canonical_host("www.example.test"), 443)
+            reader, writer, address = await open_streams(subject, "www.example.test", 443)
             writer.write(b"inner")
             writer.write_eof()
             assert await reader.readexactly(5) == b"early"

@@ -17,15 +17,10 @@ from outward.core.addresses import Address
 from outward.core.model import Stage
 from outward.core.names import Host
 from outward.core.reasons import Reason
-from outward.proxy.interfaces import own_addresses
 from outward.proxy.judge import Judge
 from outward.proxy.parent import Parent, ParentError, TunnelRequest
 from outward.proxy.race import connect_first, ordered
 from outward.proxy.resolver import ResolveError, Resolver
-
-__all__ = ["DialError", "Dialer", "own_addresses"]
-
-STREAM_LIMIT = 65_536  # octets that a stream reader holds
 
 
 class DialError(Exception):
@@ -115,17 +110,6 @@ class Dialer:
         with self._dialling():
             async with asyncio.timeout(self._timeout):
                 return await self._connect(permitted, port, protocol_factory)
-
-    async def open_streams(
-        self, host: Host, port: int
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Address | None]:
-        """Connect to a destination like `connect`, as a pair of streams."""
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=STREAM_LIMIT, loop=loop)
-        transport, protocol, address = await self.connect(
-            host, port, lambda: asyncio.StreamReaderProtocol(reader, loop=loop)
-        )
-        return reader, asyncio.StreamWriter(transport, protocol, reader, loop), address
 
     async def _resolve(self, host: Host) -> tuple[Address, ...]:
         started = time.perf_counter()
