@@ -344,6 +344,7 @@ class TestParent:
             head, inner = parent.heard
             assert head == (
                 b"CONNECT www.example.test:443 HTTP/1.1\r\nHost: www.example.test:443\r\n"
+                b"Via: 1.1 " + subject.pseudonym.encode() + b"\r\n"
                 b"Proxy-Authorization: Basic " + TestParent.CREDENTIALS + b"\r\n\r\n"
             )
             assert inner == b"inner"

@@ -18,6 +18,7 @@ from outward.proxy.answer import Linger, close_event, denial_of
 from outward.proxy.fields import HeadError
 from outward.proxy.head import END, Head, HeadReader
 from outward.proxy.judge import refuse
+from outward.proxy.parent import via_of
 from outward.proxy.passport import Passport
 from outward.proxy.question import ask, event_of
 from outward.proxy.tunnel import Tunnel
@@ -130,8 +131,15 @@ class Client(asyncio.Protocol):
             self._task = self._gate.loop.create_task(self._inspect(raw, rest, passport))
 
     def _objects(self, event: Event, head: Head, decision: Decision) -> bool:  # noqa: ARG002 - for redirected ones
-        """Refuse an event for what speaks against it besides the rules, and tell whether anything does."""
-        return False
+        """Refuse an event for what speaks against it besides the rules, and tell whether anything does.
+
+        Here: that it has come from this proxy, through its parent, and would go round for ever.
+        """
+        dialer = self._resources.dialer
+        looping = dialer.parent is not None and dialer.pseudonym in via_of(head.fields)
+        if looping:
+            refuse(event, Reason.LOOP, Stage.CONNECT)
+        return looping
 
     async def _inspect(self, raw: bytes, rest: bytes, passport: Passport) -> None:
         """Lend the connection to the engine, and take it down whatever becomes of it."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv6Address, ip_address
+from secrets import token_hex
 from weakref import WeakValueDictionary
 
 from outward.config.settings import Limits
@@ -44,6 +45,7 @@ class Dialer:
 
     Attributes:
         resolver, parent: may be replaced by a reload; each dial reads them once.
+        pseudonym: by which it knows what it has sent to its parent before (RFC 9110 7.6.3); it tells nobody who it is.
     """
 
     def __init__(self, resolver: Resolver, judge: Judge, limits: Limits, parent_proxy: str | None) -> None:
@@ -60,6 +62,7 @@ class Dialer:
         """
         self.resolver = resolver
         self.parent = Parent.parse(parent_proxy) if parent_proxy else None
+        self.pseudonym = token_hex(8)
         self._judge = judge
         self._timeout = limits.connect_timeout
         self._opened: WeakValueDictionary[tuple[str, int], asyncio.Transport] = WeakValueDictionary()
@@ -88,7 +91,7 @@ class Dialer:
         return permitted
 
     async def connect[P: asyncio.Protocol](
-        self, host: Host, port: int, protocol_factory: Callable[[], P]
+        self, host: Host, port: int, protocol_factory: Callable[[], P], via: str = ""
     ) -> tuple[asyncio.Transport, P, Address | None]:
         """Connect to a destination.
 
@@ -96,6 +99,7 @@ class Dialer:
             host: a destination whose name has been allowed.
             port: its TCP port.
             protocol_factory: called once, for the connection that is made.
+            via: the proxies that the client's request came through, for a parent proxy.
 
         Returns:
             Transport, protocol and the judged address; no address where a parent proxy resolves.
@@ -105,7 +109,7 @@ class Dialer:
         """
         parent = self.parent
         if parent is not None:
-            return await self._through(parent, host, port, protocol_factory)
+            return await self._through(parent, host, port, protocol_factory, via)
         permitted = await self.addresses(host, port)
         with self._dialling():
             async with asyncio.timeout(self._timeout):
@@ -158,7 +162,7 @@ class Dialer:
         return any(isinstance(each, IPv6Address) and not each.is_link_local for each in self._judge.own.addresses)
 
     async def _through[P: asyncio.Protocol](
-        self, parent: Parent, host: Host, port: int, protocol_factory: Callable[[], P]
+        self, parent: Parent, host: Host, port: int, protocol_factory: Callable[[], P], via: str
     ) -> tuple[asyncio.Transport, P, Address | None]:
         """Ask the parent for a tunnel. The parent itself may be private, as the operator named it; never ourselves."""
         if host.address is not None:
@@ -167,10 +171,11 @@ class Dialer:
         own_ports = {listening for _, listening in self._judge.own.listeners}
         if parent.port in own_ports and any(self._judge.address(each, parent.port) is Reason.LOOP for each in found):
             raise DialError(Reason.LOOP, "the parent proxy is this proxy")
+        path = ", ".join(filter(None, (via, f"1.1 {self.pseudonym}")))
         with self._dialling():
             async with asyncio.timeout(self._timeout):
                 transport, tunnel, _ = await self._connect(
-                    list(found), parent.port, lambda: TunnelRequest(parent.request(host, port))
+                    list(found), parent.port, lambda: TunnelRequest(parent.request(host, port, path))
                 )
                 try:
                     rest = await tunnel.opened

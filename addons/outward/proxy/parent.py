@@ -6,6 +6,7 @@ Never dials.
 
 import asyncio
 from base64 import b64encode
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
@@ -54,13 +55,18 @@ class Parent:
             credentials = b"Basic " + b64encode(pair)
         return cls(canonical_host(host), port, credentials)
 
-    def request(self, host: Host, port: int) -> bytes:
-        """Return the CONNECT request for a destination (RFC 9110 9.3.6)."""
+    def request(self, host: Host, port: int, via: str) -> bytes:
+        """Return the CONNECT request for a destination (RFC 9110 9.3.6), with the proxies that it came through."""
         authority = f"{host}:{port}".encode("ascii")
-        lines = [b"CONNECT " + authority + b" HTTP/1.1", b"Host: " + authority]
+        lines = [b"CONNECT " + authority + b" HTTP/1.1", b"Host: " + authority, b"Via: " + via.encode("latin-1")]
         if self.authorization:
             lines.append(b"Proxy-Authorization: " + self.authorization)
         return b"\r\n".join([*lines, b"", b""])
+
+
+def via_of(fields: Iterable[tuple[str, str]]) -> str:
+    """Return the proxies that a request came through, as one list; empty where it names none."""
+    return ", ".join(value for name, value in fields if name == "via" and value)
 
 
 class TunnelRequest(asyncio.Protocol):

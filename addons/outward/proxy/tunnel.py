@@ -14,6 +14,7 @@ from outward.proxy.answer import ALERT, Linger, close_event, refusal_of
 from outward.proxy.dial import DialError
 from outward.proxy.hello import HelloError, HelloReader, NotTlsError
 from outward.proxy.judge import judge_hello, refuse
+from outward.proxy.parent import via_of
 from outward.proxy.passport import Passport
 from outward.proxy.relay import Side, join
 from outward.proxy.resources import Resources
@@ -65,7 +66,8 @@ class Tunnel(asyncio.Protocol):
         """Dial; whatever fails becomes a denial."""
         head = self._passport.head
         try:
-            _, _, address = await self._resources.dialer.connect(head.host, head.port, lambda: self._server)
+            via = via_of(head.fields)
+            _, _, address = await self._resources.dialer.connect(head.host, head.port, lambda: self._server, via)
         except DialError as error:
             self._event.address = str(error.address) if error.address is not None else None
             self._refuse(error.reason, error.stage)

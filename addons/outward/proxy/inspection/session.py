@@ -29,6 +29,7 @@ from outward.proxy.inspection.legs import Legs
 from outward.proxy.inspection.options import OPTIONS
 from outward.proxy.inspection.signals import Late
 from outward.proxy.inspection.strict import ClientTls, Inspect
+from outward.proxy.parent import via_of
 from outward.proxy.passport import Passport
 from outward.proxy.tunnel import ESTABLISHED
 
@@ -81,6 +82,7 @@ class Session:
         context = Context(client, OPTIONS)
         self._legs = Legs(self, client, engine.lingering, self._end)
         self._transport = transport
+        self._via = via_of(passport.head.fields)
         self._greeting = ESTABLISHED if passport.original is None else b""
         self._layer: Layer = (
             Inspect(context, self, HTTPMode.regular) if self.hooks.within is None else ClientTls(context, self)
@@ -237,7 +239,7 @@ class Session:
             raise RuntimeError("the engine would dial what was not judged")
         leg = self._legs.dialled(server)
         server.timestamp_start = time.time()
-        _, _, address = await self.engine.dialer.connect(head.host, head.port, lambda: leg)
+        _, _, address = await self.engine.dialer.connect(head.host, head.port, lambda: leg, self._via)
         server.state = ConnectionState.OPEN
         exchange.event.address = str(address) if address is not None else None
 
