@@ -21,7 +21,7 @@ def on_loop[**P](test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
     return run
 
 
-async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:  # noqa: ASYNC109 - the deadline is the point
+async def until(condition: Callable[[], object], timeout: float = 20.0) -> None:  # noqa: ASYNC109 - the deadline is the point
     """Wait until a condition holds; fail when it does not in time (seconds)."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -6,6 +6,8 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 
+PATIENCE = 20.0  # seconds; the machine may be busy
+
 
 class Raw:
     """A TCP connection with Nagle's algorithm off, so that each `send` is a segment of its own."""
@@ -22,16 +24,16 @@ class Raw:
             await self.writer.drain()
             await asyncio.sleep(0)
 
-    async def head(self, seconds: float = 5.0) -> bytes:
+    async def head(self, seconds: float = PATIENCE) -> bytes:
         """Read one response head."""
         async with asyncio.timeout(seconds):
             return await self.reader.readuntil(b"\r\n\r\n")
 
-    async def exactly(self, count: int, seconds: float = 5.0) -> bytes:
+    async def exactly(self, count: int, seconds: float = PATIENCE) -> bytes:
         async with asyncio.timeout(seconds):
             return await self.reader.readexactly(count)
 
-    async def rest(self, seconds: float = 5.0) -> bytes:
+    async def rest(self, seconds: float = PATIENCE) -> bytes:
         """Read until the proxy closes; a reset counts as a close."""
         got = bytearray()
         async with asyncio.timeout(seconds):
@@ -47,7 +49,7 @@ class Raw:
 
     async def tls(self, context: ssl.SSLContext, name: str | None) -> None:
         """Speak TLS from now on."""
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(PATIENCE):
             await self.writer.start_tls(context, server_hostname=name or "")
 
 
