@@ -205,6 +205,23 @@ def test_an_opt_in_is_bound_to_the_credential_that_used_it_first(state, connect,
     database.close()
 
 
+def test_two_proxies_that_bind_an_opt_in_at_once_agree_on_the_first_one_written(state, new_state):
+    """Until each has read what the other wrote, a quarter of a second at most, both believe their own client."""
+    state.set_opt_in(wanted())
+    state.close()
+    one, two = new_state(), new_state()
+    one.refresh()
+    two.refresh()
+    assert one.opted_in("acme", "chat", "token:a")
+    assert two.opted_in("acme", "chat", "token:b")
+    for each in (two, one, two):  # what their threads do in turn
+        each._change(each._bind)
+    for each in (one, two, new_state()):
+        each.refresh()
+        assert each.opted_in("acme", "chat", "token:b")
+        assert not each.opted_in("acme", "chat", "token:a")
+
+
 def test_a_flow_without_a_person_is_opted_in(state):
     """`opt_in: assumed` needs no conversation."""
     assert state.opted_in("flow", None, "anyone")
