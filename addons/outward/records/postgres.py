@@ -27,23 +27,14 @@ class PostgresDatabase:
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows, if any."""
-        try:
+        with _told():
             cursor = self._connection.execute(_placeholders(sql), parameters or None)
             return cursor.fetchall() if cursor.description else []
-        except _ROW_ERRORS:
-            raise
-        except psycopg.Error as error:
-            raise StoreAwayError(f"PostgreSQL: {_brief(error)}") from error
 
     def insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement for each row, in one round trip."""
-        try:
-            with self._connection.cursor() as cursor:
-                cursor.executemany(_placeholders(sql), rows)
-        except _ROW_ERRORS:
-            raise
-        except psycopg.Error as error:
-            raise StoreAwayError(f"PostgreSQL: {_brief(error)}") from error
+        with _told(), self._connection.cursor() as cursor:
+            cursor.executemany(_placeholders(sql), rows)
 
     def add(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Insert many rows, within a transaction; those whose key is there already are skipped.
@@ -52,28 +43,19 @@ class PostgresDatabase:
         """
         names = ", ".join(columns)
         self.execute(f"CREATE TEMP TABLE IF NOT EXISTS new_{table} (LIKE {table}) ON COMMIT DELETE ROWS")
-        try:
-            with self._connection.cursor() as cursor, cursor.copy(f"COPY new_{table} ({names}) FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row(row)
-        except _ROW_ERRORS:
-            raise
-        except psycopg.Error as error:
-            raise StoreAwayError(f"PostgreSQL: {_brief(error)}") from error
+        copying = f"COPY new_{table} ({names}) FROM STDIN"
+        with _told(), self._connection.cursor() as cursor, cursor.copy(copying) as copy:
+            for row in rows:
+                copy.write_row(row)
         self.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM new_{table} ON CONFLICT DO NOTHING")  # noqa: S608 - ours
 
     @contextmanager
     def transaction(self, lock: int | None = None) -> Iterator[None]:
         """Commit what happens inside as a whole, alone among those with the same lock."""
-        try:
-            with self._connection.transaction():
-                if lock is not None:
-                    self.exclude(lock)
-                yield
-        except _ROW_ERRORS:
-            raise
-        except psycopg.Error as error:
-            raise StoreAwayError(f"PostgreSQL: {_brief(error)}") from error
+        with _told(), self._connection.transaction():
+            if lock is not None:
+                self.exclude(lock)
+            yield
 
     def exclude(self, lock: int) -> None:
         """Within a transaction, wait until no other one holds a lock, and hold it to the end."""
@@ -142,6 +124,17 @@ def _connect(url: str) -> psycopg.Connection:
 @lru_cache(maxsize=64)
 def _placeholders(sql: str) -> bytes:
     return sql.replace("?", "%s").encode()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell a server that is away from a row that it refuses."""
+    try:
+        yield
+    except _ROW_ERRORS:
+        raise
+    except psycopg.Error as error:
+        raise StoreAwayError(f"PostgreSQL: {_brief(error)}") from error
 
 
 def _brief(error: Exception) -> str:
