@@ -119,6 +119,11 @@ def sqlite_path(url: str, state: Path) -> Path:
     raise ValueError("records.url is sqlite, sqlite:///path or postgresql://…")
 
 
+def subtree(path: str) -> tuple[str, list[str]]:
+    """Return the condition that a row is of a group or of one below it, and its parameters."""
+    return "(group_path = ? OR (group_path >= ? AND group_path < ?))", [path, f"{path}/", f"{path}0"]  # 0 follows /
+
+
 def migrations() -> list[tuple[int, str]]:
     """Return the numbered steps of the schema in order."""
     folder = resources.files("outward.records").joinpath("migrations")

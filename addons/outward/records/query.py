@@ -6,7 +6,7 @@ from typing import Any
 
 from outward.core.reasons import Reason
 from outward.core.suggest import suggestion
-from outward.records.database import Database
+from outward.records.database import Database, subtree
 from outward.records.events import SCHEMA_VERSION, Record, rfc3339
 from outward.records.store import COLUMNS, milliseconds
 
@@ -67,8 +67,9 @@ class Filters:
         values: list[Any] = []
         for path in (self.scope, self.group):
             if path is not None:
-                terms.append("(group_path = ? OR (group_path >= ? AND group_path < ?))")
-                values += [path, f"{path}/", f"{path}0"]  # 0 is what follows / in ASCII
+                term, parameters = subtree(path)
+                terms.append(term)
+                values += parameters
         for column in ("host", "reason", "client", "conversation"):
             if (value := getattr(self, column)) is not None:
                 terms.append(f"{column} = ?")
@@ -94,8 +95,9 @@ class Filters:
         for path, pattern in self.ignored:
             below = pattern.startswith("*.")
             host = "host LIKE ? ESCAPE '!'" if below else "host = ?"
-            noise.append(f"((group_path = ? OR (group_path >= ? AND group_path < ?)) AND {host})")
-            values += [path, f"{path}/", f"{path}0", f"%{pattern[1:].replace('_', '!_')}" if below else pattern]
+            term, parameters = subtree(path)
+            noise.append(f"({term} AND {host})")
+            values += [*parameters, f"%{pattern[1:].replace('_', '!_')}" if below else pattern]
         if self.only_ignored:
             terms.append(f"({' OR '.join(noise)})" if noise else "1 = 0")
         elif noise:

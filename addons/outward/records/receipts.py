@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from outward.records.audit import bounded
-from outward.records.database import Database
+from outward.records.database import Database, subtree
 from outward.records.events import Record
 
 _ROWS = 1000  # of one conversation that are read
@@ -64,18 +64,13 @@ def read(database: Database, conversation: str, group: str | None = None) -> lis
 
 def conversations(database: Database, scope: str | None, limit: int, before: tuple[int, str] | None) -> list[Talk]:
     """Return the conversations that searched or opted in, the last active first."""
-    terms, values = ["1 = 1"], []
-    if scope is not None:
-        terms.append("(group_path = ? OR (group_path >= ? AND group_path < ?))")
-        values += [scope, f"{scope}/", f"{scope}0"]
-    having = ""
-    if before is not None:
-        having = "HAVING (MAX(time_ms), conversation) < (?, ?)"
+    within, values = ("1 = 1", []) if scope is None else subtree(scope)
+    having = "" if before is None else "HAVING (MAX(time_ms), conversation) < (?, ?)"
     rows = database.execute(
         "SELECT conversation, group_path, SUM(searches), MAX(opted), MAX(time_ms) FROM ("  # noqa: S608 - constants
         "SELECT conversation, group_path, searches, 0 AS opted, time_ms FROM receipts UNION ALL "
         "SELECT conversation, group_path, 0, CASE WHEN active THEN 1 ELSE 0 END, time_ms FROM opt_ins) AS both_kinds"
-        f" WHERE {' AND '.join(terms)} GROUP BY conversation, group_path {having}"
+        f" WHERE {within} GROUP BY conversation, group_path {having}"
         " ORDER BY MAX(time_ms) DESC, conversation DESC LIMIT ?",
         (*values, *(before or ()), limit),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from outward.records.database import Database
+from outward.records.database import Database, subtree
 from outward.records.events import Record
 
 _PAGE = 1000
@@ -42,8 +42,9 @@ class AuditFilters:
         terms, values = ["1 = 1"], list[Any]()
         for path in (self.scope, self.group):
             if path is not None:
-                terms.append("(group_path = ? OR (group_path >= ? AND group_path < ?))")
-                values += [path, f"{path}/", f"{path}0"]  # 0 is what follows / in ASCII
+                term, parameters = subtree(path)
+                terms.append(term)
+                values += parameters
         for column, value in (("event_type", self.event_type), ("target", self.target)):
             if value is not None:
                 terms.append(f"{column} = ?")
