@@ -31,6 +31,8 @@ def suggestion(reason: Reason, host: str, port: int | None, method: str | None =
 
 def _never_dialled(host: str) -> bool:
     """Tell whether a host is an address that a rule alone would not open."""
+    if ":" not in host and not host[-1:].isdigit():
+        return False  # a name; having `ip_address` refuse it is slow
     try:
         address = ip_address(host)
     except ValueError:

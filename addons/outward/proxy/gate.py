@@ -186,7 +186,7 @@ class Gate:
         if peername:
             self._settle(peername)
         client.peer = peer_address(source)
-        client.names = certificate_names(client.transport.get_extra_info("peercert"))
+        client.names = () if self.tls is None else certificate_names(client.transport.get_extra_info("peercert"))
         self._clients[client] = source
         return self._enter(source, len(self._clients) + len(self._shaking))
 

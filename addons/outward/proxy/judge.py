@@ -50,7 +50,7 @@ class Judge:
         self.verifier: Verifier | None = None
         self.metrics = metrics
         self._recorder = recorder
-        self._memory = _Memory(policy)
+        self._memory = _Memory(policy, own)
 
     def who(self, peer: Address, authorization: str | None, names: tuple[str, ...] = ()) -> Identity:
         """Return the identity of a client; what it is by address and token alone is remembered.
@@ -93,16 +93,18 @@ class Judge:
 
     def _remembered(self) -> "_Memory":
         memory = self._memory
-        if memory.policy is not self.policy or len(memory.decisions) + len(memory.identities) > _REMEMBERED:
-            memory = self._memory = _Memory(self.policy)
+        if memory.policy is not self.policy or memory.own is not self.own or len(memory) > _REMEMBERED:
+            memory = self._memory = _Memory(self.policy, self.own)
         return memory
 
     def address(self, address: Address, port: int) -> Reason | None:
         """Judge an address that is about to be dialled; None where it may be."""
-        refusal = judge_address(address, port, self.policy.internal, self.own)
-        if refusal is None:
-            return None
-        return Reason.LOOP if refusal.loop else Reason.ADDRESS_NOT_PUBLIC
+        known = self._remembered().addresses
+        if (address, port) not in known:
+            refusal = judge_address(address, port, self.policy.internal, self.own)
+            loop = refusal is not None and refusal.loop
+            known[address, port] = None if refusal is None else Reason.LOOP if loop else Reason.ADDRESS_NOT_PUBLIC
+        return known[address, port]
 
     def close(self, event: Event) -> None:
         """Record and count an event whose question has ended. Called exactly once for each question."""
@@ -111,14 +113,19 @@ class Judge:
 
 
 class _Memory:
-    """Answers given under one policy. Policies never change, and `decide` depends on nothing else."""
+    """Answers given under one policy, beside one set of own addresses: neither changes, and nothing else decides."""
 
-    __slots__ = ("decisions", "identities", "policy")
+    __slots__ = ("addresses", "decisions", "identities", "own", "policy")
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, own: Own) -> None:
         self.policy = policy
+        self.own = own
+        self.addresses: dict[tuple[Address, int], Reason | None] = {}
         self.decisions: dict[tuple[str | None, str, int], Decision] = {}
         self.identities: dict[tuple[Address, str | None], Identity] = {}
+
+    def __len__(self) -> int:
+        return len(self.addresses) + len(self.decisions) + len(self.identities)
 
 
 def judge_hello(hello: Hello, host: Host, decision: Decision) -> Reason | None:
