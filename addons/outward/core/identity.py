@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from outward.core.addresses import Address
 from outward.core.model import ClientEntry, Credential, OptIn
-from outward.core.policy import Policy
+from outward.core.policy import Policy, within
 from outward.core.reasons import Reason
 
 
@@ -148,12 +148,7 @@ def _claimed_group(policy: Policy, entry: ClientEntry, claims: Mapping[str, obje
     path = entry.group_map.get(str(value)) if entry.group_map else str(value)
     while path and path not in policy.groups:
         path = path.rpartition("/")[0]
-    return path if path and _within(path, entry.group) else None
-
-
-def _within(path: str, scope: str | None) -> bool:
-    """Tell whether a path lies in the subtree that an entry limits its claims to."""
-    return scope is None or path == scope or path.startswith(f"{scope}/")
+    return path if path and within(path, entry.group) else None
 
 
 def _by_connection(policy: Policy, presented: Presented) -> _Found | None:

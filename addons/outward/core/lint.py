@@ -8,7 +8,7 @@ from outward.core.addresses import Own, judge_address
 from outward.core.confusable import looks_like
 from outward.core.cover import covering, overlaps, rule_covers
 from outward.core.model import ClientEntry, Credential, LaneChoice, PatternKind, Place, Rule
-from outward.core.policy import Group, Policy
+from outward.core.policy import Group, Policy, within
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def _unmapped(policy: Policy, places: Mapping[str, Place]) -> Iterator[Smell]:
         return
     used = [path for entry in policy.clients for path in _reached(policy, entry)]
     for path, place in places.items():
-        if not any(each == path or each.startswith(f"{path}/") for each in used):
+        if not any(within(each, path) for each in used):
             yield Smell(
                 "W105", f"no client maps to `{path}` or a group below it", place, "add a `clients` entry for it"
             )
@@ -81,8 +81,7 @@ def _reached(policy: Policy, entry: ClientEntry) -> list[str]:
         return [entry.group] if entry.group else []
     if entry.group_map:
         return list(entry.group_map.values())
-    scope = entry.group
-    return [path for path in policy.groups if scope is None or path == scope or path.startswith(f"{scope}/")]
+    return [path for path in policy.groups if within(path, entry.group)]
 
 
 def _allow(policy: Policy, group: Group, rule: Rule) -> Iterator[Smell]:

@@ -109,6 +109,11 @@ class Group:
             group = group.parent
 
 
+def within(path: str, scope: str | None) -> bool:
+    """Tell whether a group's path lies in the subtree of another; None is the whole tree."""
+    return scope is None or path == scope or path.startswith(f"{scope}/")
+
+
 def _ungoverned(_host: str) -> str | None:
     return None
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from outward.core.names import MalformedHostError, is_local_name, parse_authority
+from outward.core.policy import within
 from outward.ops.web import Problem, Request
 
 COOKIE = "outward_session"
@@ -48,7 +49,7 @@ class Token:
         """Tell whether a group lies within the scope; what belongs to no group is for ALL only."""
         if self.scope == ALL:
             return True
-        return group is not None and (group == self.scope or group.startswith(f"{self.scope}/"))
+        return group is not None and within(group, self.scope)
 
     def demand(self, group: str | None) -> None:
         """Refuse what lies outside the scope.

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import cached_property
 from importlib import resources
 
-from outward.core.policy import Policy
+from outward.core.policy import Policy, within
 from outward.ops import ask, export, views
 from outward.ops.access import COOKIE, Access
 from outward.ops.api import Api, Handler, Sources
@@ -134,8 +134,7 @@ class Admin:
 
         def wanted(record: Record) -> bool:
             path = record["group"]
-            within = group is None or path == group or (path or "").startswith(f"{group}/")
-            return within and asked.token.covers(path) and verdict in (None, record["verdict"])
+            return within(path or "", group) and asked.token.covers(path) and verdict in (None, record["verdict"])
 
         return Response(200, self._stream.watch(wanted), "text/event-stream", {"X-Accel-Buffering": "no"})
 
