@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from outward.proxy.files import locked, write_atomic
+from outward.proxy.files import write_atomic
+from outward.records.files import locked
 
 ROOT_LIFE = dt.timedelta(days=730)
 RENEW_BEFORE = dt.timedelta(days=30)
