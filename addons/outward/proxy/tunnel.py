@@ -53,12 +53,12 @@ class Tunnel(asyncio.Protocol):
         self._server = Side(self._server_lost)
         resources.judge.metrics.connections(Lane.TUNNEL).inc()
         transport.set_protocol(self)
-        self._task = asyncio.get_running_loop().create_task(self._open())
 
     def start(self, rest: bytes) -> None:
-        """Take the bytes that came behind the head."""
+        """Take the bytes that came behind the head, and dial at once where the address is known."""
         if rest:
             self.data_received(rest)
+        self._task = asyncio.Task(self._open(), loop=asyncio.get_running_loop(), eager_start=True)
 
     # Opening -------------------------------------------------------------------------------------------------------
 
@@ -70,7 +70,7 @@ class Tunnel(asyncio.Protocol):
             _, _, address = await self._resources.dialer.connect(head.host, head.port, lambda: self._server, via)
         except DialError as error:
             self._event.address = str(error.address) if error.address is not None else None
-            self._refuse(error.reason, error.stage)
+            self._refuse(error.reason, Stage.ADDRESS)
         except Exception:  # noqa: BLE001 - fail closed: whatever goes wrong is a denial
             self._resources.judge.metrics.internal_error("tunnel")
             self._refuse(Reason.INTERNAL_ERROR, Stage.ADDRESS)
