@@ -11,7 +11,8 @@ from outward.core.names import Host, MalformedHostError, canonical_host, parse_a
 from outward.core.paths import PathGlob
 from outward.core.policy import Group, Policy, Rules, decide
 from outward.proxy.fields import HeadError
-from outward.proxy.head import HeadReader, parse_head
+from outward.proxy.head import parse_head
+from outward.proxy.headreader import HeadReader
 from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
 
 TARGETS: dict[str, Callable[[bytes], None]] = {}

@@ -6,7 +6,8 @@ from outward.config.settings import Limits
 from outward.core.names import canonical_host
 from outward.core.reasons import Reason
 from outward.proxy.fields import HeadError, hop_fields, reply_fields
-from outward.proxy.head import HeadReader, Within, parse_head, parse_response_head, redirected
+from outward.proxy.head import Within, parse_head, parse_response_head, redirected
+from outward.proxy.headreader import HeadReader
 
 LIMITS = Limits(head_bytes=2000, header_count=20)
 INSIDE = Within(canonical_host("a.test"), 443)

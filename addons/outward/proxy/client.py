@@ -16,7 +16,8 @@ from outward.core.model import Decision, Denial, Lane, Stage
 from outward.core.reasons import Reason
 from outward.proxy.answer import Linger, close_event, denial_of
 from outward.proxy.fields import HeadError
-from outward.proxy.head import END, Head, HeadReader
+from outward.proxy.head import END, Head
+from outward.proxy.headreader import HeadReader
 from outward.proxy.judge import refuse
 from outward.proxy.parent import via_of
 from outward.proxy.passport import Passport

@@ -1,7 +1,7 @@
 """The strict reader of HTTP/1 heads: what a request asks for, or why it is refused.
 
-Owns the request line, the four forms of target and their agreement with Host (RFC 9112 3.2), and the bounded collection
-of a head from segments. Sans-IO; used by the gate and by the engine, so that both read alike. Never judges policy.
+Owns the request line, the four forms of target and their agreement with Host (RFC 9112 3.2). Sans-IO; used by the gate
+and by the engine, so that both read alike. Never judges policy.
 """
 
 import re
@@ -25,16 +25,11 @@ from outward.proxy.fields import (
 
 END = b"\r\n\r\n"
 
-_REQUEST_LINE = rb"(" + TOKEN + rb") ([\x21-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n"
-_REQUEST = re.compile(_REQUEST_LINE + SECTION)
-_FIRST_LINE = re.compile(_REQUEST_LINE)
-_BEGUN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{0,32}+(?: .*+)?", re.DOTALL)
-_NEVER = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+REQUEST_LINE = rb"(" + TOKEN + rb") ([\x21-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n"
+_REQUEST = re.compile(REQUEST_LINE + SECTION)
 _RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n" + SECTION)
 _ABSOLUTE = re.compile(r"http://([^/?]*)(/[^?]*)?(\?.*)?")
-_LONGEST_METHOD = 32
 _CONVERSATION = re.compile(r"[\x21-\x7e]{1,200}")
-
 
 _NOWHERE = Host("")
 _CLEAR, _SECURE = 80, 443  # the ports that a Host without one means
@@ -264,45 +259,3 @@ def parse_response_head(raw: bytes, limits: HeadLimits, method: str = "GET") -> 
         return ResponseHead(status, http_10, fields, 0, until_close=False)
     until_close = not found.keys() & {"content-length", "transfer-encoding"}
     return ResponseHead(status, http_10, fields, None if until_close else length, until_close)
-
-
-class HeadReader:
-    """Collects a head from segments, and refuses early what can never become one."""
-
-    __slots__ = ("_buffer", "_limits", "_line")
-
-    def __init__(self, limits: HeadLimits) -> None:
-        self._buffer = bytearray()
-        self._limits = limits
-        self._line = False  # whether the request line is complete and right
-
-    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Take a segment; return the head and the bytes behind it once the head is complete.
-
-        Raises:
-            HeadError: when the head is too long, or is not HTTP/1.
-        """
-        buffer = self._buffer
-        scanned = max(0, len(buffer) - 3)
-        buffer += data
-        end = buffer.find(END, scanned)
-        if end >= 0:
-            return bytes(buffer[: end + 4]), bytes(buffer[end + 4 :])
-        if len(buffer) > self._limits.head_bytes:
-            raise too_large("the head is too long")
-        self._judge_begun(scanned)
-        return None
-
-    def _judge_begun(self, scanned: int) -> None:
-        """Refuse SOCKS, TLS, HTTP/0.9, bare line feeds and the like without waiting for the deadline."""
-        buffer = self._buffer
-        if _NEVER.search(buffer, scanned):
-            raise malformed("a bare CR or LF, or a control character")
-        if self._line:
-            return
-        if buffer.find(b"\n", scanned) >= 0:
-            if not _FIRST_LINE.match(buffer):
-                raise malformed("not a strict HTTP/1 request line")
-            self._line = True
-        elif scanned <= _LONGEST_METHOD and not _BEGUN.fullmatch(buffer):
-            raise malformed("not HTTP/1")

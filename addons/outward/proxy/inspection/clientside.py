@@ -23,7 +23,8 @@ from mitmproxy.proxy.layers.http._events import (
 from outward.core.model import Stage
 from outward.core.reasons import Reason
 from outward.proxy.fields import HeadError
-from outward.proxy.head import END, HeadReader
+from outward.proxy.head import END
+from outward.proxy.headreader import HeadReader
 from outward.proxy.inspection.bodies import LAST_CHUNK, Body, BodyError, Sized, body_of, chunk
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.guard import Line, guarded

@@ -1,0 +1,53 @@
+"""The bounded collection of a request head from segments. Sans-IO; what a whole head says is read in `head`."""
+
+import re
+
+from outward.proxy.fields import HeadLimits, malformed, too_large
+from outward.proxy.head import END, REQUEST_LINE
+
+_FIRST_LINE = re.compile(REQUEST_LINE)
+_BEGUN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{0,32}+(?: .*+)?", re.DOTALL)
+_NEVER = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_LONGEST_METHOD = 32
+
+
+class HeadReader:
+    """Collects a head from segments, and refuses early what can never become one."""
+
+    __slots__ = ("_buffer", "_limits", "_line")
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self._buffer = bytearray()
+        self._limits = limits
+        self._line = False  # whether the request line is complete and right
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Take a segment; return the head and the bytes behind it once the head is complete.
+
+        Raises:
+            HeadError: when the head is too long, or is not HTTP/1.
+        """
+        buffer = self._buffer
+        scanned = max(0, len(buffer) - 3)
+        buffer += data
+        end = buffer.find(END, scanned)
+        if end >= 0:
+            return bytes(buffer[: end + 4]), bytes(buffer[end + 4 :])
+        if len(buffer) > self._limits.head_bytes:
+            raise too_large("the head is too long")
+        self._judge_begun(scanned)
+        return None
+
+    def _judge_begun(self, scanned: int) -> None:
+        """Refuse SOCKS, TLS, HTTP/0.9, bare line feeds and the like without waiting for the deadline."""
+        buffer = self._buffer
+        if _NEVER.search(buffer, scanned):
+            raise malformed("a bare CR or LF, or a control character")
+        if self._line:
+            return
+        if buffer.find(b"\n", scanned) >= 0:
+            if not _FIRST_LINE.match(buffer):
+                raise malformed("not a strict HTTP/1 request line")
+            self._line = True
+        elif scanned <= _LONGEST_METHOD and not _BEGUN.fullmatch(buffer):
+            raise malformed("not HTTP/1")
