@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from outward.config import values
+from outward.config.settings import DEFAULT_STATE
 from outward.core.model import Denial, Ech, Filter, LaneChoice, Mode, OnViolation, OptIn, RecordDetail, Unfilterable
 
 
@@ -99,7 +100,7 @@ class ServerModel(Model):
     listen: Endpoint = ("127.0.0.1", 8080)
     transparent: Endpoint | None = None
     ops: Endpoint = ("127.0.0.1", 9090)
-    state: Text = "~/.local/state/outward"
+    state: Text = DEFAULT_STATE
     ca: CaModel | None = None
     tls: TlsModel | None = None
     workers: Annotated[Literal[1], _reader(_one_worker)] = 1
