@@ -133,9 +133,7 @@ def judge_hello(hello: Hello, host: Host, decision: Decision) -> Reason | None:
     if hello.ech and decision.ech is Ech.REFUSE:
         return Reason.ECH_REFUSED
     if hello.sni is None:
-        named = (
-            host.address is not None and decision.reason is Reason.RULE
-        )  # only a rule that names it matches a literal
+        named = host.address is not None and decision.reason is Reason.RULE  # only such a rule matches a literal
         return None if named else Reason.SNI_MISSING
     try:
         return None if canonical_host(hello.sni) == host else Reason.SNI_MISMATCH
