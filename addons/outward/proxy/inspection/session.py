@@ -223,7 +223,7 @@ class Session:
                 await self._dial(server, exchange, exchange.request)
         except DialError as failure:
             exchange.event.address = str(failure.address) if failure.address is not None else None
-            exchange.refuse(failure.reason, failure.stage)
+            exchange.refuse(failure.reason, Stage.ADDRESS)
         except TimeoutError:
             exchange.fail(Reason.TIMEOUT, Stage.ADDRESS)
         except Exception:  # noqa: BLE001 - fail closed
