@@ -56,15 +56,16 @@ class HelloReader:
 
     Attributes:
         data: every byte fed so far, to be relayed once the hello has been judged.
+        end: how many of them are records of the hello.
     """
 
-    __slots__ = ("_at", "_message", "_records", "data")
+    __slots__ = ("_message", "_records", "data", "end")
 
     def __init__(self) -> None:
         self.data = bytearray()
         self._message = bytearray()
         self._records = 0
-        self._at = 0  # where the next record begins
+        self.end = 0
 
     def feed(self, data: bytes) -> Hello | None:
         """Take a segment; return the hello once it is complete.
@@ -91,7 +92,7 @@ class HelloReader:
 
     def _next_record(self) -> bool:
         """Move one complete record's payload to the message."""
-        head = self.data[self._at : self._at + 5]
+        head = self.data[self.end : self.end + 5]
         if (head and head[0] != _HANDSHAKE) or (len(head) > 1 and head[1] != _TLS):
             raise NotTlsError
         if len(head) < 5:
@@ -101,12 +102,12 @@ class HelloReader:
             raise HelloError("a record of no length that TLS knows")
         if len(self._message) + length > MAX_HELLO + 4 or self._records == _MAX_RECORDS:
             raise HelloError("the ClientHello is too large", oversized=True)
-        end = self._at + 5 + length
+        end = self.end + 5 + length
         if len(self.data) < end:
             return False
-        self._message += self.data[self._at + 5 : end]
+        self._message += self.data[self.end + 5 : end]
         self._records += 1
-        self._at = end
+        self.end = end
         return True
 
 

@@ -36,6 +36,16 @@ class Side(asyncio.Protocol):
         """Keep the transport. Pausing here would not last: uvloop begins to read after this call."""
         self.transport = cast("asyncio.Transport", transport)
 
+    def listen(self, forward: Callable[[bytes], None]) -> None:
+        """Give what comes to somebody else until the relay is joined, what was held back first."""
+        self._forward = forward
+        if self._held:
+            held, self._held = self._held, b""
+            self.received += len(held)
+            forward(held)
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
     def join(self, peer: "Side", other: asyncio.Transport) -> None:
         """Pass on to another end from now on, what was held back first."""
         self._peer, self._other, self._forward = peer, other, other.write

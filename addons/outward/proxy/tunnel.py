@@ -1,8 +1,9 @@
 """The tunnel lane: a CONNECT that was allowed, carried without being decrypted.
 
 Owns the order: dial (resolve, judge the address), answer 200, judge the ClientHello, relay. Nothing that the client
-sends goes upstream, and nothing that the server sends reaches the client, before the hello has been judged. A tunnel is
-one event, closed once, when it ends.
+sends goes upstream, and nothing that the server sends reaches the client, before the hello has been judged; nor what is
+behind the hello before the server has answered: it may ask for another one, which is judged too. A tunnel is one event,
+closed once, when it ends.
 """
 
 import asyncio
@@ -12,12 +13,13 @@ from outward.core.model import Lane, Stage
 from outward.core.reasons import Reason
 from outward.proxy.answer import ALERT, Linger, close_event, refusal_of
 from outward.proxy.dial import DialError
-from outward.proxy.hello import HelloError, HelloReader, NotTlsError
+from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
 from outward.proxy.judge import judge_hello, refuse
 from outward.proxy.parent import via_of
 from outward.proxy.passport import Passport
 from outward.proxy.relay import Side, join
 from outward.proxy.resources import Resources
+from outward.proxy.retry import SecondReader, ServerReader
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -46,6 +48,8 @@ class Tunnel(asyncio.Protocol):
         self._event = passport.event
         self._hello = HelloReader()
         self._early = bytearray()
+        self._greeting: ServerReader | None = None
+        self._second: SecondReader | None = None
         self._answered = False
         self._recorded = False
         self._client_gone = self._server_gone = False
@@ -89,7 +93,7 @@ class Tunnel(asyncio.Protocol):
             self._transport.write(ESTABLISHED)
         rule = self._passport.decision.rule
         if rule is not None and not rule.tls:
-            self._relay(self._early)
+            self._relay(bytes(self._early))
             return
         self._resources.handshakes.start(self)
         if self._early:
@@ -97,8 +101,8 @@ class Tunnel(asyncio.Protocol):
             self._judge(bytes(self._early))
 
     def data_received(self, data: bytes) -> None:
-        """Collect the ClientHello; nothing is passed on yet."""
-        if self._answered:
+        """Collect the ClientHello, or hold back what comes behind it; nothing is passed on yet."""
+        if self._answered and self._greeting is None:
             self._judge(data)
             return
         self._early += data
@@ -115,7 +119,7 @@ class Tunnel(asyncio.Protocol):
 
     def _judge_hello(self, data: bytes) -> None:
         try:
-            hello = self._hello.feed(data)
+            hello = self._hello.feed(data) if self._second is None else self._again(self._second, data)
         except NotTlsError:
             self._refuse(Reason.NOT_TLS, Stage.TLS)
             return
@@ -126,21 +130,50 @@ class Tunnel(asyncio.Protocol):
             return
         self._event.sni, self._event.ech = hello.sni, hello.ech
         reason = judge_hello(hello, self._passport.head.host, self._passport.decision)
-        if reason is None:
-            self._relay(self._hello.data)
-        else:
+        if reason is not None:
             self._refuse(reason, Stage.TLS, _ACCESS_DENIED if reason is Reason.ECH_REFUSED else _UNRECOGNIZED_NAME)
+        elif self._second is None:
+            self._greet(self._hello)
+        else:
+            self._relay(self._second.held)
 
-    def _relay(self, first: bytearray) -> None:
+    def _greet(self, hello: HelloReader) -> None:
+        """Pass on a judged hello and no more, and find out from the answer whether the server wants another one."""
+        self._greeting, self._early = ServerReader(), hello.data[hello.end :]
+        self._pass_on(bytes(hello.data[: hello.end]))
+        self._server.listen(self._heard)
+
+    def _heard(self, data: bytes) -> None:
+        """Read the server's answer as it goes to the client."""
+        self._transport.write(data)
+        again = self._greeting.feed(data) if self._greeting is not None else None
+        if again:
+            self._greeting, self._second = None, SecondReader()
+            self._judge(bytes(self._early))
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+        elif again is not None:
+            self._relay(bytes(self._early))
+
+    def _again(self, second: SecondReader, data: bytes) -> Hello | None:
+        """Read the second hello; what stands beside it decides nothing, and goes on."""
+        passed, hello = second.feed(data)
+        self._pass_on(passed)
+        return hello
+
+    def _pass_on(self, data: bytes) -> None:
+        self._client.received += len(data)
+        if data and self._server.transport is not None:
+            self._server.transport.write(data)
+
+    def _relay(self, first: bytes) -> None:
         """Pass on what was held back, and carry from now on."""
         self._resources.handshakes.stop(self)
         self._resources.idle.start(self)
         self._client.transport = self._transport
-        self._client.received = len(first)
         self._transport.set_protocol(self._client)
-        if first and self._server.transport is not None:
-            self._server.transport.write(bytes(first))
-        self._early, self._hello = bytearray(), HelloReader()
+        self._pass_on(first)
+        self._early, self._hello, self._greeting, self._second = bytearray(), HelloReader(), None, None
         join(self._client, self._server)
 
     # Refusing ------------------------------------------------------------------------------------------------------
