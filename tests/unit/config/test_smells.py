@@ -6,6 +6,9 @@ import pytest
 import yaml
 
 from outward.config.load import load_text
+from outward.core.lint import lint
+from outward.core.model import ClientEntry, Credential, Place
+from outward.core.policy import Group, Policy
 from outward.search.registry import GOVERNED, vendor_of
 
 CASES = yaml.safe_load((Path(__file__).parent.parent / "config_cases/smells.yaml").read_text(encoding="utf-8"))
@@ -43,6 +46,20 @@ def test_each_smell_says_how_to_mend_it():
     findings = [each for case in CASES for each in load_text(case["text"], env={}, machine={}).findings]
     told = {ident: {each.help for each in findings if each.ident == ident} for ident in CURES}
     assert told == CURES
+
+
+def test_an_address_that_nothing_opens_is_to_be_removed():
+    case = next(each for each in CASES if each["name"] == "addresses that are allowed and not dialled")
+    private, metadata = load_text(case["text"], env={}, machine={}).findings
+    assert private.help.startswith("list the network")
+    assert metadata.help == "remove it"
+
+
+def test_an_entry_that_names_no_group_reaches_none():
+    """Whether a loader would let it through or not."""
+    place = Place("outward.yaml", 1)
+    subject = Policy(groups={"dev": Group("dev")}, clients=(ClientEntry(Credential.JWT, place),))
+    assert [each.ident for each in lint(subject, {"dev": place})] == ["W105"]
 
 
 def test_the_shipped_registry_knows_what_lies_beside_its_hosts():
