@@ -185,7 +185,7 @@ def _judge_host(head: Head, found: dict[str, str], within: Within | None) -> Non
         if head.http_10 and within is None:
             return
         raise malformed("a missing Host")
-    if within is None and value == head.target:
+    if head.method == "CONNECT" and value == head.target:
         return
     implied = head.port if head.method == "CONNECT" else within.default_port if within else _CLEAR
     try:

@@ -91,6 +91,8 @@ def response_head(raw: bytes, response: ResponseHead, head: Head, *, keep: bool,
     else:
         chunked = response.length is None and head.method != "HEAD"
         drop |= {"transfer-encoding"} if chunked else frozenset()
+    if bodiless and response.status != 304:  # only there it tells of a body that is not sent (RFC 9110 8.6)
+        drop |= {"content-length"}
     status = raw[: raw.index(b"\r\n")]
     lines = [b"HTTP/1.1" + status[8:], *_lines(raw, response.fields, drop)]
     if chunked:
