@@ -1,5 +1,6 @@
 """Hosted search through the real proxy with the vendors' own clients, against stubs that hold to the vendors' rules."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,20 @@ async def test_with_the_toggle_off_the_answer_comes_from_memory_and_the_block_is
         (audit,) = desk.told.audits
         assert (audit.event_type, audit.details["reason"]) == ("web_search_blocked", "web_search_disabled")
         assert desk.told.receipts == []
+
+
+@on_loop
+async def test_a_client_of_a_flow_that_needs_no_opt_in_may_be_asked_for_one_itself(tmp_path: Path) -> None:
+    """The entry of the client decides, where it says something; the group does otherwise."""
+    async with governed(CLAUDE, tmp_path, ON, vendors.anthropic) as desk, desk.http() as http:
+        policy = desk.world.judge.policy
+        entries = tuple(replace(entry, opt_in=OptIn.REQUIRED) for entry in policy.clients)
+        desk.world.judge.policy = replace(policy, clients=entries)
+        client = anthropic.AsyncAnthropic(api_key="k", base_url=desk.url, http_client=http)
+        await client.messages.create(model="m", max_tokens=9, messages=ASK, tools=[SEARCH])
+        assert "tools" not in desk.body()
+        (audit,) = desk.told.audits
+        assert audit.details["reason"] == "web_search_not_opted_in"
 
 
 @on_loop

@@ -6,7 +6,6 @@ import time
 import pytest
 
 from harness.records import unaudited
-from outward.core.model import OptIn as Choice
 from outward.core.model import WebSearch
 from outward.core.policy import Group, Policy
 from outward.core.toggles import Toggle
@@ -21,7 +20,6 @@ POLICY = Policy(
     groups={
         "acme": Group("acme", web_search=WebSearch(enabled=True, decided_by="acme")),
         "locked": Group("locked", web_search=WebSearch(enabled=True, decided_by="locked", locked_by="locked")),
-        "flow": Group("flow", web_search=WebSearch(opt_in=Choice.ASSUMED)),
     }
 )
 ON, OFF = Toggle(True, "ada", 5.0), Toggle(False, "ada", 5.0)
@@ -220,11 +218,6 @@ def test_two_proxies_that_bind_an_opt_in_at_once_agree_on_the_first_one_written(
         each.refresh()
         assert each.opted_in("acme", "chat", "token:b")
         assert not each.opted_in("acme", "chat", "token:a")
-
-
-def test_a_flow_without_a_person_is_opted_in(state):
-    """`opt_in: assumed` needs no conversation."""
-    assert state.opted_in("flow", None, "anyone")
 
 
 def test_until_the_database_was_read_search_is_off_unless_locked_on(tmp_path):

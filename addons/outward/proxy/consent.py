@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from outward.core.model import OptIn, WebSearch
+from outward.core.model import WebSearch
 from outward.core.policy import Policy
 
 
@@ -33,6 +33,6 @@ class FileConsent:
         return WebSearch() if known is None else known.web_search
 
     def opted_in(self, group: str, conversation: str | None, credential: str) -> bool:
-        """Return whether the file assumes it."""
-        del conversation, credential
-        return self.web_search(group).opt_in is OptIn.ASSUMED
+        """Return False."""
+        del group, conversation, credential
+        return False

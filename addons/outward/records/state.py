@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from outward.core.model import OptIn as OptInChoice
 from outward.core.model import WebSearch
 from outward.core.policy import Policy
 from outward.core.toggles import Toggle, effective, is_settable
@@ -118,10 +117,8 @@ class State:
         """Tell whether a conversation has opted in to web search, for this group and with this credential.
 
         The first credential that uses an opt-in is the one that it is bound to: another client that knows the
-        conversation's name cannot borrow it. `opt_in: assumed` of a group counts without a conversation.
+        conversation's name cannot borrow it.
         """
-        if self.web_search(group).opt_in is OptInChoice.ASSUMED:
-            return True
         key = (conversation or "", group)
         found = self._opt_ins.get(key)
         if found is None or not conversation:
