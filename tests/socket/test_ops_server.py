@@ -175,6 +175,29 @@ def test_connections_are_bounded_and_strangers_keep_no_probe_out(monkeypatch: py
     test()
 
 
+def test_however_many_scrape_one_thread_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threads are those that large requests to model vendors are judged in."""
+    busy, most, render = [0], [0], Metrics.render
+
+    def counted(self: Metrics, accept: str = "") -> tuple[bytes, str]:
+        busy[0] += 1
+        most[0] = max(most[0], busy[0])
+        try:
+            return render(self, accept)
+        finally:
+            busy[0] -= 1
+
+    monkeypatch.setattr(Metrics, "render", counted)
+
+    @serving
+    async def test(ops: OpsServer, checks: dict, metrics: Metrics) -> None:
+        answers = await asyncio.gather(*(answer(ops, get("/metrics")) for _ in range(20)))
+        assert all(b"outward_build_info" in each for each in answers)
+        assert most[0] == 1
+
+    test()
+
+
 def test_streams_that_are_under_way_make_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """They were asked for with a token; one connection more is cut instead."""
     monkeypatch.setattr(server, "CONNECTIONS", 1)

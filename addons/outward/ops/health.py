@@ -34,6 +34,7 @@ class Health:
         self._checks = checks
         self._mounted = mounted
         self._notes = notes or {}
+        self._scraping = asyncio.Lock()
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request."""
@@ -58,9 +59,13 @@ class Health:
         return Response(200 if ready else 503, body.encode())
 
     async def _scrape(self, request: Request) -> Response:
-        """Render in a thread: the first scrape imports, and none should hold up traffic."""
+        """Render in a thread: the first scrape imports, and none should hold up traffic.
+
+        One at a time: whoever may scrape needs no token, and must not take all threads from those who judge searches.
+        """
         accept = request.header("accept") or ""
-        body, content_type = await asyncio.to_thread(self._metrics.render, accept)
+        async with self._scraping:
+            body, content_type = await asyncio.to_thread(self._metrics.render, accept)
         return Response(200, body, content_type)
 
 
