@@ -9,6 +9,8 @@ from outward.core.policy import Rules
 
 def covering(rules: Rules, pattern: Pattern) -> Iterator[Rule]:
     """Yield the rules whose pattern covers a pattern; costs what a look-up costs."""
+    if not rules.all:
+        return
     # A star is no label of any name, so that only wildcards answer for a wildcard.
     name = {PatternKind.BELOW: f"*.{pattern.value}", PatternKind.ANY: "*"}.get(pattern.kind, pattern.value)
     address = None if pattern.network is None else pattern.network.network_address

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
 
 from outward.core.addresses import Own, judge_address
 from outward.core.confusable import looks_like
@@ -139,7 +138,7 @@ def _duplicates(group: Group) -> Iterator[Smell]:
         seen: dict[object, Rule] = {}
         for rule in rules:
             first = seen.setdefault((rule.pattern, rule.ports, rule.methods, rule.paths, rule.tls), rule)
-            if first is not rule and first.place != rule.place:
+            if first.place != rule.place:
                 message = f"`{rule.pattern}` is listed twice, first at {first.place}"
                 yield Smell("W102", message, rule.place, "remove one of them")
 
@@ -154,13 +153,13 @@ def _unlimited(rule: Rule) -> Iterator[Smell]:
 
 def _address(policy: Policy, rule: Rule) -> Iterator[Smell]:
     """Yield where a rule names one address that the proxy does not dial, whatever the rules say."""
-    try:
-        address = ip_address(rule.pattern.value)
-    except ValueError:
+    network = rule.pattern.network
+    if network is None or network.num_addresses != 1:
         return
+    address = network.network_address
     refusal = judge_address(address, 0, policy.internal, Own())
     if refusal is not None:
-        shut = judge_address(address, 0, (ip_network(address),), Own()) is not None
+        shut = judge_address(address, 0, (network,), Own()) is not None
         cure = "remove it" if shut else "list the network under `upstream.internal` if it is meant to be reached"
         message = f"`{rule.pattern}` never allows anything: the proxy does not dial it ({refusal.what})"
         yield Smell("W116", message, rule.place, cure)

@@ -45,7 +45,7 @@ class Rules:
         self._exact: dict[str, tuple[Rule, ...]] = {}
         self._below: dict[str, tuple[Rule, ...]] = {}
         self._any: tuple[Rule, ...] = ()
-        self._networks: tuple[tuple[Network, Rule], ...] = ()
+        self._networks: list[tuple[Network, Rule]] = []
         for rule in self.all:
             self._add(rule)
 
@@ -58,7 +58,7 @@ class Rules:
         elif pattern.kind is PatternKind.ANY:
             self._any = (*self._any, rule)
         elif pattern.network is not None:  # nothing else is left; an empty pattern matches nothing
-            self._networks = (*self._networks, (pattern.network, rule))
+            self._networks.append((pattern.network, rule))
 
     def for_host(self, host: Host) -> Iterator[Rule]:
         """Yield the rules whose pattern matches a host, the most specific first."""
