@@ -10,7 +10,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 scratch=${SCRATCH:-$(mktemp -d)}
 mkdir -p "$scratch"
 cd "$scratch"
-[ $# -gt 0 ] || set -- names addresses paths policy identity model confusable cover explain lint suggest toggles
+[ $# -gt 0 ] || set -- names addresses paths policy identity model reasons confusable cover explain lint suggest toggles
 
 # mutmut lives in an environment of its own, which sees the packages of the project's but not the project itself.
 if [ ! -x venv/bin/mutmut ]; then
@@ -49,8 +49,8 @@ cp "$root/pyproject.toml" "$root/README.md" "$root/uv.lock" .
   for module; do printf '    src/outward/core/%s.py\n' "$module"; done
   printf 'also_copy=\n    tests\n    pyproject.toml\n'
   printf 'pytest_add_cli_args_test_selection=\n'
-  for test in names addresses paths policy identity toggles; do printf '    tests/unit/test_%s.py\n' "$test"; done
-  for test in explain smells inheritance; do printf '    tests/unit/config/test_%s.py\n' "$test"; done
+  for test in names addresses paths policy decision identity toggles confusable cover suggest; do printf '    tests/unit/test_%s.py\n' "$test"; done
+  for test in explain smells inheritance refused; do printf '    tests/unit/config/test_%s.py\n' "$test"; done
 } >setup.cfg
 
 venv/bin/mutmut run --max-children "${CHILDREN:-2}" >run.log 2>&1 || { tail -n 40 run.log; exit 1; }
