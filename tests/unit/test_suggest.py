@@ -13,6 +13,7 @@ from outward.core.suggest import suggestion
         (Reason.NO_RULE, "a.example", None, None, "- a.example"),
         (Reason.NO_RULE, "a.example", 8443, None, '- "a.example:8443"'),
         (Reason.PORT_NOT_ALLOWED, "a.example", 22, None, '- "a.example:22"'),
+        (Reason.NO_RULE, "host1", 443, None, "- host1"),
         (Reason.NO_RULE, "1.1.1.1", 443, None, "- 1.1.1.1"),
         (Reason.NO_RULE, "2606:4700::1", 443, None, '- "[2606:4700::1]"'),
         (Reason.METHOD_NOT_ALLOWED, "a.example", 443, "PUT", '- {host: "a.example", methods: [PUT]}'),
