@@ -6,10 +6,10 @@ The kernel's word about where a connection was going is stood in for here; `test
 import asyncio
 import hashlib
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import trustme
@@ -21,7 +21,6 @@ from harness.loops import on_loop, until
 from harness.origins import client_context, origin, server_context
 from harness.policies import group, policy, rule
 from harness.raw import client_hello, raw
-from outward.core.addresses import Address
 from outward.core.model import ClientEntry, Credential, Denial, LaneChoice, Place, Stage, Verdict
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
@@ -35,14 +34,22 @@ DEV = group(rule("allowed.test"))
 HELLO = client_hello("allowed.test")
 ACCESS_DENIED = bytes.fromhex("15030300020231")
 INTERNAL_ERROR = bytes.fromhex("15030300020250")
-Going = Callable[[int], None]
+
+
+class Going(Protocol):
+    """Sets where every connection was going."""
+
+    def __call__(self, port: int, address: str = "192.0.2.1") -> None: ...
 
 
 @pytest.fixture
 def going(monkeypatch: pytest.MonkeyPatch) -> Going:
-    """Let the kernel say that every connection was going to an address of nobody's, and to this port."""
-    nowhere: Address = ip_address("192.0.2.1")
-    return lambda port: monkeypatch.setattr(transparent, "destination", lambda _sock: (nowhere, port))
+    """Let the kernel say that every connection was going to this port, and to an address of nobody's unless told."""
+
+    def go(port: int, address: str = "192.0.2.1") -> None:
+        monkeypatch.setattr(transparent, "destination", lambda _sock: (ip_address(address), port))
+
+    return go
 
 
 async def opened(world: World | Inspecting) -> tuple[str, int]:
@@ -97,6 +104,27 @@ def test_a_client_that_waits_for_its_server_is_refused_in_time(going: Going):
                 assert await client.rest() == b""
             (event,) = world.events
             assert (event.reason, event.host, event.port) == (Reason.NOT_TLS, "192.0.2.1", 3306)
+
+    body()
+
+
+def test_a_tunnel_that_carries_something_else_outlives_the_wait_for_a_head(going: Going):
+    """Nor does it make room for newer connections: it has asked."""
+
+    @on_loop
+    async def body():
+        bare = policy(group(rule("127.0.0.1", tls=False)))
+        async with gate_for(bare, replace(LIMITS, head_timeout=0.05)) as world, origin() as server:
+            going(server.address[1], "127.0.0.1")
+            async with raw(await opened(world)) as client:
+                await client.send(b"\x00hello")
+                assert await client.exactly(6) == b"\x00hello"
+                assert len(world.gate.resources.heads) == 0
+                await asyncio.sleep(0.2)
+                await client.send(b"more")
+                assert await client.exactly(4) == b"more"
+            await until(lambda: world.events)
+            assert [each.verdict for each in world.events] == [Verdict.ALLOW]
 
     body()
 

@@ -70,6 +70,7 @@ class Redirected(Client):
         elif self._tls is not None:
             self._take_hello(self._tls, data)
         else:
+            self._resources.heads.stop(self)
             self._judge(self._asked(None), b"", data)
 
     def _parse(self, raw: bytes) -> Head:
