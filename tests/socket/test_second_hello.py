@@ -5,6 +5,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 import trustme
@@ -20,6 +21,8 @@ from outward.core.reasons import Reason
 DEV = policy(group(rule("allowed.test")))
 UNRECOGNIZED_NAME = bytes.fromhex("15030300020270")
 CHANGE, DROPPED = b"\x14\x03\x03\x00\x01\x01", b"\x17\x03\x03\x00\x05early"
+
+RETRY = "cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c"  # the random that asks for another hello
 
 
 @dataclass
@@ -167,3 +170,41 @@ async def test_a_server_that_does_not_answer_a_hello_is_given_up() -> None:
         assert await client.rest() == b""
         await until(lambda: world.events)
         assert [event.reason for event in world.events] == [Reason.TIMEOUT]
+
+
+@on_loop
+async def test_a_client_that_reads_nothing_holds_the_server_back_before_the_second_hello_and_after() -> None:
+    """A server that goes on behind its question, or the proxy would keep what nobody takes."""
+    message = b"\x02\x00\x00\x28\x03\x03" + bytes.fromhex(RETRY) + bytes(6)
+    enough, stopped, sent = 1 << 27, asyncio.Event(), 0
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.read(100)
+        writer.write(b"\x16\x03\x03" + len(message).to_bytes(2) + message)
+        with contextlib.suppress(ConnectionError):
+            while sent < enough:
+                writer.write(bytes(1 << 20))
+                sent += 1 << 20
+                try:
+                    await asyncio.wait_for(writer.drain(), 0.5)
+                except TimeoutError:
+                    stopped.set()
+                    await writer.drain()
+        stopped.set()
+        writer.transport.abort()
+
+    server = await asyncio.start_server(flood, "127.0.0.1", 0)
+    async with server, gate_for(DEV) as world, raw(world.address) as client:
+        world.dns.add("allowed.test", "A", "127.0.0.1")
+        await client.send(connect("allowed.test", server.sockets[0].getsockname()[1]))
+        await client.head()
+        cast("asyncio.ReadTransport", client.writer.transport).pause_reading()
+        await client.send(Hellos().first)
+        await asyncio.wait_for(stopped.wait(), 20)
+        before = sent
+        await client.send(Hellos().first)
+        await asyncio.sleep(0.3)
+        (held,) = world.gate._clients
+        assert before == sent < enough
+        assert held.transport.get_write_buffer_size() < 1 << 20

@@ -14,16 +14,18 @@ class Side(asyncio.Protocol):
     Attributes:
         transport: this end's; None before it is connected.
         ended: it has sent all it had.
+        full: it is slow to take what is sent to it; the other end is not read meanwhile.
         received: bytes read from this end and handed to the other.
         touched: traffic has passed since somebody cleared it.
     """
 
-    __slots__ = ("_forward", "_held", "_lost", "_other", "_peer", "ended", "received", "touched", "transport")
+    __slots__ = ("_forward", "_held", "_lost", "_other", "_peer", "ended", "full", "received", "touched", "transport")
 
     def __init__(self, lost: Callable[[], None]) -> None:
         """Build one end; `lost` is called once its connection is lost."""
         self._lost = lost
         self.ended = False
+        self.full = False
         self._peer: Side | None = None
         self._other: asyncio.Transport | None = None
         self._forward: Callable[[bytes], None] = self._hold
@@ -53,7 +55,10 @@ class Side(asyncio.Protocol):
             self.data_received(self._held)
             self._held = b""
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.resume_reading()
+            if peer.full:  # from before; it is told of no second time
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes on."""
@@ -70,11 +75,13 @@ class Side(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop reading the other end: this one is slow."""
+        self.full = True
         if self._other is not None and not self._other.is_closing():
             self._other.pause_reading()
 
     def resume_writing(self) -> None:
         """Go on reading the other end."""
+        self.full = False
         if self._other is not None and not self._other.is_closing():
             self._other.resume_reading()
 

@@ -109,6 +109,18 @@ class Tunnel(asyncio.Protocol):
         if len(self._early) > _EARLY:
             self._transport.pause_reading()
 
+    def pause_writing(self) -> None:
+        """Stop reading the server before the relay begins: the client takes nothing."""
+        self._client.pause_writing()
+        if self._server.transport is not None and not self._server.transport.is_closing():
+            self._server.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on reading the server."""
+        self._client.resume_writing()
+        if self._server.transport is not None and not self._server.transport.is_closing():
+            self._server.transport.resume_reading()
+
     def _judge(self, data: bytes) -> None:
         """Read and judge the ClientHello; an exception is a refusal, like everywhere."""
         try:
