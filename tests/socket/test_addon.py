@@ -80,10 +80,11 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+HANDSHAKE = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 SEARCHES = (
     ("POST", "llm.test", "/v1/responses", "Content-Length: 2\r\n", b"{}"),
     ("GET", "llm.test", "/v1/responses/resp_1", "", b""),
-    ("GET", "llm.test", "/v1/realtime", "Upgrade: websocket\r\nConnection: Upgrade\r\n", b""),
+    ("GET", "llm.test", "/v1/realtime", HANDSHAKE, b""),
     ("GET", "search.test", "/res/v1/web/search?q=x", "", b""),
     ("GET", "llm.test", "/v1/models", "", b""),
 )
