@@ -24,6 +24,9 @@ def message(random: bytes, kind: int = 2) -> bytes:
     return bytes([kind]) + len(body).to_bytes(3) + body
 
 
+EMPTY, PART = b"\x16\x03\x03\x00\x00", records(message(MAGIC)[:9], 9)
+
+
 def asked(data: bytes, step: int) -> bool | None:
     reader, told = ServerReader(), None
     for at in range(0, len(data), step):
@@ -42,7 +45,16 @@ def test_a_retry_is_told_in_any_records_and_pieces(size: int, step: int, more: b
 
 
 @pytest.mark.parametrize(
-    "data", [ALERT, b"SSH-2.0-x\r\n", b"\x16\x02\x00\x00\x05", records(message(MAGIC, kind=1), 100), EARLY]
+    "data",
+    [
+        ALERT,
+        b"SSH-2.0-x\r\n",
+        b"\x16\x02\x00\x00\x05",
+        records(message(MAGIC, kind=1), 100),
+        EARLY,
+        EMPTY,
+        PART + EMPTY,
+    ],
 )
 def test_what_is_no_server_hello_asks_for_nothing(data: bytes) -> None:
     assert asked(data, 1) is False

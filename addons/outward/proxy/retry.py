@@ -30,6 +30,8 @@ class ServerReader:
             if head and (head[0] != _HANDSHAKE or (len(head) > 1 and head[1] != _TLS)):
                 return False
             end = 5 + int.from_bytes(head[3:5])
+            if len(head) == 5 and end == 5:  # forbidden (RFC 8446 5.1), and could go on for ever
+                return False
             if len(head) < 5 or len(self._data) < min(end, 5 + _ENOUGH - len(self._message)):
                 return None
             self._message += self._data[5:end]
