@@ -189,7 +189,9 @@ async def bind(what: str, start: Callable[[str, int], Awaitable[None]], at: tupl
     try:
         await start(*at)
     except OSError as error:
-        raise StartError(f"the {what} port cannot be opened on {at[0]} port {at[1]}: {_reason(error)}") from error
+        key = {"proxy": "listen"}.get(what, what)
+        where = f"the {what} port cannot be opened on {at[0]} port {at[1]}: {_reason(error)}"
+        raise StartError(f"{where}; `server.{key}` names it") from error
 
 
 async def every(interval: float, action: Callable[[], None]) -> None:

@@ -70,7 +70,15 @@ def test_ports_are_told_apart(config: Path, tmp_path: Path, since: tuple[str, ..
     assert {row["port"]: row["count"] for row in found} == {443: 1, 8081: 2, 80: 1, None: 1}
     assert next(row["suggestion"] for row in found if row["port"] == 8081) == '- "a.example:8081"'
     text = run("blocked", "--config", config, *since).stdout
-    assert all(f"  a.example:{port}  " in text for port in (443, 8081, 80, "-"))
+    assert all(f"  a.example{port}  " in text for port in (":443", ":8081", ":80", ""))
+
+
+def test_an_address_is_written_as_in_a_url(config: Path, tmp_path: Path) -> None:
+    """Its colons are not taken for a port; where no host was understood, nothing is made up."""
+    record(tmp_path, denied("fd00::5", port=80), denied(None, port=None))
+    lines = run("blocked", "--config", config).stdout.splitlines()
+    assert any("  [fd00::5]:80  " in line for line in lines)
+    assert any("  -  " in line and "-:-" not in line for line in lines)
 
 
 @pytest.mark.parametrize(("verb", "option"), [("blocked", "--reason"), ("audit", "--type")])

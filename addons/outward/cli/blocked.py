@@ -111,7 +111,10 @@ def _table(rows: Iterable[Blocked]) -> str:
 
 
 def _target(host: str | None, port: int | None) -> str:
-    return f"{host or '-'}:{port or '-'}"
+    if host is None:
+        return "-"
+    name = f"[{host}]" if ":" in host else host
+    return name if port is None else f"{name}:{port}"
 
 
 def _line(record: Record) -> str:

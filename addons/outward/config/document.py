@@ -8,6 +8,7 @@ documents; and what has no bound: depth, number of nodes.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import yaml
@@ -113,18 +114,31 @@ def parse(text: str, file: str, report: Report) -> Node | None:
             if not builder.take(event):
                 return None
     except yaml.YAMLError as error:
-        _report_syntax(error, file, report)
+        _report_syntax(error, text, file, report)
         return None
     return builder.root
 
 
-def _report_syntax(error: yaml.YAMLError, file: str, report: Report) -> None:
+# What no plain value begins with (YAML 1.2 5.3, 6.1), and what to write instead.
+_STARTS = {
+    "\t": "indent with spaces: YAML takes no tabs",
+    "@": 'write it in quotes: `"@name"`',
+    "`": "write it in quotes",
+    "%": "write it in quotes",
+}
+
+
+def _report_syntax(error: yaml.YAMLError, text: str, file: str, report: Report) -> None:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "the text cannot be read"
     context = getattr(error, "context", None)
     message = f"not valid YAML: {problem}" + (f", {context}" if context else "")
-    report.error("E002", message, place, cure="check indentation, quotes and brackets on this line and the one before")
+    start = ""
+    if mark and "start any token" in problem:
+        start = next(islice(text.split("\n"), mark.line, None), "")[mark.column :][:1]
+    cure = "check indentation, quotes and brackets on this line and the one before"
+    report.error("E002", message, place, cure=_STARTS.get(start, cure))
 
 
 class _Builder:

@@ -42,7 +42,8 @@ def _report(error: Any, model: type[BaseModel], root: Node, report: Report) -> N
     if kind == "extra_forbidden":
         report.error("E005", f"unknown key `{name}`", place, length, did_you_mean(name, _known_keys(model, loc[:-1])))
     elif kind == "missing":
-        report.error("E006", f"`{name}` is missing", place, length)
+        cure = "write `version: 1` on the first line" if loc == ("version",) else ""
+        report.error("E006", f"`{name}` is missing", place, length, cure)
     elif kind in ("literal_error", "enum"):
         wanted = error["ctx"]["expected"].replace("'", "`")
         report.error("E007", f"`{name}` cannot be this", place, length, f"it is {wanted}", secret=secret)
