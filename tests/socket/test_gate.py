@@ -20,7 +20,7 @@ from outward.core.model import ClientEntry, Credential, Denial, Lane, LaneChoice
 from outward.core.paths import PathGlob
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
-from outward.proxy import gate
+from outward.proxy import gate, resources
 from outward.proxy.judge import Judge
 
 PLACE = Place("policy.yaml", 1)
@@ -311,6 +311,30 @@ def test_a_flood_is_cut_recorded_and_cannot_hold_sockets(monkeypatch: pytest.Mon
                 await until(lambda: world.gate.connections == 1)
                 assert [event.reason for event in world.events] == [Reason.OVERLOADED] * 20
                 assert not held.reader.at_eof()
+
+    body()
+
+
+def test_what_one_source_is_refused_takes_no_room_from_the_others(monkeypatch: pytest.MonkeyPatch):
+    """Its refused connections get time to read their answers, but only a number of them."""
+    monkeypatch.setattr(gate, "_SPARE", 2)
+    monkeypatch.setattr(resources, "LINGER", 60.0)
+
+    @on_loop
+    async def body():
+        wide = policy(group(rule("allowed.test")))
+        async with gate_for(wide, Limits(connections=10, connections_per_client=2)) as world, origin() as server:
+            world.dns.add("allowed.test", "A", "127.0.0.1")
+            async with contextlib.AsyncExitStack() as stack:
+                for number in range(40):
+                    _, writer = await asyncio.open_connection(*world.address, local_addr=("127.0.0.9", 0))
+                    stack.callback(lambda writer=writer: writer.transport.abort())
+                    writer.write(connect("denied.test") + b"more")
+                    await until(lambda number=number: len(world.events) > number)
+                await until(lambda: world.gate.connections <= 4)
+                async with raw(world.address) as client:
+                    await client.send(connect("allowed.test", server.address[1]))
+                    assert status(await client.head()) == 200
 
     body()
 

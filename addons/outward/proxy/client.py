@@ -165,7 +165,7 @@ class Client(asyncio.Protocol):
         self._resources.heads.stop(self)
         self.transport.write(self._answer(event, head, challenge=challenge))
         close_event(self._resources.judge, event, self._begun)
-        if self._gate.flooded:
+        if self._gate.flooded(self):
             self.transport.abort()
         elif more and not self.transport.is_closing():
             Linger(self.transport, self._resources.lingering, self._ended)

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 _BACKLOG = 4096
 _RETRY = 0.2  # seconds after a failed accept
-_SPARE = 512  # connections beyond the cap that get an answer; further ones are cut
+_SPARE = 512  # connections beyond a cap that get an answer; further ones are cut
 _SEARCHED = 1000  # connections that are looked at for one of a crowded source's own
 
 
@@ -75,10 +75,11 @@ class Gate:
         """Open client connections."""
         return len(self._clients)
 
-    @property
-    def flooded(self) -> bool:
-        """Whether even refusing politely would take more connections than are spared for it."""
-        return len(self._clients) > self._limits.connections + _SPARE
+    def flooded(self, client: Client) -> bool:
+        """Tell whether even refusing politely takes more connections than are spared for it, of a source or all."""
+        of_source = self._by_source.get(self._clients.get(client, ""), 0)
+        most = self._limits.connections_per_client
+        return len(self._clients) > self._limits.connections + _SPARE or of_source > most + _SPARE
 
     async def start(self, host: str, port: int) -> None:
         """Listen.
