@@ -112,13 +112,34 @@ def another_shape(env: dict[str, str]) -> None:
     kept(env).write_text("[]")
 
 
+def bottomless(env: dict[str, str]) -> None:
+    kept(env).write_text("[" * 200_000)
+
+
+def a_pipe(env: dict[str, str]) -> None:
+    """Nobody will ever write into it."""
+    kept(env).unlink()
+    os.mkfifo(kept(env), 0o600)
+
+
 def writable_by_others(env: dict[str, str]) -> None:
     kept(env).chmod(0o666)
 
 
 @pytest.mark.parametrize(
     "change",
-    [tool_itself, system_file, project_file, a_day, wider, damaged, another_shape, writable_by_others],
+    [
+        tool_itself,
+        system_file,
+        project_file,
+        a_day,
+        wider,
+        damaged,
+        another_shape,
+        bottomless,
+        a_pipe,
+        writable_by_others,
+    ],
 )
 def test_whatever_could_matter_makes_it_ask_again(env: dict[str, str], change: Callable[[dict[str, str]], None]):
     ask(env)

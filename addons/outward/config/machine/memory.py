@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from outward.config.machine.tool import entries
@@ -53,7 +54,7 @@ class Memory:
             if any(_fingerprint(path) != seen for path, seen in kept["files"].items()):
                 return None
             return _judged(kept["hosts"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     def keep(self, name: str, facts: Sequence[str] | None, files: Iterable[Path], hosts: tuple[str, ...]) -> None:
@@ -112,11 +113,16 @@ def _read(path: Path) -> bytes:
     Raises:
         OSError: it is not that, or cannot be read.
     """
-    with path.open("rb") as file:
+    with open(path, "rb", opener=_at_once) as file:
         found = os.fstat(file.fileno())
-        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        if not S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
             raise PermissionError(path)
         return file.read(_MAX_BYTES)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for who would write into a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _write(path: Path, data: bytes) -> None:
