@@ -228,6 +228,8 @@ def test_health_tells_ready_from_not(start: Start, tmp_path: Path, echo: Echo) -
     other.write_text(text)
     command = [OUTWARD, "health", "--config", other]
     assert subprocess.run(command, capture_output=True, timeout=60, env=environment(), check=False).returncode == 0
+    other.write_text(text.replace("allow:", "alow:"))  # the proxy goes on with its last good policy
+    assert subprocess.run(command, capture_output=True, timeout=60, env=environment(), check=False).returncode == 0
     sock, _ = served.connect("origin.test", echo.port)
     served.signal(signal.SIGTERM)
     wait_for(lambda: served.get("/readyz")[0] == 503)

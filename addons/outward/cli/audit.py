@@ -43,7 +43,7 @@ def audit(
     if context.invoked_subcommand is not None:
         return
     filters = AuditFilters(**wanted)
-    with _opened(config) as (database, _state):
+    with _opened(config, as_json=as_json) as (database, _state):
         found = trail.listed(database, filters, limit)
         if not follow:
             click.echo(json.dumps(found, indent=2) + "\n" if as_json else _table(found), nl=False)
@@ -61,7 +61,7 @@ def verify(parent: Path | None, config: Path | None, *, as_json: bool) -> None:
     """Verify the chain of audit events; exit 1 where it is broken."""
     from outward.records.verify import verify as verify_chains  # noqa: PLC0415 - loads cryptography
 
-    with _opened(config or parent) as (database, state):
+    with _opened(config or parent, as_json=as_json) as (database, state):
         report = verify_chains(database, state)
     if as_json:
         result = {"ok": report.ok, "rows": report.rows, "chains": report.chains, "problems": report.problems}
@@ -85,15 +85,14 @@ def export(
     parent: Path | None, config: Path | None, since: float | None, until: float | None, *, as_json: bool
 ) -> None:
     """Print audit events as JSON lines, the oldest first, each as GitLab streams them."""
-    del as_json
-    with _opened(config or parent) as (database, _state):
+    with _opened(config or parent, as_json=as_json) as (database, _state):
         for record in trail.exported(database, since, until):
             click.echo(json.dumps(record))
 
 
 @contextmanager
-def _opened(config: Path | None) -> Iterator[tuple[Database, Path]]:
-    settings = settings_of(config)
+def _opened(config: Path | None, *, as_json: bool) -> Iterator[tuple[Database, Path]]:
+    settings = settings_of(config, as_json=as_json)
     database = None
     try:
         database = open_database(settings.records_url, settings.state, read_only=True)

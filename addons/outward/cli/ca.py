@@ -16,7 +16,7 @@ def ca(config: Path | None, *, as_json: bool) -> None:
     """Print the proxy's CA certificate (PEM); it is made on first use."""
     from outward.proxy.ca import Authority  # noqa: PLC0415 - cryptography is slow to import
 
-    settings = settings_of(config)
+    settings = settings_of(config, as_json=as_json)
     authority = Authority(settings.state, settings.ca)
     pem = authority.pem.read_text()
     if as_json:

@@ -8,6 +8,7 @@ import click
 
 from outward.config.load import Loaded, load
 from outward.config.settings import Settings
+from outward.core.policy import Policy
 from outward.search.registry import ADAPTERS, GOVERNED, vendor_of
 
 DEFAULT_FILES = (Path("outward.yaml"), Path("/etc/outward/outward.yaml"))
@@ -40,21 +41,32 @@ def load_configuration(path: Path) -> Loaded:
     return load(path, vendor_of=vendor_of, adapters=ADAPTERS, governed=GOVERNED)
 
 
-def load_or_exit(path: Path) -> Loaded:
-    """Load a configuration; on errors print every finding to stderr and exit with 3."""
+def load_or_exit(path: Path, *, as_json: bool = False) -> Loaded:
+    """Load a configuration; on errors print every finding and exit with 3."""
     loaded = load_configuration(path)
     if not loaded.ok:
-        refuse(loaded)
+        refuse(loaded, as_json=as_json)
     return loaded
 
 
-def settings_of(given: Path | None) -> Settings:
+def load_for_operator(path: Path, *, as_json: bool, needs_policy: bool = False) -> tuple[Settings, Policy | None]:
+    """Load a configuration for a verb that needs its settings, whatever became of its policy.
+
+    A proxy goes on with its last good policy while the file has an error: asking it, and taking something back, must go
+    on too. Errors in the settings end the verb like `load_or_exit`; others are a line on stderr.
+    """
+    loaded = load_configuration(path)
+    if loaded.settings is None or (needs_policy and loaded.policy is None):
+        refuse(loaded, as_json=as_json)
+    if not loaded.ok:
+        click.echo(f"outward: warning: the policy does not load; `outward check {path}` says why", err=True)
+    return loaded.settings, loaded.policy
+
+
+def settings_of(given: Path | None, *, as_json: bool) -> Settings:
     """Return the settings of a configuration; the defaults, which `run` has too, where there is none."""
     path = find_config(given)
-    settings = load_or_exit(path).settings if path else Settings()
-    if settings is None:
-        raise click.ClickException("the configuration has no settings")
-    return settings
+    return load_for_operator(path, as_json=as_json)[0] if path else Settings()
 
 
 def load_starter() -> Loaded:
@@ -67,9 +79,12 @@ def load_starter() -> Loaded:
     return loaded
 
 
-def refuse(loaded: Loaded) -> NoReturn:
-    """Print the findings of a configuration that cannot be used, and exit with 3."""
-    from outward.config.render import render_text  # noqa: PLC0415 - only where there is something to say
+def refuse(loaded: Loaded, *, as_json: bool = False) -> NoReturn:
+    """Print the findings of a configuration that cannot be used, to stderr or as JSON to stdout, and exit with 3."""
+    from outward.config.render import render_json, render_text  # noqa: PLC0415 - only where there is something to say
 
-    click.echo(render_text(loaded.findings, loaded.sources), err=True)
+    if as_json:
+        click.echo(render_json(loaded.findings))
+    else:
+        click.echo(render_text(loaded.findings, loaded.sources), err=True)
     sys.exit(INVALID)

@@ -42,7 +42,7 @@ def opt_out(name: str, group: str, as_json: bool, config: Path | None) -> None:
 
 
 def _set(name: str, group: str, *, active: bool, as_json: bool, config: Path | None) -> None:
-    with runtime(config) as (state, _):
+    with runtime(config, as_json=as_json, needs_policy=active) as (state, _):
         changed = state.set_opt_in(OptIn(name, known_group(state, group), active, None, actor(), time.time()))
     if as_json:
         facts = {"conversation": name, "group": group, "opted_in": active, "changed": changed}
@@ -59,7 +59,7 @@ def _set(name: str, group: str, *, active: bool, as_json: bool, config: Path | N
 @config_option
 def receipt(name: str, group: str | None, as_json: bool, config: Path | None) -> None:
     """Show what the searches of conversation NAME did, as Markdown; exits with 1 where there were none."""
-    with runtime(config) as (_, database):
+    with runtime(config, as_json=as_json) as (_, database):
         rows = [Receipt.from_json(row) for row in receipts.read(database, name, group)]
     if not rows:
         raise click.ClickException(f"{name} has no receipt")

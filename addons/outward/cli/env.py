@@ -22,7 +22,7 @@ def env(config: Path | None, token: str | None, conversation: str, *, as_json: b
     from outward.proxy.ca import Authority  # noqa: PLC0415 - cryptography is slow to import
     from outward.proxy.trust import bundle_for_tools  # noqa: PLC0415 - the same
 
-    settings = settings_of(config)
+    settings = settings_of(config, as_json=as_json)
     host, port = settings.listen
     proxy = ProxyAddress(reachable(host), port, conversation, token or "")
     bundle = bundle_for_tools(Authority(settings.state, settings.ca).pem, os.environ, TRUSTED_BEFORE)

@@ -38,7 +38,7 @@ def explain(
     """
     if search == (url is not None):
         raise click.UsageError("give a URL, or --search")
-    policy = load_or_exit(require_config(config)).policy
+    policy = load_or_exit(require_config(config), as_json=as_json).policy
     if policy is None:
         raise click.ClickException("the configuration has no policy")
     try:

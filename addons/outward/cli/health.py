@@ -17,7 +17,7 @@ _TIMEOUT = 3  # seconds
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the status and the readiness detail.")
 def health(config: Path | None, *, as_json: bool) -> None:
     """Ask the running proxy's ops port whether it is ready; exit 0 if so, else 1."""
-    settings = settings_of(config)
+    settings = settings_of(config, as_json=as_json)
     host, port = settings.ops
     status, detail = _ask(reachable(host), port)
     click.echo(json.dumps({"status": status, "detail": detail}) if as_json else detail)

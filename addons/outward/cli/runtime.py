@@ -7,22 +7,29 @@ from pathlib import Path
 
 import click
 
-from outward.cli.common import load_or_exit, require_config
+from outward.cli.common import load_for_operator, require_config
 from outward.config.settings import Settings
 from outward.core.policy import Policy
 from outward.records.chain import Chain
 from outward.records.database import Database, StoreAwayError, migrate, open_database
 from outward.records.state import State
 
+UNREAD = Policy(generation="")  # stands for a policy that does not load
+
 
 @contextmanager
-def runtime(config: Path | None) -> Iterator[tuple[State, Database]]:
-    """Open the run-time state and the records of a configuration; ends with an error where they do not answer."""
-    loaded = load_or_exit(require_config(config))
-    if loaded.settings is None or loaded.policy is None:
-        raise click.ClickException("the configuration has no settings")
+def runtime(config: Path | None, *, as_json: bool, needs_policy: bool = False) -> Iterator[tuple[State, Database]]:
+    """Open the run-time state and the records of a configuration; ends with an error where they do not answer.
+
+    Args:
+        config: the configuration file.
+        as_json: how to print findings that end the verb.
+        needs_policy: whether the verb ends where the policy does not load; else that is `UNREAD`.
+    """
+    path = require_config(config)
+    settings, policy = load_for_operator(path, as_json=as_json, needs_policy=needs_policy)
     try:
-        with _opened(loaded.settings, loaded.policy) as (state, database):
+        with _opened(settings, policy or UNREAD) as (state, database):
             yield state, database
     except StoreAwayError as error:
         raise click.ClickException(f"the records cannot be used: {error}") from error
@@ -52,7 +59,7 @@ def actor() -> str:
 
 
 def known_group(state: State, path: str) -> str:
-    """Return a group's path; a usage error where the policy has none of that name."""
-    if path not in state.policy.groups:
+    """Return a group's path; a usage error where the policy has none of that name, if it could be read."""
+    if state.policy is not UNREAD and path not in state.policy.groups:
         raise click.UsageError(f"the configuration has no group `{path}`")
     return path

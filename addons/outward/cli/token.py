@@ -44,7 +44,7 @@ def _expiry(_context: click.Context, _parameter: click.Parameter, value: str | N
 def create(scope: str, name: str, expires: float | None, as_json: bool, config: Path | None) -> None:
     """Make a token and print it; it cannot be shown again."""
     secret = new_secret()
-    with runtime(config) as (state, _):
+    with runtime(config, as_json=as_json, needs_policy=scope != ALL) as (state, _):
         if scope != ALL:
             known_group(state, scope)
         kept = StoredToken(secrets.token_hex(6), digest(secret), scope, name, time.time(), expires, revoked=False)
@@ -63,7 +63,7 @@ def create(scope: str, name: str, expires: float | None, as_json: bool, config: 
 @config_option
 def list_(as_json: bool, config: Path | None) -> None:
     """List tokens, without their secrets."""
-    with runtime(config) as (_, database):
+    with runtime(config, as_json=as_json) as (_, database):
         kept = changes.tokens(database)
     rows = [
         {
@@ -95,7 +95,7 @@ def _state(kept: StoredToken) -> str:
 @config_option
 def revoke(ident: str, as_json: bool, config: Path | None) -> None:
     """Take the token with this ID back; a running proxy follows within a second."""
-    with runtime(config) as (state, _):
+    with runtime(config, as_json=as_json) as (state, _):
         if not state.revoke_token(ident, actor()):
             raise click.ClickException(f"there is no token in force with the id `{ident}`")
     click.echo(json.dumps({"id": ident, "state": "revoked"}) if as_json else f"{ident} is revoked")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from outward.cli.common import config_option
-from outward.cli.runtime import actor, known_group, runtime
+from outward.cli.runtime import UNREAD, actor, known_group, runtime
 from outward.cli.table import columns
 from outward.core.toggles import Toggle
 from outward.ops.views import web_search as view
@@ -28,7 +28,7 @@ def web_search() -> None:
 @config_option
 def show(group: str | None, as_json: bool, config: Path | None) -> None:
     """Show the settings in force, of GROUP or of every group."""
-    with runtime(config) as (state, _):
+    with runtime(config, as_json=as_json, needs_policy=True) as (state, _):
         paths = sorted(state.policy.groups) if group is None else [known_group(state, group)]
         rows = [_row(state, path) for path in paths]
     if as_json:
@@ -70,7 +70,10 @@ def disable(group: str, as_json: bool, config: Path | None) -> None:
 
 
 def _set(group: str, *, enabled: bool, as_json: bool, config: Path | None) -> None:
-    with runtime(config) as (state, _):
+    with runtime(config, as_json=as_json, needs_policy=enabled) as (state, _):
+        if state.policy is UNREAD:
+            _switch_off_unread(state, group, as_json=as_json)
+            return
         try:
             changed = state.set_web_search(known_group(state, group), Toggle(enabled, actor(), time.time()))
         except LockedError as error:
@@ -80,3 +83,13 @@ def _set(group: str, *, enabled: bool, as_json: bool, config: Path | None) -> No
         click.echo(json.dumps(row, indent=2))
     else:
         click.echo(f"web search is {'on' if enabled else 'off'} for {group}{'' if changed else ' already'}")
+
+
+def _switch_off_unread(state: State, group: str, *, as_json: bool) -> None:
+    """Turn search off while the policy does not load: what must stop cannot wait for a typo to be mended."""
+    changed = state.switch_off(group, actor(), time.time())
+    if as_json:
+        click.echo(json.dumps({"group": group, "enabled": False, "changed": changed, "checked": False}, indent=2))
+    else:
+        unchecked = "if the policy in force has this group and does not lock it"
+        click.echo(f"web search is off for {group}{'' if changed else ' already'}, {unchecked}")

@@ -90,8 +90,11 @@ class _Loading:
         if gathered is None:
             return Loaded(None, None, report.sorted(), files, report.sources)
         env = os.environ if self.env is None else self.env
-        files = (*(gathered.files or files), *overlay(gathered.main, env, report))
-        composed = compose(gathered.main, self.base, env, self.adapters, report)
+        apart = Report(sources=report.sources)
+        files = (*(gathered.files or files), *overlay(gathered.main, env, apart))
+        composed = compose(gathered.main, self.base, env, self.adapters, apart)
+        settings = composed.settings if composed and not apart.failed else None
+        report.findings += apart.findings
         own = {name: node for name, (_, node) in gathered.sets.items()}
         sets = Sets(own, discoveries(env) if self.machine is None else self.machine, report)
         rules = RuleCompiler(sets, report)
@@ -99,7 +102,7 @@ class _Loading:
         rules.check_unused()
         clients = compile_clients(gathered.clients, groups, self.base, report)
         if composed is None or report.failed:
-            return Loaded(None, None, report.sorted(), files, report.sources, sets.discovered)
+            return Loaded(settings, None, report.sorted(), files, report.sources, sets.discovered)
         policy = Policy(
             generation=gathered.generation,
             groups=groups,

@@ -14,7 +14,7 @@ class Loaded:
     """What came of loading.
 
     Attributes:
-        settings: None where an error makes them unusable.
+        settings: None where an error is in them; an error in groups, sets or clients leaves them usable.
         policy: None where there is any error.
         findings: errors and warnings, by file and line.
         files: every file that was read, for the one who watches them.

@@ -6,8 +6,8 @@ from outward.records.changes import OptIn, StoredToken
 from outward.records.events import rfc3339
 
 
-def toggle_set(path: str, toggle: Toggle, *, was: bool, address: str | None) -> AuditEvent:
-    """Return the event of a group's toggle."""
+def toggle_set(path: str, toggle: Toggle, *, was: bool | None, address: str | None) -> AuditEvent:
+    """Return the event of a group's toggle; `was` is None where nobody could tell."""
     return AuditEvent(
         event_type="web_search_setting_changed",
         group=path,

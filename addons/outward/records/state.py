@@ -140,7 +140,21 @@ class State:
         group = self.policy.groups[path]
         if not is_settable(group):
             raise LockedError(group.web_search.locked_by or path)
-        event = acts.toggle_set(path, toggle, was=self.web_search(path).enabled, address=address)
+        return self._set_toggle(path, toggle, self.web_search(path).enabled, address)
+
+    def switch_off(self, path: str, actor: str, time: float) -> bool:
+        """Set a toggle to off by name, with no policy at hand; False where it was.
+
+        It counts where the policy in force has such a group and does not lock it.
+
+        Raises:
+            StoreAwayError: the database does not answer; nothing has changed.
+        """
+        known = self.toggles.get(path)
+        return self._set_toggle(path, Toggle(False, actor, time), known.enabled if known else None, None)
+
+    def _set_toggle(self, path: str, toggle: Toggle, was: bool | None, address: str | None) -> bool:
+        event = acts.toggle_set(path, toggle, was=was, address=address)
         return self._audited(event, lambda database, audit: changes.set_toggle(database, path, toggle, audit))
 
     def set_opt_in(self, wanted: OptIn, address: str | None = None) -> bool:

@@ -93,3 +93,78 @@ def test_a_token_is_shown_once_and_kept_as_a_digest(run, database, tmp_path):
     assert "revoked" in run("token", "list")
     run("token", "create", "--scope", "nobody", status=2)
     run("token", "create", "--scope", "all", "--expires", "soon", status=2)
+
+
+@pytest.fixture
+def mistyped(run, tmp_path):
+    """The configuration of `run`, with a typo in a group."""
+    config = tmp_path / "outward.yaml"
+    config.write_text(config.read_text().replace("    deny: [gist", "    dney: [gist"))
+    return config
+
+
+def invoke(config, *words):
+    return CliRunner().invoke(main, [*words, "--config", str(config)])
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["blocked"], 0), (["audit"], 0), (["audit", "verify"], 0), (["audit", "export"], 0),
+        (["ca"], 0), (["env"], 0), (["token", "list"], 0), (["token", "create", "--scope", "all"], 0),
+        (["conversation", "receipt", "chat"], 1), (["conversation", "opt-out", "chat", "--group", "acme"], 0),
+        (["web-search", "disable", "acme"], 0),
+    ],
+)  # fmt: skip
+def test_a_typo_in_the_policy_leaves_the_operator_their_verbs(mistyped, database, words, status):
+    """The proxy goes on with its last good policy: asking it and taking something back must go on too."""
+    found = invoke(mistyped, *words)
+    assert found.exit_code == status, found.output
+    assert f"outward: warning: the policy does not load; `outward check {mistyped}` says why\n" in found.stderr
+
+
+def test_a_token_is_revoked_while_the_policy_has_a_typo(run, database, tmp_path):
+    """A leaked secret cannot wait for it."""
+    ident = json.loads(run("token", "create", "--scope", "acme", "--json"))["id"]
+    config = tmp_path / "outward.yaml"
+    config.write_text(config.read_text().replace("deny:", "dney:"))
+    run("token", "revoke", ident)
+    assert "revoked" in run("token", "list")
+
+
+def test_search_is_turned_off_by_name_while_the_policy_has_a_typo(run, mistyped, database, tmp_path):
+    """It is said what could not be checked, and once the policy loads again the toggle is in force."""
+    found = json.loads(invoke(mistyped, "web-search", "disable", "acme/platform", "--json").stdout)
+    assert found == {"group": "acme/platform", "enabled": False, "changed": True, "checked": False}
+    assert "if the policy in force has this group" in invoke(mistyped, "web-search", "disable", "acme/locked").stdout
+    mistyped.write_text(POLICY.format(state=tmp_path / "state"))
+    shown = json.loads(run("web-search", "show", "acme/platform", "--json"))
+    assert (shown["enabled"], shown["origin"]) == (False, "runtime")
+    latest = trail.listed(database, AuditFilters(), 100)[-1]
+    assert (latest["details"]["from"], latest["details"]["to"]) == (None, False)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["web-search", "enable", "acme"], ["web-search", "show"], ["token", "create", "--scope", "acme"],
+        ["conversation", "opt-in", "chat", "--group", "acme"], ["explain", "a.example"],
+    ],
+)  # fmt: skip
+def test_what_the_policy_must_judge_waits_for_it(mistyped, words):
+    """Nothing is turned on for a group that nobody could look up."""
+    found = invoke(mistyped, *words)
+    assert (found.exit_code, found.stdout) == (3, "")
+    assert "did you mean `deny`?" in found.stderr
+    found = invoke(mistyped, *words, "--json")
+    assert (found.exit_code, found.stderr) == (3, "")
+    assert [each["ident"] for each in json.loads(found.stdout)["findings"]] == ["E005"]
+
+
+@pytest.mark.parametrize("words", [["health"], ["blocked"], ["token", "list"], ["web-search", "disable", "acme"]])
+def test_a_mistake_in_the_settings_ends_every_verb(run, tmp_path, words):
+    """Without them nobody knows which proxy and which records are meant."""
+    config = tmp_path / "outward.yaml"
+    config.write_text(config.read_text().replace("server: {state:", "server: {stat:"))
+    assert "did you mean `state`?" in run(*words, status=3)
+    assert json.loads(run(*words, "--json", status=3))["findings"][0]["ident"] == "E005"

@@ -22,7 +22,6 @@ def test_every_mistake_is_told_at_its_place(case):
     assert [told(finding) for finding in errors] == case["errors"]
     assert not loaded.ok
     assert loaded.policy is None
-    assert loaded.settings is None
     if "help" in case:
         assert [finding.help for finding in errors] == case["help"]
 
