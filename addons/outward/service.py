@@ -278,7 +278,7 @@ class Service:
             "policy": lambda: None if self.judge.policy.groups else "the policy has no groups",
             "ca": lambda: None if self._inspection else "the CA is not loaded",
             "listener": lambda: None if self._gate else "the proxy does not listen yet",
-            "recorder": lambda: None if self.recorder.healthy else "records are being lost",
+            "recorder": lambda: self.recorder.problem,
             "draining": lambda: "no new connections" if self._gate and self._gate.stopping else None,
         }
 

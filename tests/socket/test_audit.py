@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from harness.admin import POLICY
+from harness.full_disk import fill, free, small_disk
 from harness.postgres import Server, postgres
 from harness.records import Counts, wait_until
+from outward.cli.main import main
 from outward.ops.chainwatch import ChainWatch
 from outward.records import trail
 from outward.records.audit import AuditEvent, as_record
@@ -241,8 +245,63 @@ def test_a_damaged_chain_is_counted_and_shown_as_unhealthy(database: Database, t
     recorder.start()
     recorder.audit(act())
     wait_until(lambda: counts.dropped == {"audit": 1})
-    assert not recorder.healthy
+    assert recorder.problem
     recorder.close(10)
+
+
+def test_a_full_disk_leaves_no_half_made_key(tmp_path: Path) -> None:
+    """The file system has room for the names of files, and for nothing in them."""
+    with small_disk(tmp_path / "state") as state:
+        fill(state)
+        with pytest.raises(ChainError, match="No space left on device"):
+            Chain(state)
+        assert not (state / "audit.key").exists()
+        free(state)
+        assert Chain(state).name == Chain(state).name
+
+
+@pytest.mark.parametrize("begun", [{"audit.key": b""}, {"audit.head": None}], ids=["an empty key", "a head at 0"])
+def test_a_key_that_signed_nothing_is_made_anew(tmp_path: Path, begun: dict[str, bytes | None]) -> None:
+    old = Chain(tmp_path).name
+    for name in ("audit.key", "audit.head"):
+        if name not in begun:
+            (tmp_path / name).unlink()
+        elif (data := begun[name]) is not None:
+            (tmp_path / name).write_bytes(data)
+    assert Chain(tmp_path).name != old
+
+
+@pytest.mark.parametrize("data", [b"", b"-----BEGIN"], ids=["empty", "cut"])
+def test_a_damaged_key_is_told_in_one_line_with_its_cure(database: Database, tmp_path: Path, data: bytes) -> None:
+    """By whatever verb meets it; and what it says helps."""
+    (tmp_path / "outward.yaml").write_text(POLICY.format(state=tmp_path))
+    (tmp_path / "audit.key").write_bytes(data)
+    words = ("token", "create", "--scope", "all"), ("web-search", "disable", "acme/platform"), ("audit", "verify")
+    for verb in words:
+        done = CliRunner().invoke(main, [*verb, "--config", str(tmp_path / "outward.yaml")])
+        assert (done.exit_code, type(done.exception)) == (1, SystemExit)
+        (told,) = [line for line in done.output.splitlines() if "audit.key" in line]
+        assert "restore audit.key and audit.head from a backup; or move both away" in told
+    for name in ("audit.key", "audit.head"):
+        (tmp_path / name).rename(tmp_path / f"old-{name}")
+    for verb in words:
+        assert CliRunner().invoke(main, [*verb, "--config", str(tmp_path / "outward.yaml")]).exit_code == 0
+
+
+def test_a_damaged_key_is_told_at_the_start_until_it_is_cured(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before the first event: a proxy that is not ready may get none."""
+    (key := tmp_path / "audit.key").rename(tmp_path / "kept")
+    key.write_bytes(b"")
+    recorder = Recorder("sqlite", tmp_path, Counts(), retention=1e6)
+    recorder.start()
+    wait_until(lambda: "the audit chain takes nothing: the key of the audit chain" in caplog.text)
+    assert recorder.problem == "the audit chain takes nothing: see the log"
+    (tmp_path / "kept").replace(key)
+    wait_until(lambda: recorder.problem is None)
+    recorder.close(10)
+    assert caplog.text.count("takes nothing") == 1
 
 
 def in_parallel(work: Callable[[int], None], times: int) -> None:

@@ -134,7 +134,7 @@ def test_what_is_recorded_while_the_store_is_away_is_replayed_in_order(tmp_path:
         for event in events[:2000]:
             recorder.record(event)
         wait_until(lambda: any((tmp_path / "spill").glob("*")))
-        assert recorder.healthy
+        assert recorder.problem is None
         assert stored(tmp_path) == []
         switch.away = False
         for event in events[2000:]:
@@ -176,11 +176,11 @@ def test_what_not_even_the_disk_takes_is_counted_logged_and_shown_as_unhealthy(
         for _ in range(10):
             recorder.record(denied())
         wait_until(lambda: counts.dropped.get("store") == 10)
-        assert not recorder.healthy
+        assert recorder.problem
         assert "records are being lost" in caplog.text
         state.unlink()
         (tmp_path / "gone").rename(state)
-        wait_until(lambda: recorder.healthy)
+        wait_until(lambda: recorder.problem is None)
         recorder.record(denied())
         wait_until(lambda: counts.written == 2)
 
@@ -219,7 +219,7 @@ while not counts.dropped:
     wait_until(lambda: len(recorder) == 0)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 wait_until(lambda: counts.written + counts.dropped["store"] == total, 20)
-wait_until(lambda: recorder.healthy)
+wait_until(lambda: recorder.problem is None)
 recorder.close(10)
 print(counts.written, counts.dropped["store"], total)
 """

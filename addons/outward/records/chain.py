@@ -7,7 +7,6 @@ own. Safe for several threads.
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,17 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from outward.records.database import Database
+from outward.records.database import Database, StoreAwayError
 from outward.records.events import Record
 from outward.records.files import locked, replace_file
 from outward.records.store import milliseconds
 
 KEY_FILE, HEAD_FILE = "audit.key", "audit.head"
 GENESIS = "0" * 64  # the hash before the first row
+_CURE = (
+    f"restore {KEY_FILE} and {HEAD_FILE} from a backup; or move both away, and a new chain begins, while the rows of"
+    " the old one can still be verified"
+)
 
 COLUMNS = ("chain", "seq", "hash", "signature", "body", "id", "time_ms", "event_type", "group_path", "target")
 _INSERT = f"INSERT INTO audit_events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
@@ -33,8 +36,8 @@ _SET_HEAD = (
 )
 
 
-class ChainError(Exception):
-    """The key or the head of the chain cannot be used; the message says why."""
+class ChainError(StoreAwayError):
+    """The key or the head of the chain cannot be used; the message says why, and the cure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +73,17 @@ class Chain:
         """Load the key and the head; both are made together, on first use.
 
         Raises:
-            ChainError: there is a key without a head or a head that the key did not sign.
-            OSError: they cannot be read or written.
+            ChainError: there is a key without a head or a head that the key did not sign; or they cannot be written.
         """
         self._head_file = state / HEAD_FILE
-        with locked(state / "audit.lock"):
-            made = not (state / KEY_FILE).exists() and not self._head_file.exists()
-            self._key = _make_key(state / KEY_FILE) if made else _load_key(state / KEY_FILE)
-            self.name = _name(self._key)
-            if made:
-                save_head(self._head_file, self._head(0, GENESIS))
+        try:
+            with locked(state / "audit.lock"):
+                self._key = self._made(state) if is_unused(state) else _load_key(state / KEY_FILE)
+        except OSError as error:
+            raise ChainError(
+                f"{error.filename or state}: {error.strerror}; the audit chain needs to write there"
+            ) from error
+        self.name = _name(self._key)
         self._check(load_head(self._head_file))
         self._lock = int(self.name[:12], 16)
         self._lock_file = state / "audit.lock"
@@ -122,13 +126,22 @@ class Chain:
             if head.seq > self._check(load_head(self._head_file)).seq:
                 save_head(self._head_file, head)
 
+    def _made(self, state: Path) -> Ed25519PrivateKey:
+        """Make a key and its head; the key last, so that one that is there has a head."""
+        key = Ed25519PrivateKey.generate()
+        save_head(self._head_file, _signed(key, 0, GENESIS))
+        text = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        replace_file(state / KEY_FILE, text)
+        return key
+
     def _head(self, seq: int, digest: str) -> Head:
-        signature = self._key.sign(signed_bytes(self.name, seq, digest)).hex()
-        return Head(self.name, seq, digest, signature)
+        return _signed(self._key, seq, digest)
 
     def _check(self, head: Head) -> Head:
         if head.chain != self.name or not head.is_signed():
-            raise ChainError(f"{self._head_file} was not signed with this state directory's key")
+            raise ChainError(f"{self._head_file} was not signed with this state directory's key; {_CURE}")
         return head
 
 
@@ -158,6 +171,16 @@ def repeated(record: Record) -> tuple[str, int, str, str | None, str | None]:
     )
 
 
+def is_unused(state: Path) -> bool:
+    """Whether a state directory's key is missing, or empty, and has signed no row, so that another may be made.
+
+    Raises:
+        ChainError: the head is damaged.
+    """
+    key, head = state / KEY_FILE, state / HEAD_FILE
+    return not (key.exists() and key.stat().st_size) and not (head.exists() and load_head(head).seq)
+
+
 def load_head(path: Path) -> Head:
     """Read a head from disk.
 
@@ -167,7 +190,7 @@ def load_head(path: Path) -> Head:
     try:
         return Head(**orjson.loads(path.read_bytes()))
     except (OSError, TypeError, orjson.JSONDecodeError) as error:
-        raise ChainError(f"the head of the audit chain is missing or damaged: {path}") from error
+        raise ChainError(f"the head of the audit chain is missing or damaged: {path}; {_CURE}") from error
 
 
 def save_head(path: Path, head: Head) -> None:
@@ -189,24 +212,16 @@ def _name(key: Ed25519PrivateKey) -> str:
     return key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw).hex()
 
 
-def _make_key(path: Path) -> Ed25519PrivateKey:
-    key = Ed25519PrivateKey.generate()
-    text = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    return key
+def _signed(key: Ed25519PrivateKey, seq: int, digest: str) -> Head:
+    chain = _name(key)
+    return Head(chain, seq, digest, key.sign(signed_bytes(chain, seq, digest)).hex())
 
 
 def _load_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError) as error:
-        raise ChainError(f"the key of the audit chain is missing or damaged: {path}") from error
+        raise ChainError(f"the key of the audit chain is missing or damaged: {path}; {_CURE}") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise ChainError(f"{path} is no Ed25519 key")
+        raise ChainError(f"{path} is no Ed25519 key; {_CURE}")
     return key

@@ -76,9 +76,11 @@ class Recorder:
             self._workers.append(self._stdout)
 
     @property
-    def healthy(self) -> bool:
-        """Whether what is recorded now is kept, in the store or on disk."""
-        return not (self._writer.losing or self._writer.chain_broken)
+    def problem(self) -> str | None:
+        """Why what is recorded now is not kept, in the store or on disk; None where it is."""
+        if self._writer.losing:
+            return "records are being lost"
+        return "the audit chain takes nothing: see the log" if self._writer.chain_broken else None
 
     def __len__(self) -> int:
         return len(self._store) + len(self._overflow)

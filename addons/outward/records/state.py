@@ -228,7 +228,10 @@ class State:
 
         done = self._change(lambda database: work(database, audit))
         for head in heads:
-            chain.save(head)
+            try:
+                chain.save(head)
+            except (StoreAwayError, OSError) as error:  # the change is made; rows behind the head prove themselves
+                log.warning("the head of the audit chain cannot be kept: %s", error)
         return done
 
     def _read(self, database: Database) -> None:

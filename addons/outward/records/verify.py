@@ -11,10 +11,10 @@ from outward.records.chain import (
     COLUMNS,
     GENESIS,
     HEAD_FILE,
-    KEY_FILE,
     ChainError,
     Head,
     chain_name,
+    is_unused,
     load_head,
     repeated,
     row_hash,
@@ -82,9 +82,9 @@ def verify(database: Database, state: Path, *, after: Report | None = None, sign
 
 
 def _own_head(state: Path, report: Report) -> Head | None:
-    if not (state / KEY_FILE).exists() and not (state / HEAD_FILE).exists():
-        return None
     try:
+        if is_unused(state):
+            return None
         head = load_head(state / HEAD_FILE)
         if head.chain != chain_name(state):
             report.problems.append(f"{state / HEAD_FILE} is the head of another chain")

@@ -29,6 +29,7 @@ _REPLAY_BYTES = 1 << 18  # in one transaction
 _REPLAY_SECONDS = 0.25  # before new events are looked at
 _FIRST_RETRY, _LAST_RETRY = 0.25, 15.0  # seconds
 _HOUSEKEEPING = 60.0  # seconds
+_CHAIN_RETRY = 1.0  # seconds
 _SOON = 0.01  # seconds
 
 
@@ -49,7 +50,7 @@ class StoreWriter:
 
     Attributes:
         losing: whether the last attempt to keep events failed altogether.
-        chain_broken: whether the audit chain took nothing when it was last asked.
+        chain_broken: whether the audit chain could not be used when last tried, or is there and untried.
     """
 
     def __init__(
@@ -67,10 +68,17 @@ class StoreWriter:
         self._retry_after = _FIRST_RETRY
         self._housekeeping_at = 0.0
         self.losing = False
-        self.chain_broken = False
+        self.chain_broken = any(state.glob("audit.*"))  # tried before anything is said to be well
+        self._chain_trouble = ""
 
     def handle(self, items: list[Item]) -> float:
         """Write a batch and return the seconds until the next call that needs no batch."""
+        if self.chain_broken:
+            self._try_chain()
+        delay = self._handle(items)
+        return min(delay, _CHAIN_RETRY) if self.chain_broken else delay
+
+    def _handle(self, items: list[Item]) -> float:
         if self._away() or self._spill:
             self.spill(items)
             self._replay()
@@ -167,19 +175,35 @@ class StoreWriter:
 
     def _append(self, database: Database, acts: Sequence[Record]) -> "Head | None":
         """Append to the audit chain; where its key or head cannot be used, the events are lost, loudly."""
+        from outward.records.chain import ChainError  # noqa: PLC0415 - loads cryptography
+
+        chain = self._chain or self._try_chain()
+        if chain is not None:
+            try:
+                return chain.append(database, acts)
+            except ChainError as error:
+                self._break_chain(error)
+        self.lose_audit(len(acts))
+        return None
+
+    def _try_chain(self) -> "Chain | None":
+        """Open the audit chain; None where its key or head cannot be used."""
         from outward.records.chain import Chain, ChainError  # noqa: PLC0415 - loads cryptography
 
         try:
-            if self._chain is None:
-                self._chain = Chain(self._state)
-            head = self._chain.append(database, acts)
-        except (ChainError, OSError) as error:
+            self._chain = Chain(self._state)
+        except ChainError as error:
+            self._break_chain(error)
+        else:
+            self.chain_broken, self._chain_trouble = False, ""
+        return self._chain
+
+    def _break_chain(self, error: Exception) -> None:
+        """Let go of the chain, which is tried again soon, and say why, once."""
+        self._chain, self.chain_broken = None, True
+        if str(error) != self._chain_trouble:
+            self._chain_trouble = str(error)
             _log.critical("the audit chain takes nothing: %s", error)
-            self.chain_broken = True
-            self.lose_audit(len(acts))
-            return None
-        self.chain_broken = False
-        return head
 
     def _keep_head(self, head: "Head | None") -> None:
         """Keep the head of the audit chain after its rows; where that fails, the rows behind it stay signed."""
