@@ -38,6 +38,7 @@ from outward.core.model import Lane, Stage, WebSearch
 from outward.core.names import MalformedHostError, canonical_host
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
+from outward.core.suggest import suggestion
 from outward.ops.metrics import Metrics
 from outward.proxy.answer import close_event
 from outward.proxy.denial import denial, denial_status
@@ -262,7 +263,8 @@ class Outward:
         challenge = identity is not None and identity.challenge
         event.status = event.status or denial_status(event.reason, challenge=challenge)
         accept = flow.request.headers.get("accept")
-        told = denial(event, None, accept, challenge=challenge, head=flow.request.method == "HEAD")
+        line = suggestion(event.reason, event.host, event.port, event.method) if event.host else None
+        told = denial(event, line, accept, challenge=challenge, head=flow.request.method == "HEAD")
         flow.response = http.Response.make(told.status, told.body, told.headers)
         flow.response.reason = told.reason_phrase
         close_event(self.judge, event, started)

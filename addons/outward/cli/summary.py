@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from outward.core.model import Verdict
 from outward.core.reasons import MEANINGS, Reason
-from outward.core.suggest import suggestion
+from outward.core.suggest import cure, suggestion
 from outward.records.events import Event
 
 MAX_ROWS = 1000
@@ -82,7 +82,7 @@ class Summary:
             meaning = MEANINGS[row.reason]
             yield f"  {names[id(row)]:<{width}}  {row.count:>3}x  {row.reason.value}: {meaning.title}"
             if row.line is None:
-                yield f"  {'':<{width}}        {meaning.cure}"
+                yield f"  {'':<{width}}        {cure(row.reason, row.host)}"
         if self.more:
             yield f"  and {self.more} more"
         lines = dict.fromkeys(row.line for row in self._sorted() if row.line)

@@ -10,6 +10,7 @@ from typing import Any
 from outward.core.explain import explain
 from outward.core.policy import Group, Policy
 from outward.core.reasons import MEANINGS, Reason
+from outward.core.suggest import cure
 from outward.core.toggles import Toggle
 from outward.ops import ask, views
 from outward.ops.access import ALL, Token
@@ -281,9 +282,9 @@ def told(record: Record) -> dict[str, Any]:
     """Return a record with what its reason means, and what would allow it."""
     reason = Reason(record["reason"])
     host = record["host"]
-    meaning = MEANINGS[Reason.NO_RULE if reason is Reason.REPORT_ONLY else reason]
+    shown = Reason.NO_RULE if reason is Reason.REPORT_ONLY else reason
     line = query.line_for(record) if host is not None and record["verdict"] == "deny" else None
-    return {**record, "title": meaning.title, "cure": meaning.cure, "suggestion": line}
+    return {**record, "title": MEANINGS[shown].title, "cure": cure(shown, host), "suggestion": line}
 
 
 def _list(items: list[Any], cursor: query.Cursor | None) -> Response:

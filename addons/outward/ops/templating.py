@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from outward.core.reasons import MEANINGS, Reason
+from outward.core.suggest import cure
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -29,7 +30,7 @@ def templates() -> "Environment":
         ago=_ago,
         url_path=lambda path: quote(str(path)),
         title=lambda code: MEANINGS[Reason(code)].title,
-        cure=lambda code: MEANINGS[Reason(code)].cure,
+        cure=lambda code, host: cure(Reason(code), host),
         with_cursor=lambda text, cursor: f"{text}&{urlencode({'cursor': cursor})}".lstrip("&"),
         with_value=_with_value,
     )

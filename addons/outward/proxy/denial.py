@@ -16,6 +16,7 @@ import orjson
 
 from outward.core.model import Stage
 from outward.core.reasons import MEANINGS, Reason
+from outward.core.suggest import cure
 from outward.records.events import Event
 
 REASON_PHRASE = "Blocked by egress policy"
@@ -116,7 +117,7 @@ def denial(event: Event, suggestion: str | None, accept: str | None, *, challeng
     """
     status = event.status or denial_status(event.reason, challenge=challenge)
     kind = _kind(accept)
-    form = _form(event.reason, status, event.stage, kind)
+    form = _form(event.reason, status, event.stage, kind, cure(event.reason, event.host))
     body = _fill(form.body, kind, event, suggestion)
     places = {b"Outward-Decision": event.id.encode("ascii"), b"Content-Length": b"%d" % len(body)}
     headers = [(name, places[name] if value is None else value) for name, value in form.fields]
@@ -127,7 +128,7 @@ def denial_bytes(event: Event, suggestion: str | None, accept: str | None, *, ch
     """Return `denial(…).encode()`, in a tenth of the time."""
     status = event.status or denial_status(event.reason, challenge=challenge)
     kind = _kind(accept)
-    form = _form(event.reason, status, event.stage, kind)
+    form = _form(event.reason, status, event.stage, kind, cure(event.reason, event.host))
     body = _fill(form.body, kind, event, suggestion)
     return form.head % (event.id.encode("ascii"), len(body)) + (b"" if head else body)
 
@@ -173,13 +174,13 @@ _MEDIA = {"json": "application/problem+json", "html": "text/html; charset=utf-8"
 
 
 @lru_cache(maxsize=512)
-def _form(reason: Reason, status: int, stage: Stage, kind: str) -> _Form:
+def _form(reason: Reason, status: int, stage: Stage, kind: str, advice: str) -> _Form:
     phrase = REASON_PHRASE if status == 403 else HTTPStatus(status).phrase
     fields = _fields(reason, status, _MEDIA[kind])
     places = {b"Outward-Decision": b"%b", b"Content-Length": b"%d"}
     lines = [b"%b: %b\r\n" % (name, places[name] if value is None else value) for name, value in fields]
     head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, phrase.encode("ascii"), b"".join(lines))
-    return _Form(phrase, _body(reason, status, stage, kind), fields, head)
+    return _Form(phrase, _body(reason, status, stage, kind, advice), fields, head)
 
 
 def _fields(reason: Reason, status: int, media: str) -> tuple[tuple[bytes, bytes | None], ...]:
@@ -202,21 +203,21 @@ def _fields(reason: Reason, status: int, media: str) -> tuple[tuple[bytes, bytes
     return tuple(fields)
 
 
-def _body(reason: Reason, status: int, stage: Stage, kind: str) -> str:
+def _body(reason: Reason, status: int, stage: Stage, kind: str, advice: str) -> str:
     """Return the format of a body: the members of the problem (RFC 9457 3), or the same for people."""
     meaning = MEANINGS[reason]
     show = _SHOW[kind]
-    title, cure = (show(text).replace("%", "%%") for text in (meaning.title, meaning.cure))
+    title, advice_shown = (show(text).replace("%", "%%") for text in (meaning.title, advice))
     if kind == "json":
-        message = show(f"{meaning.title} ({reason}). {meaning.cure}").replace("%", "%%")
+        message = show(f"{meaning.title} ({reason}). {advice}").replace("%", "%%")
         more = _ERROR.format(reason=reason, message=message) if stage is Stage.SEARCH else ""
         return _PROBLEM.format(
             reason=reason,
             title=title,
             status=status,
-            cure=cure,
+            cure=advice_shown,
             stage=stage,
             retryable=show(meaning.retryable),
             more=more,
         )
-    return (_PAGE if kind == "html" else _TEXT).format(reason=reason, title=title, cure=cure, stage=stage)
+    return (_PAGE if kind == "html" else _TEXT).format(reason=reason, title=title, cure=advice_shown, stage=stage)
