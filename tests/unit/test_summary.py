@@ -1,9 +1,17 @@
 """The summary at the end of `outward run`."""
 
+from functools import partial
+from ipaddress import ip_network
+
 import pytest
 
 from outward.cli.summary import MAX_ROWS, Summary
-from outward.core.model import Mode, Verdict
+from outward.config.load import load_text
+from outward.config.sets import Hosts
+from outward.config.starter import starter_policy
+from outward.core.model import Credential, Mode, Question, Verdict
+from outward.core.names import canonical_host
+from outward.core.policy import decide
 from outward.core.reasons import Reason
 from outward.core.suggest import suggestion
 from outward.records.events import Event
@@ -35,6 +43,33 @@ def test_each_host_stands_once_with_its_count_reason_and_line() -> None:
         "  - blocked.example",
         '  - "b.example:8443"',
     ]
+
+
+def test_without_a_configuration_the_summary_is_one() -> None:
+    """Written as it stands, it allows what was blocked and still all that the starter policy does."""
+    summary = Summary()
+    summary.opened = (ip_network("10.1.2.3"),)
+    events = (
+        blocked("b.example", port=8443),
+        blocked(),
+        blocked("a.example", Reason.NOT_TLS, 22),
+        blocked("2606:4700::1"),
+    )
+    for event in events:
+        summary.add(event)
+    lines = list(summary.text("local", report=False))
+    start = lines.index("to allow, write to outward.yaml in this folder:")
+    machine = {name: partial(Hosts, (f"{name}.mirror.example",)) for name in ("pip", "npm", "apt")}
+    loaded = load_text("\n".join(lines[start + 1 :]), env={}, machine=machine)
+    starter = starter_policy(env={}, machine=machine)
+    assert (loaded.findings, loaded.policy.internal) == ((), summary.opened)
+    assert [entry.kind for entry in loaded.policy.clients] == [Credential.ANYONE]
+    written, started = ({rule.pattern for rule in each.policy.groups["local"].allow.all} for each in (loaded, starter))
+    assert {pattern.value for pattern in written - started} == {event.host for event in events}
+    assert started < written
+    for event in events:
+        asked = Question("local", canonical_host(event.host), event.port)
+        assert decide(loaded.policy, asked).allowed
 
 
 def test_report_mode_names_what_it_would_have_blocked() -> None:

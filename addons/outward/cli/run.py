@@ -90,8 +90,8 @@ async def _run(
     await service.start()
     try:
         if starter:
-            opened = await internal_mirrors(service.dialer.resolver, service.judge, loaded.discovered)
-            service.use(loaded, replace(private, internal=opened).apply)
+            summary.opened = await internal_mirrors(service.dialer.resolver, service.judge, loaded.discovered)
+            service.use(loaded, replace(private, internal=summary.opened).apply)
         if jail is None:
             return await run_child(command, _environment(service, private, service.address))
         await service.adopt(jail.listener)

@@ -6,6 +6,8 @@ Keeps one row for each host and reason, up to a bound; keeps no paths and no que
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from outward.config.starter import as_file
+from outward.core.addresses import Network
 from outward.core.model import Verdict
 from outward.core.reasons import MEANINGS, Reason
 from outward.core.suggest import cure, suggestion
@@ -30,9 +32,14 @@ class Row:
 
 
 class Summary:
-    """Counts denials as they happen."""
+    """Counts denials as they happen.
+
+    Attributes:
+        opened: networks that the starter policy opened; None where a configuration holds.
+    """
 
     def __init__(self) -> None:
+        self.opened: tuple[Network, ...] | None = None
         self.rows: dict[tuple[str, int | None, Reason], Row] = {}
         self.more = 0
 
@@ -87,8 +94,12 @@ class Summary:
             yield f"  and {self.more} more"
         lines = dict.fromkeys(row.line for row in self._sorted() if row.line)
         if lines:
-            yield f"to allow, in the configuration under groups, {group}, allow:"
-            yield from (f"  {line}" for line in lines)
+            if self.opened is None:
+                yield f"to allow, in the configuration under groups, {group}, allow:"
+            else:
+                yield "to allow, write to outward.yaml in this folder:"
+            shown = lines if self.opened is None else as_file(lines, self.opened)
+            yield from (f"  {line}" for line in shown)
 
     def _sorted(self) -> list[Row]:
         return sorted(self.rows.values(), key=lambda row: (-row.count, row.host, row.port or 0))

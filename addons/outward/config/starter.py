@@ -4,7 +4,7 @@ Needs neither a file nor the schema, so that it is ready at once.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
@@ -15,6 +15,7 @@ from outward.config.machine import Machine, discoveries
 from outward.config.rules import RuleCompiler, Use
 from outward.config.sets import Hosts, Sets
 from outward.config.settings import Settings
+from outward.core.addresses import Network
 from outward.core.model import ClientEntry, Credential, Place
 from outward.core.policy import Group, Policy, Rules
 
@@ -49,6 +50,23 @@ def starter_policy(
     if vendor_of is not None:
         policy = replace(policy, vendor_of=vendor_of)
     return Loaded(Settings(), policy, report.sorted(), (), {}, sets.discovered)
+
+
+def as_file(entries: Iterable[str], internal: Iterable[Network]) -> list[str]:
+    """Return the lines of a configuration file that says what the starter policy says, and allows more.
+
+    Args:
+        entries: of `allow`, as a list in YAML has them: `- example.com`.
+        internal: networks that were opened for the machine's mirrors.
+    """
+    allow = ", ".join([f'"{name}"' for name in SETS] + [entry.removeprefix("- ") for entry in entries])
+    opened = ", ".join(f'"{network}"' for network in internal)
+    return [
+        "version: 1",
+        *([f"upstream: {{internal: [{opened}]}}"] if opened else []),
+        f"clients: [{{group: {GROUP}, anyone: true}}]",
+        f"groups: {{{GROUP}: {{allow: [{allow}]}}}}",
+    ]
 
 
 def _ask(machine: Machine) -> Machine:
