@@ -1,6 +1,7 @@
 """The recorder: whatever happens to process, disk, database or reader, nothing is lost without being counted."""
 
 import json
+import logging
 import os
 import signal
 import sqlite3
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.full_disk import fill, free, small_disk
 from harness.records import Counts, denied, stored, wait_until
 from outward.records.database import Database, StoreAwayError, open_database
 from outward.records.events import Event, as_record, line
@@ -237,6 +239,26 @@ def test_on_a_full_disk_every_event_is_kept_or_counted_and_space_mends_it(tmp_pa
     assert written + dropped == total
     assert len(stored(tmp_path)) == written
     assert written > 200
+
+
+def test_a_full_disk_shows_for_as_long_as_it_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A store that opens and takes nothing is not open: an empty transaction needs no room."""
+    caplog.set_level(logging.INFO)
+    counts = Counts()
+    with small_disk(tmp_path / "state") as state, recording(state, counts) as recorder:
+        recorder.record(denied())
+        wait_until(lambda: counts.written == 1)
+        fill(state)
+        recorder.record(denied(path="/" + "x" * 2000))
+        wait_until(lambda: recorder.problem)
+        for lost in range(2, 32):  # some three seconds, in which the store is tried several times
+            recorder.record(denied(path="/" + "x" * 2000))
+            wait_until(lambda lost=lost: counts.dropped["store"] == lost)  # type: ignore[misc]
+            assert recorder.problem == "records are being lost"
+        assert caplog.text.count("the record store is open") == 1
+        assert caplog.text.count("records are being lost") == 1
+        free(state)
+        wait_until(lambda: recorder.problem is None, 20)
 
 
 def test_a_blocked_stdout_costs_its_lines_and_nothing_else(tmp_path: Path) -> None:

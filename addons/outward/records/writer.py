@@ -7,13 +7,14 @@ is kept. Runs on the store's worker, never on the data path.
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
 from outward.records import receipts, store
-from outward.records.database import Database, StoreAwayError, migrate
+from outward.records.database import MIGRATION_LOCK, Database, StoreAwayError, migrate
 from outward.records.events import Event, Record, as_record, line
 from outward.records.spill import Spill, SpillFullError
 
@@ -68,6 +69,7 @@ class StoreWriter:
         self._retry_after = _FIRST_RETRY
         self._housekeeping_at = 0.0
         self.losing = False
+        self._lost_bytes = 0
         self.chain_broken = any(state.glob("audit.*"))  # tried before anything is said to be well
         self._chain_trouble = ""
 
@@ -95,7 +97,7 @@ class StoreWriter:
         if items:
             self._keep([line(_recorded(item)) for item in items])
         elif self.losing:
-            self._keep([b"\n"])  # find out whether the disk takes anything again
+            self._try_spill()
 
     def lose(self, count: int) -> None:
         """Count events that could not be kept anywhere, and say so."""
@@ -125,11 +127,19 @@ class StoreWriter:
             if not self.losing:
                 _log.error("the spill does not take %d records: %s", len(lines), error)
             self.lose(len(lines))
+            self._lost_bytes = sum(map(len, lines))
         else:
+            self.losing = False
+
+    def _try_spill(self) -> None:
+        """Find out, with a blank line, whether the disk has room again for what it did not take."""
+        with suppress(OSError, SpillFullError):
+            self._spill.append([b" " * self._lost_bytes + b"\n"])
             self.losing = False
 
     def _write(self, records: Sequence[Record], *, again: bool = False) -> bool:
         """Write records to the database; False where it is away. A record that it refuses is dropped alone."""
+        opening = self._database is None
         try:
             if self._database is None:
                 self._database = self._opened()
@@ -137,6 +147,8 @@ class StoreWriter:
         except StoreAwayError as error:
             self._went_away(error)
             return False
+        if opening:
+            _log.info("the record store is open")
         self._retry_after, self.losing = _FIRST_RETRY, False
         return True
 
@@ -144,10 +156,11 @@ class StoreWriter:
         database = self._connect()
         try:
             migrate(database)
+            with database.transaction(MIGRATION_LOCK):
+                store.prove(database)
         except BaseException:
             database.close()
             raise
-        _log.info("the record store is open")
         return database
 
     def _transact(self, database: Database, records: Sequence[Record], *, again: bool) -> None:
