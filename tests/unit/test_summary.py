@@ -68,7 +68,8 @@ def test_without_a_configuration_the_summary_is_one() -> None:
     assert {pattern.value for pattern in written - started} == {event.host for event in events}
     assert started < written
     for event in events:
-        asked = Question("local", canonical_host(event.host), event.port)
+        host = canonical_host(f"[{event.host}]" if ":" in event.host else event.host)
+        asked = Question("local", host, event.port)
         assert decide(loaded.policy, asked).allowed
 
 
