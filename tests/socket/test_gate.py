@@ -373,6 +373,18 @@ async def test_a_drain_stops_accepting_and_cuts_what_does_not_finish():
 
 
 @on_loop
+async def test_a_drain_keeps_the_addresses():
+    """Whoever looks for the proxy's own addresses meanwhile must not stumble over closed sockets."""
+    async with gate_for(policy(DEV)) as world, raw(world.address) as busy:
+        await busy.send(b"GET http://")
+        await until(lambda: world.gate.connections == 1)
+        before = world.gate.addresses
+        await world.gate.drain(0.05)
+        assert await busy.rest() == b""
+        assert world.gate.addresses == before
+
+
+@on_loop
 async def test_answers_are_not_held_back_by_nagle():
     async with gate_for(policy(DEV)) as world, raw(world.address):
         await until(lambda: world.gate.connections == 1)

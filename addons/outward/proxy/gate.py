@@ -52,12 +52,12 @@ class Gate:
         self._servers: list[asyncio.Server] = []
         self._receivers: list[asyncio.Task[None]] = []
         self._shaking: dict[tuple[str, int], asyncio.Task[None]] = {}
-        self._sockets: list[socket.socket] = []
+        self._addresses: list[tuple[str, int]] = []
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """The addresses and ports that are listened on, the proxy's own first."""
-        return [each.getsockname()[:2] for each in self._sockets]
+        """The addresses and ports that are listened on, or were until the end began, the proxy's own first."""
+        return list(self._addresses)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -66,9 +66,9 @@ class Gate:
         Raises:
             RuntimeError: before `start`.
         """
-        if not self._sockets:
+        if not self._addresses:
             raise RuntimeError("the gate is not open")
-        return self.addresses[0]
+        return self._addresses[0]
 
     @property
     def connections(self) -> int:
@@ -101,7 +101,7 @@ class Gate:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         dual = family is socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
         listener = socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
-        self._sockets.append(listener)
+        self._addresses.append(listener.getsockname()[:2])
         self.bound()
         return listener
 
