@@ -83,14 +83,25 @@ def test_report_mode_names_what_it_would_have_blocked() -> None:
     assert summary.as_json()[0]["suggestion"] == "- blocked.example"
 
 
-def test_what_report_mode_let_through_may_fail_too() -> None:
-    """Without its second row, a name that does not resolve would look like one that only lacks a rule."""
+def test_what_report_mode_could_not_let_through_stands_apart() -> None:
+    """What does not resolve neither looks like a host that only lacks a rule, nor like the work of the rules."""
     summary = Summary()
-    event = blocked(reason=Reason.RESOLVE_FAILED)
-    event.would_deny, event.mode = True, Mode.REPORT
-    summary.add(event)
-    assert {row["reason"] for row in summary.as_json()} == {"no_rule", "resolve_failed"}
-    assert next(summary.text("local", report=True)) == "outward: would have blocked 1 host"
+    for event in (blocked(reason=Reason.RESOLVE_FAILED), blocked("down.example", Reason.UPSTREAM_FAILED)):
+        event.mode = Mode.REPORT
+        event.would_deny = event.reason is Reason.RESOLVE_FAILED
+        summary.add(event)
+    assert {row["reason"] for row in summary.as_json()} == {"no_rule", "resolve_failed", "upstream_failed"}
+    assert list(summary.text("local", report=True)) == [
+        "outward: would have blocked 1 host",
+        "  blocked.example    1x  no_rule: No rule allows this host",
+        "outward: could not reach 2 hosts, rules aside",
+        "  blocked.example    1x  resolve_failed: The host name does not resolve",
+        "                         Check the spelling and the proxy's DNS servers.",
+        "  down.example       1x  upstream_failed: The destination could not be reached",
+        "                         Try again; check its certificate.",
+        "to allow, in the configuration under groups, local, allow:",
+        "  - blocked.example",
+    ]
 
 
 def test_rows_are_bounded() -> None:

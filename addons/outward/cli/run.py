@@ -127,6 +127,6 @@ def _tell(summary: Summary, group: str, *, report: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"group": group, "blocked": summary.as_json()}), err=True)
         return
-    for number, line in enumerate(summary.text(group, report=report)):
-        bold = number == 0 and "NO_COLOR" not in os.environ
+    for line in summary.text(group, report=report):
+        bold = line.startswith("outward: ") and "NO_COLOR" not in os.environ
         click.secho(line, err=True, bold=bold or None, reset=bold)
