@@ -1,6 +1,7 @@
 """Single parts of a service, made from the settings; and what opening and tending them takes. Holds no state."""
 
 import asyncio
+import errno
 import logging
 import os
 import sys
@@ -73,6 +74,14 @@ def prepare_state(state: Path) -> None:
         probe.unlink(missing_ok=True)
     except OSError as error:
         raise StartError(f"the state directory {state} cannot be written: {_reason(error)}; {cure}") from error
+
+
+def refused(error: OSError) -> StartError:
+    """Return what is told where the system refuses a file: which, why, and what helps against a full disk."""
+    path = f"{error.filename} cannot be used: " if error.filename else ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    cure = "; make room there, or set `server.state`, or OUTWARD_STATE, to a folder elsewhere" if full else ""
+    return StartError(f"{path}{_reason(error)}{cure}")
 
 
 def resolver_of(settings: Settings) -> Resolver:

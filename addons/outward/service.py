@@ -25,6 +25,7 @@ from outward.parts import (
     every,
     governor_of,
     prepare_state,
+    refused,
     resolver_of,
     stream_of,
     transparent_of,
@@ -164,7 +165,7 @@ class Service:
             self.use(self._loaded)
             await self._listen()
         except OSError as error:
-            raise StartError(str(error)) from error
+            raise refused(error) from error
         self._spawn(self.metrics.watch_lag())
         self._spawn(every(OWN_INTERVAL, self._look_around))
         if self._options.load is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.full_disk import fill, free, small_disk
 from harness.process import OUTWARD, Echo, Served, environment, wait_for
 
 REFUSED = "HTTP/1.1 403 Blocked by egress policy"
@@ -78,6 +79,31 @@ def test_a_state_directory_that_cannot_be_written_is_named_with_its_cure(tmp_pat
     last = done.stderr.splitlines(keepends=True)[-1]
     assert last.startswith(f"Error: the state directory {state} cannot be written: ")
     assert last.endswith("set `server.state`, or OUTWARD_STATE, to a folder that this user may write\n")
+
+
+def test_a_start_on_a_full_disk_names_the_file_and_the_cure_and_leaves_nothing_half_made(
+    start: Start, tmp_path: Path
+) -> None:
+    """With room again it starts."""
+    config = tmp_path / "outward.yaml"
+    config.write_text(configuration(tmp_path))
+    with small_disk(tmp_path / "state") as state:
+        fill(state)
+        done = subprocess.run(
+            [OUTWARD, "serve", "--config", config],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 1
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith(
+            f"Error: {state}/ca-key.pem cannot be used: No space left on device; make room there, or"
+        )
+        free(state)
+        start(configuration(tmp_path)).end()
 
 
 def test_it_gets_ready_and_writes_one_event_for_a_denial(start: Start, tmp_path: Path) -> None:

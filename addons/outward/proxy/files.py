@@ -14,10 +14,17 @@ def write_atomic(path: Path, data: bytes, mode: int) -> None:
         mode: permissions, in force before the first byte is written.
 
     Raises:
-        OSError: the file cannot be written; the old one is untouched.
+        OSError: the file cannot be written; the old one is untouched. Its file name is the path.
     """
     if path.is_file() and path.read_bytes() == data:
         return
+    try:
+        _replace(path, data, mode)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _replace(path: Path, data: bytes, mode: int) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
