@@ -30,7 +30,7 @@ _REPLAY_BYTES = 1 << 18  # in one transaction
 _REPLAY_SECONDS = 0.25  # before new events are looked at
 _FIRST_RETRY, _LAST_RETRY = 0.25, 15.0  # seconds
 _HOUSEKEEPING = 60.0  # seconds
-_CHAIN_RETRY = 1.0  # seconds
+_LOOK_AGAIN = 1.0  # seconds, while something is wrong
 _SOON = 0.01  # seconds
 
 
@@ -69,6 +69,7 @@ class StoreWriter:
         self._retry_after = _FIRST_RETRY
         self._housekeeping_at = 0.0
         self.losing = False
+        self._told_open = False
         self._lost_bytes = 0
         self.chain_broken = any(state.glob("audit.*"))  # tried before anything is said to be well
         self._chain_trouble = ""
@@ -77,8 +78,10 @@ class StoreWriter:
         """Write a batch and return the seconds until the next call that needs no batch."""
         if self.chain_broken:
             self._try_chain()
+        if self.losing and not items:
+            self._try_spill()
         delay = self._handle(items)
-        return min(delay, _CHAIN_RETRY) if self.chain_broken else delay
+        return min(delay, _LOOK_AGAIN) if self.chain_broken or self.losing else delay
 
     def _handle(self, items: list[Item]) -> float:
         if self._away() or self._spill:
@@ -96,8 +99,6 @@ class StoreWriter:
         """Put events behind what the spill holds."""
         if items:
             self._keep([line(_recorded(item)) for item in items])
-        elif self.losing:
-            self._try_spill()
 
     def lose(self, count: int) -> None:
         """Count events that could not be kept anywhere, and say so."""
@@ -139,7 +140,6 @@ class StoreWriter:
 
     def _write(self, records: Sequence[Record], *, again: bool = False) -> bool:
         """Write records to the database; False where it is away. A record that it refuses is dropped alone."""
-        opening = self._database is None
         try:
             if self._database is None:
                 self._database = self._opened()
@@ -147,9 +147,10 @@ class StoreWriter:
         except StoreAwayError as error:
             self._went_away(error)
             return False
-        if opening:
-            _log.info("the record store is open")
-        self._retry_after, self.losing = _FIRST_RETRY, False
+        if records or not self.losing:  # a disk that is all but full takes a small change, and no records
+            if not self._told_open:
+                _log.info("the record store is open")
+            self._retry_after, self.losing, self._told_open = _FIRST_RETRY, False, True
         return True
 
     def _opened(self) -> Database:
@@ -230,6 +231,7 @@ class StoreWriter:
             _log.error("the head of the audit chain cannot be kept: %s", error)
 
     def _went_away(self, error: StoreAwayError) -> None:
+        self._told_open = False
         _log.warning("the record store is away, spilling to disk: %s", error)
         if self._database is not None:
             self._database.close()
