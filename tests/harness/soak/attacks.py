@@ -74,6 +74,7 @@ async def body_bomb(target: Target) -> str:
         while time.monotonic() < ends and not answer.done() and not writer.is_closing():
             writer.write(b"10000\r\n" + b" " * 65_536 + b"\r\n")
             sent += 1
+            await asyncio.sleep(0)  # a lost connection takes all at once, until its loss has been heard of
             try:
                 async with asyncio.timeout(1):
                     await writer.drain()
