@@ -33,7 +33,7 @@ async def test_traffic_grants_one_more_period():
     busy.touched = True
     deadlines.start(busy)
     await until(lambda: busy.over)
-    assert loop.time() - began >= 0.2
+    assert round(loop.time() - began, 3) >= 0.2  # the loop's clock counts milliseconds
     assert not busy.touched
 
 
