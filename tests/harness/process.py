@@ -36,6 +36,18 @@ def wait_for[T](condition: Callable[[], T], patience: float = PATIENCE) -> T:
     return found
 
 
+def serve_briefly(config: Path) -> "subprocess.CompletedProcess[str]":
+    """Run `outward serve` where it is expected to end by itself, and return what it said."""
+    return subprocess.run(
+        [OUTWARD, "serve", "--config", config],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
 class Served:
     """A running `outward serve`.
 

@@ -1,7 +1,6 @@
 """The audit stream: whatever the destination does, every audit event arrives, in order; nobody else gets any."""
 
 import ssl
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ import trustme
 
 from harness.fleet import TOKEN, call
 from harness.postgres import Server, postgres
-from harness.process import OUTWARD, Served, environment
+from harness.process import Served, serve_briefly
 from harness.records import wait_until
 from harness.sink import Sink
 from outward.config.settings import AuditStream as Settings
@@ -330,14 +329,7 @@ def test_a_killed_proxy_goes_on_where_it_was(tmp_path: Path, sink: Sink) -> None
 def test_a_proxy_does_not_start_without_the_secret(tmp_path: Path, sink: Sink) -> None:
     config = tmp_path / "outward.yaml"
     config.write_text(CONFIG.format(state=tmp_path / "state", url="sqlite", sink=sink.url))
-    done = subprocess.run(
-        [OUTWARD, "serve", "--config", config],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = serve_briefly(config)
     assert done.returncode == 1
     assert "token of `records.audit_stream`" in done.stderr
     assert "Traceback" not in done.stderr

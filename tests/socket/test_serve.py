@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.full_disk import fill, free, small_disk
-from harness.process import OUTWARD, Echo, Served, environment, wait_for
+from harness.process import OUTWARD, Echo, Served, environment, serve_briefly, wait_for
 
 REFUSED = "HTTP/1.1 403 Blocked by egress policy"
 OPENED = "HTTP/1.1 200 Connection established"
@@ -67,14 +67,7 @@ def test_a_state_directory_that_cannot_be_written_is_named_with_its_cure(tmp_pat
     """Whatever makes it so, and before anything is opened."""
     config = tmp_path / "outward.yaml"
     config.write_text(configuration(tmp_path).replace(f"{tmp_path}/state", state))
-    done = subprocess.run(
-        [OUTWARD, "serve", "--config", config],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = serve_briefly(config)
     assert done.returncode == 1
     last = done.stderr.splitlines(keepends=True)[-1]
     assert last.startswith(f"Error: the state directory {state} cannot be written: ")
@@ -89,14 +82,7 @@ def test_a_start_on_a_full_disk_names_the_file_and_the_cure_and_leaves_nothing_h
     config.write_text(configuration(tmp_path))
     with small_disk(tmp_path / "state") as state:
         fill(state)
-        done = subprocess.run(
-            [OUTWARD, "serve", "--config", config],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        done = serve_briefly(config)
         assert done.returncode == 1
         last = done.stderr.splitlines()[-1]
         assert last.startswith(
@@ -226,9 +212,7 @@ def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         config = tmp_path / "outward.yaml"
         config.write_text(configuration(tmp_path).replace("127.0.0.1:0", f"127.0.0.1:{port}", 1))
-        done = subprocess.run(
-            [OUTWARD, "serve", "-c", config], capture_output=True, text=True, timeout=60, env=environment(), check=False
-        )
+        done = serve_briefly(config)
     assert done.returncode == 1
     assert f"the proxy port cannot be opened on 127.0.0.1 port {port}" in done.stderr
     assert "Traceback" not in done.stderr
@@ -238,9 +222,7 @@ def test_a_configuration_with_errors_does_not_start(tmp_path: Path) -> None:
     """Exit status 3, with the place and the cure."""
     config = tmp_path / "outward.yaml"
     config.write_text(configuration(tmp_path).replace("groups:", "gruops:"))
-    done = subprocess.run(
-        [OUTWARD, "serve", "-c", config], capture_output=True, text=True, timeout=60, env=environment(), check=False
-    )
+    done = serve_briefly(config)
     assert done.returncode == 3
     assert "gruops" in done.stderr
     assert "outward.yaml:" in done.stderr
