@@ -128,11 +128,11 @@ class AuditStream:
             self.pending, self._oldest = 0, None
             return _TAKEOVER
         waiting = cursors.behind(database)
-        self.pending = sum(chain.head - chain.seq for chain in waiting)
         batches = [
             (chain.chain, rows) for chain in waiting if (rows := cursors.following(database, chain, self._batch))
         ]
         self._oldest = min((rows[0].time_ms / 1000 for _, rows in batches), default=None)
+        self.pending = sum(chain.head - chain.seq for chain in waiting)  # last: who sees it finds the age as well
         for chain, rows in batches:
             self._deliver(database, chain, _fitting(rows))
         return 0.0 if batches else _IDLE
