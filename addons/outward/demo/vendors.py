@@ -14,8 +14,8 @@ from typing import Any
 
 from outward.core.names import canonical_host
 from outward.demo.small_web import FROM_MEMORY, QUERY, Page, search
+from outward.files import replace_file
 from outward.proxy.ca import Authority
-from outward.proxy.files import write_atomic
 
 HOSTS = {"anthropic": "api.anthropic.com", "openai": "api.openai.com"}
 CARELESS = "careless-model"  # searches without regard to the filter that it is sent
@@ -89,7 +89,7 @@ def server_context(authority: Authority, host: str, folder: Path) -> ssl.SSLCont
     leaf = authority.leaf(canonical_host(host))
     key = leaf.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     file = folder / f"{host}.pem"
-    write_atomic(file, key + leaf.chain_pem, mode=0o600)
+    replace_file(file, key + leaf.chain_pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     return context

@@ -18,8 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from outward.proxy.files import write_atomic
-from outward.records.files import locked
+from outward.files import locked, replace_file
 
 ROOT_LIFE = dt.timedelta(days=730)
 RENEW_BEFORE = dt.timedelta(days=30)
@@ -71,7 +70,7 @@ def load_signer(state: Path, operator: tuple[Path, Path] | None, pem: Path) -> S
             raise AuthorityError(f"the CA certificate ended at {ends:%Y-%m-%d %H:%M} UTC: renew it")
         if ends - RENEW_BEFORE <= now:
             _log.warning("the operator's CA certificate ends at %s: renew it", ends)
-        write_atomic(pem, pem_of(signer.anchor), 0o644)
+        replace_file(pem, pem_of(signer.anchor), 0o644)
     return signer
 
 
@@ -92,7 +91,7 @@ def _load_own(path: Path, now: dt.datetime) -> Signer:
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    write_atomic(path, secret + pem_of(root), 0o600)
+    replace_file(path, secret + pem_of(root))
     return Signer(key, root, (), root)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from outward.proxy.files import write_atomic
+from outward.files import replace_file
 
 if TYPE_CHECKING:
     from OpenSSL import SSL
@@ -172,5 +172,5 @@ def _blocks(pem: bytes) -> list[bytes]:
 
 def _write(path: Path, data: bytes) -> Path:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomic(path, data, 0o644)
+    replace_file(path, data, 0o644)
     return path

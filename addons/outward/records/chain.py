@@ -16,9 +16,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from outward.files import locked, replace_file
 from outward.records.database import Database, StoreAwayError
 from outward.records.events import Record
-from outward.records.files import locked, replace_file
 from outward.records.store import milliseconds
 
 KEY_FILE, HEAD_FILE = "audit.key", "audit.head"

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from outward.files import try_lock
 from outward.records.database import StoreAwayError
-from outward.records.files import try_lock
 
 BUSY_TIMEOUT = 1.0  # seconds; then the batch is spilled and tried again
 

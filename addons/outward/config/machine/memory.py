@@ -16,6 +16,7 @@ from stat import S_ISREG
 from typing import Any
 
 from outward.config.machine.tool import entries
+from outward.files import replace_file
 
 MAX_AGE = 86_400.0  # seconds; what nobody thought of is forgotten after a day
 _YOUNG = 2.0  # seconds; a file this young may have changed while the tool was reading it
@@ -72,7 +73,7 @@ class Memory:
         kept = {"facts": _digest(facts), "time": time.time(), "files": seen, "hosts": hosts}
         with suppress(OSError):  # a folder that cannot be written costs time, not more
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(self.folder / f"{name}.json", json.dumps(kept).encode())
+            replace_file(self.folder / f"{name}.json", json.dumps(kept).encode())
 
 
 def _judged(hosts: Any) -> tuple[str, ...]:
@@ -123,11 +124,3 @@ def _read(path: Path) -> bytes:
 def _at_once(path: str, flags: int) -> int:
     """Open a file without waiting for who would write into a pipe."""
     return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace a file as a whole."""
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.touch(mode=0o600, exist_ok=False)
-    draft.write_bytes(data)
-    draft.replace(path)

@@ -1,4 +1,4 @@
-"""Small files that matter: replaced as a whole, synced, readable by their owner only, and locked between processes."""
+"""Small files that matter: replaced as a whole and synced, or locked between processes."""
 
 import fcntl
 import os
@@ -7,22 +7,38 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Write a file so that a reader, or a power cut, finds the old content or the new and nothing between.
+
+    Args:
+        path: the file; its folder exists. One that holds the data already is left alone.
+        data: the whole content.
+        mode: permissions, in force before the first byte is written.
 
     Raises:
         OSError: it cannot be written; the old content stays. Its file name is the path.
     """
-    temporary = path.with_name(f".{path.name}.new")
+    if path.is_file() and path.read_bytes() == data:
+        return
     try:
-        descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        _replace(path, data, mode)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _replace(path: Path, data: bytes, mode: int) -> None:
+    draft = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
