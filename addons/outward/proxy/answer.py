@@ -8,8 +8,8 @@ for a bounded time and amount.
 import asyncio
 from collections.abc import Callable
 
-from outward.core.reasons import MEANINGS, Reason
 from outward.core.suggest import suggestion
+from outward.proxy.alert import alert_of
 from outward.proxy.deadlines import Deadlines
 from outward.proxy.denial import denial_bytes, denial_status
 from outward.proxy.head import Head
@@ -17,10 +17,7 @@ from outward.proxy.judge import Judge
 from outward.proxy.passport import Passport
 from outward.records.events import Event
 
-ALERT = b"\x15\x03\x03\x00\x02\x02"  # a fatal alert; its description follows (RFC 8446 6)
-
 _DROPPED = 1024 * 1024  # bytes
-_ACCESS_DENIED, _DECODE_ERROR, _INTERNAL_ERROR = b"\x31", b"\x32", b"\x50"
 
 
 def denial_of(event: Event, head: Head | None, *, challenge: bool) -> bytes:
@@ -31,20 +28,12 @@ def denial_of(event: Event, head: Head | None, *, challenge: bool) -> bytes:
     return denial_bytes(event, line, accept, challenge=challenge, head=event.method == "HEAD")
 
 
-def alert_of(reason: Reason) -> bytes:
-    """Return the alert for a reason: the one word that a TLS client which was redirected can be told."""
-    status = MEANINGS[reason].status or 0
-    if status >= 500:
-        return ALERT + _INTERNAL_ERROR
-    return ALERT + (_DECODE_ERROR if status in (400, 413) else _ACCESS_DENIED)
-
-
 def refusal_of(event: Event, passport: Passport) -> bytes:
     """Return what refuses a client whose connection a lane has taken and not opened."""
     if passport.original is None or passport.head.path is not None:
         return denial_of(event, passport.head, challenge=False)
     rule = passport.decision.rule
-    return b"" if rule is not None and not rule.tls else alert_of(event.reason)
+    return b"" if rule is not None and not rule.tls else alert_of(event.reason).wire
 
 
 def close_event(judge: Judge, event: Event, started: float) -> None:

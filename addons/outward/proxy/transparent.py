@@ -15,7 +15,8 @@ from outward.core.identity import Identity
 from outward.core.model import Decision, Stage
 from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.reasons import Reason
-from outward.proxy.answer import alert_of, denial_of
+from outward.proxy.alert import alert_of
+from outward.proxy.answer import denial_of
 from outward.proxy.client import Client, peer_address
 from outward.proxy.fields import HeadError
 from outward.proxy.head import Head, parse_head, redirected
@@ -148,7 +149,7 @@ class Redirected(Client):
         if self._http:
             return denial_of(event, head, challenge=challenge)
         event.status = None
-        return b"" if self._tls is None else alert_of(event.reason)
+        return b"" if self._tls is None else alert_of(event.reason).wire
 
     def expired(self) -> None:
         """Refuse a client that waits for its server to speak first; the others as everywhere."""

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from outward.core.model import Lane, Stage
 from outward.core.reasons import Reason
-from outward.proxy.answer import ALERT, Linger, close_event, refusal_of
+from outward.proxy.alert import Alert
+from outward.proxy.answer import Linger, close_event, refusal_of
 from outward.proxy.dial import DialError
 from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
 from outward.proxy.judge import judge_hello, refuse
@@ -23,7 +24,6 @@ from outward.proxy.retry import SecondReader, ServerReader
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
-_ACCESS_DENIED, _DECODE_ERROR, _UNRECOGNIZED_NAME = b"\x31", b"\x32", b"\x70"
 _EARLY = 64 * 1024  # bytes that a client may send before it is answered
 
 
@@ -127,7 +127,7 @@ class Tunnel(asyncio.Protocol):
             self._judge_hello(data)
         except Exception:  # noqa: BLE001 - fail closed: whatever goes wrong is a denial
             self._resources.judge.metrics.internal_error("tunnel")
-            self._refuse(Reason.INTERNAL_ERROR, Stage.TLS, _ACCESS_DENIED)
+            self._refuse(Reason.INTERNAL_ERROR, Stage.TLS, Alert.ACCESS_DENIED)
 
     def _judge_hello(self, data: bytes) -> None:
         try:
@@ -136,14 +136,15 @@ class Tunnel(asyncio.Protocol):
             self._refuse(Reason.NOT_TLS, Stage.TLS)
             return
         except HelloError as error:
-            self._refuse(error.reason, Stage.TLS, _DECODE_ERROR)
+            self._refuse(error.reason, Stage.TLS, Alert.DECODE_ERROR)
             return
         if hello is None:
             return
         self._event.sni, self._event.ech = hello.sni, hello.ech
         reason = judge_hello(hello, self._passport.head.host, self._passport.decision)
         if reason is not None:
-            self._refuse(reason, Stage.TLS, _ACCESS_DENIED if reason is Reason.ECH_REFUSED else _UNRECOGNIZED_NAME)
+            alert = Alert.ACCESS_DENIED if reason is Reason.ECH_REFUSED else Alert.UNRECOGNIZED_NAME
+            self._refuse(reason, Stage.TLS, alert)
         elif self._second is None:
             self._greet(self._hello)
         else:
@@ -190,7 +191,7 @@ class Tunnel(asyncio.Protocol):
 
     # Refusing ------------------------------------------------------------------------------------------------------
 
-    def _refuse(self, reason: Reason, stage: Stage, alert: bytes | None = None) -> None:
+    def _refuse(self, reason: Reason, stage: Stage, alert: Alert | None = None) -> None:
         """Refuse: over HTTP before the 200, with a TLS alert after it, and without a byte to the server."""
         self._resources.handshakes.stop(self)
         if self._server.transport is not None:
@@ -202,7 +203,7 @@ class Tunnel(asyncio.Protocol):
         if not self._answered:
             self._transport.write(refusal_of(self._event, self._passport))
         elif alert is not None:
-            self._transport.write(ALERT + alert)
+            self._transport.write(alert.wire)
         self._record()
         if not self._transport.is_closing():
             Linger(self._transport, self._resources.lingering, self._client_lost)

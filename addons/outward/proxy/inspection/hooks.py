@@ -14,6 +14,7 @@ from outward.core.identity import Identity
 from outward.core.model import Decision, Lane, Stage
 from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.reasons import Reason
+from outward.proxy.alert import Alert
 from outward.proxy.fields import HeadError
 from outward.proxy.head import Head, ResponseHead, Within, parse_head, redirected
 from outward.proxy.hello import Hello
@@ -25,8 +26,6 @@ from outward.proxy.judge import Judge, fill, judge_hello, refuse
 from outward.proxy.passport import Passport
 from outward.proxy.question import ask, event_of
 from outward.records.events import Event
-
-_MISSING_EXTENSION, _NO_APPLICATION_PROTOCOL = 109, 120
 
 
 @dataclass(slots=True)
@@ -42,19 +41,6 @@ class Parts:
     limits: Limits
     governor: Governor | None = None
     budget: Budget = field(default_factory=Budget)
-
-
-@dataclass(frozen=True, slots=True)
-class Welcome:
-    """How a ClientHello is answered.
-
-    Attributes:
-        show: the host whose leaf is shown; None where the handshake is refused.
-        alert: the description of the alert that refuses it (RFC 8446 6.2).
-    """
-
-    show: Host | None
-    alert: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +80,22 @@ class Hooks:
 
     # The hooks ----------------------------------------------------------------------------------------------------
 
-    def hello(self, hello: Hello) -> Welcome:
-        """Judge a ClientHello; what is refused is told inside TLS wherever the client could read it there."""
+    def hello(self, hello: Hello) -> Host | Alert:
+        """Judge a ClientHello: return the host whose leaf is shown, or the alert that refuses it.
+
+        What is refused is told inside TLS wherever the client could read it there.
+        """
         self._sni, self._ech = hello.sni, hello.ech
         target = self._passport.head.host
         if hello.alpn and b"http/1.1" not in hello.alpn:
             self._refusal = (Reason.UPGRADE_NOT_ALLOWED, Stage.TLS)
-            return Welcome(None, _NO_APPLICATION_PROTOCOL)
+            return Alert.NO_APPLICATION_PROTOCOL
         reason = judge_hello(hello, target, self._passport.decision)
         if reason is not None:
             self._refusal = (reason, Stage.TLS)
         if reason is Reason.SNI_MISSING:  # as RFC 8446 9.2 has it; no leaf would be the right one
-            return Welcome(None, _MISSING_EXTENSION)
-        return Welcome(_shown(hello.sni) or target)
+            return Alert.MISSING_EXTENSION
+        return _shown(hello.sni) or target
 
     def request(self, raw: bytes) -> Exchange:
         """Read and judge one request head."""

@@ -25,16 +25,15 @@ from mitmproxy.proxy.tunnel import LayerStack, TunnelState
 from OpenSSL import SSL
 
 from outward.core.model import Stage
+from outward.core.names import Host
 from outward.core.reasons import Reason
-from outward.proxy.answer import ALERT
+from outward.proxy.alert import Alert
 from outward.proxy.hello import HelloError, HelloReader, NotTlsError
 from outward.proxy.inspection.clientside import ClientSide
 from outward.proxy.inspection.guard import Line, guarded
 from outward.proxy.inspection.signals import Asked, CloseAbruptly, CloseLingering, Late
 from outward.proxy.inspection.stream import Stream
 from outward.proxy.inspection.upstreamside import UpstreamSide
-
-_DECODE_ERROR, _INTERNAL_ERROR = 50, 80
 
 
 class _Tls(TLSLayer):
@@ -99,16 +98,16 @@ class ClientTls(_Tls):
             except NotTlsError:
                 return (yield from self._not_tls())
             except HelloError as error:
-                return (yield from self._alert(error.reason, _DECODE_ERROR))
+                return (yield from self._alert(error.reason, Alert.DECODE_ERROR))
             if hello is None:
                 return False, None
             welcome = yield from guarded(self._line, self._line.hooks.hello, hello)
-            if welcome is None:
-                return (yield from self._alert(Reason.INTERNAL_ERROR, _INTERNAL_ERROR))
-            if welcome.show is None:
-                return (yield from self._alert(None, welcome.alert))
+            if isinstance(welcome, Alert):
+                return (yield from self._alert(None, welcome))
+            if not isinstance(welcome, Host):  # the hook failed
+                return (yield from self._alert(Reason.INTERNAL_ERROR, Alert.INTERNAL_ERROR))
             data, self._reader = bytes(self._reader.data), None
-            self.tls = self._line.contexts.accept(welcome.show)
+            self.tls = self._line.contexts.accept(welcome)
         done, error_text = yield from self._shake(data)
         if done or error_text:
             self._line.shaken()
@@ -125,12 +124,12 @@ class ClientTls(_Tls):
         if self.conn.error is None:
             yield from super().event_to_child(event)
 
-    def _alert(self, reason: Reason | None, description: int) -> CommandGenerator[tuple[bool, str]]:
+    def _alert(self, reason: Reason | None, alert: Alert) -> CommandGenerator[tuple[bool, str]]:
         """Refuse in the clear, with an alert: the client could read nothing else."""
         if reason is not None:
             self._line.hooks.broken(reason, Stage.TLS).close()
         self._line.shaken()
-        yield commands.SendData(self.conn, ALERT + bytes([description]))
+        yield commands.SendData(self.conn, alert.wire)
         return False, "refused"
 
     def _not_tls(self) -> CommandGenerator[tuple[bool, str]]:
