@@ -91,7 +91,7 @@ def _load_own(path: Path, now: dt.datetime) -> Signer:
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    replace_file(path, secret + pem_of(root))
+    replace_file(path, secret + pem_of(root), 0o600)
     return Signer(key, root, (), root)
 
 
