@@ -18,15 +18,15 @@ def refusal(data: bytes) -> HelloError:
     return caught.value
 
 
-def test_a_real_hello_gives_name_protocols_and_versions():
+def test_a_real_hello_gives_name_and_protocols():
     found = read(client_hello("a.test", ("h2", "http/1.1")))
-    assert found == Hello("a.test", (b"h2", b"http/1.1"), ech=False, versions=(0x0304, 0x0303))
+    assert found == Hello("a.test", (b"h2", b"http/1.1"), ech=False)
     assert read(client_hello(None)).sni is None
 
 
 def test_grease_and_unknown_extensions_are_passed_over():
     greased = hello(extension(0x0A0A), extension(0, server_name(b"a.test")), extension(0x2A2A, b"\x00"))
-    assert read(record(greased)) == Hello("a.test", (), ech=False, versions=(0x0303,))
+    assert read(record(greased)) == Hello("a.test", (), ech=False)
 
 
 @pytest.mark.parametrize("kind", [0xFE0D, 0xFE08, 0xFFCE])
@@ -35,7 +35,7 @@ def test_encrypted_client_hello_is_noticed(kind: int):
 
 
 def test_a_hello_without_extensions_is_one():
-    assert read(record(hello(block=b""))) == Hello(None, (), ech=False, versions=(0x0303,))
+    assert read(record(hello(block=b""))) == Hello(None, (), ech=False)
 
 
 def test_a_hello_over_many_records_and_segments_is_reassembled_and_kept_as_it_came():
@@ -73,8 +73,6 @@ MALFORMED = [
     record(hello(extension(16, b"\x00\x02\x05h"))),
     record(hello(extension(16, b"\x00\x01\x00"))),
     record(hello(extension(16, b"\x00"))),
-    record(hello(extension(43, b"\x03\x03\x04\x03"))),
-    record(hello(extension(43, b"\x00"))),
     record(hello(extension(10), extension(10))),
     record(hello(version=b"\x02\x00")),
 ]

@@ -12,7 +12,7 @@ _MAX_RECORD = 16384  # RFC 8446 5.1
 _MAX_RECORDS = 64  # enough for any stack; one byte a record is an attack
 
 _HANDSHAKE, _CLIENT_HELLO, _TLS = 22, 1, 3
-_SERVER_NAME, _ALPN, _VERSIONS = 0, 16, 43
+_SERVER_NAME, _ALPN = 0, 16
 _ECH = frozenset({0xFE0D, 0xFE0C, 0xFE0B, 0xFE0A, 0xFE09, 0xFE08, 0xFFCE})  # RFC 9849 and the drafts before it
 
 
@@ -42,13 +42,11 @@ class Hello:
         sni: the server name as sent, ASCII; None where there is none.
         alpn: protocols offered, in order.
         ech: an Encrypted ClientHello extension is present, a decoy or not.
-        versions: supported versions; the legacy version where the extension is absent.
     """
 
     sni: str | None
     alpn: tuple[bytes, ...]
     ech: bool
-    versions: tuple[int, ...]
 
 
 class HelloReader:
@@ -125,14 +123,13 @@ def read_hello(message: bytes) -> Hello:
 
 def _read(message: bytes) -> Hello:
     end = len(message)
-    legacy = message[4] << 8 | message[5]
-    if legacy >> 8 != _TLS:
+    if message[4] != _TLS:
         raise HelloError("a version that is not TLS")
     at = 38  # header 4, version 2, random 32
     at += 1 + message[at]  # session id
     at += 2 + (message[at] << 8 | message[at + 1])  # cipher suites
     at += 1 + message[at]  # compression methods
-    hello = Hello(None, (), ech=False, versions=(legacy,))
+    hello = Hello(None, (), ech=False)
     if at != end:
         if at + 2 + (message[at] << 8 | message[at + 1]) != end:
             raise HelloError("the extensions do not fill the ClientHello")
@@ -156,8 +153,6 @@ def _read_extensions(message: bytes, at: int, hello: Hello) -> None:
             hello.sni = _server_name(message[start:at])
         elif kind == _ALPN:
             hello.alpn = _protocols(message[start:at])
-        elif kind == _VERSIONS:
-            hello.versions = _versions(message[start:at])
         elif kind in _ECH:
             hello.ech = True
 
@@ -188,9 +183,3 @@ def _protocols(body: bytes) -> tuple[bytes, ...]:
         names.append(body[at + 1 : end])
         at = end
     return tuple(names)
-
-
-def _versions(body: bytes) -> tuple[int, ...]:
-    if len(body) < 3 or body[0] != len(body) - 1 or body[0] % 2:
-        raise HelloError("a malformed supported_versions extension")
-    return tuple(body[at] << 8 | body[at + 1] for at in range(1, len(body), 2))
