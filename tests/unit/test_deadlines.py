@@ -23,7 +23,7 @@ async def test_what_waits_too_long_expires_and_what_stops_does_not():
     deadlines.stop(Item())
     await until(lambda: late.over)
     assert not gone.over
-    assert len(deadlines) == 0
+    assert not list(deadlines)
 
 
 @on_loop

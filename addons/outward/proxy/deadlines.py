@@ -31,9 +31,6 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
-    def __len__(self) -> int:
-        return len(self._due)
-
     def __iter__(self) -> Iterator[Expiring]:
         """Yield what is waiting, the longest waiting first."""
         return iter(self._due)
