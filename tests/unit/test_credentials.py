@@ -12,6 +12,7 @@ import pytest
 from joserfc import jws
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from harness.process import wait_for
 from outward.core.identity import Presented, identify
 from outward.core.model import ClientEntry, Credential, Place
 from outward.core.policy import Group, Policy
@@ -83,10 +84,9 @@ def world(tmp_path):
     policy = Policy(groups={path: Group(path) for path in ("acme", "acme/platform", "agents")}, clients=clients)
     verifier = Verifier(KeySets(), clock=lambda: NOW)
     verifier.use(policy)
-    assert verifier.keysets.wait(str(gitlab), 5)
-    assert verifier.keysets.wait(str(kubernetes), 5)
+    wait_for(lambda: verifier.keysets.get(str(gitlab)) and verifier.keysets.get(str(kubernetes)))
     yield policy, verifier
-    verifier.keysets.close()
+    verifier.keysets.want(())
 
 
 def answer(world, token, form="Bearer {}"):
@@ -263,7 +263,7 @@ def test_an_unknown_key_id_fetches_again_but_not_often(issuer):
     clock = [0.0]
     keysets = KeySets(clock=lambda: clock[0])
     keysets.want([url])
-    assert keysets.wait(url, 5)
+    wait_for(lambda: keysets.get(url))
     assert len(handler.asked) == 1
     for _ in range(100):
         keysets.refresh(url)
@@ -271,13 +271,11 @@ def test_an_unknown_key_id_fetches_again_but_not_often(issuer):
     assert not source.wanted
     clock[0] = RETRY
     handler.keys = key_set(RSA)
-    source.ready.clear()
     for _ in range(100):
         keysets.refresh(url)
-    assert keysets.wait(url, 5)
+    wait_for(lambda: keysets.get(url).keys[0].kid == "gitlab-1")
     assert len(handler.asked) == 2
-    assert keysets.get(url).keys[0].kid == "gitlab-1"
-    keysets.close()
+    keysets.want(())
 
 
 def test_an_issuer_that_is_away_keeps_its_last_keys_for_a_day():
@@ -285,8 +283,7 @@ def test_an_issuer_that_is_away_keeps_its_last_keys_for_a_day():
     clock = [0.0]
     keysets = KeySets(read=lambda _name: key_set(EC), clock=lambda: clock[0])
     keysets.want(["x"])
-    assert keysets.wait("x", 5)
-    keysets.close()
+    wait_for(lambda: keysets.get("x"))
 
     def away(name):
         raise OSError("away")

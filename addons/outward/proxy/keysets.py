@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,10 @@ class _Source:
     read: float = -STALE
     tried: float = -STALE
     wanted: bool = False
-    ready: threading.Event = field(default_factory=threading.Event)
 
 
 class KeySets:
-    """Key sets by path or URL; start it once, name the wanted sources at every reload."""
+    """Key sets by path or URL; name the wanted ones at every reload."""
 
     def __init__(self, read: Callable[[str], bytes] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._read = read or read_source
@@ -53,14 +52,13 @@ class KeySets:
         self._sources: dict[str, _Source] = {}
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._closed = False
 
     def want(self, names: Iterable[str]) -> None:
         """Keep exactly these sources, and read the new ones soon."""
         names = set(names)
         with self._wake:
             self._sources = {name: self._sources.get(name) or _Source() for name in names}
-            if names and self._thread is None and not self._closed:
+            if names and self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="outward-jwks", daemon=True)
                 self._thread.start()
             self._wake.notify()
@@ -80,22 +78,9 @@ class KeySets:
                 source.wanted = True
                 self._wake.notify()
 
-    def wait(self, name: str, seconds: float) -> bool:
-        """Wait until a source has been tried once; for start-up and tests, never for the event loop."""
-        source = self._sources.get(name)
-        return source is not None and source.ready.wait(seconds)
-
-    def close(self) -> None:
-        """End the thread."""
-        with self._wake:
-            self._closed = True
-            self._wake.notify()
-
     def _run(self) -> None:
         while True:
             with self._wake:
-                if self._closed:
-                    return
                 due = [(name, source) for name, source in self._sources.items() if self._is_due(name, source)]
                 if not due:
                     self._wake.wait(1.0)
@@ -112,11 +97,9 @@ class KeySets:
     def _load(self, name: str, source: _Source) -> None:
         source.tried, source.wanted = self._clock(), False
         try:
-            source.keys = parse_keys(self._read(name))
-            source.read = source.tried
+            source.read, source.keys = source.tried, parse_keys(self._read(name))
         except (OSError, KeySetError, HTTPException) as error:
             log.warning("the key set %s could not be read: %s", name, error)
-        source.ready.set()
 
 
 def parse_keys(raw: bytes) -> KeySet:
