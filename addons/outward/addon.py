@@ -27,7 +27,7 @@ from pathlib import Path
 
 from mitmproxy import ctx, http, tls
 from mitmproxy.connection import Client
-from mitmproxy.net.http.http1.assemble import assemble_request_head
+from mitmproxy.net.http.http1 import assemble_request_head, read_response_head
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from outward.config.load import load as load_file  # a module-level `load` would be a hook
@@ -265,8 +265,9 @@ class Outward:
         accept = flow.request.headers.get("accept")
         line = suggestion(event.reason, event.host, event.port, event.method) if event.host else None
         told = denial(event, line, accept, challenge=challenge, head=flow.request.method == "HEAD")
-        flow.response = http.Response.make(told.status, told.body, told.headers)
-        flow.response.reason = told.reason_phrase
+        head, _, body = told.partition(b"\r\n\r\n")
+        flow.response = read_response_head(head.split(b"\r\n"))
+        flow.response.raw_content = body
         close_event(self.judge, event, started)
 
     def _close(self, flow: http.HTTPFlow, status: int | None) -> None:

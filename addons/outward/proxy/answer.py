@@ -11,7 +11,7 @@ from collections.abc import Callable
 from outward.core.suggest import suggestion
 from outward.proxy.alert import alert_of
 from outward.proxy.deadlines import Deadlines
-from outward.proxy.denial import denial_bytes, denial_status
+from outward.proxy.denial import denial, denial_status
 from outward.proxy.head import Head
 from outward.proxy.judge import Judge
 from outward.proxy.passport import Passport
@@ -25,7 +25,7 @@ def denial_of(event: Event, head: Head | None, *, challenge: bool) -> bytes:
     event.status = event.status or denial_status(event.reason, challenge=challenge)
     line = suggestion(event.reason, event.host, event.port, event.method) if event.host else None
     accept = head.get("accept") if head is not None and event.method != "CONNECT" else None
-    return denial_bytes(event, line, accept, challenge=challenge, head=event.method == "HEAD")
+    return denial(event, line, accept, challenge=challenge, head=event.method == "HEAD")
 
 
 def refusal_of(event: Event, passport: Passport) -> bytes:
