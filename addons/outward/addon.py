@@ -40,6 +40,7 @@ from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.core.suggest import suggestion
 from outward.ops.metrics import Metrics
+from outward.parts import resolver_of
 from outward.proxy.answer import close_event
 from outward.proxy.denial import denial, denial_status
 from outward.proxy.dial import Dialer, DialError
@@ -49,7 +50,6 @@ from outward.proxy.head import Head, Within, parse_head
 from outward.proxy.interfaces import own_addresses
 from outward.proxy.judge import Judge, refuse
 from outward.proxy.question import ask, event_of
-from outward.proxy.resolver import Resolver
 from outward.records.events import Event, as_record, line
 from outward.search.govern import Governance, Request
 from outward.search.registry import ADAPTERS, vendor_of
@@ -207,9 +207,7 @@ class Outward:
 
     @functools.cached_property
     def _dialer(self) -> Dialer:
-        settings = self._settings
-        resolver = Resolver(settings.dns_servers, settings.dns_hosts, settings.limits.resolve_timeout)
-        return Dialer(resolver, self.judge, settings.limits, None)
+        return Dialer(resolver_of(self._settings), self.judge, self._settings.limits, None)
 
     def _identity(self, flow: http.HTTPFlow, head: Head | None) -> Identity:
         tunnel = self._tunnels.get(flow.client_conn)
