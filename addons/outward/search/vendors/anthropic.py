@@ -180,7 +180,7 @@ def _repair(params: Json, kept: list[Any], stripped: set[str]) -> None:
     if not kept:
         params.pop("tool_choice", None)
     elif isinstance(choice, dict) and choice.get("type") == "tool" and choice.get("name") in stripped:
-        params["tool_choice"] = {"type": "auto"}
+        params["tool_choice"] = {key: value for key, value in choice.items() if key != "name"} | {"type": "auto"}
     for tool in kept:
         sources = tool.get("url_sources")
         if isinstance(sources, list):

@@ -55,9 +55,10 @@ class Mistral(Plain):
             return
         kept = keep(items(body["tools"]), lambda tool: self._tool(turn, tool))
         replace(body, "tools", kept)
-        choice = body.get("tool_choice")
-        if turn.findings and not kept and choice is not None:
-            del body["tool_choice"]
+        if turn.findings and not kept:
+            arguments = body.get("completion_args")  # where conversations have it
+            for holder in (body, arguments if isinstance(arguments, dict) else {}):
+                holder.pop("tool_choice", None)
 
     def _tool(self, turn: Turn, tool: Json) -> Json | None:
         kind = text(tool.get("type")) or "function"

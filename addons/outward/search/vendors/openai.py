@@ -5,7 +5,7 @@ Source: the SDK's types, platform.openai.com (web search, MCP, code interpreter)
 
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from outward.core.reasons import Reason
 from outward.search.adapter import (
@@ -109,7 +109,7 @@ class OpenAI(Plain):
         for key in ("input", "items"):
             self._carried(turn, body, key, gone)
         if gone or "tool_choice" in body:
-            _repair_choice(body, kept, gone)
+            self._repair_choice(body, kept, gone)
         if _NEEDS.search(text(body.get("model"))):
             turn.must_survive("a research model cannot do without its search tool")
         if turn.searching and "tools" in body:
@@ -126,7 +126,7 @@ class OpenAI(Plain):
             kept = keep(items(body["tools"]), lambda tool: self.chat_tool(turn, tool, gone))
             replace(body, "tools", kept)
             if gone:
-                _repair_choice(body, kept, gone)
+                self._repair_choice(body, kept, gone)
 
     def chat_tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
         """Judge a tool of a chat request."""
@@ -212,6 +212,29 @@ class OpenAI(Plain):
             if most is not None:
                 body["max_tool_calls"] = most
 
+    def _repair_choice(self, body: Json, kept: list[Json], gone: set[str]) -> None:
+        """Make the choice name what the tools have become: vendors take any name of a search for any other."""
+        choice = body.get("tool_choice")
+        if gone and not kept:
+            body.pop("tool_choice", None)
+        elif isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+            named = [self._chosen(obj(each), kept, gone) for each in items(choice.get("tools"))]
+            left = [each for each in named if each is not None]
+            body["tool_choice"] = {**choice, "tools": left} if left else "auto"
+        elif isinstance(choice, dict):
+            body["tool_choice"] = self._chosen(choice, kept, gone) or "auto"
+
+    def _chosen(self, choice: Json, kept: list[Json], gone: set[str]) -> Json | None:
+        """Return a choice of one tool in the name that the tool goes by now; None where it is gone."""
+        kind = text(choice.get("type"))
+        if not self.searches.fullmatch(kind):
+            return None if kind in gone else choice
+        left = [found for tool in kept if self.searches.fullmatch(found := text(tool.get("type")))]
+        if not left and gone:
+            return None
+        now = left[0] if left else "web_search" if kind.startswith("web_search_preview") else kind
+        return choice if kind in left else {**choice, "type": now}
+
     def observer(self, turn: Turn, seen: Seen) -> Observer | None:
         """Return a reader of responses, chat completions and their streams."""
         return ResponsesObserver(seen, turn.effective if self.echoes else None)
@@ -234,25 +257,6 @@ def mcp_server(turn: Turn, tool: Json) -> None:
     if tool.get("server_url") is None:
         turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "an MCP server without an address cannot be judged", "mcp")
     turn.reach(tool["server_url"], "MCP server")
-
-
-def _is_preview(choice: Json) -> bool:
-    return text(choice.get("type")).startswith("web_search_preview")
-
-
-def _repair_choice(body: Json, kept: list[Any], gone: set[str]) -> None:
-    """Remove what refers to a tool that is gone."""
-    choice = body.get("tool_choice")
-    if isinstance(choice, dict) and text(choice.get("type")) not in gone and _is_preview(choice):
-        body["tool_choice"] = {"type": "web_search"}  # what the tool has become
-    elif gone and not kept:
-        body.pop("tool_choice", None)
-    elif isinstance(choice, dict) and choice.get("type") == "allowed_tools":
-        offered = [obj(each) for each in items(choice.get("tools")) if obj(each).get("type") not in gone]
-        left = [{**each, "type": "web_search"} if _is_preview(each) else each for each in offered]
-        body["tool_choice"] = {**choice, "tools": left} if left else "auto"
-    elif isinstance(choice, dict) and choice.get("type") in gone:
-        body["tool_choice"] = "auto"
 
 
 ADAPTER = OpenAI()
