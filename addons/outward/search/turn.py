@@ -163,7 +163,7 @@ class Turn:
         except BlockListError:
             self._strip(tool, Reason.WEB_SEARCH_NO_PERMITTED_SOURCE, asked)
             return None
-        if not narrowed.sayable or not self.trusted:
+        if not narrowed.sayable or not (self.trusted or self.filtered):
             return narrowed if self.unfilterable(tool, asked) else None
         if narrowed.empty:
             self._strip(tool, Reason.WEB_SEARCH_NO_PERMITTED_SOURCE, asked, narrowed.dropped)
@@ -176,7 +176,7 @@ class Turn:
         if self.stop is not None:
             self._strip(tool, self.stop, asked)
             return False
-        if self.settings.unfilterable is Unfilterable.BLOCK or not verifiable:
+        if not self.filtered and (self.settings.unfilterable is Unfilterable.BLOCK or not verifiable):
             self._strip(tool, Reason.WEB_SEARCH_UNFILTERABLE, asked)
             return False
         self.findings.append(Finding(tool, Action.OBSERVED, requested=asked))

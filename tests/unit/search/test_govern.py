@@ -185,3 +185,28 @@ def test_explain_tells_the_line_that_would_help() -> None:
     assert anthropic.sent is not None
     assert anthropic.sent.allowed == ("example.org",)
     assert ("docs.example.com", '- "*.docs.example.com"') in [(each.entry, each.line) for each in anthropic.unsaid]
+
+
+def test_a_search_api_behind_another_name_runs_because_its_results_are_filtered() -> None:
+    """Whoever applies the filter: what it should have left out is taken out of the response."""
+    desk = Desk(registry=registry_of({"find.example.com": "tavily"}, (), ()))
+    outcome = desk.ask("find.example.com", "/search", {"query": "q"})
+    assert (outcome.deny, outcome.findings[0].effective) == (None, ("docs.example.com", "example.org"))
+    results = [{"url": "https://evil.example/"}, {"url": "https://docs.example.com/"}]
+    _, passed = desk.read(outcome, json.dumps({"results": results}).encode(), "application/json")
+    assert json.loads(passed)["results"] == results[1:]
+
+
+WIDE = (
+    'version: 1\ngroups:\n  acme:\n    web_search: {enabled: true}\n    allow: ["*"]\n    deny: [%s]\n'
+    "clients: [{group: acme, anyone: true}]\n"
+)
+
+
+def test_a_filter_too_long_to_be_said_is_no_obstacle_where_results_are_filtered() -> None:
+    """Neither the search nor its stripping may hang on a list that nobody needs."""
+    desk = Desk(WIDE % ", ".join(f"h{number}.example.com" for number in range(301)))
+    outcome = desk.ask("api.tavily.com", "/search", {"query": "q"})
+    assert (outcome.deny, outcome.findings[0].action) == (None, "observed")
+    _, passed = desk.read(outcome, b'{"results": [{"url": "https://h7.example.com/"}]}', "application/json")
+    assert json.loads(passed) == {"results": []}
