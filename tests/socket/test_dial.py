@@ -402,7 +402,17 @@ class TestParent:
     @staticmethod
     @pytest.mark.parametrize(
         "url",
-        ["https://p:1", "http://", "http://p:0x1", "http://p/path", "p:3128", "http://u:se@cret@[::1", "http://p?q"],
+        [
+            "https://p:1",
+            "http://",
+            "http://p",
+            "http://p:0x1",
+            "http://p/path",
+            "p:3128",
+            "http://u:se@cret@[::1",
+            "http://p:1?q",
+            "http://p:1#f",
+        ],
     )
     def test_an_odd_url_is_refused_and_not_repeated(url: str):
         with pytest.raises(ValueError, match=r"parent|host") as caught:
@@ -410,7 +420,7 @@ class TestParent:
         assert "cret" not in str(caught.value)
 
     @staticmethod
-    def test_addresses_and_default_port_are_read():
-        subject = dialer(parent="http://[::1]").parent
+    def test_addresses_are_read():
+        subject = dialer(parent="http://[::1]:3128").parent
         assert subject is not None
-        assert (str(subject.host), subject.port, subject.authorization) == ("[::1]", 80, b"")
+        assert (str(subject.host), subject.port, subject.authorization) == ("[::1]", 3128, b"")

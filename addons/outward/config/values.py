@@ -4,15 +4,17 @@ import re
 from ipaddress import ip_address, ip_network
 from math import isfinite
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from outward.core.addresses import Address, Network
-from outward.core.names import canonical_host
+from outward.core.names import Host, canonical_host
 
 _NUMBER = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s?([A-Za-z]*)")
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}")
 _SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _BYTES = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+_NO_PARENT = "expected `http://host:port`, with `user:password@` before the host where the parent asks"
 
 
 def seconds(text: str) -> float:
@@ -88,16 +90,35 @@ def host_name(text: str) -> str:
     return canonical_host(text).name
 
 
-def parent_proxy(text: str) -> str:
-    """Read the URL of a parent proxy: `http://[user:password@]host:port`."""
-    parts = urlsplit(text)
+class ParentUrl(NamedTuple):
+    """A parent proxy's URL, taken apart; the user and the password are percent-encoded, as they were written."""
+
+    host: Host
+    port: int
+    user: str | None
+    password: str | None
+
+
+def parent_url(text: str) -> ParentUrl:
+    """Take apart the URL of a parent proxy: `http://[user:password@]host:port`.
+
+    Raises:
+        ValueError: for anything else. The message does not repeat the URL.
+    """
     try:
-        port = parts.port
+        parts = urlsplit(text)
+        host, port = canonical_host(parts.netloc.rpartition("@")[2].rpartition(":")[0]), parts.port
     except ValueError:
-        port = None
-    if parts.scheme != "http" or not parts.hostname or port is None or parts.path not in ("", "/") or parts.query:
-        raise ValueError("expected `http://host:port`, with `user:password@` before the host where the parent asks")
-    return text.rstrip("/")
+        raise ValueError(_NO_PARENT) from None
+    if parts.scheme != "http" or not port or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError(_NO_PARENT)
+    return ParentUrl(host, port, parts.username, parts.password)
+
+
+def parent_proxy(text: str) -> str:
+    """Read the URL of a parent proxy, and keep it as text."""
+    parent_url(text)
+    return text
 
 
 def records_url(text: str) -> str:

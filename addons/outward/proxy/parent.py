@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
-from outward.core.names import Host, canonical_host
+from outward.config.values import parent_url
+from outward.core.names import Host
 
 MAX_HEAD = 16_384  # octets of the parent's answer
 
@@ -35,25 +36,16 @@ class Parent:
 
     @classmethod
     def parse(cls, url: str) -> "Parent":
-        """Read `http://[user:password@]host[:port]`; the user and the password are percent-encoded.
+        """Read the URL of a parent proxy.
 
         Raises:
-            ValueError: for anything else. The message does not repeat the URL.
+            ValueError: it is none (see `parent_url`).
         """
-        try:
-            parts = urlsplit(url)
-            port = parts.port or 80
-        except ValueError:
-            raise ValueError("the parent proxy is no URL") from None
-        if parts.scheme != "http" or parts.path not in {"", "/"} or parts.query or parts.fragment:
-            raise ValueError("the parent proxy is not of the form http://user:password@host:port")
-        host = parts.netloc.rpartition("@")[2]
-        host = host if host.endswith("]") else host.rpartition(":")[0] or host
-        credentials = b""
-        if parts.username is not None:
-            pair = unquote_to_bytes(parts.username) + b":" + unquote_to_bytes(parts.password or "")
-            credentials = b"Basic " + b64encode(pair)
-        return cls(canonical_host(host), port, credentials)
+        host, port, user, password = parent_url(url)
+        if user is None:
+            return cls(host, port)
+        pair = unquote_to_bytes(user) + b":" + unquote_to_bytes(password or "")
+        return cls(host, port, b"Basic " + b64encode(pair))
 
     def request(self, host: Host, port: int, via: str) -> bytes:
         """Return the CONNECT request for a destination (RFC 9110 9.3.6), with the proxies that it came through."""
