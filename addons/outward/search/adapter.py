@@ -123,9 +123,12 @@ def text(value: Any) -> str:
     return value
 
 
+TYPED = frozenset({"type"})
+
+
 def keep(tools: list[Any], judge: Callable[[Json], Json | None]) -> list[Any]:
     """Return the tools that stay, each as the judge rewrote it."""
-    return [kept for tool in tools if (kept := judge(obj(tool))) is not None]
+    return [kept for tool in tools if (kept := judge(obj(tool, TYPED))) is not None]
 
 
 # Content parts by type, and where the address stands that the vendor fetches.
@@ -148,9 +151,9 @@ def reach_parts(turn: Turn, value: Any) -> None:
     """Judge every address in content parts that the vendor would fetch."""
     for part in _parts(value):
         outer, inner = _PARTS[part["type"]]
-        found = part.get(outer)
+        found = obj(part, frozenset({outer})).get(outer)
         if isinstance(found, dict):
-            found = found.get(inner)
+            found = obj(found, frozenset({inner})).get(inner)
         if isinstance(found, str) and not found.lstrip().lower().startswith(("data:", "gs:")):
             if outer == "file" and ":" not in found[:12]:
                 continue  # base64 data, not an address

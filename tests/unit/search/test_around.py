@@ -164,3 +164,42 @@ def test_a_request_with_too_many_entries_is_refused() -> None:
     """Nobody's vendor takes so many, and each costs the proxy more than it costs the client."""
     tool = {**SEARCH["tools"][0], "allowed_domains": ["example.org"] * MOST_ASKED}
     assert Desk().ask("api.anthropic.com", "/v1/messages", {"messages": [], "tools": [tool]}).deny is Reason.TOO_LARGE
+
+
+_URL = "https://evil.example/"
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "body"),
+    [
+        ("api.anthropic.com", "/v1/messages", {"tools": [{"Type": "web_search_20250305", "name": "web_search"}]}),
+        ("api.anthropic.com", "/v1/messages", {"messages": [{"content": [{"Type": "tool_addition", "tool": {}}]}]}),
+        (
+            "api.anthropic.com",
+            "/v1/messages",
+            {"messages": [{"content": [{"type": "image", "source": {"URL": _URL}}]}]},
+        ),
+        ("api.openai.com", "/v1/responses", {"tools": [{"Type": "web_search"}]}),
+        (
+            "api.openai.com",
+            "/v1/responses",
+            {"input": [{"TYPE": "additional_tools", "tools": [{"type": "web_search"}]}]},
+        ),
+        (
+            "api.openai.com",
+            "/v1/responses",
+            {"input": [{"type": "additional_tools", "Tools": [{"type": "web_search"}]}]},
+        ),
+        ("api.groq.com", "/openai/v1/chat/completions", {"tools": [{"Type": "browser_search"}]}),
+        ("api.mistral.ai", "/v1/conversations", {"tools": [{"Type": "web_search"}]}),
+        ("api.cohere.com", "/v1/chat", {"tools": [{"Type": "web_search"}]}),
+        (
+            "bedrock-runtime.eu-west-1.amazonaws.com",
+            "/model/m/converse",
+            {"toolConfig": {"tools": [{"system_tool": {}}]}},
+        ),
+    ],
+)
+def test_another_spelling_of_what_makes_a_tool_a_search_is_refused(host: str, path: str, body: dict[str, Any]) -> None:
+    """A lenient server would read it; what it means there was never judged."""
+    assert Desk().ask(host, path, body).deny is MALFORMED

@@ -8,6 +8,7 @@ from typing import Any
 
 from outward.core.reasons import Reason
 from outward.search.adapter import (
+    TYPED,
     Json,
     Observer,
     Plain,
@@ -122,9 +123,9 @@ class Anthropic(Plain):
 
     def _addition(self, turn: Turn, block: Any, stripped: set[str]) -> bool:
         """Tell whether a block stays; a definition in it is narrowed in place."""
-        if not isinstance(block, dict) or block.get("type") != "tool_addition":
+        if not isinstance(block, dict) or obj(block, TYPED).get("type") != "tool_addition":
             return True
-        tool = obj(block.get("tool"))
+        tool = obj(obj(block, frozenset({"tool"})).get("tool"), frozenset({"type", "definition"}))
         if tool.get("type") == "tool_definition":
             return self._tool(turn, obj(tool.get("definition")), stripped) is not None
         return tool.get("name") not in stripped and tool.get("tool_name") not in stripped

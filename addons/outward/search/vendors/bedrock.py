@@ -9,6 +9,7 @@ from outward.search.adapter import Json, Plain, body_object, items, obj, reach_p
 from outward.search.turn import Turn
 
 _MODEL = re.compile(r"^/model/(.+)/(invoke|invoke-with-response-stream|converse|converse-stream)$")
+_TOOL = frozenset({"type", "systemTool", "toolSpec"})
 _CLIENT_TOOL = re.compile(r"custom|(bash|text_editor|computer|memory)_\d{8}|")
 
 
@@ -35,9 +36,9 @@ class Bedrock(Plain):
         if body.get("mcp_servers"):
             turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "MCP servers do not exist here", "mcp")
         for tool in items(body.get("tools")):
-            self._native(turn, obj(tool))
+            self._native(turn, obj(tool, _TOOL))
         for tool in items(obj(body.get("toolConfig") or {}).get("tools")):
-            self._converse(turn, obj(tool))
+            self._converse(turn, obj(tool, _TOOL))
 
     def _native(self, turn: Turn, tool: Json) -> None:
         kind = text(tool.get("type"))

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from outward.core.reasons import Reason
 from outward.search.adapter import (
+    TYPED,
     Json,
     Plain,
     body_object,
@@ -37,7 +38,7 @@ class Cohere(Plain):
     def _chat(self, turn: Turn, body: Json) -> None:
         reach_parts(turn, body.get("messages"))
         for tool in items(body.get("tools")):
-            kind = text(obj(tool).get("type")) or "function"
+            kind = text(obj(tool, TYPED).get("type")) or "function"
             if kind != "function":
                 turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool type", kind[:100])
         if body.get("connectors"):

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from outward.core.reasons import Reason
 from outward.search.adapter import (
+    TYPED,
     Json,
     Observer,
     Plain,
@@ -43,6 +44,7 @@ _HARMLESS = frozenset(
         "computer_use_preview", "tool_search",
     }
 )  # fmt: skip
+_CARRIED = frozenset({"type", "tools"})
 _CLIENT_SIDE = frozenset({"function", "custom", "local_shell", "apply_patch", "computer", "computer_use_preview"})
 _ALWAYS = re.compile(r"-search-(preview|api)(-|$)")
 _NEEDS = re.compile(r"deep-research")
@@ -192,9 +194,9 @@ class OpenAI(Plain):
         if not isinstance(value, list):
             return
         for item in value:
-            if isinstance(item, dict) and item.get("type") in ("additional_tools", "tool_search_output"):
+            if isinstance(item, dict) and obj(item, TYPED).get("type") in ("additional_tools", "tool_search_output"):
                 judge: Callable[[Json], Json | None] = lambda tool: self.tool(turn, tool, gone)  # noqa: E731 - bound here
-                item["tools"] = keep(items(item.get("tools")), judge)
+                item["tools"] = keep(items(obj(item, _CARRIED).get("tools")), judge)
         body[key] = [
             item
             for item in value
