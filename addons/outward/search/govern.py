@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from outward.core.model import OptIn, WebSearch
 from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
-from outward.search.adapter import Adapter, Json
+from outward.search.adapter import Adapter, Json, unknown_endpoint
 from outward.search.inflate import EncodingError, decompress
 from outward.search.jsonbody import BodyError, decode, encode
 from outward.search.observation import Observation
@@ -145,6 +145,7 @@ class Governance:
             turn = self._turn(request, call)
             _check_upgrade(turn)
             adapter.govern(turn)
+            _check_unread(turn)
             _check_signed(turn)
         except EncodingError as error:
             return _denied(adapter, Reason.WEB_SEARCH_UNINSPECTABLE, str(error), "body")
@@ -238,6 +239,12 @@ def _check_upgrade(turn: Turn) -> None:
     """Refuse WebSocket: its messages are not read."""
     if "upgrade" in turn.call.headers:
         turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "WebSocket messages to a vendor are not read", "websocket")
+
+
+def _check_unread(turn: Turn) -> None:
+    """Refuse a body that stands beside an unusual method and may hold tools: a lenient server would read it."""
+    if turn.json is None and turn.call.method != "POST":
+        unknown_endpoint(turn)
 
 
 def _check_signed(turn: Turn) -> None:

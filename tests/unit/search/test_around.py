@@ -203,3 +203,20 @@ _URL = "https://evil.example/"
 def test_another_spelling_of_what_makes_a_tool_a_search_is_refused(host: str, path: str, body: dict[str, Any]) -> None:
     """A lenient server would read it; what it means there was never judged."""
     assert Desk().ask(host, path, body).deny is MALFORMED
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "QUERY"])
+@pytest.mark.parametrize(
+    ("host", "path", "body"),
+    [
+        ("api.anthropic.com", "/v1/messages", SEARCH),
+        ("api.openai.com", "/v1/responses", {"tools": [{"type": "web_search"}]}),
+        ("generativelanguage.googleapis.com", "/v1beta/models/m:generateContent", {"tools": [{"googleSearch": {}}]}),
+        ("api.cohere.com", "/v1/chat", {"connectors": [{"id": "web-search"}]}),
+    ],
+)
+def test_a_body_is_judged_whatever_the_method(host: str, path: str, body: dict[str, Any], method: str) -> None:
+    """Not every server tells methods apart; requests without a body pass."""
+    desk = Desk()
+    assert desk.ask(host, path, body, method=method).deny is UNINSPECTABLE
+    assert desk.ask(host, path, method=method).deny is None
