@@ -70,7 +70,8 @@ _MCP_TOOLS: dict[str, dict[str, str]] = {
         ("web_search_exa", "web_search_advanced_exa", "web_fetch_exa", "crawling_exa", "get_code_context_exa"), "exa"
     ),
 }
-_PASS_THROUGH = re.compile(r"/ai/v1/proxy/(anthropic|openai|vertex-ai)(?=/|$)", re.IGNORECASE)
+# A gateway of one's own has no `/ai` before it.
+_PASS_THROUGH = re.compile(r"(?:/ai)?/v1/proxy/([^/]+)", re.IGNORECASE)
 _ODD = re.compile(r"[^!-~]|[%\\?#]|/\.\.?(?=[/;]|$)")  # after decoding: what servers go on to read in different ways
 _VENDOR_PATHS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
     "vertex": (
@@ -86,7 +87,8 @@ _VENDOR_PATHS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
         (re.compile(r"^/(openai/)?v1/(responses|chat/completions)"), "openai"),
     ),
 }
-_DEFAULT = {"vertex": "gemini", "foundry": "openai", "vertex-ai": "vertex"}
+_DEFAULT = {"vertex": "gemini", "foundry": "openai"}
+_PASSED_TO = {"vertex-ai": "vertex"}  # where GitLab's name for a vendor is not ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +134,10 @@ def adapter_for(vendor: str, path: str) -> Adapted | None:
         match = _PASS_THROUGH.match(path)
         if match is None:
             return None
-        named = match[1].lower()
-        vendor, path = _DEFAULT.get(named, named), path[match.end() :] or "/"
+        named = _PASSED_TO.get(match[1].lower(), match[1].lower())
+        if named not in ADAPTERS or named in ("gitlab", "mcp"):
+            return Adapted("gitlab", path)
+        vendor, path = named, path[match.end() :] or "/"
     for pattern, adapter in _VENDOR_PATHS.get(vendor, ()):
         if pattern.search(path):
             return Adapted(adapter, path)

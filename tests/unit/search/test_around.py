@@ -8,7 +8,7 @@ import pytest
 from harness.governing import Desk
 from outward.core.model import OnViolation
 from outward.core.reasons import Reason
-from outward.search.registry import plain_path, vendor_of
+from outward.search.registry import plain_path, registry_of, vendor_of
 from outward.search.turn import MOST_ASKED
 
 SEARCH: dict[str, Any] = {"messages": [], "tools": [{"type": "web_search_20250305", "name": "web_search"}]}
@@ -220,3 +220,11 @@ def test_a_body_is_judged_whatever_the_method(host: str, path: str, body: dict[s
     desk = Desk()
     assert desk.ask(host, path, body, method=method).deny is UNINSPECTABLE
     assert desk.ask(host, path, method=method).deny is None
+
+
+@pytest.mark.parametrize("path", ["/ai/v1/proxy/anthropic/v1/messages", "/v1/proxy/anthropic/v1/messages"])
+def test_a_gateway_of_ones_own_is_governed_at_its_own_paths(path: str) -> None:
+    """GitLab's cloud has `/ai` before them, a gateway that is run at home has not."""
+    desk = Desk(registry=registry_of({"aigw.example.com": "gitlab"}, {"aigw.example.com"}, ()))
+    found = desk.ask("aigw.example.com", path, SEARCH)
+    assert [each.effective for each in found.findings] == [("docs.example.com", "example.org")]

@@ -25,6 +25,7 @@ NAMES = (
     "serper",
     "kagi",
     "mcp",
+    "gitlab",
 )
 
 
