@@ -99,39 +99,36 @@ async def search(address: tuple[str, int], port: int, method: str, host: str, pa
 
 
 @pytest.mark.slow
-def test_mitmdump_with_the_addon(tmp_path: Path) -> None:
-    @on_loop
-    async def check() -> None:
-        pki = trustme.CA()
-        async with origin(server_context(pki, "localhost")) as server:
-            server.reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nProxy-Status: x\r\n\r\nok"
-            port = server.address[1]
-            with mitmdump(tmp_path, port, pki) as proxy:
-                await asyncio.to_thread(wait_until, (tmp_path / "mitm" / "mitmproxy-ca-cert.pem").exists, 20)
-                address = ("127.0.0.1", proxy.port)
-                async with raw(address) as client:
-                    refused = await client.ask(connect("evil.test"))
-                assert status(refused) == 403
-                async with raw(address) as client:
-                    plain = await client.ask(HEAD.format(target="http://evil.test/x", host="evil.test").encode())
-                assert status(plain) == 403
-                async with raw(address) as client:
-                    await client.send(connect("localhost", port))
-                    await client.head(20)
-                    context = client_context(pki)
-                    context.load_verify_locations(str(tmp_path / "mitm" / "mitmproxy-ca-cert.pem"))
-                    await client.tls(context, "localhost")
-                    await client.send(HEAD.format(target="/y", host=f"localhost:{port}").encode())
-                    allowed = await response(client, 20)
-                assert allowed.endswith(b"ok")
-                assert b"Proxy-Status" not in allowed
-                assert b"Proxy-Authorization" not in server.bytes
-                await asyncio.to_thread(wait_until, lambda: len(proxy.events) == 3, 10)
-                assert [each["verdict"] for each in proxy.events] == ["deny", "deny", "allow"]
-                assert [each["id"] for each in proxy.events[:2]] == [decision_id(refused), decision_id(plain)]
-                answers = [await search(address, port, *asked) for asked in SEARCHES]
-                assert answers == [403, 403, 403, 403, 502]  # the last was let through, to an origin that speaks TLS
-                await asyncio.to_thread(wait_until, lambda: len(proxy.events) == 8, 10)
-                assert {each["reason"] for each in proxy.events[3:7]} == {"web_search_uninspectable"}
-
-    check()
+@on_loop
+async def test_mitmdump_with_the_addon(tmp_path: Path) -> None:
+    pki = trustme.CA()
+    async with origin(server_context(pki, "localhost")) as server:
+        server.reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nProxy-Status: x\r\n\r\nok"
+        port = server.address[1]
+        with mitmdump(tmp_path, port, pki) as proxy:
+            await asyncio.to_thread(wait_until, (tmp_path / "mitm" / "mitmproxy-ca-cert.pem").exists, 20)
+            address = ("127.0.0.1", proxy.port)
+            async with raw(address) as client:
+                refused = await client.ask(connect("evil.test"))
+            assert status(refused) == 403
+            async with raw(address) as client:
+                plain = await client.ask(HEAD.format(target="http://evil.test/x", host="evil.test").encode())
+            assert status(plain) == 403
+            async with raw(address) as client:
+                await client.send(connect("localhost", port))
+                await client.head(20)
+                context = client_context(pki)
+                context.load_verify_locations(str(tmp_path / "mitm" / "mitmproxy-ca-cert.pem"))
+                await client.tls(context, "localhost")
+                await client.send(HEAD.format(target="/y", host=f"localhost:{port}").encode())
+                allowed = await response(client, 20)
+            assert allowed.endswith(b"ok")
+            assert b"Proxy-Status" not in allowed
+            assert b"Proxy-Authorization" not in server.bytes
+            await asyncio.to_thread(wait_until, lambda: len(proxy.events) == 3, 10)
+            assert [each["verdict"] for each in proxy.events] == ["deny", "deny", "allow"]
+            assert [each["id"] for each in proxy.events[:2]] == [decision_id(refused), decision_id(plain)]
+            answers = [await search(address, port, *asked) for asked in SEARCHES]
+            assert answers == [403, 403, 403, 403, 502]  # the last was let through, to an origin that speaks TLS
+            await asyncio.to_thread(wait_until, lambda: len(proxy.events) == 8, 10)
+            assert {each["reason"] for each in proxy.events[3:7]} == {"web_search_uninspectable"}

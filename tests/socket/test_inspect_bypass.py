@@ -54,19 +54,16 @@ def one(world: World, reason: Reason, reply: bytes = b"") -> None:
         ("GET / HTTP/1.1\r\nHost: allowed.test:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\nSec-WebSocket-Key: AA\r\n\r\n", Reason.UPGRADE_NOT_ALLOWED),
     ],
 )  # fmt: skip
-def test_a_request_that_is_not_what_it_seems_is_refused_before_anything_is_dialled(
+@on_loop
+async def test_a_request_that_is_not_what_it_seems_is_refused_before_anything_is_dialled(
     head: str, reason: Reason, tmp_path: Path
 ) -> None:
-    @on_loop
-    async def check() -> None:
-        async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test", "other.test") as server:
-            async with world.tunnel("allowed.test", server.port) as client:
-                reply = await client.ask(head.format(port=server.port).encode("latin-1"))
-            one(world, reason, reply)
-            assert server.accepts == 0
-            assert world.dns.asked("allowed.test") == []
-
-    check()
+    async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test", "other.test") as server:
+        async with world.tunnel("allowed.test", server.port) as client:
+            reply = await client.ask(head.format(port=server.port).encode("latin-1"))
+        one(world, reason, reply)
+        assert server.accepts == 0
+        assert world.dns.asked("allowed.test") == []
 
 
 @on_loop
@@ -110,16 +107,13 @@ async def test_a_connect_behind_a_plain_request_is_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("sni", ["other.test", "evil.test"])
-def test_another_server_name_is_refused_inside_tls_where_the_client_can_read_it(sni: str, tmp_path: Path) -> None:
-    @on_loop
-    async def check() -> None:
-        async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test", "other.test") as server:
-            async with world.tunnel("allowed.test", server.port, sni=sni) as client:
-                reply = await client.ask(get("/", f"allowed.test:{server.port}"))
-            one(world, Reason.SNI_MISMATCH, reply)
-            assert server.accepts == 0
-
-    check()
+@on_loop
+async def test_another_server_name_is_refused_inside_tls_where_the_client_can_read_it(sni: str, tmp_path: Path) -> None:
+    async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test", "other.test") as server:
+        async with world.tunnel("allowed.test", server.port, sni=sni) as client:
+            reply = await client.ask(get("/", f"allowed.test:{server.port}"))
+        one(world, Reason.SNI_MISMATCH, reply)
+        assert server.accepts == 0
 
 
 @on_loop
@@ -181,35 +175,29 @@ async def test_an_old_tls_version_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_a_hello_in_pieces_is_put_together(size: int, tmp_path: Path) -> None:
-    @on_loop
-    async def check() -> None:
-        async with inspecting(allowing(), tmp_path) as world, raw(world.address) as client:
-            await client.send(connect("allowed.test", 443))
-            await client.head()
-            await client.send(client_hello("allowed.test"), size)
-            assert (await client.exactly(1)) == b"\x16"
-
-    check()
+@on_loop
+async def test_a_hello_in_pieces_is_put_together(size: int, tmp_path: Path) -> None:
+    async with inspecting(allowing(), tmp_path) as world, raw(world.address) as client:
+        await client.send(connect("allowed.test", 443))
+        await client.head()
+        await client.send(client_hello("allowed.test"), size)
+        assert (await client.exactly(1)) == b"\x16"
 
 
 @pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\n", b"SSH-2.0-x\r\n", b"\x16\x03\x01\x00\x00", b"\x00" * 40])
-def test_what_is_no_tls_is_refused_at_once(first: bytes, tmp_path: Path) -> None:
-    @on_loop
-    async def check() -> None:
-        async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
-            async with raw(world.address) as client:
-                await client.send(connect("allowed.test", server.port))
-                await client.head()
-                reply = await client.ask(first)
-            one(
-                world,
-                Reason.MALFORMED_REQUEST if first[0] == 0x16 else Reason.NOT_TLS,
-                reply if reply[:1] == b"H" else b"",
-            )
-            assert server.accepts == 0
-
-    check()
+@on_loop
+async def test_what_is_no_tls_is_refused_at_once(first: bytes, tmp_path: Path) -> None:
+    async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        async with raw(world.address) as client:
+            await client.send(connect("allowed.test", server.port))
+            await client.head()
+            reply = await client.ask(first)
+        one(
+            world,
+            Reason.MALFORMED_REQUEST if first[0] == 0x16 else Reason.NOT_TLS,
+            reply if reply[:1] == b"H" else b"",
+        )
+        assert server.accepts == 0
 
 
 @on_loop
@@ -292,17 +280,14 @@ async def test_expect_is_not_answered_on_a_refused_upload(tmp_path: Path) -> Non
         b"",
     ],
 )
-def test_an_ambiguous_or_endless_response_head_is_a_502(reply: bytes, tmp_path: Path) -> None:
-    @on_loop
-    async def check() -> None:
-        async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
-            server.answer = replying(reply, close=True)
-            async with world.tunnel("allowed.test", server.port) as client:
-                answer = await client.ask(get("/", f"allowed.test:{server.port}"))
-            assert status(answer) == 502
-            one(world, Reason.UPSTREAM_FAILED, answer)
-
-    check()
+@on_loop
+async def test_an_ambiguous_or_endless_response_head_is_a_502(reply: bytes, tmp_path: Path) -> None:
+    async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        server.answer = replying(reply, close=True)
+        async with world.tunnel("allowed.test", server.port) as client:
+            answer = await client.ask(get("/", f"allowed.test:{server.port}"))
+        assert status(answer) == 502
+        one(world, Reason.UPSTREAM_FAILED, answer)
 
 
 @on_loop

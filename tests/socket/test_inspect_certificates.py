@@ -60,41 +60,37 @@ def expired(ca: Ca) -> Issued:
     ],
     ids=["expired", "another name", "unknown authority", "wildcard over a whole suffix", "partial wildcard"],
 )
-def test_a_bad_certificate_is_a_502_and_no_request_byte_is_sent(issue: Callable[[Ca], Issued], tmp_path: Path) -> None:
-    @on_loop
-    async def check() -> None:
-        ca = Ca("roots")
-        async with (
-            inspecting(INSPECT, tmp_path, roots=ca.pem) as world,
-            web_origin(world, "allowed.test", tls=serving(tmp_path, issue(ca))) as server,
-        ):
-            async with world.tunnel("allowed.test", server.port) as client:
-                reply = await client.ask(get("/", f"allowed.test:{server.port}"))
-            (event,) = world.events
-            assert (status(reply), decision_id(reply)) == (502, event.id)
-            assert (event.reason, event.stage) == (Reason.UPSTREAM_FAILED, Stage.TLS)
-            assert server.seen == []
-
-    check()
+@on_loop
+async def test_a_bad_certificate_is_a_502_and_no_request_byte_is_sent(
+    issue: Callable[[Ca], Issued], tmp_path: Path
+) -> None:
+    ca = Ca("roots")
+    async with (
+        inspecting(INSPECT, tmp_path, roots=ca.pem) as world,
+        web_origin(world, "allowed.test", tls=serving(tmp_path, issue(ca))) as server,
+    ):
+        async with world.tunnel("allowed.test", server.port) as client:
+            reply = await client.ask(get("/", f"allowed.test:{server.port}"))
+        (event,) = world.events
+        assert (status(reply), decision_id(reply)) == (502, event.id)
+        assert (event.reason, event.stage) == (Reason.UPSTREAM_FAILED, Stage.TLS)
+        assert server.seen == []
 
 
 @pytest.mark.parametrize("revoked", [True, False])
-def test_a_certificate_on_the_operators_list_is_a_502(revoked: bool, tmp_path: Path) -> None:
-    @on_loop
-    async def check() -> None:
-        ca = Ca("roots")
-        issued = ca.server("allowed.test")
-        listed = write(tmp_path / "crl.pem", ca.crl(*([issued[0]] if revoked else [])))
-        async with (
-            inspecting(INSPECT, tmp_path, roots=ca.pem, crls=load_crls([str(listed)])) as world,
-            web_origin(world, "allowed.test", tls=serving(tmp_path, issued)) as server,
-        ):
-            async with world.tunnel("allowed.test", server.port) as client:
-                reply = await client.ask(get("/", f"allowed.test:{server.port}"))
-            assert status(reply) == (502 if revoked else 200)
-            assert len(server.seen) == (not revoked)
-
-    check()
+@on_loop
+async def test_a_certificate_on_the_operators_list_is_a_502(revoked: bool, tmp_path: Path) -> None:
+    ca = Ca("roots")
+    issued = ca.server("allowed.test")
+    listed = write(tmp_path / "crl.pem", ca.crl(*([issued[0]] if revoked else [])))
+    async with (
+        inspecting(INSPECT, tmp_path, roots=ca.pem, crls=load_crls([str(listed)])) as world,
+        web_origin(world, "allowed.test", tls=serving(tmp_path, issued)) as server,
+    ):
+        async with world.tunnel("allowed.test", server.port) as client:
+            reply = await client.ask(get("/", f"allowed.test:{server.port}"))
+        assert status(reply) == (502 if revoked else 200)
+        assert len(server.seen) == (not revoked)
 
 
 @on_loop
@@ -111,7 +107,8 @@ async def test_trust_can_be_replaced_while_running(tmp_path: Path) -> None:
                 assert status(await client.ask(get("/", f"allowed.test:{server.port}"))) == expected
 
 
-def test_of_two_reloads_of_the_roots_the_last_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@on_loop
+async def test_of_two_reloads_of_the_roots_the_last_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the first one takes: what a reload has taken away does not come back."""
     made, second = engine._load, threading.Event()
 
@@ -122,15 +119,11 @@ def test_of_two_reloads_of_the_roots_the_last_one_stands(tmp_path: Path, monkeyp
             second.set()
         return made(authority, roots, crls)
 
-    @on_loop
-    async def body() -> None:
-        async with inspecting(INSPECT, tmp_path) as world:
-            monkeypatch.setattr(engine, "_load", slow_at_first)
-            old, new = (write(tmp_path / name, Ca(name).pem) for name in ("first.pem", "second.pem"))
-            await asyncio.gather(world.engine.trust(old), world.engine.trust(new))
-            assert world.engine._trust[0] == new
-
-    body()
+    async with inspecting(INSPECT, tmp_path) as world:
+        monkeypatch.setattr(engine, "_load", slow_at_first)
+        old, new = (write(tmp_path / name, Ca(name).pem) for name in ("first.pem", "second.pem"))
+        await asyncio.gather(world.engine.trust(old), world.engine.trust(new))
+        assert world.engine._trust[0] == new
 
 
 @on_loop

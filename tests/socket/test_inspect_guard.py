@@ -81,132 +81,111 @@ def one_denial(world: World, reply: bytes, where: str) -> None:
 
 
 @FAULTS
-def test_the_request_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    @on_loop
-    async def check() -> None:
-        monkeypatch.setattr(Hooks, "request", broken(fault, "request"))
-        async with (
-            inspecting(allowing(), tmp_path, hook_timeout=0.1) as world,
-            web_origin(world, "allowed.test") as server,
-        ):
-            async with world.tunnel("allowed.test", server.port) as client:
-                reply = await client.ask(get("/", f"allowed.test:{server.port}"))
-            one_denial(world, reply, "hook_request")
-            assert server.accepts == 0
-            assert world.dns.asked("allowed.test") == []
-
-    check()
+@on_loop
+async def test_the_request_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hooks, "request", broken(fault, "request"))
+    async with (
+        inspecting(allowing(), tmp_path, hook_timeout=0.1) as world,
+        web_origin(world, "allowed.test") as server,
+    ):
+        async with world.tunnel("allowed.test", server.port) as client:
+            reply = await client.ask(get("/", f"allowed.test:{server.port}"))
+        one_denial(world, reply, "hook_request")
+        assert server.accepts == 0
+        assert world.dns.asked("allowed.test") == []
 
 
 @FAULTS
-def test_the_body_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    @on_loop
-    async def check() -> None:
-        monkeypatch.setattr(Hooks, "body", broken(fault, "body"))
-        async with (
-            inspecting(GOVERNED, tmp_path, hook_timeout=0.1, governor=PassingGovernor()) as world,
-            web_origin(world, "allowed.test") as server,
-        ):
-            async with world.tunnel("allowed.test", server.port) as client:
-                reply = await client.ask(post(b"{}", f"allowed.test:{server.port}"))
-            one_denial(world, reply, "hook_body")
-            assert server.accepts == 0
-
-    check()
+@on_loop
+async def test_the_body_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hooks, "body", broken(fault, "body"))
+    async with (
+        inspecting(GOVERNED, tmp_path, hook_timeout=0.1, governor=PassingGovernor()) as world,
+        web_origin(world, "allowed.test") as server,
+    ):
+        async with world.tunnel("allowed.test", server.port) as client:
+            reply = await client.ask(post(b"{}", f"allowed.test:{server.port}"))
+        one_denial(world, reply, "hook_body")
+        assert server.accepts == 0
 
 
 @FAULTS
-def test_the_response_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    @on_loop
-    async def check() -> None:
-        monkeypatch.setattr(Hooks, "response", broken(fault, "response"))
-        async with (
-            inspecting(allowing(), tmp_path, hook_timeout=0.1) as world,
-            web_origin(world, "allowed.test") as server,
-        ):
-            async with world.tunnel("allowed.test", server.port) as client:
-                reply = await client.ask(get("/", f"allowed.test:{server.port}"))
-            one_denial(world, reply, "hook_response")
-            assert b"hello" not in reply
-
-    check()
+@on_loop
+async def test_the_response_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hooks, "response", broken(fault, "response"))
+    async with (
+        inspecting(allowing(), tmp_path, hook_timeout=0.1) as world,
+        web_origin(world, "allowed.test") as server,
+    ):
+        async with world.tunnel("allowed.test", server.port) as client:
+            reply = await client.ask(get("/", f"allowed.test:{server.port}"))
+        one_denial(world, reply, "hook_response")
+        assert b"hello" not in reply
 
 
 @FAULTS
-def test_the_hello_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    @on_loop
-    async def check() -> None:
-        monkeypatch.setattr(Hooks, "hello", broken(fault, "hello"))
-        async with (
-            inspecting(allowing(), tmp_path, hook_timeout=0.1) as world,
-            web_origin(world, "allowed.test") as server,
-        ):
-            with pytest.raises((ssl.SSLError, ConnectionError)):
-                async with world.tunnel("allowed.test", server.port):
-                    pass
-            await until(lambda: world.events)
-            (event,) = world.events
-            assert (event.verdict, event.reason) == (Verdict.DENY, Reason.INTERNAL_ERROR)
-            assert world.errors() == {"hook_hello": 1.0}
-            assert server.accepts == 0
-
-    check()
+@on_loop
+async def test_the_hello_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hooks, "hello", broken(fault, "hello"))
+    async with (
+        inspecting(allowing(), tmp_path, hook_timeout=0.1) as world,
+        web_origin(world, "allowed.test") as server,
+    ):
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            async with world.tunnel("allowed.test", server.port):
+                pass
+        await until(lambda: world.events)
+        (event,) = world.events
+        assert (event.verdict, event.reason) == (Verdict.DENY, Reason.INTERNAL_ERROR)
+        assert world.errors() == {"hook_hello": 1.0}
+        assert server.accepts == 0
 
 
 @FAULTS
-def test_the_dial(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    @on_loop
-    async def check() -> None:
-        monkeypatch.setattr(Dialer, "connect", fault)
-        limits = replace(LIMITS, resolve_timeout=0.1, connect_timeout=0.1)
-        async with inspecting(allowing(), tmp_path, limits) as world, web_origin(world, "allowed.test") as server:
-            async with world.tunnel("allowed.test", server.port) as client:
-                reply = await client.ask(get("/", f"allowed.test:{server.port}"))
-            (event,) = world.events
-            assert event.verdict is Verdict.DENY
-            assert status(reply) == (500 if fault is raising else 504)
-            assert decision_id(reply) == event.id
-            assert server.accepts == 0
-
-    check()
+@on_loop
+async def test_the_dial(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Dialer, "connect", fault)
+    limits = replace(LIMITS, resolve_timeout=0.1, connect_timeout=0.1)
+    async with inspecting(allowing(), tmp_path, limits) as world, web_origin(world, "allowed.test") as server:
+        async with world.tunnel("allowed.test", server.port) as client:
+            reply = await client.ask(get("/", f"allowed.test:{server.port}"))
+        (event,) = world.events
+        assert event.verdict is Verdict.DENY
+        assert status(reply) == (500 if fault is raising else 504)
+        assert decision_id(reply) == event.id
+        assert server.accepts == 0
 
 
-def test_a_tap_that_raises_ends_the_response_before_its_end(tmp_path: Path) -> None:
-    @on_loop
-    async def check() -> None:
-        governor = PassingGovernor(raising)  # type: ignore[arg-type]
-        async with (
-            inspecting(GOVERNED, tmp_path, governor=governor) as world,
-            web_origin(world, "allowed.test") as server,
-        ):
-            async with world.tunnel("allowed.test", server.port) as client:
-                reply = await client.ask(post(b"{}", f"allowed.test:{server.port}"))
-            assert status(reply) == 200
-            assert b"hello" not in reply
-            assert not reply.endswith(b"0\r\n\r\n")
-            assert world.errors() == {"response_tap": 1.0}
-            assert len(world.events) == 1
-
-    check()
+@on_loop
+async def test_a_tap_that_raises_ends_the_response_before_its_end(tmp_path: Path) -> None:
+    governor = PassingGovernor(raising)  # type: ignore[arg-type]
+    async with (
+        inspecting(GOVERNED, tmp_path, governor=governor) as world,
+        web_origin(world, "allowed.test") as server,
+    ):
+        async with world.tunnel("allowed.test", server.port) as client:
+            reply = await client.ask(post(b"{}", f"allowed.test:{server.port}"))
+        assert status(reply) == 200
+        assert b"hello" not in reply
+        assert not reply.endswith(b"0\r\n\r\n")
+        assert world.errors() == {"response_tap": 1.0}
+        assert len(world.events) == 1
 
 
 @pytest.mark.parametrize("method", ["_asked", "_forward", "_reply", "_end"])
-def test_a_layer_that_raises_ends_the_connection_with_one_event(
+@on_loop
+async def test_a_layer_that_raises_ends_the_connection_with_one_event(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @on_loop
-    async def check() -> None:
-        monkeypatch.setattr(Stream, method, raising)
-        async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
-            async with world.tunnel("allowed.test", server.port) as client:
-                reply = await client.ask(keep("/", f"allowed.test:{server.port}"))
-            assert b"hello" not in reply or method == "_end"
-            await until(lambda: world.events)
-            assert len(world.events) == 1
-            assert world.errors() == {"engine": 1.0}
-            assert (server.accepts == 0) is (method in ("_asked", "_forward"))
-
-    check()
+    monkeypatch.setattr(Stream, method, raising)
+    async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        async with world.tunnel("allowed.test", server.port) as client:
+            reply = await client.ask(keep("/", f"allowed.test:{server.port}"))
+        assert b"hello" not in reply or method == "_end"
+        await until(lambda: world.events)
+        assert len(world.events) == 1
+        assert world.errors() == {"engine": 1.0}
+        assert (server.accepts == 0) is (method in ("_asked", "_forward"))
 
 
 @on_loop

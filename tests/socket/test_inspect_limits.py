@@ -83,16 +83,13 @@ async def test_an_origin_that_does_not_answer_is_a_504(tmp_path: Path) -> None:
     ],
     ids=["long", "many"],
 )
-def test_an_oversized_head_is_refused(head: bytes, tmp_path: Path) -> None:
-    @on_loop
-    async def check() -> None:
-        async with inspecting(INSPECT, tmp_path) as world:
-            async with world.tunnel("allowed.test", 443) as client:
-                reply = await client.ask(head)
-            (event,) = world.events
-            assert (status(reply), decision_id(reply), event.reason) == (431, event.id, Reason.TOO_LARGE)
-
-    check()
+@on_loop
+async def test_an_oversized_head_is_refused(head: bytes, tmp_path: Path) -> None:
+    async with inspecting(INSPECT, tmp_path) as world:
+        async with world.tunnel("allowed.test", 443) as client:
+            reply = await client.ask(head)
+        (event,) = world.events
+        assert (status(reply), decision_id(reply), event.reason) == (431, event.id, Reason.TOO_LARGE)
 
 
 async def until_still(count: "list[int]") -> int:
@@ -261,23 +258,20 @@ class Whole:
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-def test_a_body_that_is_read_as_a_whole_is_bounded(chunked: bool, tmp_path: Path) -> None:
-    @on_loop
-    async def check() -> None:
-        limits = replace(LIMITS, body_inspect_bytes=1000)
-        async with (
-            inspecting(GOVERNED, tmp_path, limits, governor=Whole()) as world,
-            web_origin(world, "allowed.test") as server,
-        ):
-            async with world.tunnel("allowed.test", server.port) as client:
-                framing = "Transfer-Encoding: chunked" if chunked else "Content-Length: 1001"
-                head = f"POST / HTTP/1.1\r\nHost: allowed.test:{server.port}\r\n{framing}\r\n\r\n".encode()
-                reply = await client.ask(head + (b"3e9\r\n" if chunked else b"") + b"x" * 1001)
-            (event,) = world.events
-            assert (status(reply), decision_id(reply), event.reason) == (413, event.id, Reason.TOO_LARGE)
-            assert server.accepts == 0
-
-    check()
+@on_loop
+async def test_a_body_that_is_read_as_a_whole_is_bounded(chunked: bool, tmp_path: Path) -> None:
+    limits = replace(LIMITS, body_inspect_bytes=1000)
+    async with (
+        inspecting(GOVERNED, tmp_path, limits, governor=Whole()) as world,
+        web_origin(world, "allowed.test") as server,
+    ):
+        async with world.tunnel("allowed.test", server.port) as client:
+            framing = "Transfer-Encoding: chunked" if chunked else "Content-Length: 1001"
+            head = f"POST / HTTP/1.1\r\nHost: allowed.test:{server.port}\r\n{framing}\r\n\r\n".encode()
+            reply = await client.ask(head + (b"3e9\r\n" if chunked else b"") + b"x" * 1001)
+        (event,) = world.events
+        assert (status(reply), decision_id(reply), event.reason) == (413, event.id, Reason.TOO_LARGE)
+        assert server.accepts == 0
 
 
 @on_loop
