@@ -8,7 +8,7 @@ from outward.search.turn import Turn
 from outward.search.vendors.openai import OpenAI
 
 _BUILT_IN = frozenset({"browser_search", "web_search", "visit_website", "browser_automation", "wolfram_alpha"})
-_ALWAYS = re.compile(r"(^|/)compound")
+_ALWAYS = re.compile(r"(^|/)compound", re.IGNORECASE)
 
 
 class Groq(OpenAI):

@@ -30,9 +30,11 @@ from outward.search.turn import Turn
 from outward.search.vendors.openai_network import container_network, uploads_batch
 from outward.search.vendors.openai_observer import ResponsesObserver
 
+# What names an agent, a prompt or the like, which brings tools of its own.
+_STORED = frozenset({"prompt", "agent", "agent_id", "agent_reference", "assistant_id"})
 _BODY = frozenset(
     {
-        "tools", "tool_choice", "include", "input", "messages", "model", "prompt", "max_tool_calls", "conversation",
+        "tools", "tool_choice", "include", "input", "messages", "model", "max_tool_calls", "conversation", *_STORED,
         "web_search_options", "additional_tools", "search_parameters", "plugins",
     }
 )  # fmt: skip
@@ -46,8 +48,8 @@ _HARMLESS = frozenset(
 )  # fmt: skip
 _CARRIED = frozenset({"type", "tools"})
 _CLIENT_SIDE = frozenset({"function", "custom", "local_shell", "apply_patch", "computer", "computer_use_preview"})
-_ALWAYS = re.compile(r"-search-(preview|api)(-|$)")
-_NEEDS = re.compile(r"deep-research")
+_ALWAYS = re.compile(r"-search-(preview|api)(-|$)", re.IGNORECASE)
+_NEEDS = re.compile(r"deep-research", re.IGNORECASE)
 _HELD = re.compile(
     r"/(assistants|threads|agents|realtime|live|evals|batches|chatkit|workflows|prompts|live_sessions)(/|$)"
 )
@@ -99,9 +101,7 @@ class OpenAI(Plain):
 
     def responses(self, turn: Turn, body: Json) -> None:
         """Judge a Responses request."""
-        self._model(turn, body)
-        if body.get("prompt") is not None:
-            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a stored prompt may hold tools", "prompt")
+        self._held(turn, body)
         reach_parts(turn, [body.get("input"), body.get("items")])
         gone = set[str]()
         tools = items(body.get("tools"))
@@ -119,7 +119,7 @@ class OpenAI(Plain):
 
     def chat(self, turn: Turn, body: Json) -> None:
         """Judge a Chat Completions request."""
-        self._model(turn, body)
+        self._held(turn, body)
         reach_parts(turn, body.get("messages"))
         if body.get("web_search_options") is not None and not turn.unfilterable("web_search_options"):
             del body["web_search_options"]
@@ -183,7 +183,11 @@ class OpenAI(Plain):
             tool.pop("filters", None)
         return tool
 
-    def _model(self, turn: Turn, body: Json) -> None:
+    def _held(self, turn: Turn, body: Json) -> None:
+        """Refuse what searches or brings tools by its name alone."""
+        for key in sorted(_STORED & body.keys()):
+            if body[key] is not None and not (key == "prompt" and isinstance(body[key], str)):  # text to complete
+                turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "what is stored at the vendor may hold tools", key)
         model = text(body.get("model"))
         if _ALWAYS.search(model):
             turn.always_searches(model[:100], "this model always searches and has no domain filter")

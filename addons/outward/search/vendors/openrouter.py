@@ -14,7 +14,7 @@ from outward.search.vendors.openai import OpenAI
 
 _LANGUAGE = Language(blocks=True)
 _ONLINE = re.compile(r":online(?=:|$)", re.IGNORECASE)
-_ALWAYS = re.compile(r"^perplexity/|-search-(preview|api)|deep-research|(^|/)compound")
+_ALWAYS = re.compile(r"^perplexity/|-search-(preview|api)|deep-research|(^|/)compound", re.IGNORECASE)
 _OWN = frozenset({"model", "models", "plugins", "preset", "tools", "messages", "web_search_options"})
 _TOOL = "openrouter:web_search"
 
