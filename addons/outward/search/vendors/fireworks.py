@@ -10,7 +10,7 @@ class Fireworks(OpenAI):
     """The adapter."""
 
     name = "fireworks"
-    echoes: ClassVar[bool] = False
+    original: ClassVar[bool] = False
     searches: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")
     harmless: ClassVar[frozenset[str]] = frozenset({"function", "custom"})
     languages: ClassVar = {}

@@ -15,7 +15,7 @@ class Groq(OpenAI):
     """The adapter."""
 
     name = "groq"
-    echoes: ClassVar[bool] = False
+    original: ClassVar[bool] = False
     searches: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")
     harmless: ClassVar[frozenset[str]] = frozenset({"function", "custom", "code_interpreter"})
     languages: ClassVar = {"browser_search": None, "compound": None}

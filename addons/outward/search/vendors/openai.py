@@ -27,7 +27,7 @@ from outward.search.jsonbody import encode
 from outward.search.narrowing import Language
 from outward.search.seen import Seen
 from outward.search.turn import Turn
-from outward.search.vendors.openai_network import container_network, uploads_batch
+from outward.search.vendors.openai_network import container_network, container_of, uploads_batch
 from outward.search.vendors.openai_observer import ResponsesObserver
 
 # What names an agent, a prompt or the like, which brings tools of its own.
@@ -67,7 +67,8 @@ class OpenAI(Plain):
     harmless: ClassVar[frozenset[str]] = _HARMLESS
     language: ClassVar[Language] = Language(limit=100, blocks=True)
     block_key: ClassVar[str] = "blocked_domains"
-    echoes: ClassVar[bool] = True  # whether responses repeat the tools as the vendor applies them
+    # Whether this is OpenAI's own, where responses repeat the tools as they are applied, and sources can be asked for.
+    original: ClassVar[bool] = True
     languages: ClassVar = {"web_search": language, "web_search_options": None}
 
     def govern(self, turn: Turn) -> None:
@@ -114,7 +115,12 @@ class OpenAI(Plain):
             self._repair_choice(body, kept, gone)
         if _NEEDS.search(text(body.get("model"))):
             turn.must_survive("a research model cannot do without its search tool")
-        if turn.searching and "tools" in body:
+        if (
+            turn.searching
+            and "tools" in body
+            and self.original
+            and turn.call.path.rstrip("/").lower().endswith("/responses")
+        ):
             self._limits(turn, body, kept)
 
     def chat(self, turn: Turn, body: Json) -> None:
@@ -151,13 +157,7 @@ class OpenAI(Plain):
         elif kind == "namespace":
             replace(tool, "tools", keep(items(tool.get("tools")), lambda inner: self.tool(turn, inner, gone)))
         elif kind in ("code_interpreter", "shell"):
-            container_network(
-                turn,
-                obj(
-                    tool.get("container" if kind == "code_interpreter" else "environment"),
-                    frozenset({"network_policy"}),
-                ),
-            )
+            container_of(turn, tool, "container" if kind == "code_interpreter" else "environment")
         elif kind not in self.harmless:
             turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool type", kind[:100])
         return tool
@@ -243,7 +243,7 @@ class OpenAI(Plain):
 
     def observer(self, turn: Turn, seen: Seen) -> Observer | None:
         """Return a reader of responses, chat completions and their streams."""
-        return ResponsesObserver(seen, turn.effective if self.echoes else None)
+        return ResponsesObserver(seen, turn.effective if self.original else None)
 
     def cut(self, detail: str) -> bytes:
         """Return the error event of a stream."""

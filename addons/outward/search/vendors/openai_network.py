@@ -8,7 +8,23 @@ from outward.search.jsonbody import BodyError, decode
 from outward.search.narrowing import parse_entry
 from outward.search.turn import Call, Turn
 
+_EXISTING = "the network of an existing container cannot be seen"
 _PURPOSE = re.compile(rb'name="?purpose"?[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)', re.IGNORECASE)
+
+
+def container_of(turn: Turn, tool: Json, key: str) -> None:
+    """Judge the container of a tool: one to be made gets a network; a shell without one is the client's own.
+
+    Raises:
+        RefusedError: for a container that is named.
+    """
+    container = tool.get(key)
+    if isinstance(container, str):
+        turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, _EXISTING, "container")
+    if container is None and key == "environment":
+        turn.touched, container = True, {"type": "local"}
+        tool[key] = container
+    container_network(turn, obj(container, frozenset({"type", "container_id", "network_policy"})))
 
 
 def container_network(turn: Turn, container: Json) -> None:
@@ -21,7 +37,7 @@ def container_network(turn: Turn, container: Json) -> None:
     if kind in ("local", "client"):
         return
     if "container_id" in container or kind == "container_reference":
-        turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "the network of an existing container cannot be seen", "container")
+        turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, _EXISTING, "container")
     policy = obj(container.get("network_policy") or {}, frozenset({"type", "allowed_domains"}))
     permitted = []
     if policy.get("type") == "allowlist":

@@ -23,7 +23,7 @@ class OpenRouter(OpenAI):
     """The adapter."""
 
     name = "openrouter"
-    echoes: ClassVar[bool] = False
+    original: ClassVar[bool] = False
     searches: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")
     harmless: ClassVar[frozenset[str]] = frozenset({"function", "custom"})
     languages: ClassVar = {"plugins": _LANGUAGE, _TOOL: _LANGUAGE}

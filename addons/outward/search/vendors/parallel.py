@@ -14,7 +14,7 @@ class Parallel(OpenAI):
     """The adapter."""
 
     name = "parallel"
-    echoes: ClassVar[bool] = False
+    original: ClassVar[bool] = False
     searches: ClassVar[re.Pattern[str]] = re.compile(r"web_search")
     harmless: ClassVar[frozenset[str]] = frozenset({"function", "custom"})
     language: ClassVar[Language] = Language(limit=200, blocks=True)

@@ -17,7 +17,7 @@ class XAI(OpenAI):
     """The adapter."""
 
     name = "xai"
-    echoes: ClassVar[bool] = False
+    original: ClassVar[bool] = False
     searches: ClassVar[re.Pattern[str]] = re.compile(r"web_search(_preview)?")
     harmless: ClassVar[frozenset[str]] = frozenset(
         {"function", "custom", "code_execution", "code_interpreter", "collections_search", "file_search"}
