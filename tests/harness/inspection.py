@@ -31,7 +31,7 @@ from outward.proxy.ca import Authority
 from outward.proxy.dial import Dialer
 from outward.proxy.engine import Engine
 from outward.proxy.gate import Gate
-from outward.proxy.inspection.governor import Governor
+from outward.proxy.inspection.governor import Governor, Pass, Tap
 from outward.proxy.judge import Judge
 from outward.proxy.resolver import Resolver
 from outward.records.events import Event
@@ -118,6 +118,25 @@ async def inspecting(
         finally:
             engine.close()
             gate.close()
+
+
+class PassingGovernor:
+    """A governor that reads every body and lets everything through, with a tap where one is given."""
+
+    def __init__(self, tap: Tap | None = None) -> None:
+        self.tap = tap
+
+    def request_needs_body(self, _vendor: str, _head: object) -> bool:
+        return True
+
+    def on_request(self, _exchange: object, _body: bytes) -> Pass:
+        return Pass()
+
+    def response_tap(self, _exchange: object, _response: object) -> Tap | None:
+        return self.tap
+
+    def on_close(self, _exchange: object) -> None:
+        return
 
 
 Handler = Callable[["Seen", asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Any]]

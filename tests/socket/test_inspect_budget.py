@@ -4,37 +4,20 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from harness.gates import decision_id, status
-from harness.inspection import inspecting, post, response, web_origin
+from harness.inspection import PassingGovernor, inspecting, post, response, web_origin
 from harness.loops import on_loop, until
 from harness.policies import group, policy, rule
 from outward.core.model import LaneChoice
 from outward.core.reasons import Reason
-from outward.proxy.inspection.governor import Pass
 
 GOVERNED = policy(group(rule("allowed.test"), lane=LaneChoice.INSPECT), vendor_of=lambda _host: "vendor")
-
-
-class Reader:
-    """A governor that reads every body and lets it through."""
-
-    def request_needs_body(self, _vendor: str, _head: object) -> bool:
-        return True
-
-    def on_request(self, _exchange: object, _body: bytes) -> Pass:
-        return Pass()
-
-    def response_tap(self, _exchange: object, _response: object) -> None:
-        return None
-
-    def on_close(self, _exchange: object) -> None:
-        return None
 
 
 @on_loop
 async def test_bodies_that_are_held_share_a_budget_and_give_it_back(tmp_path: Path) -> None:
     """The body beyond it is refused as overload; once the others have ended there is room again."""
     async with (
-        inspecting(GOVERNED, tmp_path, governor=Reader()) as world,
+        inspecting(GOVERNED, tmp_path, governor=PassingGovernor()) as world,
         web_origin(world, "allowed.test") as server,
     ):
         budget, host = world.engine.parts.budget, f"allowed.test:{server.port}"

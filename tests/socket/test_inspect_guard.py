@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.gates import LIMITS, decision_id, status
-from harness.inspection import World, get, inspecting, keep, post, web_origin
+from harness.inspection import PassingGovernor, World, get, inspecting, keep, post, web_origin
 from harness.loops import on_loop, until
 from harness.policies import group, policy, rule
 from harness.raw import raw
@@ -18,7 +18,6 @@ from outward.core.model import LaneChoice, Verdict
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.proxy.dial import Dialer
-from outward.proxy.inspection.governor import Pass, Tap
 from outward.proxy.inspection.hooks import Hooks
 from outward.proxy.inspection.stream import Stream
 
@@ -43,25 +42,6 @@ def broken(fault: Fault, hook: str) -> Fault:
 
     stand_in.__name__ = hook
     return stand_in
-
-
-class PassingGovernor:
-    """Lets everything through, with a tap of its own."""
-
-    def __init__(self, tap: Tap | None = None) -> None:
-        self.tap = tap
-
-    def request_needs_body(self, _vendor: str, _head: object) -> bool:
-        return True
-
-    def on_request(self, _exchange: object, _body: bytes) -> Pass:
-        return Pass()
-
-    def response_tap(self, _exchange: object, _response: object) -> Tap | None:
-        return self.tap
-
-    def on_close(self, _exchange: object) -> None:
-        return
 
 
 def allowing(**facts: object) -> Policy:
