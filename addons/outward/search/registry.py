@@ -83,7 +83,6 @@ _VENDOR_PATHS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
         (re.compile(r"^/(openai|models)/"), "openai"),
     ),
     "bedrock": (
-        (re.compile(r"^/anthropic/"), "anthropic"),
         (re.compile(r"^/(openai/)?v1/(responses|chat/completions)"), "openai"),
     ),
 }
@@ -165,8 +164,8 @@ class Registry:
         return self.vendors.get(host) or vendor_of(host)
 
     def trusts(self, host: str) -> bool:
-        """Tell whether a host is trusted to apply the domain filter of its format."""
-        return host in self.trusted or (host not in self.vendors and vendor_of(host) is not None)
+        """Tell whether a host is trusted to apply the domain filter of its format; Bedrock has no search with one."""
+        return host in self.trusted or (host not in self.vendors and vendor_of(host) not in (None, "bedrock"))
 
     def mcp_tools(self, host: str) -> Mapping[str, str]:
         """Return the formats of a server's search tools by tool name."""

@@ -9,6 +9,7 @@ from outward.search.adapter import Json, Plain, body_object, items, obj, reach_p
 from outward.search.turn import Turn
 
 _MODEL = re.compile(r"^/model/(.+)/(invoke|invoke-with-response-stream|converse|converse-stream)$")
+_MESSAGES = re.compile(r"^(/anthropic)/v1/messages(/count_tokens)?$")
 _TOOL = frozenset({"type", "systemTool", "toolSpec"})
 _CLIENT_TOOL = re.compile(r"custom|(bash|text_editor|computer|memory)_\d{8}|")
 
@@ -23,7 +24,8 @@ class Bedrock(Plain):
         """Judge a request of any endpoint."""
         if turn.call.method not in ("POST", "PUT"):
             return
-        match = _MODEL.search(turn.call.path)
+        path = turn.call.path.rstrip("/")
+        match = _MODEL.search(path) or _MESSAGES.search(path)
         if match is None:
             if turn.call.host.startswith("bedrock-agent") or "model-invocation-job" in turn.call.path:
                 turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "agents and batches keep their tools", "agent")
