@@ -82,9 +82,7 @@ _VENDOR_PATHS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
         (re.compile(r"^/anthropic/"), "anthropic"),
         (re.compile(r"^/(openai|models)/"), "openai"),
     ),
-    "bedrock": (
-        (re.compile(r"^/(openai/)?v1/(responses|chat/completions)"), "openai"),
-    ),
+    "bedrock": ((re.compile(r"^/(openai/)?v1/(responses|chat/completions)"), "openai"),),
 }
 _DEFAULT = {"vertex": "gemini", "foundry": "openai"}
 _PASSED_TO = {"vertex-ai": "vertex"}  # where GitLab's name for a vendor is not ours
