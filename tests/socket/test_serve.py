@@ -229,7 +229,7 @@ def test_a_configuration_with_errors_does_not_start(tmp_path: Path) -> None:
 
 
 def test_health_tells_ready_from_not(start: Start, tmp_path: Path, echo: Echo) -> None:
-    """For container health checks: 0 while ready, 1 while draining."""
+    """For container health checks: 0 while ready, 1 while draining, whatever has become of the file meanwhile."""
     served = start(configuration(tmp_path, raw(echo.port)))
     text = served.config.read_text().replace("ops: '127.0.0.1:0'", f"ops: '127.0.0.1:{served.ops[1]}'")
     other = tmp_path / "same-ops.yaml"
@@ -238,6 +238,11 @@ def test_health_tells_ready_from_not(start: Start, tmp_path: Path, echo: Echo) -
     assert subprocess.run(command, capture_output=True, timeout=60, env=environment(), check=False).returncode == 0
     other.write_text(text.replace("allow:", "alow:"))  # the proxy goes on with its last good policy
     assert subprocess.run(command, capture_output=True, timeout=60, env=environment(), check=False).returncode == 0
+    other.write_text("version: [")
+    for asked in ({"OUTWARD_OPS": f"0.0.0.0:{served.ops[1]}"}, {"OUTWARD_OPS": f"localhost:{served.ops[1]}"}):
+        told = subprocess.run(command, capture_output=True, timeout=60, env=environment() | asked, check=False)
+        assert (told.returncode, told.stderr) == (0, b"")
+    other.write_text(text)
     sock, _ = served.connect("origin.test", echo.port)
     served.signal(signal.SIGTERM)
     wait_for(lambda: served.get("/readyz")[0] == 503)

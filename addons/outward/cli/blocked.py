@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from outward.cli.common import config_option, settings_of
+from outward.cli.common import settings_of
 from outward.cli.one_of import OneOf
+from outward.cli.options import config_option
 from outward.cli.table import columns
 from outward.cli.when import When
 from outward.config.settings import Settings

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from outward.cli.common import config_option, settings_of
+from outward.cli.common import settings_of
+from outward.cli.options import config_option
 
 
 @click.command()

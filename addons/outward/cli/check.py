@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from outward import __version__
-from outward.cli.common import INVALID, config_option, require_config
+from outward.cli.common import INVALID, require_config
+from outward.cli.options import config_option
 from outward.config.loaded import Loaded
 from outward.config.render import render_json, render_sarif, render_text, summary
 

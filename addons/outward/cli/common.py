@@ -14,14 +14,6 @@ from outward.search.registry import ADAPTERS, GOVERNED, vendor_of
 DEFAULT_FILES = (Path("outward.yaml"), Path("/etc/outward/outward.yaml"))
 INVALID = 3  # exit code
 
-config_option = click.option(
-    "--config",
-    "-c",
-    type=click.Path(dir_okay=False, path_type=Path),
-    envvar="OUTWARD_CONFIG",
-    help="Configuration file; default: ./outward.yaml, then /etc/outward/outward.yaml.",
-)
-
 
 def find_config(given: Path | None) -> Path | None:
     """Return the configuration file to use: the given one, else the first default that exists, else None."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from outward.cli.common import config_option
+from outward.cli.options import config_option
 from outward.cli.runtime import actor, known_group, runtime
 from outward.cli.web_search import json_option
 from outward.records import receipts

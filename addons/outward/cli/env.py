@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from outward.cli.common import config_option, settings_of
+from outward.cli.common import settings_of
 from outward.cli.environment import TRUSTED_BEFORE, ProxyAddress, client_environment
 from outward.cli.health import reachable
+from outward.cli.options import config_option
 
 
 @click.command()

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import click
 
-from outward.cli.common import config_option, load_or_exit, require_config
+from outward.cli.common import load_or_exit, require_config
+from outward.cli.options import config_option
 from outward.cli.private import NoGroupError, choose_group
 from outward.core.explain import Step, Trail
 from outward.core.explain import explain as trail_of
@@ -80,7 +81,9 @@ def _question(url: str, group: str, method: str | None) -> Question:
     path = parts.path or None
     if method is None and path is not None:
         method = "GET"
-    return Question(group, host, port, method.upper() if method else None, (path or "/") if method else None)
+    clear = parts.scheme == "http"
+    method = method.upper() if method else None
+    return Question(group, host, port, method, (path or "/") if method else None, clear=clear)
 
 
 def _as_text(trail: Trail) -> str:

@@ -2,27 +2,62 @@
 
 import http.client
 import json
-from ipaddress import ip_address
 from pathlib import Path
 
 import click
 
-from outward.cli.common import config_option, settings_of
+from outward.cli.options import config_option
+from outward.config.values import endpoint
 
 _TIMEOUT = 3  # seconds
 
 
+def _endpoint(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, int] | None:
+    try:
+        return None if value is None else endpoint(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @click.command()
 @config_option
+@click.option(
+    "--ops",
+    callback=_endpoint,
+    envvar="OUTWARD_OPS",
+    metavar="ADDRESS:PORT",
+    help="Ask here, and read no configuration.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the status and the readiness detail.")
-def health(config: Path | None, *, as_json: bool) -> None:
+def health(config: Path | None, ops: tuple[str, int] | None, *, as_json: bool) -> None:
     """Ask the running proxy's ops port whether it is ready; exit 0 if so, else 1."""
-    settings = settings_of(config, as_json=as_json)
-    host, port = settings.ops
+    host, port = ops or _configured(config, as_json=as_json)
     status, detail = _ask(reachable(host), port)
     click.echo(json.dumps({"status": status, "detail": detail}) if as_json else detail)
     if status != 200:
         raise SystemExit(1)
+
+
+def _configured(config: Path | None, *, as_json: bool) -> tuple[str, int]:
+    """Return the ops port of the configuration.
+
+    A proxy goes on with its last good settings while its file cannot be read, and a health check that fails for that
+    would get it killed: the default port is asked then.
+    """
+    from outward.cli.common import find_config, load_configuration, refuse  # noqa: PLC0415 - a third of a second
+    from outward.config.settings import Settings  # noqa: PLC0415 - as above
+
+    path = find_config(config)
+    loaded = load_configuration(path) if path else None
+    if loaded is None or path is None:
+        return Settings().ops
+    if loaded.settings is not None:
+        return loaded.settings.ops
+    if not path.is_file():
+        refuse(loaded, as_json=as_json)
+    host, port = Settings().ops
+    click.echo(f"outward: warning: {path} cannot be read; asking {host}:{port}, the default", err=True)
+    return host, port
 
 
 def _ask(host: str, port: int) -> tuple[int | None, str]:
@@ -38,8 +73,5 @@ def _ask(host: str, port: int) -> tuple[int | None, str]:
 
 
 def reachable(host: str) -> str:
-    """Return an address at which this machine reaches what listens on `host`: loopback where that is unspecified."""
-    address = ip_address(host)
-    if not address.is_unspecified:
-        return host
-    return "::1" if address.version == 6 else "127.0.0.1"
+    """Return an address, or name, at which this machine reaches what listens on `host`: loopback for all addresses."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)

@@ -17,10 +17,11 @@ from pathlib import Path
 import click
 
 from outward.cli.child import CommandError, attend, run_child
-from outward.cli.common import config_option, find_config, load_or_exit, load_starter
+from outward.cli.common import find_config, load_or_exit, load_starter
 from outward.cli.environment import TRUSTED_BEFORE, ProxyAddress, client_environment
 from outward.cli.jail import Jail, JailError
 from outward.cli.mirrors import internal_mirrors
+from outward.cli.options import config_option
 from outward.cli.private import USER, NoGroupError, Private, choose_group, new_token
 from outward.cli.serve import new_event_loop
 from outward.cli.summary import Summary

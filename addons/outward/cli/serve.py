@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from outward.cli.common import config_option, load_configuration, load_or_exit, require_config
+from outward.cli.common import load_configuration, load_or_exit, require_config
+from outward.cli.options import config_option
 from outward.ops.logs import FORMATS, set_up
 from outward.service import Options, Service, StartError
 

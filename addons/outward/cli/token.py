@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from outward.cli.common import config_option
+from outward.cli.options import config_option
 from outward.cli.runtime import actor, known_group, runtime
 from outward.cli.table import columns
 from outward.cli.web_search import json_option

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from outward.cli.common import config_option
+from outward.cli.options import config_option
 from outward.cli.runtime import UNREAD, actor, known_group, runtime
 from outward.cli.table import columns
 from outward.core.toggles import Toggle
