@@ -56,7 +56,7 @@ def _configured(config: Path | None, *, as_json: bool) -> tuple[str, int]:
     if not path.is_file():
         refuse(loaded, as_json=as_json)
     host, port = Settings().ops
-    click.echo(f"outward: warning: {path} cannot be read; asking {host}:{port}, the default", err=True)
+    click.echo(f"outward: warning: asking {host}:{port}, the default: `outward check {path}` says why", err=True)
     return host, port
 
 

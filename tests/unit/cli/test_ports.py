@@ -24,3 +24,14 @@ def test_an_ops_port_that_is_none_is_refused():
     """Before anything is asked."""
     told = CliRunner().invoke(main, ["health", "--ops", "here"])
     assert (told.exit_code, "expected an address and a port" in told.output) == (2, True)
+
+
+def test_a_file_that_cannot_be_used_is_no_reason_to_be_unhealthy(tmp_path):
+    """The proxy went on with its last good settings; the check asks where one listens by default, and says so."""
+    config = tmp_path / "outward.yaml"
+    config.write_text("server: {stat: /nowhere}\n")
+    told = CliRunner().invoke(main, ["health", "--config", str(config)], env={"OUTWARD_OPS": ""})
+    assert "asking 127.0.0.1:9090, the default" in told.stderr
+    assert told.exit_code in {0, 1}  # whether somebody listens there
+    config.unlink()
+    assert CliRunner().invoke(main, ["health", "--config", str(config)]).exit_code == 3
