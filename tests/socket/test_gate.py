@@ -66,26 +66,22 @@ REFUSED = [
 
 @pytest.mark.parametrize(("sent", "answer", "reason"), REFUSED)
 @pytest.mark.parametrize("size", [None, 1])
-def test_a_refusal_is_answered_recorded_once_and_asks_no_name(sent: bytes, answer: int, reason: Reason, size):
+@on_loop
+async def test_a_refusal_is_answered_recorded_once_and_asks_no_name(sent: bytes, answer: int, reason: Reason, size):
     if size and len(sent) > 10_000:
         pytest.skip("the same bytes in fewer segments say as much")
-
-    @on_loop
-    async def body():
-        async with gate_for(policy(DEV)) as world:
-            for name in ("evil.test", "allowed.test", "read.test", "bad.wild.test"):
-                world.dns.add(name, "A", "127.0.0.1")
-            async with raw(world.address) as client:
-                reply = await client.ask(sent, size)
-                assert status(reply) == answer
-                assert f'details="{reason}"'.encode() in reply
-            assert [(event.id, event.reason) for event in world.events] == [(decision_id(reply), reason)]
-            assert world.events[0].verdict is Verdict.DENY
-            assert world.events[0].status == answer
-            assert not world.dns.queries
-            assert not world.engine.handled
-
-    body()
+    async with gate_for(policy(DEV)) as world:
+        for name in ("evil.test", "allowed.test", "read.test", "bad.wild.test"):
+            world.dns.add(name, "A", "127.0.0.1")
+        async with raw(world.address) as client:
+            reply = await client.ask(sent, size)
+            assert status(reply) == answer
+            assert f'details="{reason}"'.encode() in reply
+        assert [(event.id, event.reason) for event in world.events] == [(decision_id(reply), reason)]
+        assert world.events[0].verdict is Verdict.DENY
+        assert world.events[0].status == answer
+        assert not world.dns.queries
+        assert not world.engine.handled
 
 
 @on_loop
@@ -244,24 +240,20 @@ async def test_connections_beyond_the_caps_are_refused_and_slots_come_back():
 
 
 @pytest.mark.parametrize("limits", [Limits(connections=4), Limits(connections_per_client=4)])
-def test_silent_connections_lock_nobody_out(limits: Limits):
+@on_loop
+async def test_silent_connections_lock_nobody_out(limits: Limits):
     """Each newcomer takes the place of the one that has been silent longest; who has asked for something keeps his."""
-
-    @on_loop
-    async def body():
-        async with origin() as server, gate_for(policy(group(rule("allowed.test"))), limits) as world:
-            world.dns.add("allowed.test", "A", "127.0.0.1")
-            async with contextlib.AsyncExitStack() as flood, tunnel(world, server.address[1]) as held:
-                silent = [await flood.enter_async_context(raw(world.address)) for _ in range(20)]
-                await until(lambda: sum(each.reader.at_eof() for each in silent) == 17)
-                assert [each.reader.at_eof() for each in silent] == [True] * 17 + [False] * 3
-                async with raw(world.address) as client:
-                    assert status(await client.ask(connect("evil.test"))) == 403
-                assert world.gate.connections <= 4
-                assert not held.reader.at_eof()
-            assert Reason.OVERLOADED not in [event.reason for event in world.events]
-
-    body()
+    async with origin() as server, gate_for(policy(group(rule("allowed.test"))), limits) as world:
+        world.dns.add("allowed.test", "A", "127.0.0.1")
+        async with contextlib.AsyncExitStack() as flood, tunnel(world, server.address[1]) as held:
+            silent = [await flood.enter_async_context(raw(world.address)) for _ in range(20)]
+            await until(lambda: sum(each.reader.at_eof() for each in silent) == 17)
+            assert [each.reader.at_eof() for each in silent] == [True] * 17 + [False] * 3
+            async with raw(world.address) as client:
+                assert status(await client.ask(connect("evil.test"))) == 403
+            assert world.gate.connections <= 4
+            assert not held.reader.at_eof()
+        assert Reason.OVERLOADED not in [event.reason for event in world.events]
 
 
 @on_loop
@@ -279,64 +271,52 @@ async def test_who_has_begun_to_ask_and_makes_room_is_told_so():
         ]
 
 
-def test_a_crowded_source_makes_room_among_its_own():
+@on_loop
+async def test_a_crowded_source_makes_room_among_its_own():
     """One client's flood costs no other client its connection."""
-
-    @on_loop
-    async def body():
-        async with gate_for(policy(DEV), Limits(connections_per_client=1), host="127.0.0.1") as world:
-            reader, writer = await asyncio.open_connection(*world.address, local_addr=("127.0.0.2", 0))
-            async with raw(world.address) as first, raw(world.address):
-                await until(first.reader.at_eof)
-                assert not reader.at_eof()
-            writer.write(connect("evil.test"))
-            assert status(await asyncio.wait_for(reader.read(), 5)) == 403
-            writer.close()
-
-    body()
+    async with gate_for(policy(DEV), Limits(connections_per_client=1), host="127.0.0.1") as world:
+        reader, writer = await asyncio.open_connection(*world.address, local_addr=("127.0.0.2", 0))
+        async with raw(world.address) as first, raw(world.address):
+            await until(first.reader.at_eof)
+            assert not reader.at_eof()
+        writer.write(connect("evil.test"))
+        assert status(await asyncio.wait_for(reader.read(), 5)) == 403
+        writer.close()
 
 
-def test_a_flood_is_cut_recorded_and_cannot_hold_sockets(monkeypatch: pytest.MonkeyPatch):
+@on_loop
+async def test_a_flood_is_cut_recorded_and_cannot_hold_sockets(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(gate, "_SPARE", 0)
-
-    @on_loop
-    async def body():
-        limits, wide = Limits(connections=1), policy(group(rule("allowed.test")))
-        async with origin() as server, gate_for(wide, limits) as world:
-            world.dns.add("allowed.test", "A", "127.0.0.1")
-            async with tunnel(world, server.address[1]) as held:
-                for _ in range(20):
-                    async with raw(world.address) as client:
-                        await client.rest()
-                await until(lambda: world.gate.connections == 1)
-                assert [event.reason for event in world.events] == [Reason.OVERLOADED] * 20
-                assert not held.reader.at_eof()
-
-    body()
+    limits, wide = Limits(connections=1), policy(group(rule("allowed.test")))
+    async with origin() as server, gate_for(wide, limits) as world:
+        world.dns.add("allowed.test", "A", "127.0.0.1")
+        async with tunnel(world, server.address[1]) as held:
+            for _ in range(20):
+                async with raw(world.address) as client:
+                    await client.rest()
+            await until(lambda: world.gate.connections == 1)
+            assert [event.reason for event in world.events] == [Reason.OVERLOADED] * 20
+            assert not held.reader.at_eof()
 
 
-def test_what_one_source_is_refused_takes_no_room_from_the_others(monkeypatch: pytest.MonkeyPatch):
+@on_loop
+async def test_what_one_source_is_refused_takes_no_room_from_the_others(monkeypatch: pytest.MonkeyPatch):
     """Its refused connections get time to read their answers, but only a number of them."""
     monkeypatch.setattr(gate, "_SPARE", 2)
     monkeypatch.setattr(resources, "LINGER", 60.0)
-
-    @on_loop
-    async def body():
-        wide = policy(group(rule("allowed.test")))
-        async with gate_for(wide, Limits(connections=10, connections_per_client=2)) as world, origin() as server:
-            world.dns.add("allowed.test", "A", "127.0.0.1")
-            async with contextlib.AsyncExitStack() as stack:
-                for number in range(40):
-                    _, writer = await asyncio.open_connection(*world.address, local_addr=("127.0.0.9", 0))
-                    stack.callback(lambda writer=writer: writer.transport.abort())
-                    writer.write(connect("denied.test") + b"more")
-                    await until(lambda number=number: len(world.events) > number)
-                await until(lambda: world.gate.connections <= 4)
-                async with raw(world.address) as client:
-                    await client.send(connect("allowed.test", server.address[1]))
-                    assert status(await client.head()) == 200
-
-    body()
+    wide = policy(group(rule("allowed.test")))
+    async with gate_for(wide, Limits(connections=10, connections_per_client=2)) as world, origin() as server:
+        world.dns.add("allowed.test", "A", "127.0.0.1")
+        async with contextlib.AsyncExitStack() as stack:
+            for number in range(40):
+                _, writer = await asyncio.open_connection(*world.address, local_addr=("127.0.0.9", 0))
+                stack.callback(lambda writer=writer: writer.transport.abort())
+                writer.write(connect("denied.test") + b"more")
+                await until(lambda number=number: len(world.events) > number)
+            await until(lambda: world.gate.connections <= 4)
+            async with raw(world.address) as client:
+                await client.send(connect("allowed.test", server.address[1]))
+                assert status(await client.head()) == 200
 
 
 @on_loop

@@ -69,28 +69,24 @@ def state(tmp_path: Path):
         ([shown("eve", "chat")], [], False),
     ],
 )
-def test_nobody_borrows_a_conversation_that_another_client_has_used(
+@on_loop
+async def test_nobody_borrows_a_conversation_that_another_client_has_used(
     on_connect: list[str], on_request: list[str], searches: bool, state: State, tmp_path: Path
 ) -> None:
     """Names of conversations are no secrets."""
-
-    @on_loop
-    async def body() -> None:
-        async with inspecting(DEV, tmp_path) as world, web_origin(world, "allowed.test") as server:
-            registry = registry_of({"allowed.test": "anthropic"}, ["allowed.test"], ())
-            world.engine.parts.governor = SearchGovernor(world.judge, registry, state, Sinks(), 1 << 20)
-            host = f"allowed.test:{server.port}"
-            for fields, more in (([shown("ann", "chat")], []), (on_connect, on_request)):
-                async with world.tunnel("allowed.test", server.port, *fields) as client:
-                    sent = json.dumps(SEARCH).encode()
-                    await client.send(post(sent, host, "Content-Type: application/json", *more, path="/v1/messages"))
-                    await response(client)
-            first, second = (json.loads(seen.body) for seen in server.seen)
-            assert "tools" in first
-            assert ("tools" in second) is searches
-            refused = [event.reason for event in world.events if event.reason is Reason.WEB_SEARCH_NOT_OPTED_IN]
-            assert len(refused) == (not searches)
-            told = {name for seen in server.seen for name, _ in seen.fields}
-            assert not {name for name in told if name.lower().startswith(("outward-", "proxy-"))}
-
-    body()
+    async with inspecting(DEV, tmp_path) as world, web_origin(world, "allowed.test") as server:
+        registry = registry_of({"allowed.test": "anthropic"}, ["allowed.test"], ())
+        world.engine.parts.governor = SearchGovernor(world.judge, registry, state, Sinks(), 1 << 20)
+        host = f"allowed.test:{server.port}"
+        for fields, more in (([shown("ann", "chat")], []), (on_connect, on_request)):
+            async with world.tunnel("allowed.test", server.port, *fields) as client:
+                sent = json.dumps(SEARCH).encode()
+                await client.send(post(sent, host, "Content-Type: application/json", *more, path="/v1/messages"))
+                await response(client)
+        first, second = (json.loads(seen.body) for seen in server.seen)
+        assert "tools" in first
+        assert ("tools" in second) is searches
+        refused = [event.reason for event in world.events if event.reason is Reason.WEB_SEARCH_NOT_OPTED_IN]
+        assert len(refused) == (not searches)
+        told = {name for seen in server.seen for name, _ in seen.fields}
+        assert not {name for name in told if name.lower().startswith(("outward-", "proxy-"))}

@@ -76,33 +76,30 @@ async def test_an_encoded_answer_that_nobody_asked_for_is_refused_before_its_hea
     ],
     ids=["malformed", "too large", "odd encoding"],
 )
-def test_an_answer_that_is_cut_is_on_record_with_its_reason(
+@on_loop
+async def test_an_answer_that_is_cut_is_on_record_with_its_reason(
     vendor: str, sent: bytes, reply: bytes, reason: Reason, tmp_path: Path
 ) -> None:
     """The exchange's own event says that it was allowed and begun; another, that its answer was not carried to its end."""
 
-    @on_loop
-    async def body() -> None:
-        async def answer(_seen: Seen, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(reply)
-            await writer.drain()
+    async def answer(_seen: Seen, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(reply)
+        await writer.drain()
 
-        async with inspecting(governed(vendor), tmp_path) as world:
-            world.engine.parts.governor = governor(world, vendor)
-            async with web_origin(world, "allowed.test") as server:
-                server.answer = answer
-                async with world.tunnel("allowed.test", server.port) as client:
-                    host = b"Host: allowed.test:%d" % server.port
-                    await client.send(sent.replace(b"Host: allowed.test", host))
-                    got = await client.rest(20)
-            await until(lambda: len(world.events) == 2)
-            cut, own = world.events
-            assert (cut.verdict, cut.reason, cut.stage) == (Verdict.DENY, reason, Stage.RESPONSE)
-            assert (own.verdict, own.status) == (Verdict.ALLOW, 200)
-            assert cut.id != own.id
-            assert b"odd" not in got.replace(b"x-odd", b"")
-            assert len(got) < 4096
-            counted = world.judge.metrics.requests
-            assert counted[("dev", Verdict.DENY, reason, Stage.RESPONSE, Lane.INSPECT)] == 1
-
-    body()
+    async with inspecting(governed(vendor), tmp_path) as world:
+        world.engine.parts.governor = governor(world, vendor)
+        async with web_origin(world, "allowed.test") as server:
+            server.answer = answer
+            async with world.tunnel("allowed.test", server.port) as client:
+                host = b"Host: allowed.test:%d" % server.port
+                await client.send(sent.replace(b"Host: allowed.test", host))
+                got = await client.rest(20)
+        await until(lambda: len(world.events) == 2)
+        cut, own = world.events
+        assert (cut.verdict, cut.reason, cut.stage) == (Verdict.DENY, reason, Stage.RESPONSE)
+        assert (own.verdict, own.status) == (Verdict.ALLOW, 200)
+        assert cut.id != own.id
+        assert b"odd" not in got.replace(b"x-odd", b"")
+        assert len(got) < 4096
+        counted = world.judge.metrics.requests
+        assert counted[("dev", Verdict.DENY, reason, Stage.RESPONSE, Lane.INSPECT)] == 1

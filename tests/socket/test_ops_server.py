@@ -229,7 +229,8 @@ def test_an_answer_that_nobody_reads_is_dropped(monkeypatch: pytest.MonkeyPatch)
     test()
 
 
-def test_closing_ends_open_streams() -> None:
+@on_loop
+async def test_closing_ends_open_streams() -> None:
     ended = []
 
     async def endless(_request: Request) -> Response:
@@ -243,15 +244,11 @@ def test_closing_ends_open_streams() -> None:
 
         return Response(200, events(), "text/event-stream")
 
-    @on_loop
-    async def test() -> None:
-        ops = OpsServer(endless, lambda _where: None)
-        await ops.start("127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*ops.address)
-        writer.write(get("/"))
-        await reader.readuntil(b"data")
-        await ops.close()
-        assert ended == [True]
-        writer.close()
-
-    test()
+    ops = OpsServer(endless, lambda _where: None)
+    await ops.start("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*ops.address)
+    writer.write(get("/"))
+    await reader.readuntil(b"data")
+    await ops.close()
+    assert ended == [True]
+    writer.close()

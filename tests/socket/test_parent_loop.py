@@ -50,15 +50,11 @@ async def test_a_plain_request_that_comes_back_as_a_tunnel_ends_too(tmp_path: Pa
 
 
 @pytest.mark.parametrize("guess", ["1.1 0123456789abcdef", "1.1 outward"])
-def test_who_names_other_proxies_is_carried(guess: str) -> None:
+@on_loop
+async def test_who_names_other_proxies_is_carried(guess: str) -> None:
     """Only the name that this proxy gave itself counts, and that only its parent has seen."""
-
-    @on_loop
-    async def body() -> None:
-        async with gate_for(TUNNEL) as one, gate_for(policy(group(rule("other.test")))) as two:
-            leads(one, two)
-            async with raw(one.address) as client:
-                await client.ask(connect("www.example.test", 443, f"Via: {guess}"))
-            assert [event.reason for event in two.events] == [Reason.NO_RULE]
-
-    body()
+    async with gate_for(TUNNEL) as one, gate_for(policy(group(rule("other.test")))) as two:
+        leads(one, two)
+        async with raw(one.address) as client:
+            await client.ask(connect("www.example.test", 443, f"Via: {guess}"))
+        assert [event.reason for event in two.events] == [Reason.NO_RULE]

@@ -89,28 +89,25 @@ async def opened(world: World, server: Choosy, client: Raw) -> Hellos:
 
 
 @pytest.mark.parametrize("size", [1, None])
-def test_a_second_hello_for_the_same_host_passes(size: int | None) -> None:
-    @on_loop
-    async def body() -> None:
-        async with choosy() as server, gate_for(DEV) as world, raw(world.address) as client:
-            hellos = await opened(world, server, client)
-            await client.send(hellos.first, size)
-            second = hellos.said(await client.reader.read(65536))
-            assert b"allowed.test" in second
-            await client.send(second, size)
-            got = b""
-            while hellos.tls.version() is None:
-                got = hellos.said(await asyncio.wait_for(client.reader.read(65536), 5))
-            await client.send(got + hellos.write(b"hello"))
-            plain = b""
-            while not plain:
-                plain = hellos.read(await asyncio.wait_for(client.reader.read(65536), 5))
-            assert plain == b"hello"
-            assert server.names == ["allowed.test", "allowed.test"]
-        await until(lambda: world.events)
-        assert [event.reason for event in world.events] == [Reason.RULE]
-
-    body()
+@on_loop
+async def test_a_second_hello_for_the_same_host_passes(size: int | None) -> None:
+    async with choosy() as server, gate_for(DEV) as world, raw(world.address) as client:
+        hellos = await opened(world, server, client)
+        await client.send(hellos.first, size)
+        second = hellos.said(await client.reader.read(65536))
+        assert b"allowed.test" in second
+        await client.send(second, size)
+        got = b""
+        while hellos.tls.version() is None:
+            got = hellos.said(await asyncio.wait_for(client.reader.read(65536), 5))
+        await client.send(got + hellos.write(b"hello"))
+        plain = b""
+        while not plain:
+            plain = hellos.read(await asyncio.wait_for(client.reader.read(65536), 5))
+        assert plain == b"hello"
+        assert server.names == ["allowed.test", "allowed.test"]
+    await until(lambda: world.events)
+    assert [event.reason for event in world.events] == [Reason.RULE]
 
 
 def ahead(first: bytes, second: bytes) -> list[bytes]:
@@ -124,34 +121,30 @@ def asked(first: bytes, second: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("order", [ahead, asked])
 @pytest.mark.parametrize("before", [b"", CHANGE, CHANGE + DROPPED])
-def test_a_second_hello_for_another_host_reaches_nobody(
+@on_loop
+async def test_a_second_hello_for_another_host_reaches_nobody(
     order: Callable[[bytes, bytes], list[bytes]], before: bytes
 ) -> None:
     """Nor does one that was sent along with the first, before anybody asked for it."""
-
-    @on_loop
-    async def body() -> None:
-        async with choosy() as server, gate_for(DEV) as world:
-            async with raw(world.address) as learning:  # what a second hello looks like
-                hellos = await opened(world, server, learning)
-                await learning.send(hellos.first)
-                second = hellos.said(await learning.reader.read(65536))
-            switched = before + second.removeprefix(CHANGE).replace(b"allowed.test", b"evil-it.test")
-            await until(lambda: len(world.events) == 1)
-            server.names.clear()
-            async with raw(world.address) as client:
-                await opened(world, server, client)
-                for piece in order(hellos.first, switched):
-                    await client.send(piece)
-                    if order is asked and piece is hellos.first:
-                        await client.reader.read(65536)
-                assert (await client.rest()).endswith(UNRECOGNIZED_NAME)
-            await until(lambda: len(world.events) == 2)
-            event = world.events[-1]
-            assert (event.reason, event.stage, event.sni) == (Reason.SNI_MISMATCH, Stage.TLS, "evil-it.test")
-            assert server.names == ["allowed.test"]
-
-    body()
+    async with choosy() as server, gate_for(DEV) as world:
+        async with raw(world.address) as learning:  # what a second hello looks like
+            hellos = await opened(world, server, learning)
+            await learning.send(hellos.first)
+            second = hellos.said(await learning.reader.read(65536))
+        switched = before + second.removeprefix(CHANGE).replace(b"allowed.test", b"evil-it.test")
+        await until(lambda: len(world.events) == 1)
+        server.names.clear()
+        async with raw(world.address) as client:
+            await opened(world, server, client)
+            for piece in order(hellos.first, switched):
+                await client.send(piece)
+                if order is asked and piece is hellos.first:
+                    await client.reader.read(65536)
+            assert (await client.rest()).endswith(UNRECOGNIZED_NAME)
+        await until(lambda: len(world.events) == 2)
+        event = world.events[-1]
+        assert (event.reason, event.stage, event.sni) == (Reason.SNI_MISMATCH, Stage.TLS, "evil-it.test")
+        assert server.names == ["allowed.test"]
 
 
 @on_loop

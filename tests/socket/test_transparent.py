@@ -59,194 +59,159 @@ async def opened(world: World | Inspecting) -> tuple[str, int]:
 
 
 @pytest.mark.parametrize("size", [1, 7, None])
-def test_a_hello_in_any_pieces_is_passed_on_as_it_was_sent(going: Going, size: int | None):
-    @on_loop
-    async def body():
-        async with gate_for(policy(DEV)) as world, origin() as server:
-            world.dns.add("allowed.test", "A", "127.0.0.1")
-            going(server.address[1])
-            async with raw(await opened(world)) as client:
-                await client.send(HELLO + b"more", size)
-                assert await client.exactly(len(HELLO) + 4) == HELLO + b"more"
-            await until(lambda: world.events)
-            (event,) = world.events
-            assert (event.verdict, event.sni, event.status, event.address) == (
-                Verdict.ALLOW, "allowed.test", None, "127.0.0.1",
-            )  # fmt: skip
-            assert event.bytes_up == event.bytes_down == len(HELLO) + 4
-
-    body()
+@on_loop
+async def test_a_hello_in_any_pieces_is_passed_on_as_it_was_sent(going: Going, size: int | None):
+    async with gate_for(policy(DEV)) as world, origin() as server:
+        world.dns.add("allowed.test", "A", "127.0.0.1")
+        going(server.address[1])
+        async with raw(await opened(world)) as client:
+            await client.send(HELLO + b"more", size)
+            assert await client.exactly(len(HELLO) + 4) == HELLO + b"more"
+        await until(lambda: world.events)
+        (event,) = world.events
+        assert (event.verdict, event.sni, event.status, event.address) == (
+            Verdict.ALLOW, "allowed.test", None, "127.0.0.1",
+        )  # fmt: skip
+        assert event.bytes_up == event.bytes_down == len(HELLO) + 4
 
 
-def test_tls_ends_at_the_destination(going: Going):
-    @on_loop
-    async def body():
-        authority = trustme.CA()
-        async with gate_for(policy(DEV)) as world, origin(server_context(authority, "allowed.test")) as server:
-            world.dns.add("allowed.test", "A", "127.0.0.1")
-            going(server.address[1])
-            async with raw(await opened(world)) as client:
-                await client.tls(client_context(authority), "allowed.test")
-                await client.send(b"ping")
-                assert await client.exactly(4) == b"ping"
-
-    body()
+@on_loop
+async def test_tls_ends_at_the_destination(going: Going):
+    authority = trustme.CA()
+    async with gate_for(policy(DEV)) as world, origin(server_context(authority, "allowed.test")) as server:
+        world.dns.add("allowed.test", "A", "127.0.0.1")
+        going(server.address[1])
+        async with raw(await opened(world)) as client:
+            await client.tls(client_context(authority), "allowed.test")
+            await client.send(b"ping")
+            assert await client.exactly(4) == b"ping"
 
 
-def test_a_client_that_waits_for_its_server_is_refused_in_time(going: Going):
+@on_loop
+async def test_a_client_that_waits_for_its_server_is_refused_in_time(going: Going):
     """It was going somewhere: that is recorded, where a connection to the proxy port that never spoke is just closed."""
-
-    @on_loop
-    async def body():
-        async with gate_for(policy(DEV), replace(LIMITS, head_timeout=0.05)) as world:
-            going(3306)
-            async with raw(await opened(world)) as client:
-                assert await client.rest() == b""
-            (event,) = world.events
-            assert (event.reason, event.host, event.port) == (Reason.NOT_TLS, "192.0.2.1", 3306)
-
-    body()
+    async with gate_for(policy(DEV), replace(LIMITS, head_timeout=0.05)) as world:
+        going(3306)
+        async with raw(await opened(world)) as client:
+            assert await client.rest() == b""
+        (event,) = world.events
+        assert (event.reason, event.host, event.port) == (Reason.NOT_TLS, "192.0.2.1", 3306)
 
 
-def test_a_tunnel_that_carries_something_else_outlives_the_wait_for_a_head(going: Going):
+@on_loop
+async def test_a_tunnel_that_carries_something_else_outlives_the_wait_for_a_head(going: Going):
     """Nor does it make room for newer connections: it has asked."""
-
-    @on_loop
-    async def body():
-        bare = policy(group(rule("127.0.0.1", tls=False)))
-        async with gate_for(bare, replace(LIMITS, head_timeout=0.05)) as world, origin() as server:
-            going(server.address[1], "127.0.0.1")
-            async with raw(await opened(world)) as client:
-                await client.send(b"\x00hello")
-                assert await client.exactly(6) == b"\x00hello"
-                assert not list(world.gate.resources.heads)
-                await asyncio.sleep(0.2)
-                await client.send(b"more")
-                assert await client.exactly(4) == b"more"
-            await until(lambda: world.events)
-            assert [each.verdict for each in world.events] == [Verdict.ALLOW]
-
-    body()
+    bare = policy(group(rule("127.0.0.1", tls=False)))
+    async with gate_for(bare, replace(LIMITS, head_timeout=0.05)) as world, origin() as server:
+        going(server.address[1], "127.0.0.1")
+        async with raw(await opened(world)) as client:
+            await client.send(b"\x00hello")
+            assert await client.exactly(6) == b"\x00hello"
+            assert not list(world.gate.resources.heads)
+            await asyncio.sleep(0.2)
+            await client.send(b"more")
+            assert await client.exactly(4) == b"more"
+        await until(lambda: world.events)
+        assert [each.verdict for each in world.events] == [Verdict.ALLOW]
 
 
 @pytest.mark.parametrize(
     ("begun", "answer"), [(HELLO[:50], ACCESS_DENIED[:6]), (b"GET / HT", b"HTTP/1.1 408")], ids=["TLS", "HTTP"]
 )
-def test_a_beginning_without_an_end_is_refused_in_time(going: Going, begun: bytes, answer: bytes):
-    @on_loop
-    async def body():
-        async with gate_for(policy(DEV), replace(LIMITS, head_timeout=0.05)) as world:
-            going(443)
-            async with raw(await opened(world)) as client:
-                assert (await client.ask(begun)).startswith(answer)
-            assert [each.reason for each in world.events] == [Reason.TIMEOUT]
-
-    body()
+@on_loop
+async def test_a_beginning_without_an_end_is_refused_in_time(going: Going, begun: bytes, answer: bytes):
+    async with gate_for(policy(DEV), replace(LIMITS, head_timeout=0.05)) as world:
+        going(443)
+        async with raw(await opened(world)) as client:
+            assert (await client.ask(begun)).startswith(answer)
+        assert [each.reason for each in world.events] == [Reason.TIMEOUT]
 
 
 @pytest.mark.parametrize("clients", [(TOKEN,), (TOKEN, ELSEWHERE), ()], ids=["token", "token and source", "none"])
-def test_a_client_that_only_credentials_would_help_is_refused_without_asking_for_them(
+@on_loop
+async def test_a_client_that_only_credentials_would_help_is_refused_without_asking_for_them(
     going: Going, clients: tuple[ClientEntry, ...]
 ):
     """A 407 would come from what the client takes for its destination; and what it sends to one is not for us to read."""
-
-    @on_loop
-    async def body():
-        async with gate_for(policy(DEV, clients=clients)) as world:
-            going(80)
-            address = await opened(world)
-            right = "Proxy-Authorization: Bearer secret"
-            async with raw(address) as client:
-                reply = await client.ask(request("GET / HTTP/1.1", "Host: allowed.test", right))
-            assert status(reply) == 403
-            assert b"authenticate" not in reply.lower()
-            async with raw(address) as client:
-                assert await client.ask(HELLO) == ACCESS_DENIED
-            assert [each.reason for each in world.events] == [Reason.UNKNOWN_CLIENT] * 2
-            assert world.dns.queries == []
-
-    body()
+    async with gate_for(policy(DEV, clients=clients)) as world:
+        going(80)
+        address = await opened(world)
+        right = "Proxy-Authorization: Bearer secret"
+        async with raw(address) as client:
+            reply = await client.ask(request("GET / HTTP/1.1", "Host: allowed.test", right))
+        assert status(reply) == 403
+        assert b"authenticate" not in reply.lower()
+        async with raw(address) as client:
+            assert await client.ask(HELLO) == ACCESS_DENIED
+        assert [each.reason for each in world.events] == [Reason.UNKNOWN_CLIENT] * 2
+        assert world.dns.queries == []
 
 
-def test_what_cannot_be_reached_is_an_alert(going: Going):
+@on_loop
+async def test_what_cannot_be_reached_is_an_alert(going: Going):
     """Not the words of a proxy, which a TLS client would take for garbage."""
-
-    @on_loop
-    async def body():
-        async with gate_for(policy(DEV)) as world:
-            going(443)
-            async with raw(await opened(world)) as client:
-                assert await client.ask(HELLO) == INTERNAL_ERROR
-            assert [each.reason for each in world.events] == [Reason.RESOLVE_FAILED]
-
-    body()
+    async with gate_for(policy(DEV)) as world:
+        going(443)
+        async with raw(await opened(world)) as client:
+            assert await client.ask(HELLO) == INTERNAL_ERROR
+        assert [each.reason for each in world.events] == [Reason.RESOLVE_FAILED]
 
 
-def test_one_connection_too_many_is_closed_and_recorded(going: Going):
-    @on_loop
-    async def body():
-        async with gate_for(policy(DEV), replace(LIMITS, connections=1)) as world, origin() as server:
-            world.dns.add("allowed.test", "A", "127.0.0.1")
-            going(server.address[1])
-            address = await opened(world)
-            async with raw(address) as first:
-                await first.send(HELLO)
-                await first.exactly(len(HELLO))
-                async with raw(address) as second:
-                    assert await second.rest() == b""
-            assert [each.reason for each in world.events] == [Reason.OVERLOADED]
-
-    body()
+@on_loop
+async def test_one_connection_too_many_is_closed_and_recorded(going: Going):
+    async with gate_for(policy(DEV), replace(LIMITS, connections=1)) as world, origin() as server:
+        world.dns.add("allowed.test", "A", "127.0.0.1")
+        going(server.address[1])
+        address = await opened(world)
+        async with raw(address) as first:
+            await first.send(HELLO)
+            await first.exactly(len(HELLO))
+            async with raw(address) as second:
+                assert await second.rest() == b""
+        assert [each.reason for each in world.events] == [Reason.OVERLOADED]
 
 
-def test_a_drain_closes_the_port_and_lets_a_tunnel_finish(going: Going):
-    @on_loop
-    async def body():
-        async with gate_for(policy(DEV)) as world, origin() as server:
-            world.dns.add("allowed.test", "A", "127.0.0.1")
-            going(server.address[1])
-            address = await opened(world)
-            async with raw(address) as client, raw(address) as silent:
-                await client.send(HELLO)
-                await client.exactly(len(HELLO))
-                draining = asyncio.ensure_future(world.gate.drain(5))
-                assert await silent.rest() == b""
-                with pytest.raises(ConnectionRefusedError):
-                    await asyncio.open_connection(*address)
-                await client.send(b"more")
-                assert await client.exactly(4) == b"more"
-                client.writer.close()
-                await draining
-            assert [each.verdict for each in world.events] == [Verdict.ALLOW]
-
-    body()
+@on_loop
+async def test_a_drain_closes_the_port_and_lets_a_tunnel_finish(going: Going):
+    async with gate_for(policy(DEV)) as world, origin() as server:
+        world.dns.add("allowed.test", "A", "127.0.0.1")
+        going(server.address[1])
+        address = await opened(world)
+        async with raw(address) as client, raw(address) as silent:
+            await client.send(HELLO)
+            await client.exactly(len(HELLO))
+            draining = asyncio.ensure_future(world.gate.drain(5))
+            assert await silent.rest() == b""
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(*address)
+            await client.send(b"more")
+            assert await client.exactly(4) == b"more"
+            client.writer.close()
+            await draining
+        assert [each.verdict for each in world.events] == [Verdict.ALLOW]
 
 
 INSPECTED = group(rule("allowed.test"), rule("other.test"), lane=LaneChoice.INSPECT)
 
 
-def test_each_plain_request_on_a_connection_is_judged_by_its_own_host(going: Going, tmp_path: Path):
+@on_loop
+async def test_each_plain_request_on_a_connection_is_judged_by_its_own_host(going: Going, tmp_path: Path):
     """And by the policy of its own moment: a client that is forgotten meanwhile is refused, and asked for nothing."""
-
-    @on_loop
-    async def body():
-        async with inspecting(policy(INSPECTED), tmp_path) as world:
-            async with web_origin(world, "allowed.test", "other.test", tls=False) as server:
-                going(server.port)
-                async with raw(await opened(world)) as client:
-                    for host in ("allowed.test", "other.test"):
-                        await client.send(keep("/", f"{host}:{server.port}"))
-                        assert status(await client.head()) == 200
-                        await client.exactly(5)
-                    world.judge.policy = policy(INSPECTED, clients=(TOKEN,))
-                    assert status(await client.ask(keep("/", f"allowed.test:{server.port}"))) == 403
-                assert [dict(each.fields)["Host"] for each in server.seen] == [
-                    f"allowed.test:{server.port}", f"other.test:{server.port}",
-                ]  # fmt: skip
-            reasons = [each.reason for each in world.events]
-            assert reasons == [Reason.RULE, Reason.RULE, Reason.UNKNOWN_CLIENT]
-
-    body()
+    async with inspecting(policy(INSPECTED), tmp_path) as world:
+        async with web_origin(world, "allowed.test", "other.test", tls=False) as server:
+            going(server.port)
+            async with raw(await opened(world)) as client:
+                for host in ("allowed.test", "other.test"):
+                    await client.send(keep("/", f"{host}:{server.port}"))
+                    assert status(await client.head()) == 200
+                    await client.exactly(5)
+                world.judge.policy = policy(INSPECTED, clients=(TOKEN,))
+                assert status(await client.ask(keep("/", f"allowed.test:{server.port}"))) == 403
+            assert [dict(each.fields)["Host"] for each in server.seen] == [
+                f"allowed.test:{server.port}", f"other.test:{server.port}",
+            ]  # fmt: skip
+        reasons = [each.reason for each in world.events]
+        assert reasons == [Reason.RULE, Reason.RULE, Reason.UNKNOWN_CLIENT]
 
 
 @pytest.mark.parametrize(
@@ -257,22 +222,19 @@ def test_each_plain_request_on_a_connection_is_judged_by_its_own_host(going: Goi
         (("GET http://allowed.test/ HTTP/1.1", "Host: allowed.test:{port}"), Reason.MALFORMED_REQUEST),
     ],
 )
-def test_no_later_request_goes_elsewhere(going: Going, tmp_path: Path, lines: tuple[str, ...], reason: Reason):
-    @on_loop
-    async def body():
-        async with inspecting(policy(INSPECTED), tmp_path) as world:
-            async with web_origin(world, "allowed.test", tls=False) as server:
-                going(server.port)
-                async with raw(await opened(world)) as client:
-                    await client.send(keep("/", f"allowed.test:{server.port}"))
-                    assert status(await client.head()) == 200
-                    await client.exactly(5)
-                    reply = await client.ask(request(*(each.format(port=server.port) for each in lines)))
-                    assert status(reply) in (400, 403)
-                assert len(server.seen) == 1
-            assert [each.reason for each in world.events] == [Reason.RULE, reason]
-
-    body()
+@on_loop
+async def test_no_later_request_goes_elsewhere(going: Going, tmp_path: Path, lines: tuple[str, ...], reason: Reason):
+    async with inspecting(policy(INSPECTED), tmp_path) as world:
+        async with web_origin(world, "allowed.test", tls=False) as server:
+            going(server.port)
+            async with raw(await opened(world)) as client:
+                await client.send(keep("/", f"allowed.test:{server.port}"))
+                assert status(await client.head()) == 200
+                await client.exactly(5)
+                reply = await client.ask(request(*(each.format(port=server.port) for each in lines)))
+                assert status(reply) in (400, 403)
+            assert len(server.seen) == 1
+        assert [each.reason for each in world.events] == [Reason.RULE, reason]
 
 
 def inside(clients: tuple[ClientEntry, ...] | None = None) -> Policy:
@@ -280,58 +242,44 @@ def inside(clients: tuple[ClientEntry, ...] | None = None) -> Policy:
     return policy(group(rule("allowed.test"), denial=Denial.INSIDE), clients=clients)
 
 
-def test_a_refusal_can_be_told_inside_tls(going: Going, tmp_path: Path):
-    @on_loop
-    async def body():
-        async with inspecting(inside(), tmp_path) as world:
-            going(443)
-            async with raw(await opened(world)) as client:
-                await client.tls(world.client_tls(), "evil.test")
-                reply = await client.ask(keep("/", "evil.test"))
-            assert status(reply) == 403
-            assert b'"reason": "no_rule"' in reply
-            (event,) = world.events
-            assert (event.reason, event.sni, event.stage) == (Reason.NO_RULE, "evil.test", Stage.CONNECT)
-
-    body()
+@on_loop
+async def test_a_refusal_can_be_told_inside_tls(going: Going, tmp_path: Path):
+    async with inspecting(inside(), tmp_path) as world:
+        going(443)
+        async with raw(await opened(world)) as client:
+            await client.tls(world.client_tls(), "evil.test")
+            reply = await client.ask(keep("/", "evil.test"))
+        assert status(reply) == 403
+        assert b'"reason": "no_rule"' in reply
+        (event,) = world.events
+        assert (event.reason, event.sni, event.stage) == (Reason.NO_RULE, "evil.test", Stage.CONNECT)
 
 
-def test_an_inspected_connection_asks_for_nothing_but_its_name(going: Going, tmp_path: Path):
+@on_loop
+async def test_an_inspected_connection_asks_for_nothing_but_its_name(going: Going, tmp_path: Path):
     """Server name = Host, here too; and the destination's certificate is verified for it."""
-
-    @on_loop
-    async def body():
-        async with inspecting(policy(INSPECTED), tmp_path) as world, web_origin(world, "allowed.test") as server:
-            going(server.port)
-            for host, code in (("allowed.test", 200), ("other.test", 403)):
-                async with raw(await opened(world)) as client:
-                    await client.tls(world.client_tls(), "allowed.test")
-                    assert status(await client.ask(keep("/", f"{host}:{server.port}", "Connection: close"))) == code
-            assert [each.reason for each in world.events] == [Reason.RULE, Reason.HOST_MISMATCH]
-            assert len(server.seen) == 1
-
-    body()
+    async with inspecting(policy(INSPECTED), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        going(server.port)
+        for host, code in (("allowed.test", 200), ("other.test", 403)):
+            async with raw(await opened(world)) as client:
+                await client.tls(world.client_tls(), "allowed.test")
+                assert status(await client.ask(keep("/", f"{host}:{server.port}", "Connection: close"))) == code
+        assert [each.reason for each in world.events] == [Reason.RULE, Reason.HOST_MISMATCH]
+        assert len(server.seen) == 1
 
 
-def test_without_a_firewall_nothing_gets_in():
+@on_loop
+async def test_without_a_firewall_nothing_gets_in():
     """The kernel's own word here: this connection was not redirected."""
-
-    @on_loop
-    async def body():
-        async with gate_for(policy(DEV)) as world, raw(await opened(world)) as client:
-            assert await client.rest() == b""
-            (event,) = world.events
-            assert (event.reason, event.port) == (Reason.LOOP, world.gate.addresses[1][1])
-
-    body()
+    async with gate_for(policy(DEV)) as world, raw(await opened(world)) as client:
+        assert await client.rest() == b""
+        (event,) = world.events
+        assert (event.reason, event.port) == (Reason.LOOP, world.gate.addresses[1][1])
 
 
-def test_other_systems_refuse_the_port_at_the_start(monkeypatch: pytest.MonkeyPatch):
-    @on_loop
-    async def body():
-        async with gate_for(policy(DEV)) as world:
-            monkeypatch.setattr(sys, "platform", "darwin")
-            with pytest.raises(StartError, match=r"`server\.transparent` needs Linux"):
-                transparent_of(world.gate)
-
-    body()
+@on_loop
+async def test_other_systems_refuse_the_port_at_the_start(monkeypatch: pytest.MonkeyPatch):
+    async with gate_for(policy(DEV)) as world:
+        monkeypatch.setattr(sys, "platform", "darwin")
+        with pytest.raises(StartError, match=r"`server\.transparent` needs Linux"):
+            transparent_of(world.gate)

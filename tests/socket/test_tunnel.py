@@ -79,25 +79,21 @@ async def test_tls_passes_through_and_a_tunnel_is_one_event_with_its_counts():
 @pytest.mark.parametrize("size", [None, 1, 5, 100])
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("records", [None, 50])
-def test_a_hello_in_any_pieces_arrives_as_it_was_sent(size: int | None, early: bool, records: int | None):
+@on_loop
+async def test_a_hello_in_any_pieces_arrives_as_it_was_sent(size: int | None, early: bool, records: int | None):
     hello = HELLO if records is None else fragmented(HELLO[5:], records)
-
-    @on_loop
-    async def body():
-        async with gate_for(DEV) as world, origin() as server, raw(world.address) as client:
-            world.dns.add("allowed.test", "A", "127.0.0.1")
-            head = connect("allowed.test", server.address[1])
-            if early:
-                await client.send(head + hello + b"more", size)
-                assert await client.head() == ESTABLISHED
-            else:
-                await client.send(head)
-                assert await client.head() == ESTABLISHED
-                await client.send(hello + b"more", size)
-            assert await client.exactly(len(hello) + 4) == hello + b"more"
-            assert server.bytes == hello + b"more"
-
-    body()
+    async with gate_for(DEV) as world, origin() as server, raw(world.address) as client:
+        world.dns.add("allowed.test", "A", "127.0.0.1")
+        head = connect("allowed.test", server.address[1])
+        if early:
+            await client.send(head + hello + b"more", size)
+            assert await client.head() == ESTABLISHED
+        else:
+            await client.send(head)
+            assert await client.head() == ESTABLISHED
+            await client.send(hello + b"more", size)
+        assert await client.exactly(len(hello) + 4) == hello + b"more"
+        assert server.bytes == hello + b"more"
 
 
 REFUSED = [
@@ -136,39 +132,33 @@ REFUSED = [
 
 @pytest.mark.parametrize(("sent", "reason", "code"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 @pytest.mark.parametrize("greeting", [b"", b"220 welcome\r\n"])
-def test_a_refusal_after_the_200_sends_no_byte_either_way(
+@on_loop
+async def test_a_refusal_after_the_200_sends_no_byte_either_way(
     sent: bytes, reason: Reason, code: int | None, greeting: bytes
 ):
-    @on_loop
-    async def body():
-        async with gate_for(DEV) as world, origin() as server, raw(world.address) as client:
-            server.greeting = greeting
-            await opened(world, server, client)
-            await until(lambda: server.accepts == 1)
-            got = await client.ask(sent)
-            assert got == (b"" if code is None else alert(code))
-            assert [(event.verdict, event.reason, event.stage) for event in world.events] == [
-                (Verdict.DENY, reason, Stage.TLS)
-            ]
-            await until(lambda: server.open == 0)
-            assert server.bytes == b""
-            await until(lambda: world.gate.connections == 0)
-            assert len(world.events) == 1
-
-    body()
+    async with gate_for(DEV) as world, origin() as server, raw(world.address) as client:
+        server.greeting = greeting
+        await opened(world, server, client)
+        await until(lambda: server.accepts == 1)
+        got = await client.ask(sent)
+        assert got == (b"" if code is None else alert(code))
+        assert [(event.verdict, event.reason, event.stage) for event in world.events] == [
+            (Verdict.DENY, reason, Stage.TLS)
+        ]
+        await until(lambda: server.open == 0)
+        assert server.bytes == b""
+        await until(lambda: world.gate.connections == 0)
+        assert len(world.events) == 1
 
 
 @pytest.mark.parametrize("name", ["ALLOWED.test", "allowed.test."])
-def test_other_spellings_of_the_same_name_pass(name: str):
-    @on_loop
-    async def body():
-        async with gate_for(DEV) as world, origin() as server, raw(world.address) as client:
-            await opened(world, server, client)
-            hello = with_extension(client_hello(None), 0, server_name(name.encode()))
-            await client.send(hello)
-            assert await client.exactly(len(hello)) == hello
-
-    body()
+@on_loop
+async def test_other_spellings_of_the_same_name_pass(name: str):
+    async with gate_for(DEV) as world, origin() as server, raw(world.address) as client:
+        await opened(world, server, client)
+        hello = with_extension(client_hello(None), 0, server_name(name.encode()))
+        await client.send(hello)
+        assert await client.exactly(len(hello)) == hello
 
 
 @on_loop
