@@ -68,34 +68,49 @@ async def test_an_encoded_answer_that_nobody_asked_for_is_refused_before_its_hea
 
 
 @pytest.mark.parametrize(
-    ("vendor", "sent", "reply", "reason"),
-    [
-        ("brave", RESULTS, sized(b"no JSON"), Reason.WEB_SEARCH_UNINSPECTABLE),
-        ("brave", RESULTS, sized(b" " * (40 << 20)), Reason.TOO_LARGE),
-        ("anthropic", STREAM, ODD, Reason.WEB_SEARCH_UNINSPECTABLE),
-    ],
-    ids=["malformed", "too large", "odd encoding"],
+    ("body", "reason", "told"),
+    [(b"no JSON", Reason.WEB_SEARCH_UNINSPECTABLE, 403), (b" " * (40 << 20), Reason.TOO_LARGE, 502)],
+    ids=["malformed", "too large"],
 )
 @on_loop
-async def test_an_answer_that_is_cut_is_on_record_with_its_reason(
-    vendor: str, sent: bytes, reply: bytes, reason: Reason, tmp_path: Path
+async def test_a_whole_answer_that_cannot_be_read_is_refused_before_its_head_goes_out(
+    body: bytes, reason: Reason, told: int, tmp_path: Path
 ) -> None:
+    """It was held back, so the client gets a denial and no broken answer; one event, whose id it has."""
+    async with inspecting(governed("brave"), tmp_path) as world:
+        world.engine.parts.governor = governor(world, "brave")
+        async with web_origin(world, "allowed.test") as server:
+            server.answer = replying(sized(body))
+            async with world.tunnel("allowed.test", server.port) as client:
+                reply = await client.ask(RESULTS.replace(b"Host: allowed.test", b"Host: allowed.test:%d" % server.port))
+        assert status(reply) == told
+        assert f'"code": "{reason}"'.encode() in reply
+        await until(lambda: world.events)
+        (event,) = world.events
+        assert (event.id, event.verdict, event.reason, event.stage) == (
+            decision_id(reply), Verdict.DENY, reason, Stage.RESPONSE,
+        )  # fmt: skip
+
+
+@on_loop
+async def test_a_stream_that_is_cut_is_on_record_with_its_reason(tmp_path: Path) -> None:
     """The exchange's own event says that it was allowed and begun; another, that its answer was not carried to its end."""
 
     async def answer(_seen: Seen, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(reply)
+        writer.write(ODD)
         await writer.drain()
 
-    async with inspecting(governed(vendor), tmp_path) as world:
-        world.engine.parts.governor = governor(world, vendor)
+    async with inspecting(governed("anthropic"), tmp_path) as world:
+        world.engine.parts.governor = governor(world, "anthropic")
         async with web_origin(world, "allowed.test") as server:
             server.answer = answer
             async with world.tunnel("allowed.test", server.port) as client:
                 host = b"Host: allowed.test:%d" % server.port
-                await client.send(sent.replace(b"Host: allowed.test", host))
+                await client.send(STREAM.replace(b"Host: allowed.test", host))
                 got = await client.rest(20)
         await until(lambda: len(world.events) == 2)
         cut, own = world.events
+        reason = Reason.WEB_SEARCH_UNINSPECTABLE
         assert (cut.verdict, cut.reason, cut.stage) == (Verdict.DENY, reason, Stage.RESPONSE)
         assert (own.verdict, own.status) == (Verdict.ALLOW, 200)
         assert cut.id != own.id

@@ -128,6 +128,26 @@ async def test_a_stream_that_shows_a_source_outside_is_cut_with_the_vendors_erro
 
 
 @on_loop
+async def test_a_whole_answer_that_shows_a_source_outside_is_a_denial_that_says_so(tmp_path: Path) -> None:
+    """Nothing of it had gone on, so the client is told, once and under one id; an answer cut short it would ask for again."""
+
+    async def careless(seen: vendors.Seen, reader: object, writer: object) -> None:
+        seen.body = seen.body.replace(b'"allowed_domains"', b'"ignored"')
+        await vendors.anthropic(seen, reader, writer)  # type: ignore[arg-type]
+
+    settings = WebSearch(enabled=True, opt_in=OptIn.ASSUMED, on_violation=OnViolation.CUT)
+    async with governed(CLAUDE, tmp_path, settings, careless) as desk, desk.http() as http:
+        client = anthropic.AsyncAnthropic(api_key="k", base_url=desk.url, http_client=http)
+        with pytest.raises(anthropic.PermissionDeniedError, match="source_outside_allowlist") as refused:
+            await client.messages.create(model="m", max_tokens=9, messages=ASK, tools=[SEARCH])
+        await until(lambda: desk.world.events)
+        assert [(each.id, each.reason, each.status) for each in desk.world.events] == [
+            (refused.value.response.headers["outward-decision"], Reason.SOURCE_OUTSIDE_ALLOWLIST, 403)
+        ]
+        assert len(desk.vendor.seen) == 1
+
+
+@on_loop
 async def test_a_domain_that_refuses_the_crawler_is_dropped_and_the_request_tried_once_more(tmp_path: Path) -> None:
     tool = {**SEARCH, "allowed_domains": ["docs.example.com", vendors.CRAWLER_BLOCKED]}
     async with governed(CLAUDE, tmp_path, ON, vendors.anthropic) as desk, desk.http() as http:

@@ -40,9 +40,10 @@ _PROBLEM = """{{
   "suggestion": %(suggestion)s{more}
 }}
 """
-# The member that the model vendors' clients show as the message of an error.
+# The member that the model vendors' clients show as the message of an error, at the stages that concern vendors.
 _ERROR = """,
   "error": {{"type": "permission_error", "code": "{reason}", "message": {message}}}"""
+_TOLD_TO_CLIENTS = frozenset({Stage.SEARCH, Stage.RESPONSE})
 _TEXT = """{title}. {cure}
 reason: {reason}
 stage: {stage}
@@ -178,7 +179,7 @@ def _body(reason: Reason, status: int, stage: Stage, kind: str, advice: str) -> 
     title, advice_shown = (show(text).replace("%", "%%") for text in (meaning.title, advice))
     if kind == "json":
         message = show(f"{meaning.title} ({reason}). {advice}").replace("%", "%%")
-        more = _ERROR.format(reason=reason, message=message) if stage is Stage.SEARCH else ""
+        more = _ERROR.format(reason=reason, message=message) if stage in _TOLD_TO_CLIENTS else ""
         return _PROBLEM.format(
             reason=reason,
             title=title,

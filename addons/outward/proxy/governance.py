@@ -17,7 +17,7 @@ from outward.core.reasons import Reason
 from outward.proxy.consent import Consent
 from outward.proxy.head import Head, ResponseHead
 from outward.proxy.inspection.exchange import Exchange
-from outward.proxy.inspection.governor import CutError, Pass, Refuse, Tap
+from outward.proxy.inspection.governor import CutError, Pass, Refuse, Tap, Whole
 from outward.proxy.judge import Judge
 from outward.records.audit import AuditEvent
 from outward.records.events import Event, new_id
@@ -170,7 +170,7 @@ class SearchGovernor:
             passed = observation.feed(data)
             if observation.was_cut:
                 if not observation.seen.violated:
-                    raise self._unread(exchange, Reason.WEB_SEARCH_UNINSPECTABLE, passed)
+                    self._note(exchange, Reason.WEB_SEARCH_UNINSPECTABLE, Stage.RESPONSE, Verdict.DENY)
                 raise CutError(passed)
             return passed
 
@@ -184,22 +184,20 @@ class SearchGovernor:
             if data:
                 held.extend(data)
                 if len(held) > MAX_WHOLE:
-                    raise self._unread(exchange, Reason.TOO_LARGE)
+                    raise _withheld(exchange, Reason.TOO_LARGE)
                 if not exchange.hold(len(data)):
-                    raise self._unread(exchange, Reason.OVERLOADED)
+                    raise _withheld(exchange, Reason.OVERLOADED)
                 return b""
             body = observation.replace(bytes(held))
+            if body is None:
+                cut = Reason.SOURCE_OUTSIDE_ALLOWLIST if observation.was_cut else Reason.WEB_SEARCH_UNINSPECTABLE
+                exchange.refuse(cut, Stage.RESPONSE)
             self._finish(exchange, state, observation)
             if body is None:
-                raise CutError if observation.was_cut else self._unread(exchange, Reason.WEB_SEARCH_UNINSPECTABLE)
+                raise CutError
             return body
 
-        return tap
-
-    def _unread(self, exchange: Exchange, reason: Reason, last: bytes = b"") -> CutError:
-        """Put into the log why a response that has begun is cut, and return what cuts it."""
-        self._note(exchange, reason, Stage.RESPONSE, Verdict.DENY)
-        return CutError(last)
+        return Whole(tap)
 
     def holds(self, exchange: Exchange, response: ResponseHead) -> bool:
         """Tell whether a refusal may name domains that the vendor does not search."""
@@ -242,7 +240,7 @@ class SearchGovernor:
         group = exchange.event.group or ""
         self._audit(exchange, invoked(outcome.adapter, outcome.findings, seen, settings.record, settings.filter))
         self._sinks.receipt(receipt_of(exchange.event.conversation, group, seen, settings.record).as_json())
-        if seen.violated:
+        if seen.violated and not exchange.refused:
             verdict = Verdict.DENY if observation.was_cut else Verdict.ALLOW
             self._note(exchange, Reason.SOURCE_OUTSIDE_ALLOWLIST, Stage.RESPONSE, verdict)
 
@@ -265,6 +263,12 @@ class SearchGovernor:
         event: Event = replace(exchange.event, id=new_id(), time=time.time(), reason=reason, stage=stage)
         event.verdict, event.would_deny, event.status = verdict, verdict is Verdict.ALLOW, None
         self._judge.close(event)
+
+
+def _withheld(exchange: Exchange, reason: Reason) -> CutError:
+    """Refuse an exchange of whose response the client has seen nothing, and return what ends it."""
+    exchange.refuse(reason, Stage.RESPONSE, 502 if reason is Reason.TOO_LARGE else None)  # the answer, not the request
+    return CutError()
 
 
 def _distinct(findings: Iterable[Finding]) -> Iterable[Finding]:

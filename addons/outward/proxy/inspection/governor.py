@@ -15,8 +15,21 @@ Tap = Callable[[bytes], bytes]
 """Takes each piece of a response body and returns what goes on; the empty piece marks the end."""
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A tap that reads the whole body before anything of the response goes on, so that it can still be refused."""
+
+    read: Tap
+
+    def __call__(self, data: bytes) -> bytes:
+        """Take a piece; only the empty one, at the end, returns something."""
+        return self.read(data)
+
+
 class CutError(Exception):
     """Raised by a tap: the rest of the response must not reach the client.
+
+    Where nothing of it has, and the exchange was refused, the client gets the denial.
 
     Attributes:
         last: what the client still gets, the vendor's own error event.

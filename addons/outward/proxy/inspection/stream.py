@@ -26,7 +26,7 @@ from outward.core.model import Stage
 from outward.core.reasons import Reason
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.forwarding import request_head, response_head
-from outward.proxy.inspection.governor import CutError, Pass, Refuse, Tap
+from outward.proxy.inspection.governor import CutError, Pass, Refuse, Tap, Whole
 from outward.proxy.inspection.guard import Line, guarded
 from outward.proxy.inspection.signals import Asked, Continue, Forward, Refusal, Replied, Reply
 
@@ -46,6 +46,7 @@ class Stream(Layer):
         self._collected: bytearray | None = None
         self._tap: Tap | None = None
         self._held: tuple[Replied, bytearray] | None = None
+        self._untold: Replied | None = None
         self._connected = self._requested = self._over = False
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
@@ -138,7 +139,10 @@ class Stream(Layer):
             self._held = (event, bytearray())
             return
         self._tap = onward.tap
-        yield from self._reply(exchange, event)
+        if isinstance(self._tap, Whole):
+            self._untold = event
+        else:
+            yield from self._reply(exchange, event)
 
     def _after_refusal(self, exchange: Exchange, event: Replied, body: bytes) -> CommandGenerator[bool]:
         """Send a mended request once more, or pass on what was held; tells whether it was sent."""
@@ -192,7 +196,8 @@ class Stream(Layer):
         except Exception:  # noqa: BLE001 - fail closed: what could not be read does not go on
             self._line.judge.metrics.internal_error("response_tap")
             _log.exception("a tap failed: the response is cut")
-        yield from self._cut(exchange)
+            exchange.refuse(Reason.INTERNAL_ERROR, Stage.RESPONSE)
+        yield from self._cut(exchange) if exchange.begun else self._refuse(exchange)
         return b""
 
     def _response_ended(self, exchange: Exchange, _event: ResponseEndOfMessage) -> CommandGenerator[None]:
@@ -203,11 +208,13 @@ class Stream(Layer):
                 return
         if self._tap is not None:
             rest = yield from self._tapped(exchange, self._tap, b"")
+            if self._over:
+                return
+            if self._untold is not None:
+                yield from self._reply(exchange, self._untold)
             if rest:
                 exchange.down += len(rest)
                 yield SendHttp(ResponseData(self._id, rest), self.context.client)
-            if self._over:
-                return
         exchange.close()
         yield from self._end()
         yield SendHttp(ResponseEndOfMessage(self._id), self.context.client)
