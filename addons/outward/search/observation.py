@@ -95,6 +95,8 @@ class Observation:
             for value in reader.finish():
                 observer.value(value)
             self.seen.incomplete = self.seen.incomplete or aborted or reader.lost or not observer.complete
+            if self.seen.incomplete:
+                self.seen.left()
         else:
             self.seen.incomplete = self.seen.incomplete or aborted or observer is not None
         held, self._held = self._held, b""

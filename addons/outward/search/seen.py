@@ -64,6 +64,7 @@ class Seen:
         self._scope = scope
         self._counted = counted
         self.ids: set[str] = set()
+        self._begun: set[str] = set()
         self._urls: set[tuple[str, str]] = set()
         self.searches = 0
         self.billed = 0
@@ -81,8 +82,23 @@ class Seen:
         """Whether something outside the allowlist was seen."""
         return bool(self.out_of_policy) or self.broken_promise is not None
 
+    def began(self, ident: object) -> None:
+        """Note a search of which only the beginning was seen so far."""
+        if isinstance(ident, str) and len(self._begun) < MOST:
+            self._begun.add(ident)
+
+    def settled(self, ident: object) -> None:
+        """Take note that what began was no search after all."""
+        self._begun.discard(str(ident))
+
+    def left(self) -> None:
+        """Count the searches whose end was not seen: the vendor may have run them."""
+        for ident in sorted(self._begun):
+            self.search(ident)
+
     def search(self, ident: object, *queries: object) -> None:
         """Note one search; the same id counts once."""
+        self.settled(ident)
         if not self.once(ident):
             return
         self.searches += 1

@@ -23,7 +23,7 @@ class MessagesObserver:
         if not isinstance(value, dict):
             return
         match value.get("type"):
-            case "message" | "error":
+            case "message":
                 self._message(value)
             case "content_block_start":
                 self._start(value.get("index"), value.get("content_block"))
@@ -55,6 +55,8 @@ class MessagesObserver:
         if isinstance(block, dict) and block.get("type") == "server_tool_use" and not block.get("input"):
             if len(self._open) < 256:
                 self._open[index] = (block, [])
+            if block.get("name") == "web_search":
+                self._seen.began(block.get("id"))
         else:
             self._block(block)
 

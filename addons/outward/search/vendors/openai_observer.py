@@ -6,7 +6,7 @@ from typing import Any
 from outward.search.adapter import Json
 from outward.search.seen import Seen
 
-_ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "error"})
+_ENDS = frozenset({"response.completed", "response.failed", "response.incomplete"})
 
 
 class ResponsesObserver:
@@ -38,11 +38,17 @@ class ResponsesObserver:
     def _event(self, kind: str, event: Json) -> None:
         if kind in ("response.created", "response.in_progress", *_ENDS) and isinstance(event.get("response"), dict):
             self._response(event["response"])
+        elif kind == "response.output_item.added":
+            self._began(event.get("item"))
         elif kind == "response.output_item.done":
             self._item(event.get("item"))
         elif kind == "response.output_text.annotation.added":
             self._annotation(event.get("annotation"))
         self.complete = self.complete or kind in _ENDS
+
+    def _began(self, item: Any) -> None:
+        if isinstance(item, dict) and item.get("type") == "web_search_call":
+            self._seen.began(item.get("id"))
 
     def _response(self, response: Json) -> None:
         for tool in _list(response.get("tools")):
@@ -79,6 +85,7 @@ class ResponsesObserver:
                 if isinstance(source, dict):
                     self._seen.source(source.get("url") or source.get("name"), source.get("title"))
         else:
+            self._seen.settled(item.get("id"))
             self._seen.source(action.get("url"))
 
     def _annotation(self, annotation: Any) -> None:
