@@ -95,15 +95,20 @@ async def test_a_plain_connection_may_ask_for_several_hosts_and_each_is_judged(t
         ]
 
 
+@pytest.mark.parametrize(
+    ("host", "reason"), [("allowed.test", Reason.MALFORMED_REQUEST), ("evil.test", Reason.NO_RULE)]
+)
 @on_loop
-async def test_a_connect_behind_a_plain_request_is_refused(tmp_path: Path) -> None:
+async def test_a_connect_behind_a_plain_request_is_refused_and_a_blocked_one_says_why(
+    host: str, reason: Reason, tmp_path: Path
+) -> None:
     async with inspecting(allowing(), tmp_path) as world:
         async with web_origin(world, "allowed.test", tls=False) as server, raw(world.address) as client:
             authority = f"allowed.test:{server.port}"
             await client.send(f"GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode())
             assert status(await response(client)) == 200
-            reply = await client.ask(connect("evil.test"))
-        one(world, Reason.MALFORMED_REQUEST, reply)
+            reply = await client.ask(connect(host))
+        one(world, reason, reply)
 
 
 @pytest.mark.parametrize("sni", ["other.test", "evil.test"])

@@ -53,3 +53,27 @@ def test_the_first_of_several_misses_is_told() -> None:
     rules = [rule("a.test", ports=frozenset({8443})), rule("a.test", methods=frozenset({"PUT"}))]
     decision = decide(policy(group(*rules)), Question("dev", Host("a.test"), 443, "GET", "/"))
     assert (decision.reason, decision.rule) == (Reason.PORT_NOT_ALLOWED, rules[0])
+
+
+@pytest.mark.parametrize(
+    ("facts", "port", "mode", "reason"),
+    [
+        ({}, 443, Mode.ENFORCE, Reason.NOT_TLS),
+        ({}, 443, Mode.REPORT, Reason.NOT_TLS),
+        ({"tls": False}, 443, Mode.ENFORCE, Reason.RULE),
+        ({}, 8443, Mode.ENFORCE, Reason.RULE),
+    ],
+)
+def test_a_request_in_the_clear_to_the_port_of_tls_needs_a_rule_that_says_so(
+    facts: dict[str, object], port: int, mode: Mode, reason: Reason
+) -> None:
+    """It would be told to everybody on the way, and could only end in an error."""
+    subject = policy(group(rule("a.test", **facts), mode=mode))
+    decision = decide(subject, Question("dev", Host("a.test"), port, "GET", "/", clear=True))
+    assert (decision.reason, decision.allowed) == (reason, reason is Reason.RULE)
+    assert decide(subject, Question("dev", Host("a.test"), 443, "GET", "/")).allowed
+
+
+def test_a_request_in_the_clear_that_no_rule_names_is_refused_there_in_report_mode_too() -> None:
+    decision = decide(policy(group(mode=Mode.REPORT)), Question("dev", Host("a.test"), 443, "GET", "/", clear=True))
+    assert (decision.allowed, decision.reason, decision.would_deny) == (False, Reason.NOT_TLS, False)

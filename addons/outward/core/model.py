@@ -230,6 +230,7 @@ class Question:
         host, port: the destination.
         method: HTTP method; None where no request is visible yet (CONNECT).
         path: raw path without query; None where no request is visible yet.
+        clear: a request that is to be forwarded without TLS.
     """
 
     group: str | None
@@ -237,6 +238,7 @@ class Question:
     port: int
     method: str | None = None
     path: str | None = None
+    clear: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from outward.core.paths import OddPathError, normal_path
 from outward.core.reasons import Reason
 
 _SOFTENED = (Reason.NO_RULE, Reason.DENIED_BY_RULE)
+_SECURE = 443  # a rule without ports opens it for TLS
 
 
 class Rules:
@@ -156,8 +157,9 @@ def _decide(policy: Policy, question: Question) -> Decision:
     verdict, would_deny = Verdict(reason is Reason.RULE), False
     if reason in _SOFTENED and group.mode is Mode.REPORT:
         verdict, reason, would_deny = Verdict.ALLOW, Reason.REPORT_ONLY, True
-    if verdict and vendor is not None and lane is Lane.TUNNEL and question.method is None:
-        verdict, reason, would_deny = Verdict.DENY, Reason.WEB_SEARCH_UNINSPECTABLE, False
+    barred = _barred(question, rule, lane, vendor) if verdict else None
+    if barred is not None:
+        verdict, reason, would_deny = Verdict.DENY, barred, False
     return Decision(
         verdict=verdict,
         reason=reason,
@@ -172,6 +174,15 @@ def _decide(policy: Policy, question: Question) -> Decision:
         ech=group.ech,
         generation=policy.generation,
     )
+
+
+def _barred(question: Question, rule: Rule | None, lane: Lane, vendor: str | None) -> Reason | None:
+    """Return what speaks against an allowed question in every mode, or None."""
+    if vendor is not None and lane is Lane.TUNNEL and question.method is None:
+        return Reason.WEB_SEARCH_UNINSPECTABLE
+    if question.clear and question.port == _SECURE and (rule is None or rule.tls):
+        return Reason.NOT_TLS  # it could only end in an error there, after the request was told in the clear
+    return None
 
 
 def _lane(group: Group, rule: Rule | None, *, sighted: bool) -> Lane:

@@ -106,7 +106,7 @@ MEANINGS: dict[Reason, Meaning] = {
         "Turn off ECH in the client, or `ech: refuse` in the group.",
     ),
     Reason.NOT_TLS: Meaning(
-        403, _DENIED, "The tunnel does not carry TLS", "Allow the protocol with `tls: false` on the rule."
+        403, _DENIED, "The connection does not carry TLS", "Allow the protocol with `tls: false` on the rule."
     ),
     Reason.UPGRADE_NOT_ALLOWED: Meaning(
         403, _DENIED, "Only WebSocket upgrades are carried", "Use WebSocket or plain HTTP."

@@ -243,7 +243,8 @@ def _question(row: Record) -> Question | None:
     except MalformedHostError:
         return None
     method = row["method"] if row["stage"] == "request" else None
-    return Question(row["group"], host, row["port"] or 443, method, row["path"] if method else None)
+    clear = row["scheme"] == "http"
+    return Question(row["group"], host, row["port"] or 443, method, row["path"] if method else None, clear=clear)
 
 
 def _facts(row: Record) -> list[tuple[str, Any]]:

@@ -130,21 +130,22 @@ def read_question(body: dict[str, Any]) -> Question:
         raise Problem(400, "send `group`, and `url` or `host`, `port`, `method`, `path`")
     if "group" not in texts or ("url" in texts) is ("host" in texts):
         raise Problem(400, "send `group`, and either `url` or `host`")
-    port, method, path = body.get("port", 443), texts.get("method"), texts.get("path")
+    port, method, path, clear = body.get("port", 443), texts.get("method"), texts.get("path"), False
     if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
         raise Problem(400, "`port` is a number from 1 to 65535")
     try:
         if "url" in texts:
             parts = urlsplit(texts["url"] if "://" in texts["url"] else f"//{texts['url']}")
             host, port = parse_authority(parts.netloc.rpartition("@")[2], _PORTS.get(parts.scheme, port))
-            path = path or parts.path or None
+            path, clear = path or parts.path or None, parts.scheme == "http"
         else:
             host = canonical_host(texts["host"])
     except (MalformedHostError, ValueError) as error:
         raise Problem(400, f"the host cannot be read: {error}") from error
     if path is not None and method is None:
         method = "GET"
-    return Question(texts["group"], host, port, method and method.upper(), (path or "/") if method else None)
+    method = method and method.upper()
+    return Question(texts["group"], host, port, method, (path or "/") if method else None, clear=clear)
 
 
 def trail(found: Trail) -> dict[str, Any]:

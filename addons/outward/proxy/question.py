@@ -47,7 +47,8 @@ def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None)
     if connect:
         decision = judge.decide_connect(identity.group, head.host, head.port)
     else:
-        decision = judge.decide(Question(identity.group, head.host, head.port, head.method, head.path))
+        question = Question(identity.group, head.host, head.port, head.method, head.path, clear=scheme == "http")
+        decision = judge.decide(question)
     if identity.refusal is not None and not decision.allowed:
         decision = replace(decision, reason=identity.refusal)
     event = event_of(head, identity, scheme)

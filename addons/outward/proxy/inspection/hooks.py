@@ -112,8 +112,8 @@ class Hooks:
         exchange = Exchange(
             self._judge, raw, head, self._noted(event), decision, identity=identity, challenge=challenge
         )
-        if head.method == "CONNECT":
-            refuse(event, Reason.MALFORMED_REQUEST, Stage.REQUEST)
+        if head.method == "CONNECT" and decision.allowed:
+            refuse(event, Reason.MALFORMED_REQUEST, Stage.REQUEST)  # a tunnel begins a connection
         elif self._refusal is not None:
             refuse(event, *self._refusal)
         elif not self._passport.decision.allowed and self.within is not None:
