@@ -313,6 +313,7 @@ def test_fields_of_this_hop_are_named_in_every_spelling():
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "GET", (200, 5, False)),
         (b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n", "GET", (200, None, False)),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", "GET", (200, None, False)),
         (b"HTTP/1.0 200\r\n\r\n", "GET", (200, None, True)),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "HEAD", (200, 0, False)),
         (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", "GET", (304, 0, False)),

@@ -253,6 +253,8 @@ def parse_response_head(raw: bytes, limits: HeadLimits, method: str = "GET") -> 
     status, http_10 = int(match[2]), match[1] == b"0"
     fields = split_section(match[4], limits)
     found = governed(fields)
+    if "transfer-encoding" in found:  # in any case (RFC 9112 7): the client gets our own spelling of it
+        found["transfer-encoding"] = found["transfer-encoding"].lower()
     length = framing(found, http_10=http_10)
     connection_options(found)
     if method == "HEAD" or status < 200 or status in (204, 304):
