@@ -36,14 +36,14 @@ def wait_for[T](condition: Callable[[], T], patience: float = PATIENCE) -> T:
     return found
 
 
-def serve_briefly(config: Path) -> "subprocess.CompletedProcess[str]":
-    """Run `outward serve` where it is expected to end by itself, and return what it said."""
+def outward(*arguments: object, patience: float = PATIENCE, **more: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end, with more variables in its environment, and return what it said."""
     return subprocess.run(
-        [OUTWARD, "serve", "--config", config],
-        env=environment(),
+        [OUTWARD, *map(str, arguments)],
+        env={**environment(), **more},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=patience,
         check=False,
     )
 

@@ -10,7 +10,7 @@ import trustme
 
 from harness.fleet import TOKEN, call
 from harness.postgres import Server, postgres
-from harness.process import Served, serve_briefly
+from harness.process import Served, outward
 from harness.records import wait_until
 from harness.sink import Sink
 from outward.config.settings import AuditStream as Settings
@@ -329,7 +329,7 @@ def test_a_killed_proxy_goes_on_where_it_was(tmp_path: Path, sink: Sink) -> None
 def test_a_proxy_does_not_start_without_the_secret(tmp_path: Path, sink: Sink) -> None:
     config = tmp_path / "outward.yaml"
     config.write_text(CONFIG.format(state=tmp_path / "state", url="sqlite", sink=sink.url))
-    done = serve_briefly(config)
+    done = outward("serve", "--config", config)
     assert done.returncode == 1
     assert "token of `records.audit_stream`" in done.stderr
     assert "Traceback" not in done.stderr

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from harness.loops import on_loop
-from harness.process import OUTWARD, Served, environment
+from harness.process import Served, outward
 from outward.demo.chat import Chat
 from outward.demo.small_web import PAGES, QUESTION
 from outward.demo.stage import GROUP, Stage, stage
@@ -28,14 +28,7 @@ OUTSIDE = PAGES[3].url
 
 
 def _demo(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [OUTWARD, "demo", "--once", *arguments],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=55,
-        check=False,
-    )
+    return outward("demo", "--once", *arguments, patience=55)
 
 
 def test_the_story_is_told_without_keys_or_internet() -> None:
@@ -97,12 +90,16 @@ class Talk:
             self.dials.append(name)
 
 
+def through(proxy: tuple[str, int], token: str, tls: ssl.SSLContext) -> httpx.AsyncClient:
+    """A client behind the proxy, in the conversation `talk`."""
+    auth = ("talk", token)
+    return httpx.AsyncClient(proxy=httpx.Proxy("http://{}:{}".format(*proxy), auth=auth), verify=tls, timeout=30)
+
+
 @contextlib.asynccontextmanager
 async def talking(folder: Path) -> AsyncIterator[Talk]:
-    async with stage(folder, pace=0) as found:
-        proxy = httpx.Proxy("http://{}:{}".format(*found.proxy), auth=("talk", found.token))
-        async with httpx.AsyncClient(proxy=proxy, verify=found.tls, timeout=30) as http:
-            yield Talk(found, Chat(found, "talk"), http, [])
+    async with stage(folder, pace=0) as found, through(found.proxy, found.token, found.tls) as http:
+        yield Talk(found, Chat(found, "talk"), http, [])
 
 
 @on_loop
@@ -155,8 +152,7 @@ async def test_another_credential_cannot_borrow_an_opt_in(tmp_path: Path) -> Non
     """An opt-in belongs to the conversation's name and the credential together; a wrong one gets no connection."""
     async with talking(tmp_path) as talk:
         await talk.chat.opt_in(active=True)
-        proxy = httpx.Proxy("http://{}:{}".format(*talk.stage.proxy), auth=("talk", "not-the-token"))
-        async with httpx.AsyncClient(proxy=proxy, verify=talk.stage.tls) as http:
+        async with through(talk.stage.proxy, "not-the-token", talk.stage.tls) as http:
             with pytest.raises(httpx.ProxyError, match="407"):
                 await http.get("https://api.anthropic.com:{}/".format(talk.stage.vendors["anthropic"].port))
 
@@ -179,8 +175,7 @@ async def test_another_valid_client_of_the_group_cannot_borrow_an_opt_in(tmp_pat
             pem = ssl.create_default_context(cafile=tmp_path / "own" / "ca.pem")
             searched = []
             for token in (*tokens, *tokens):
-                proxy = httpx.Proxy("http://{}:{}".format(*served.proxy), auth=("talk", token))
-                async with httpx.AsyncClient(proxy=proxy, verify=pem, timeout=30) as http:
+                async with through(served.proxy, token, pem) as http:
                     talk = Talk(found, Chat(found, "talk"), http, [])
                     searched.append("web_search_tool_result" in await talk.ask([SEARCH]))
             assert searched == [True, False, True, False]
@@ -218,10 +213,7 @@ async def test_the_audit_chain_of_a_service_verifies_once_it_has_stopped(tmp_pat
         await talk.chat.opt_in(active=True)
         await talk.ask([SEARCH])
         await _until(talk.chat.receipt)
-    verify = [OUTWARD, "audit", "verify", "--config", str(tmp_path / "outward.yaml")]
-    done = await asyncio.to_thread(
-        subprocess.run, verify, env=environment(), capture_output=True, text=True, check=False
-    )
+    done = await asyncio.to_thread(outward, "audit", "verify", "--config", tmp_path / "outward.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -253,10 +245,7 @@ async def test_a_run_searches_with_the_flag_and_not_without(tmp_path: Path) -> N
         text = found.policy.replace(str(tmp_path / "state"), str(tmp_path / "own"))
         config.write_text(text.replace("web_search: {enabled: true}", "web_search: {enabled: false}"))
         for flag, expected in (((), "from memory"), (("--web-search",), "searched")):
-            run = [OUTWARD, "run", "--config", config, "--group", GROUP, *flag, "--", sys.executable, "-c", _AGENT]
-            command = [*map(str, run), str(port)]
-            done = await asyncio.to_thread(
-                subprocess.run, command, env=environment(), capture_output=True, text=True, timeout=50
-            )
+            run = ("run", "--config", config, "--group", GROUP, *flag, "--", sys.executable, "-c", _AGENT, port)
+            done = await asyncio.to_thread(outward, *run, patience=50)
             assert (done.returncode, done.stdout.strip()) == (0, expected), done.stderr
             assert ("web_search_disabled" in done.stderr) == (not flag), done.stderr

@@ -2,15 +2,15 @@
 
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from harness.full_disk import fill, free, small_disk
-from harness.process import OUTWARD, Echo, Served, environment, serve_briefly, wait_for
+from harness.process import Echo, Served, outward, wait_for
 
 REFUSED = "HTTP/1.1 403 Blocked by egress policy"
 OPENED = "HTTP/1.1 200 Connection established"
@@ -67,7 +67,7 @@ def test_a_state_directory_that_cannot_be_written_is_named_with_its_cure(tmp_pat
     """Whatever makes it so, and before anything is opened."""
     config = tmp_path / "outward.yaml"
     config.write_text(configuration(tmp_path).replace(f"{tmp_path}/state", state))
-    done = serve_briefly(config)
+    done = outward("serve", "--config", config)
     assert done.returncode == 1
     last = done.stderr.splitlines(keepends=True)[-1]
     assert last.startswith(f"Error: the state directory {state} cannot be written: ")
@@ -82,7 +82,7 @@ def test_a_start_on_a_full_disk_names_the_file_and_the_cure_and_leaves_nothing_h
     config.write_text(configuration(tmp_path))
     with small_disk(tmp_path / "state") as state:
         fill(state)
-        done = serve_briefly(config)
+        done = outward("serve", "--config", config)
         assert done.returncode == 1
         last = done.stderr.splitlines()[-1]
         assert last.startswith(
@@ -212,7 +212,7 @@ def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         config = tmp_path / "outward.yaml"
         config.write_text(configuration(tmp_path).replace("127.0.0.1:0", f"127.0.0.1:{port}", 1))
-        done = serve_briefly(config)
+        done = outward("serve", "--config", config)
     assert done.returncode == 1
     assert f"the proxy port cannot be opened on 127.0.0.1 port {port}" in done.stderr
     assert "Traceback" not in done.stderr
@@ -222,7 +222,7 @@ def test_a_configuration_with_errors_does_not_start(tmp_path: Path) -> None:
     """Exit status 3, with the place and the cure."""
     config = tmp_path / "outward.yaml"
     config.write_text(configuration(tmp_path).replace("groups:", "gruops:"))
-    done = serve_briefly(config)
+    done = outward("serve", "--config", config)
     assert done.returncode == 3
     assert "gruops" in done.stderr
     assert "outward.yaml:" in done.stderr
@@ -234,19 +234,19 @@ def test_health_tells_ready_from_not(start: Start, tmp_path: Path, echo: Echo) -
     text = served.config.read_text().replace("ops: '127.0.0.1:0'", f"ops: '127.0.0.1:{served.ops[1]}'")
     other = tmp_path / "same-ops.yaml"
     other.write_text(text)
-    command = [OUTWARD, "health", "--config", other]
-    assert subprocess.run(command, capture_output=True, timeout=60, env=environment(), check=False).returncode == 0
+    health = partial(outward, "health", "--config", other)
+    assert health().returncode == 0
     other.write_text(text.replace("allow:", "alow:"))  # the proxy goes on with its last good policy
-    assert subprocess.run(command, capture_output=True, timeout=60, env=environment(), check=False).returncode == 0
+    assert health().returncode == 0
     other.write_text("version: [")
     for asked in ({"OUTWARD_OPS": f"0.0.0.0:{served.ops[1]}"}, {"OUTWARD_OPS": f"localhost:{served.ops[1]}"}):
-        told = subprocess.run(command, capture_output=True, timeout=60, env=environment() | asked, check=False)
-        assert (told.returncode, told.stderr) == (0, b"")
+        told = health(**asked)
+        assert (told.returncode, told.stderr) == (0, "")
     other.write_text(text)
     sock, _ = served.connect("origin.test", echo.port)
     served.signal(signal.SIGTERM)
     wait_for(lambda: served.get("/readyz")[0] == 503)
-    assert subprocess.run(command, capture_output=True, timeout=60, env=environment(), check=False).returncode == 1
+    assert health().returncode == 1
     sock.close()
 
 
