@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from harness.dns_stub import DnsStub, dns_stub
+from harness.origins import Origin
+from harness.raw import Raw
 from outward.config.settings import Limits
 from outward.core.addresses import Own
 from outward.core.policy import Policy
@@ -25,6 +27,7 @@ from outward.proxy.gate import Gate
 from outward.proxy.judge import Judge
 from outward.proxy.passport import Passport
 from outward.proxy.resolver import Resolver
+from outward.proxy.tunnel import ESTABLISHED
 from outward.records.events import Event
 
 LIMITS = Limits(resolve_timeout=2.0, connect_timeout=2.0, head_timeout=5.0, handshake_timeout=5.0, idle_timeout=30.0)
@@ -107,3 +110,10 @@ def decision_id(reply: bytes) -> str:
     """Return the id that a denial gave to its client."""
     match = re.search(rb"\r\nOutward-Decision: ([0-9a-f]{32})\r\n", reply)
     return match[1].decode() if match else ""
+
+
+async def opened(world: World, server: Origin, client: Raw, host: str = "allowed.test") -> None:
+    """Open a tunnel to the origin."""
+    world.dns.add("allowed.test", "A", "127.0.0.1")
+    await client.send(connect(host, server.address[1]))
+    assert await client.head() == ESTABLISHED

@@ -2,12 +2,14 @@
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from outward.core.reasons import Reason
 from outward.records.events import Event
+from outward.records.recorder import Recorder
 
 
 class Counts:
@@ -55,3 +57,16 @@ def stored(state: Path) -> list[str]:
         return []  # the schema is not there yet
     finally:
         connection.close()
+
+
+MONTH = 30 * 86_400.0
+
+
+@contextmanager
+def recording(state: Path, counts: Counts, **options: object) -> Iterator[Recorder]:
+    recorder = Recorder("sqlite", state, counts, **{"retention": MONTH, **options})  # type: ignore[arg-type]
+    recorder.start()
+    try:
+        yield recorder
+    finally:
+        recorder.close(10)

@@ -1,77 +1,24 @@
 """Dialling on real sockets: the address judged is the address dialled, and nothing else is."""
 
 import asyncio
-import base64
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from harness.dialing import LOOPBACK, Origin, dialer, open_streams, origin, refused
 from harness.dns_stub import dns_stub
 from harness.loops import on_loop, until
-from outward.config.settings import Limits
-from outward.core.addresses import Address, Own
-from outward.core.names import Host, canonical_host
+from outward.core.addresses import Own
+from outward.core.names import canonical_host
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
-from outward.ops.metrics import Metrics
 from outward.proxy.dial import Dialer, DialError
 from outward.proxy.interfaces import own_addresses
-from outward.proxy.judge import Judge
 from outward.proxy.race import ordered
-from outward.proxy.resolver import Resolver
-from outward.records.events import Event
-
-LOOPBACK = ("127.0.0.0/8", "::1/128")
-
-
-class NoRecorder:
-    def record(self, event: Event) -> None:
-        raise AssertionError(f"dialling records nothing by itself: {event}")
-
-
-def dialer(hosts=None, *, servers=(), internal=LOOPBACK, own=None, parent=None, connect_timeout=5.0) -> Dialer:
-    pinned = {name: [ip_address(each) for each in addresses] for name, addresses in (hosts or {}).items()}
-    policy = Policy(internal=tuple(ip_network(each) for each in internal))
-    judge = Judge(policy, NoRecorder(), Metrics(), own or Own())
-    # Without servers of a test's own, any query would go to a closed port of loopback.
-    resolver = Resolver(servers or (("127.0.0.1", 1),), pinned, 2.0)
-    return Dialer(resolver, judge, replace(Limits(), connect_timeout=connect_timeout), parent)
-
-
-class Origin:
-    """Accepts connections on one port of every loopback address, and remembers them and their first bytes."""
-
-    def __init__(self) -> None:
-        self.accepted: list[str] = []
-        self.heard: list[bytes] = []
-        self.answer = b""
-        self.closes = False
-        self.port = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted.append(writer.get_extra_info("sockname")[0])
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            self.heard.append(await reader.readuntil(b"\r\n\r\n"))
-            writer.write(self.answer)
-            if not self.closes:
-                self.heard.append(await reader.read())
-        writer.close()
-
-
-@contextlib.asynccontextmanager
-async def origin(host: str = "0.0.0.0") -> AsyncIterator[Origin]:
-    subject = Origin()
-    server = await asyncio.start_server(subject.serve, host, 0)
-    subject.port = server.sockets[0].getsockname()[1]
-    try:
-        yield subject
-    finally:
-        server.close()
 
 
 @contextlib.contextmanager
@@ -91,22 +38,6 @@ def black_hole(address: str, port: int = 0) -> Iterator[int]:
 
 def observed(subject: Dialer, histogram: str) -> float:
     return getattr(subject._judge.metrics, histogram).cumulative()[0][-1][1]
-
-
-async def open_streams(
-    subject: Dialer, name: str, port: int
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Address | None]:
-    loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
-    transport, protocol, address = await subject.connect(
-        canonical_host(name), port, lambda: asyncio.StreamReaderProtocol(reader)
-    )
-    return reader, asyncio.StreamWriter(transport, protocol, reader, loop), address
-
-
-async def refused(subject: Dialer, host: Host, port: int) -> DialError:
-    with pytest.raises(DialError) as caught:
-        await subject.connect(host, port, asyncio.Protocol)
-    return caught.value
 
 
 @on_loop
@@ -320,107 +251,3 @@ async def test_streams_carry_bytes_both_ways():
         assert await reader.readexactly(5) == b"hello"
         assert str(address) == "127.0.0.1"
         writer.close()
-
-
-class TestParent:
-    """With a parent proxy every name goes to the parent, with the credentials that are the parent's alone."""
-
-    URL = "http://out%3Award:s%40cret@127.0.0.1:{}"
-    CREDENTIALS = base64.b64encode(b"out:ward:s@cret")
-
-    @staticmethod
-    @on_loop
-    async def test_the_name_goes_to_the_parent_unresolved_and_credentials_no_further():
-        async with origin() as parent, dns_stub() as stub:
-            parent.answer = b"HTTP/1.1 200 Connection established\r\n\r\nearly"
-            subject = dialer(servers=(stub.address,), parent=TestParent.URL.format(parent.port))
-            reader, writer, address = await open_streams(subject, "www.example.test", 443)
-            writer.write(b"inner")
-            writer.write_eof()
-            assert await reader.readexactly(5) == b"early"
-            await until(lambda: len(parent.heard) == 2)
-            head, inner = parent.heard
-            assert head == (
-                b"CONNECT www.example.test:443 HTTP/1.1\r\nHost: www.example.test:443\r\n"
-                b"Via: 1.1 " + subject.pseudonym.encode() + b"\r\n"
-                b"Proxy-Authorization: Basic " + TestParent.CREDENTIALS + b"\r\n\r\n"
-            )
-            assert inner == b"inner"
-            assert (address, stub.queries) == (None, [])
-            writer.close()
-
-    @staticmethod
-    @on_loop
-    async def test_literals_are_still_judged():
-        async with origin() as parent:
-            subject = dialer(internal=(), parent=TestParent.URL.format(parent.port))
-            error = await refused(subject, canonical_host("169.254.169.254"), 80)
-            assert error.reason is Reason.ADDRESS_NOT_PUBLIC
-            assert parent.accepted == []
-
-    @staticmethod
-    @pytest.mark.parametrize(
-        "answer",
-        [b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", b"HTTP/1.1 503 No\r\n\r\n", b"SSH-2.0-x\r\n\r\n", b""],
-    )
-    @on_loop
-    async def test_a_parent_that_refuses_is_an_upstream_failure_that_does_not_tell_the_password(answer: bytes):
-        async with origin() as parent:
-            parent.answer, parent.closes = answer, True
-            subject = dialer(parent=TestParent.URL.format(parent.port))
-            error = await refused(subject, canonical_host("www.example.test"), 443)
-            assert error.reason is Reason.UPSTREAM_FAILED
-            for text in (str(error), repr(error.__cause__), repr(subject.parent)):
-                assert "s@cret" not in text
-                assert TestParent.CREDENTIALS.decode() not in text
-
-    @staticmethod
-    @on_loop
-    async def test_an_endless_answer_is_cut():
-        async with origin() as parent:
-            parent.answer = b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000
-            error = await refused(
-                dialer(parent=TestParent.URL.format(parent.port)), canonical_host("www.example.test"), 443
-            )
-            assert error.reason is Reason.UPSTREAM_FAILED
-
-    @staticmethod
-    @on_loop
-    async def test_a_parent_that_says_nothing_is_a_timeout():
-        async with origin() as parent:
-            subject = dialer(parent=TestParent.URL.format(parent.port), connect_timeout=0.2)
-            assert (await refused(subject, canonical_host("www.example.test"), 443)).reason is Reason.TIMEOUT
-
-    @staticmethod
-    @on_loop
-    async def test_the_parent_is_never_this_proxy_itself():
-        own = Own(listeners=frozenset({(ip_address("0.0.0.0"), 8080)}))
-        for url in ("http://127.0.0.1:8080", "http://me.test:8080"):
-            subject = dialer({"me.test": ["127.0.0.3"]}, own=own, parent=url)
-            assert (await refused(subject, canonical_host("www.example.test"), 443)).reason is Reason.LOOP
-
-    @staticmethod
-    @pytest.mark.parametrize(
-        "url",
-        [
-            "https://p:1",
-            "http://",
-            "http://p",
-            "http://p:0x1",
-            "http://p/path",
-            "p:3128",
-            "http://u:se@cret@[::1",
-            "http://p:1?q",
-            "http://p:1#f",
-        ],
-    )
-    def test_an_odd_url_is_refused_and_not_repeated(url: str):
-        with pytest.raises(ValueError, match=r"parent|host") as caught:
-            dialer(parent=url)
-        assert "cret" not in str(caught.value)
-
-    @staticmethod
-    def test_addresses_are_read():
-        subject = dialer(parent="http://[::1]:3128").parent
-        assert subject is not None
-        assert (str(subject.host), subject.port, subject.authorization) == ("[::1]", 3128, b"")

@@ -1,37 +1,37 @@
 """The gate over real sockets: each refusal, its one event, and that nothing left before it."""
 
 import asyncio
-import contextlib
 import hashlib
 import socket
-from collections.abc import AsyncIterator
-from ipaddress import ip_address
 
 import pytest
 
-from harness.gates import Recorder, World, connect, decision_id, gate_for, request, status
+from harness.gates import connect, decision_id, gate_for, request, status
 from harness.loops import on_loop, until
 from harness.origins import origin
 from harness.policies import group, policy, rule
-from harness.raw import Raw, raw
+from harness.raw import raw
 from outward.config.settings import Limits
-from outward.core.addresses import Own
 from outward.core.model import ClientEntry, Credential, Denial, Lane, LaneChoice, Mode, Place, Stage, Verdict
 from outward.core.paths import PathGlob
 from outward.core.reasons import Reason
-from outward.ops.metrics import Metrics
-from outward.proxy import gate, resources
-from outward.proxy.judge import Judge
 
 PLACE = Place("policy.yaml", 1)
+
+
 TOKEN = "correct horse"
+
+
 TOKENS = (ClientEntry(Credential.TOKEN, PLACE, group="dev", token_sha256=hashlib.sha256(TOKEN.encode()).hexdigest()),)
+
+
 DEV = group(
     rule("allowed.test", ports=frozenset({80, 443})),
     rule("read.test", methods=frozenset({"GET"}), paths=(PathGlob("/v1/**"),)),
     rule("*.wild.test"),
     deny=(rule("bad.wild.test"),),
 )
+
 
 REFUSED = [
     (connect("evil.test"), 403, Reason.NO_RULE),
@@ -212,113 +212,6 @@ async def test_a_slow_head_is_refused_and_a_silent_connection_is_closed():
         await until(lambda: world.gate.connections == 0)
 
 
-@contextlib.asynccontextmanager
-async def tunnel(world: World, port: int) -> AsyncIterator[Raw]:
-    """Connect a client that has asked for a tunnel, and holds its place with it."""
-    async with raw(world.address) as client:
-        await client.send(connect("allowed.test", port))
-        assert status(await client.head()) == 200
-        yield client
-
-
-@on_loop
-async def test_connections_beyond_the_caps_are_refused_and_slots_come_back():
-    """Where all have asked for something, the newest is one too many."""
-    for limits in (Limits(connections=2), Limits(connections_per_client=2)):
-        async with origin() as server, gate_for(policy(group(rule("allowed.test"))), limits) as world:
-            world.dns.add("allowed.test", "A", "127.0.0.1")
-            port = server.address[1]
-            async with tunnel(world, port) as one, tunnel(world, port) as two, raw(world.address) as three:
-                reply = await three.rest()
-                assert status(reply) == 503
-                assert b"\r\nRetry-After: " in reply
-                assert [(event.reason, event.id) for event in world.events] == [(Reason.OVERLOADED, decision_id(reply))]
-                assert (one.reader.at_eof(), two.reader.at_eof()) == (False, False)
-            await until(lambda: world.gate.connections == 0)
-            async with raw(world.address) as client:
-                assert status(await client.ask(connect("evil.test"))) == 403
-
-
-@pytest.mark.parametrize("limits", [Limits(connections=4), Limits(connections_per_client=4)])
-@on_loop
-async def test_silent_connections_lock_nobody_out(limits: Limits):
-    """Each newcomer takes the place of the one that has been silent longest; who has asked for something keeps his."""
-    async with origin() as server, gate_for(policy(group(rule("allowed.test"))), limits) as world:
-        world.dns.add("allowed.test", "A", "127.0.0.1")
-        async with contextlib.AsyncExitStack() as flood, tunnel(world, server.address[1]) as held:
-            silent = [await flood.enter_async_context(raw(world.address)) for _ in range(20)]
-            await until(lambda: sum(each.reader.at_eof() for each in silent) == 17)
-            assert [each.reader.at_eof() for each in silent] == [True] * 17 + [False] * 3
-            async with raw(world.address) as client:
-                assert status(await client.ask(connect("evil.test"))) == 403
-            assert world.gate.connections <= 4
-            assert not held.reader.at_eof()
-        assert Reason.OVERLOADED not in [event.reason for event in world.events]
-
-
-@on_loop
-async def test_who_has_begun_to_ask_and_makes_room_is_told_so():
-    async with gate_for(policy(DEV), Limits(connections=1)) as world, raw(world.address) as slow:
-        await slow.send(b"GET http://allowed.test/ HTTP/1.1\r\nHost:")
-        [waiting] = world.gate._clients
-        await until(lambda: not waiting.idle)
-        async with raw(world.address) as client:
-            assert status(await client.ask(connect("evil.test"))) == 403
-        reply = await slow.rest()
-        assert status(reply) == 503
-        assert [(event.reason, event.id) for event in world.events if event.status == 503] == [
-            (Reason.OVERLOADED, decision_id(reply))
-        ]
-
-
-@on_loop
-async def test_a_crowded_source_makes_room_among_its_own():
-    """One client's flood costs no other client its connection."""
-    async with gate_for(policy(DEV), Limits(connections_per_client=1), host="127.0.0.1") as world:
-        reader, writer = await asyncio.open_connection(*world.address, local_addr=("127.0.0.2", 0))
-        async with raw(world.address) as first, raw(world.address):
-            await until(first.reader.at_eof)
-            assert not reader.at_eof()
-        writer.write(connect("evil.test"))
-        assert status(await asyncio.wait_for(reader.read(), 5)) == 403
-        writer.close()
-
-
-@on_loop
-async def test_a_flood_is_cut_recorded_and_cannot_hold_sockets(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(gate, "_SPARE", 0)
-    limits, wide = Limits(connections=1), policy(group(rule("allowed.test")))
-    async with origin() as server, gate_for(wide, limits) as world:
-        world.dns.add("allowed.test", "A", "127.0.0.1")
-        async with tunnel(world, server.address[1]) as held:
-            for _ in range(20):
-                async with raw(world.address) as client:
-                    await client.rest()
-            await until(lambda: world.gate.connections == 1)
-            assert [event.reason for event in world.events] == [Reason.OVERLOADED] * 20
-            assert not held.reader.at_eof()
-
-
-@on_loop
-async def test_what_one_source_is_refused_takes_no_room_from_the_others(monkeypatch: pytest.MonkeyPatch):
-    """Its refused connections get time to read their answers, but only a number of them."""
-    monkeypatch.setattr(gate, "_SPARE", 2)
-    monkeypatch.setattr(resources, "LINGER", 60.0)
-    wide = policy(group(rule("allowed.test")))
-    async with gate_for(wide, Limits(connections=10, connections_per_client=2)) as world, origin() as server:
-        world.dns.add("allowed.test", "A", "127.0.0.1")
-        async with contextlib.AsyncExitStack() as stack:
-            for number in range(40):
-                _, writer = await asyncio.open_connection(*world.address, local_addr=("127.0.0.9", 0))
-                stack.callback(lambda writer=writer: writer.transport.abort())
-                writer.write(connect("denied.test") + b"more")
-                await until(lambda number=number: len(world.events) > number)
-            await until(lambda: world.gate.connections <= 4)
-            async with raw(world.address) as client:
-                await client.send(connect("allowed.test", server.address[1]))
-                assert status(await client.head()) == 200
-
-
 @on_loop
 async def test_an_exception_in_the_judge_denies_records_and_counts():
     async with gate_for(policy(DEV)) as world, raw(world.address) as client:
@@ -370,15 +263,3 @@ async def test_answers_are_not_held_back_by_nagle():
         await until(lambda: world.gate.connections == 1)
         (client,) = world.gate._clients
         assert client.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
-
-def test_strangers_cannot_fill_the_memory_with_credentials() -> None:
-    """What is remembered of answers is bounded in number and in size."""
-    judge = Judge(policy(group(rule("allowed.test"))), Recorder(), Metrics(), Own())
-    peer = ip_address("127.0.0.1")
-    for number in range(300):
-        judge.who(peer, f"Bearer {number:060000}")
-    assert not judge._remembered().identities
-    for number in range(20_000):
-        judge.who(peer, f"Bearer {number}")
-    assert len(judge._remembered().identities) <= 8193
