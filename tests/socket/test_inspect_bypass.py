@@ -295,6 +295,20 @@ async def test_an_ambiguous_or_endless_response_head_is_a_502(reply: bytes, tmp_
         one(world, Reason.UPSTREAM_FAILED, answer)
 
 
+@pytest.mark.parametrize(
+    "reply", [b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nX: a\rb", b"HTTP/2"]
+)
+@on_loop
+async def test_what_can_never_become_a_response_is_not_waited_for(reply: bytes, tmp_path: Path) -> None:
+    """The destination says no more and does not close: the client would hear of it after the idle time."""
+    async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        server.answer = replying(reply)
+        async with world.tunnel("allowed.test", server.port) as client:
+            answer = await client.ask(get("/", f"allowed.test:{server.port}"))
+        assert status(answer) == 502
+        one(world, Reason.UPSTREAM_FAILED, answer)
+
+
 @on_loop
 async def test_a_response_that_is_cut_short_is_seen_to_be(tmp_path: Path) -> None:
     async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:

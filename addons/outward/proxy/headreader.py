@@ -1,4 +1,4 @@
-"""The bounded collection of a request head from segments. Sans-IO; what a whole head says is read in `head`."""
+"""The bounded collection of heads from segments. Sans-IO; what a whole head says is read in `head`."""
 
 import re
 
@@ -9,6 +9,27 @@ _FIRST_LINE = re.compile(REQUEST_LINE)
 _BEGUN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{0,32}+(?: .*+)?", re.DOTALL)
 _NEVER = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _LONGEST_METHOD = 32
+_RESPONSE_BEGINS = b"HTTP/1."
+
+
+def judge_begun_response(buffer: bytearray, scanned: int) -> None:
+    """Refuse early what can never become the head of a response: nobody waits for the end of it then.
+
+    Args:
+        buffer: what has come of it.
+        scanned: how many bytes of it were judged before.
+
+    Raises:
+        HeadError: it is not HTTP/1.
+    """
+    if not buffer.startswith(_RESPONSE_BEGINS[: len(buffer)]):
+        raise malformed("not HTTP/1")
+    _judge_bytes(buffer, scanned)
+
+
+def _judge_bytes(buffer: bytearray, scanned: int) -> None:
+    if _NEVER.search(buffer, scanned):
+        raise malformed("a bare CR or LF, or a control character")
 
 
 class HeadReader:
@@ -41,8 +62,7 @@ class HeadReader:
     def _judge_begun(self, scanned: int) -> None:
         """Refuse SOCKS, TLS, HTTP/0.9, bare line feeds and the like without waiting for the deadline."""
         buffer = self._buffer
-        if _NEVER.search(buffer, scanned):
-            raise malformed("a bare CR or LF, or a control character")
+        _judge_bytes(buffer, scanned)
         if self._line:
             return
         if buffer.find(b"\n", scanned) >= 0:

@@ -21,6 +21,7 @@ from mitmproxy.proxy.layers.http._events import (
 from outward.core.reasons import Reason
 from outward.proxy.fields import HeadError
 from outward.proxy.head import END, ResponseHead, parse_response_head
+from outward.proxy.headreader import judge_begun_response
 from outward.proxy.inspection.bodies import LAST_CHUNK, Body, BodyError, Sized, UntilClose, body_of, chunk
 from outward.proxy.inspection.guard import Line
 from outward.proxy.inspection.signals import Forward, Replied
@@ -42,6 +43,7 @@ class UpstreamSide(HttpConnection):
         self._line = line
         self._stream_id = 0  # none
         self._buffer = bytearray()
+        self._scanned = 0  # bytes of a head that is not complete
         self._method = ""
         self._chunked = self._keep = self._requested = False
         self._interim = 0
@@ -97,11 +99,15 @@ class UpstreamSide(HttpConnection):
                 return
 
     def _read_head(self) -> CommandGenerator[bool]:
-        end = self._buffer.find(END)
+        scanned = max(0, self._scanned - 3)
+        end = self._buffer.find(END, scanned)
         if end < 0:
             if len(self._buffer) > self._line.limits.head_bytes:
                 raise HeadError(Reason.TOO_LARGE, "the response head is too long")
+            judge_begun_response(self._buffer, scanned)
+            self._scanned = len(self._buffer)
             return False
+        self._scanned = 0
         raw = bytes(self._buffer[: end + 4])
         del self._buffer[: end + 4]
         head = parse_response_head(raw, self._line.limits, self._method)
