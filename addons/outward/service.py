@@ -154,7 +154,7 @@ class Service:
         try:
             prepare_state(self.settings.state)
             if self._options.ops:
-                health = Health(self.metrics, self._checks(), self.administration, {"reload": self._problem})
+                health = Health(self.metrics, self._checks(), self.administration, self._notes())
                 self._ops = OpsServer(health, self.metrics.internal_error)
                 await bind("ops", self._ops.start, self.settings.ops)
                 log.info("the ops port is open on %s port %d", *self._ops.address)
@@ -283,9 +283,11 @@ class Service:
             "draining": lambda: "no new connections" if self._gate and self._gate.stopping else None,
         }
 
-    def _problem(self) -> str | None:
-        """Why the last reload failed; the last good policy is in force meanwhile, so this makes nothing unready."""
-        return self._reloader.problem if self._reloader else None
+    def _notes(self) -> Mapping[str, Check]:
+        """Return what makes nothing unready: the last good policy stays in force, and audit events wait in the database."""
+        stream = self.recorder.stream
+        notes: dict[str, Check] = {"reload": lambda: self._reloader.problem if self._reloader else None}
+        return notes | ({"audit_stream": lambda: stream.problem} if stream is not None else {})
 
     def _look_around(self) -> None:
         """Learn which addresses and listeners are this proxy's own, and so never dialled."""

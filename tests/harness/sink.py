@@ -15,6 +15,7 @@ class Sink:
         port: stays the same over `stop` and `start`.
         taken: bodies of events that were answered with 200, in their order, repetitions included.
         requests: headers of every request, and how many events it held.
+        refused: statuses by ids of events; a request that holds one of them gets its status.
         answers: status and headers of the next answers; a status of 0 hangs until `release`, and drops the connection.
     """
 
@@ -22,6 +23,7 @@ class Sink:
         self._tls = tls
         self.taken: list[dict[str, Any]] = []
         self.requests: list[tuple[dict[str, str], int]] = []
+        self.refused: dict[str, int] = {}
         self.answers: deque[tuple[int, dict[str, str]]] = deque()
         self.release = threading.Event()
         self.port = 0
@@ -67,6 +69,7 @@ class Sink:
         lines = request.rfile.read(int(request.headers["Content-Length"])).splitlines()
         self.requests.append(({key.lower(): value for key, value in request.headers.items()}, len(lines)))
         status, headers = self.answers.popleft() if self.answers else (200, {})
+        status = next((self.refused[i] for i in (json.loads(line)["id"] for line in lines) if i in self.refused), status)
         if status == 0:
             self.release.wait(30)
             return

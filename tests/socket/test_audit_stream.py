@@ -207,6 +207,47 @@ def test_a_destination_that_finds_a_request_too_large_gets_smaller_ones(plain: L
     assert [count for _, count in sink.requests] == [20, 10, 5, 5, 5, 5]
 
 
+def test_requests_grow_again_once_enough_of_them_were_taken(plain: Log, sink: Sink) -> None:
+    """One bad hour at the destination does not cost a request for each event for ever."""
+    plain.append(200)
+    sink.answers.extend([(413, {}), (413, {})])
+    plain.stream(sink, batch=8)
+    wait_until(lambda: len(sink.ids) == 200)
+    counts = [count for _, count in sink.requests]
+    assert counts[:3] == [8, 4, 2]
+    assert counts[2:18] == [2] * 16
+    assert counts[18:34] == [4] * 16
+    assert counts[34] == 8
+    assert sink.ids == plain.ids
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_an_event_that_is_refused_by_itself_is_named_and_holds_its_own_chain_only(
+    plain: Log, sink: Sink, tmp_path: Path, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    """What stands before it is delivered; what follows it waits, and arrives in order once it is taken."""
+    other = Log(f"sqlite:///{plain.folder}/records.sqlite", tmp_path / "other")
+    plain.append(20)
+    bad = plain.ids[9]
+    sink.refused[bad] = status
+    stream = plain.stream(sink, counts := Counts(), batch=16)
+    wait_until(lambda: stream.problem)
+    assert sink.ids == plain.ids[:9]
+    assert bad in (stream.problem or "")
+    assert str(status) in (stream.problem or "")
+    assert [each.levelname for each in caplog.records if bad in each.getMessage()] == ["ERROR"]
+    other.append(50)
+    wait_until(lambda: len(sink.ids) == 59)
+    wait_until(lambda: counts.failed.count("refused") >= 3)
+    assert stream.pending == 11
+    assert stream.lag() > 0
+    sink.refused.clear()
+    wait_until(lambda: len(sink.ids) == 70)
+    assert [ident for ident in sink.ids if ident in set(plain.ids)] == plain.ids
+    wait_until(lambda: stream.problem is None)
+    other.close()
+
+
 def test_long_events_make_small_batches(plain: Log, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("outward.records.audit_stream.MAX_BYTES", 5000)
     plain.append(6, "x" * 2000)

@@ -8,7 +8,7 @@ _BEHIND = (
     "SELECT h.chain, COALESCE(c.seq, 0), h.seq FROM chain_heads h LEFT JOIN stream_cursors c ON c.chain = h.chain"
     " WHERE h.seq > COALESCE(c.seq, 0) ORDER BY h.chain"
 )
-_NEXT = "SELECT seq, time_ms, event_type, body FROM audit_events WHERE chain = ? AND seq > ? ORDER BY seq LIMIT ?"
+_NEXT = "SELECT seq, time_ms, event_type, body, id FROM audit_events WHERE chain = ? AND seq > ? ORDER BY seq LIMIT ?"
 _ADVANCE = (
     "INSERT INTO stream_cursors AS old (chain, seq) VALUES (?, ?) ON CONFLICT (chain) DO UPDATE SET seq = excluded.seq"
     " WHERE old.seq < excluded.seq"
@@ -37,6 +37,7 @@ class Row:
     time_ms: int
     event_type: str
     body: str
+    ident: str
 
 
 def behind(database: Database) -> list[Behind]:

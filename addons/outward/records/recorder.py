@@ -58,7 +58,7 @@ class Recorder:
             connect: opens the database.
             stream: sends audit events on, once they are in the database.
         """
-        self._counts, self._stream = counts, stream
+        self._counts, self.stream = counts, stream
         self._writer = StoreWriter(lambda: connect(url, state), state, counts, retention, max_bytes)
         self._store: Worker[Item] = Worker(
             "records-store", self._writer.handle, capacity=capacity, linger=_STORE_LINGER, on_error=self._writer.lose
@@ -90,8 +90,8 @@ class Recorder:
         for worker in self._workers:
             worker.start()
         self._store.nudge()
-        if self._stream is not None:
-            self._stream.start()
+        if self.stream is not None:
+            self.stream.start()
 
     def record(self, event: Event) -> None:
         """Take one event, which nobody changes any more. Never blocks, never raises."""
@@ -126,8 +126,8 @@ class Recorder:
                 self._writer.spill(left)
         if not late:
             self._writer.close()
-        if self._stream is not None:
-            self._stream.close(_STREAM_FLUSH)
+        if self.stream is not None:
+            self.stream.close(_STREAM_FLUSH)
 
     def _unprinted(self, count: int) -> None:
         self._counts.records_dropped("stdout", count)
