@@ -1,7 +1,9 @@
 """A running administrator's side: real sockets, a real database, a policy with a hierarchy."""
 
 import asyncio
+import hashlib
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +11,7 @@ from types import SimpleNamespace
 
 import httpx
 
+from harness.records import unaudited
 from outward.config.load import load_text
 from outward.core.model import Mode, Stage, Verdict
 from outward.core.policy import Policy
@@ -17,7 +20,8 @@ from outward.ops.administration import Administration
 from outward.ops.health import Health
 from outward.ops.metrics import Metrics
 from outward.ops.server import OpsServer
-from outward.records import receipts, store
+from outward.records import changes, receipts, store
+from outward.records.changes import StoredToken
 from outward.records.database import migrate, open_database
 from outward.records.events import Event, as_record, new_id
 
@@ -146,3 +150,15 @@ def rows(found: httpx.Response) -> list[SimpleNamespace]:
     """Return the items of a list."""
     assert found.status_code == 200, found.text
     return [SimpleNamespace(**item) for item in found.json()["items"]]
+
+
+def grant(running: Admin, secret: str, scope: str, *, expires: float | None = None) -> str:
+    """Keep a token as `outward token create` does, and wait until it counts."""
+    sha256 = hashlib.sha256(secret.encode()).hexdigest()
+    database = running.database()
+    changes.add_token(
+        database, StoredToken(f"id-{secret}", sha256, scope, secret, time.time(), expires, False), unaudited
+    )
+    database.close()
+    running.administration.state.refresh()
+    return secret
