@@ -284,7 +284,7 @@ class Service:
         }
 
     def _notes(self) -> Mapping[str, Check]:
-        """Return what makes nothing unready: the last good policy stays in force, and audit events wait in the database."""
+        """Return what makes nothing unready: the last good policy stays in force, audit events wait."""
         stream = self.recorder.stream
         notes: dict[str, Check] = {"reload": lambda: self._reloader.problem if self._reloader else None}
         return notes | ({"audit_stream": lambda: stream.problem} if stream is not None else {})
