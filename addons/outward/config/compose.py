@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, SequenceNode, at
 from outward.config.nearest import did_you_mean
-from outward.config.schema import Document, TlsModel, UpstreamModel
+from outward.config.schema import Document, ServerModel, TlsModel, UpstreamModel
 from outward.config.settings import Limits, McpServer, Settings, Tls
 from outward.config.streams import audit_stream
 from outward.config.validate import validate
@@ -43,6 +44,7 @@ def compose(
         return None
     _check_vendors(root, document, adapters, report)
     _check_upstream(root, document.upstream, report)
+    _check_listeners(root, document.server, report)
     stream = audit_stream(at(root, "records", "audit_stream"), document.records.audit_stream, base, env, report)
     settings = _settings(root, document, base, env.get("HOME"), report)
     return Composed(replace(settings, audit_stream=stream), tuple(document.upstream.internal))
@@ -122,6 +124,27 @@ def _check_upstream(root: MappingNode, upstream: UpstreamModel, report: Report) 
         message = "the parent proxy resolves names, so that addresses are not judged here"
         cure = "judge addresses at the parent, or remove `upstream.proxy`"
         report.warning("W110", message, where.place if where else None, 1, cure)
+
+
+def _check_listeners(root: MappingNode, server: ServerModel, report: Report) -> None:
+    """Refuse two listeners at one place: the proxy would not start."""
+    listeners = {"listen": server.listen, "ops": server.ops, "transparent": server.transparent}
+    for (first, one), (second, other) in combinations(listeners.items(), 2):
+        if one is None or other is None or not _collide(one, other):
+            continue
+        where = at(root, "server", second) or at(root, "server", first)
+        message = f"`{second}` and `{first}` are the same address and port"
+        place, length = (where.place, where.length) if where else (root.place, 1)
+        report.error("E024", message, place, length, "give each a port of its own; port 0 takes a free one")
+
+
+def _collide(one: tuple[str, int], other: tuple[str, int]) -> bool:
+    """Tell whether two listeners cannot be open at once; every address of a family includes each of them."""
+    if one[1] != other[1] or one[1] == 0:
+        return False
+    hosts = {"127.0.0.1" if host == "localhost" else host for host, _ in (one, other)}
+    sixes = {":" in host for host in hosts}
+    return len(hosts) == 1 or (len(sixes) == 1 and not hosts.isdisjoint(("0.0.0.0", "::")))  # noqa: S104 - compared
 
 
 def check_transparent(root: MappingNode, settings: Settings, clients: Collection[ClientEntry], report: Report) -> None:

@@ -266,3 +266,17 @@ def test_a_long_list_loads():
     assert loaded.ok
     assert allowed(loaded, "n19999.long.example")
     assert not allowed(loaded, "n20000.long.example")
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        '{listen: "127.0.0.1:0", ops: "127.0.0.1:0"}',
+        '{listen: "127.0.0.1:8080", ops: "127.0.0.2:8080"}',
+        '{listen: "0.0.0.0:8080", ops: "[::1]:8080"}',
+        '{listen: "[::]:8080", ops: "127.0.0.1:8080"}',
+    ],
+)
+def test_listeners_that_can_be_open_at_once_are_no_error(server):
+    """Free ports, and addresses that do not include each other."""
+    assert load_text(f"version: 1\nserver: {server}\n", env={}, machine={}).settings is not None
