@@ -144,7 +144,7 @@ def _collide(one: tuple[str, int], other: tuple[str, int]) -> bool:
         return False
     hosts = {"127.0.0.1" if host == "localhost" else host for host, _ in (one, other)}
     sixes = {":" in host for host in hosts}
-    return len(hosts) == 1 or (len(sixes) == 1 and not hosts.isdisjoint(("0.0.0.0", "::")))  # noqa: S104 - compared
+    return len(hosts) == 1 or (len(sixes) == 1 and not hosts.isdisjoint(("0.0.0.0", "::")))
 
 
 def check_transparent(root: MappingNode, settings: Settings, clients: Collection[ClientEntry], report: Report) -> None:
