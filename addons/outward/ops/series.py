@@ -19,9 +19,9 @@ class Number:
         """Add an amount."""
         self.value += amount
 
-    def dec(self, amount: float = 1) -> None:
-        """Subtract an amount; for gauges."""
-        self.value -= amount
+    def dec(self) -> None:
+        """Subtract one; for gauges."""
+        self.value -= 1
 
 
 class Histogram:

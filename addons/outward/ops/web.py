@@ -127,9 +127,9 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def as_json(value: Any, status: int = 200) -> Response:
+def as_json(value: Any) -> Response:
     """Answer with JSON."""
-    return Response(status, json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+    return Response(200, json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace"))
 
 
 def as_problem(problem: Problem) -> Response:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from outward.core.model import PatternKind, WebSearch
+from outward.core.model import PatternKind
 from outward.core.policy import Group, Policy
 from outward.search.narrowing import Dropped, Language, Narrowed, Unsaid, narrow, unsaid
 from outward.search.scope import Scope, expressible
@@ -42,15 +42,9 @@ class Explained:
         }
 
 
-def explain_search(policy: Policy, group: Group, settings: WebSearch | None = None) -> tuple[Explained, ...]:
-    """Return, per vendor and tool, what a search without a filter of its own would be sent.
-
-    Args:
-        policy: the compiled policy.
-        group: whose searches.
-        settings: the settings in force; None takes the file's.
-    """
-    scope = Scope(policy, group, settings or group.web_search)
+def explain_search(policy: Policy, group: Group) -> tuple[Explained, ...]:
+    """Return, per vendor and tool, what a group's search without a filter of its own would be sent."""
+    scope = Scope(policy, group, group.web_search)
     return tuple(_explained(scope, name, tool, language) for name, tool, language in _tools())
 
 

@@ -180,7 +180,8 @@ def test_explain_tells_the_line_that_would_help() -> None:
     """A host that a strict filter cannot say needs its subdomains allowed."""
     desk = Desk()
     group = desk.policy.groups["acme"]
-    found = explain_search(desk.policy, group, replace(group.web_search, filter=Filter.STRICT))
+    strict = replace(group, web_search=replace(group.web_search, filter=Filter.STRICT))
+    found = explain_search(desk.policy, strict)
     anthropic = next(each for each in found if (each.vendor, each.tool) == ("anthropic", "web_search"))
     assert anthropic.sent is not None
     assert anthropic.sent.allowed == ("example.org",)
