@@ -92,12 +92,15 @@ def test_own_listeners_are_refused_and_other_loopback_ports_are_not() -> None:
     own = Own(listeners=frozenset({(ip_address("127.0.0.1"), 8080)}))
     assert judge("127.0.0.1", "127.0.0.0/8", port=8080, own=own) == Refusal("the proxy's own address", loop=True)
     assert judge("127.0.0.1", "127.0.0.0/8", port=8081, own=own) is None
-    assert judge("127.0.0.2", "127.0.0.0/8", port=8080, own=own) is None
+    assert judge("127.0.0.2", "127.0.0.0/8", port=8080, own=own) == Refusal("the proxy's own address", loop=True)
+    assert judge("::1", "::1/128", port=8080, own=own) == Refusal("the proxy's own address", loop=True)
+    assert judge("127.0.0.2", "127.0.0.0/8", port=8081, own=own) is None
     assert judge("0.0.0.0", port=8080, own=own) == Refusal("the proxy's own address", loop=True)
 
 
 def test_a_listener_on_every_address_is_own_on_every_loopback_address() -> None:
-    own = Own(listeners=frozenset({(ip_address("0.0.0.0"), 8080)}))
+    own = Own(listeners=frozenset({(ip_address("0.0.0.0"), 8080), (ip_address("10.0.0.9"), 9090)}))
+    assert judge("127.0.0.1", "127.0.0.0/8", port=9090, own=own) is None
     assert judge("127.5.5.5", "127.0.0.0/8", port=8080, own=own) == Refusal("the proxy's own address", loop=True)
     assert judge("::1", "::1/128", port=8080, own=own) == Refusal("the proxy's own address", loop=True)
 

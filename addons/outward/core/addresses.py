@@ -87,7 +87,8 @@ class Own:
 
     Attributes:
         addresses: every address of this machine's interfaces, loopback aside.
-        listeners: (address, port) of the proxy's own listeners; an unspecified address stands for all.
+        listeners: (address, port) of the proxy's own listeners; an unspecified address stands for all, one of loopback
+            for all of loopback.
     """
 
     addresses: frozenset[Address] = frozenset()
@@ -183,7 +184,6 @@ def _is_own(address: Address, port: int, own: Own) -> bool:
         return True
     if (address, port) in own.listeners:
         return True
-    local = is_loopback(address)
-    return local and any(
-        port == listening and (at.is_unspecified or address.is_unspecified) for at, listening in own.listeners
-    )
+    return is_loopback(address) and any(
+        port == listening and (is_loopback(at) or address.is_unspecified) for at, listening in own.listeners
+    )  # all of loopback is one machine's, whichever of its addresses a listener has taken
