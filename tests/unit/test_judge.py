@@ -129,4 +129,4 @@ STRICT = replace(ALLOWED, ech=Ech.REFUSE)
 def test_a_hello_names_the_target_or_is_refused(
     sni: str | None, ech: bool, host: str, decision: Decision, reason: Reason | None
 ):
-    assert judge_hello(Hello(sni, (), ech, (0x0303,)), canonical_host(host), decision) is reason
+    assert judge_hello(Hello(sni, (), ech), canonical_host(host), decision) is reason
