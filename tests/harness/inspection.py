@@ -21,11 +21,13 @@ import trustme
 from cryptography import x509
 
 from harness.dns_stub import DnsStub, dns_stub
-from harness.gates import LIMITS, Recorder, connect
+from harness.gates import LIMITS, Recorder, connect, decision_id, status
 from harness.raw import Raw, raw
 from outward.config.settings import Limits
 from outward.core.addresses import Own
+from outward.core.model import Verdict
 from outward.core.policy import Policy
+from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
 from outward.proxy.ca import Authority
 from outward.proxy.dial import Dialer
@@ -270,3 +272,12 @@ async def response(client: Raw, seconds: float = 5.0) -> bytes:
 
 def squeezed(data: bytes) -> bytes:
     return gzip.compress(data)
+
+
+def one(world: World, reason: Reason, reply: bytes = b"") -> None:
+    """Exactly one denial was recorded, for this reason, and it is the one that the client was told of."""
+    denials = [event for event in world.events if event.verdict is Verdict.DENY]
+    assert [event.reason for event in denials] == [reason]
+    if reply:
+        assert decision_id(reply) == denials[0].id
+        assert denials[0].status == status(reply)

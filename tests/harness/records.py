@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from outward.core.reasons import Reason
+from outward.records.audit import AuditEvent, as_record
+from outward.records.chain import Chain
+from outward.records.database import Database
 from outward.records.events import Event
 from outward.records.recorder import Recorder
 
@@ -70,3 +73,13 @@ def recording(state: Path, counts: Counts, **options: object) -> Iterator[Record
         yield recorder
     finally:
         recorder.close(10)
+
+
+def act(target: str = "chat-1", **facts: object) -> AuditEvent:
+    return AuditEvent(event_type="web_search_invoked", group="acme/a", target=target, **facts)  # type: ignore[arg-type]
+
+
+def append(chain: Chain, database: Database, *events: AuditEvent) -> None:
+    with database.transaction():
+        head = chain.append(database, [as_record(event) for event in events])
+    chain.save(head)

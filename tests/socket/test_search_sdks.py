@@ -15,7 +15,7 @@ from mcp.client.streamable_http import streamablehttp_client
 
 from harness import vendors
 from harness.loops import on_loop, until
-from harness.vendors import governed
+from harness.searching import governed
 from outward.core.model import OnViolation, OptIn, Unfilterable, Verdict, WebSearch
 from outward.core.reasons import Reason
 

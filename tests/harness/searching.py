@@ -1,0 +1,81 @@
+"""The real proxy with search governance in front of a stub vendor, and what both saw."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from harness.inspection import WebOrigin, World, inspecting, web_origin
+from harness.policies import group, policy, rule
+from outward.core.model import WebSearch
+from outward.core.paths import PathGlob
+from outward.core.policy import Policy
+from outward.proxy.consent import FileConsent
+from outward.proxy.governance import SearchGovernor
+from outward.records.audit import AuditEvent
+from outward.search.registry import Registry
+
+
+@dataclass
+class Memory:
+    """Where the tests look for what was told."""
+
+    audits: list[AuditEvent] = field(default_factory=list)
+    receipts: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def audit(self, event: AuditEvent) -> None:
+        self.audits.append(event)
+
+    def receipt(self, receipt: Mapping[str, Any]) -> None:
+        self.receipts.append(receipt)
+
+
+@dataclass
+class Desk:
+    """A proxy with search governance, a stub vendor behind it, and what both saw."""
+
+    world: World
+    vendor: WebOrigin
+    told: Memory
+    host: str
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.host}:{self.vendor.port}"
+
+    def http(self, library: Any = httpx2) -> Any:
+        """An HTTP client as the vendors' SDKs take it, of the library that they are built on."""
+        address = "{}:{}".format(*self.world.address)
+        proxy = library.Proxy(f"http://{address}", auth=("chat-1", ""))
+        return library.AsyncClient(proxy=proxy, verify=self.world.client_tls(()), timeout=20)
+
+    def body(self, at: int = -1) -> Any:
+        """The body of a request as the vendor got it."""
+        return json.loads(self.vendor.seen[at].body)
+
+
+def searchable(settings: WebSearch, host: str) -> Policy:
+    """A policy with two searchable hosts and the vendor's."""
+    found = group(
+        rule("docs.example.com", ports=frozenset({443})),
+        rule("example.org", ports=frozenset({443})),
+        rule("*.example.org", ports=frozenset({443})),
+        replace(rule(host), ports=None, paths=(PathGlob("/**"),)),
+        web_search=settings,
+    )
+    return policy(found, vendor_of=Registry().vendor_of)
+
+
+@contextlib.asynccontextmanager
+async def governed(host: str, state: Path, settings: WebSearch, stub: Any) -> AsyncIterator[Desk]:
+    """Run proxy and stub vendor."""
+    told = Memory()
+    async with inspecting(searchable(settings, host), state) as world, web_origin(world, host) as vendor:
+        consent = FileConsent(lambda: world.judge.policy)
+        world.engine.parts.governor = SearchGovernor(world.judge, Registry(), consent, told, 10 << 20)
+        vendor.answer = stub
+        yield Desk(world, vendor, told, host)
