@@ -66,13 +66,18 @@ async def test_a_client_that_speaks_only_http2_is_refused_with_an_alert_and_reco
         assert server.accepts == 0
 
 
+@pytest.mark.parametrize(
+    ("offered", "spoken"),
+    [(("h2", "http/1.1"), "http/1.1"), (("http/1.0", "http/1.1"), "http/1.1"), (("http/1.0",), "http/1.0")],
+)
 @on_loop
-async def test_a_client_that_speaks_http2_too_gets_http1(tmp_path: Path) -> None:
+async def test_a_client_that_speaks_other_versions_too_gets_the_best_http1(
+    offered: tuple[str, ...], spoken: str, tmp_path: Path
+) -> None:
     async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
-        both = world.client_tls(("h2", "http/1.1"))
-        async with world.tunnel("allowed.test", server.port, tls=both) as client:
+        async with world.tunnel("allowed.test", server.port, tls=world.client_tls(offered)) as client:
             reply = await client.ask(get("/", f"allowed.test:{server.port}"))
-            assert client.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+            assert client.writer.get_extra_info("ssl_object").selected_alpn_protocol() == spoken
         assert status(reply) == 200
 
 

@@ -17,6 +17,7 @@ from outward.proxy.ca import Authority, Leaf
 from outward.proxy.trust import check_revocation
 
 ALPN = b"http/1.1"
+SPOKEN = (ALPN, b"http/1.0")  # with clients, the better first
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"  # TLS 1.2; TLS 1.3 has no weak ones
 _OPTIONS = SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
 _KEPT = 256  # contexts of leaves; each holds about 20 KiB
@@ -98,4 +99,4 @@ def _showing(leaf: Leaf) -> SSL.Context:
 
 
 def _select(_connection: SSL.Connection, offered: list[bytes]) -> Any:
-    return ALPN if ALPN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+    return next((each for each in SPOKEN if each in offered), SSL.NO_OVERLAPPING_PROTOCOLS)

@@ -19,6 +19,7 @@ from outward.proxy.fields import HeadError
 from outward.proxy.head import Head, ResponseHead, Within, parse_head, redirected
 from outward.proxy.hello import Hello
 from outward.proxy.inspection.budget import Budget
+from outward.proxy.inspection.contexts import SPOKEN
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.forwarding import websocket_accepted
 from outward.proxy.inspection.governor import Governor, Pass, Refuse, Tap
@@ -87,7 +88,7 @@ class Hooks:
         """
         self._sni, self._ech = hello.sni, hello.ech
         target = self._passport.head.host
-        if hello.alpn and b"http/1.1" not in hello.alpn:
+        if hello.alpn and not set(hello.alpn) & set(SPOKEN):
             self._refusal = (Reason.UPGRADE_NOT_ALLOWED, Stage.TLS)
             return Alert.NO_APPLICATION_PROTOCOL
         reason = judge_hello(hello, target, self._passport.decision)
