@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.process import OUTWARD, environment
+from harness.full_disk import fill, free, small_disk
+from harness.process import OUTWARD, environment, outward
 from harness.records import Counts, denied, wait_until
 from outward.cli.main import main
 from outward.core.model import Verdict
@@ -246,3 +247,20 @@ def test_verify_exits_with_one_when_the_chain_is_broken(config: Path, tmp_path: 
     assert result.exit_code == 1
     assert json.loads(result.stdout)["ok"] is False
     assert run("audit", "verify", "--config", config).stdout.startswith("broken: ")
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["new", "used before"])
+def test_a_full_disk_is_named_with_its_cure_and_a_token_is_made_once_there_is_room(tmp_path: Path, used: bool) -> None:
+    """Whatever SQLite calls it: a log that cannot grow is an I/O error there. No token is shown that was not kept."""
+    config = tmp_path / "outward.yaml"
+    config.write_text(POLICY.format(state=tmp_path / "disk"))
+    with small_disk(tmp_path / "disk") as disk:
+        if used:
+            assert outward("token", "create", "--scope", "all", "--config", config).returncode == 0
+        fill(disk)
+        done = outward("token", "create", "--scope", "all", "--config", config)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"Error: the records cannot be used: {disk}/records.sqlite: ")
+        assert done.stderr.endswith("; make room on that disk\n")
+        free(disk)
+        assert outward("token", "create", "--scope", "all", "--config", config).returncode == 0

@@ -1,6 +1,8 @@
 """SQLite as the database: one file, write-ahead log, safe for several processes."""
 
+import errno
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +13,7 @@ from typing import Any
 from outward.files import try_lock
 from outward.records.database import StoreAwayError
 
+_NO_ROOM = 64 * 1024  # bytes; the shared memory beside the log takes half of them
 BUSY_TIMEOUT = 1.0  # seconds; then the batch is spilled and tried again
 
 # A refused row is the row's fault; every other error is the database's.
@@ -40,7 +43,7 @@ class SqliteDatabase:
             self._connection = self._open(read_only=read_only)
             self._inode = self._identity()
         except (OSError, sqlite3.Error) as error:
-            raise StoreAwayError(f"{path}: {error}") from error
+            raise _away(path, error) from error
 
     def _open(self, *, read_only: bool) -> sqlite3.Connection:
         if read_only:
@@ -68,7 +71,7 @@ class SqliteDatabase:
         except _ROW_ERRORS:
             raise
         except sqlite3.Error as error:
-            raise StoreAwayError(str(error)) from error
+            raise _away(self._path, error) from error
 
     def insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement for each row."""
@@ -77,7 +80,7 @@ class SqliteDatabase:
         except _ROW_ERRORS:
             raise
         except sqlite3.Error as error:
-            raise StoreAwayError(str(error)) from error
+            raise _away(self._path, error) from error
 
     def add(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Insert many rows; those whose key is there already are skipped."""
@@ -107,7 +110,7 @@ class SqliteDatabase:
             try:
                 held = try_lock(self._path.with_name(f"{self._path.name}.lease-{lock:x}"))
             except OSError as error:
-                raise StoreAwayError(f"{self._path}: {error}") from error
+                raise _away(self._path, error) from error
             if held is not None:
                 self._leases[lock] = held
         return lock in self._leases
@@ -121,7 +124,7 @@ class SqliteDatabase:
             if self._identity() == self._inode:
                 return
         except OSError as error:
-            raise StoreAwayError(f"{self._path}: {error}") from error
+            raise _away(self._path, error) from error
         raise StoreAwayError(f"{self._path} has been replaced")
 
     def size(self) -> int:
@@ -155,3 +158,20 @@ def _log_ahead(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
         else:
             return
+
+
+def _away(path: Path, error: OSError | sqlite3.Error) -> StoreAwayError:
+    """Return a failure in words, with its cure where the disk is full."""
+    return StoreAwayError(f"{path}: {error}{'; make room on that disk' if _full(path, error) else ''}")
+
+
+def _full(path: Path, error: OSError | sqlite3.Error) -> bool:
+    """Tell whether there was no room; SQLite calls that an input or output error where its log cannot grow."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code != sqlite3.SQLITE_IOERR:
+        return code == sqlite3.SQLITE_FULL
+    with suppress(OSError):
+        return shutil.disk_usage(path.parent).free < _NO_ROOM
+    return False
