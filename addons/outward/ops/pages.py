@@ -52,7 +52,7 @@ class Chain:
 class Pages:
     """The handlers, by route.
 
-    Attributes:
+    Args:
         check_chain: returns what the last verification of the audit chain found.
     """
 

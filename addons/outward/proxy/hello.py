@@ -1,6 +1,6 @@
 """The first thing that a TLS client says: reassembled, bounded, and read strictly (RFC 8446 4.1.2, RFC 6066 3).
 
-Owns what a ClientHello is. Sans-IO. Extracts what the tunnel lane judges; never judges it, and never decrypts anything.
+Owns what a ClientHello is. Sans-IO. Extracts what both lanes judge; never judges it, and never decrypts anything.
 """
 
 from dataclasses import dataclass

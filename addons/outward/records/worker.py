@@ -20,7 +20,7 @@ class Worker[T]:
     The handler gets an empty batch where it asked to be called again: it returns the seconds until then, or None. An
     exception out of the handler is logged, counted by the caller's `on_error`, and does not end the thread.
 
-    Attributes:
+    Args:
         linger: seconds that the first item of a batch waits for others.
     """
 
