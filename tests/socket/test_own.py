@@ -1,10 +1,12 @@
 """The proxy's own addresses are closed from the first connection on."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness.loops import on_loop
+from harness.netns import needs_root, run
 from outward.config.load import load_text
 from outward.core.addresses import Own
 from outward.proxy.gate import Gate
@@ -37,3 +39,25 @@ def test_own_addresses_are_known_before_anybody_is_served(tmp_path: Path, monkey
     body()
     [(own, listeners)] = known
     assert {(str(address), port) for address, port in own.listeners} == listeners
+
+
+_ROUTED = """
+from ipaddress import ip_address, ip_network
+from outward.core.addresses import Own
+from outward.core.policy import Policy
+from outward.ops.metrics import Metrics
+from outward.proxy.judge import Judge
+
+own = Own(listeners=frozenset({(ip_address("127.0.0.1"), 8080)}))
+judge = Judge(Policy(internal=(ip_network("10.0.0.0/8"),)), None, Metrics(), own)
+for address, port in (("10.99.0.1", 8080), ("::ffff:10.99.0.1", 8080), ("10.99.0.1", 8081), ("10.98.0.1", 8080)):
+    print(judge.address(ip_address(address), port))
+"""
+
+
+@needs_root
+def test_an_address_that_only_a_route_leads_back_here_is_own_at_the_ports_of_listeners() -> None:
+    """Nothing else tells it: such an address is on no interface."""
+    setup = "ip link set lo up && ip route add local 10.99.0.0/24 dev lo && exec "
+    told = run("unshare", "-n", "sh", "-c", setup + '"$@"', "sh", sys.executable, "-c", _ROUTED)
+    assert told.split() == ["loop", "loop", "None", "None"]

@@ -1,4 +1,4 @@
-"""The addresses of this machine's own interfaces, which the proxy never dials.
+"""The addresses of this machine itself, which the proxy never dials.
 
 Owns the look at the kernel. Linux is asked over netlink; elsewhere the host name and the default routes are asked,
 which finds the usual addresses and not every one. Never judges.
@@ -20,6 +20,7 @@ _MESSAGE = struct.Struct("=IHHII")
 _INTERFACE_ADDRESS = struct.Struct("=BBBBi")
 _ATTRIBUTE = struct.Struct("=HH")
 
+_ANY_PORT = 9
 MAX_REPLIES = 4096  # of 64 KiB; ends the loop whatever the kernel says
 
 
@@ -32,6 +33,16 @@ def own_addresses() -> frozenset[Address]:
     if not found:
         found.update(_from_sockets())
     return frozenset(address for address in found if not is_loopback(address))
+
+
+def ends_here(address: Address) -> bool:
+    """Tell whether this machine answers at an address by a route alone, which no interface shows. Sends nothing."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.connect((str(address), _ANY_PORT))
+        source = sock.getsockname()[0].partition("%")[0]
+        return ip_address(source) == address  # only here: elsewhere it would be one of an interface
+    return False
 
 
 def _from_netlink() -> Iterator[Address]:
@@ -75,5 +86,5 @@ def _from_sockets() -> Iterator[Address]:
                 yield ip_address(str(sockaddr[0]).partition("%")[0])
     for family, anywhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
-            sock.connect((anywhere, 9))  # chooses a route and sends nothing
+            sock.connect((anywhere, _ANY_PORT))  # chooses a route and sends nothing
             yield ip_address(sock.getsockname()[0].partition("%")[0])

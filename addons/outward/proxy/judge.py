@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import Protocol
 
-from outward.core.addresses import Address, Own, judge_address
+from outward.core.addresses import Address, Own, is_loopback, judge_address
 from outward.core.identity import Claims, Identity, Presented, identify
 from outward.core.model import Decision, Ech, Question, Stage, Verdict
 from outward.core.names import Host, MalformedHostError, canonical_host
@@ -15,6 +15,7 @@ from outward.core.policy import Policy, decide
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
 from outward.proxy.hello import Hello
+from outward.proxy.interfaces import ends_here
 from outward.records.events import Event
 
 _REMEMBERED = 8192  # answers; then all are forgotten, which costs microseconds
@@ -102,9 +103,14 @@ class Judge:
         known = self._remembered().addresses
         if (address, port) not in known:
             refusal = judge_address(address, port, self.policy.internal, self.own)
-            loop = refusal is not None and refusal.loop
-            known[address, port] = None if refusal is None else Reason.LOOP if loop else Reason.ADDRESS_NOT_PUBLIC
+            loop = self._leads_back(address, port) if refusal is None else refusal.loop
+            known[address, port] = Reason.LOOP if loop else None if refusal is None else Reason.ADDRESS_NOT_PUBLIC
         return known[address, port]
+
+    def _leads_back(self, address: Address, port: int) -> bool:
+        """Tell whether a listener's port is asked for at an address of this machine that no interface shows."""
+        listens = any(port == listening for _, listening in self.own.listeners)
+        return listens and not is_loopback(address) and ends_here(address)
 
     def close(self, event: Event) -> None:
         """Record and count an event whose question has ended. Called exactly once for each question."""
