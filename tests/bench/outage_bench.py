@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.fleet import Load, fleet, written
 from harness.postgres import postgres
-from harness.process import wait_for
+from harness.waiting import wait_for
 
 
 def main() -> None:

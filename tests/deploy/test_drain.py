@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.process import Served, wait_for
+from harness.process import Served
 from harness.sse import Sse, Stream, streaming
+from harness.waiting import wait_for
 
 STREAMS = 24
 

@@ -14,7 +14,8 @@ import pytest
 from harness import netns
 from harness.bypasses import BYPASSES, Bypass
 from harness.netns import CANARY, PROXY_UID, Agent, Network, agent_command, as_proxy_user, needs_root
-from harness.process import OUTWARD, environment, wait_for
+from harness.process import OUTWARD, environment
+from harness.waiting import wait_for
 from outward.cli.jail import Jail, JailError
 
 LOOPBACK = "127.0.0.53"  # not 127.0.0.1: there, in the jail, the proxy listens

@@ -20,7 +20,8 @@ import yaml
 
 from harness import netns
 from harness.netns import AGENT_UID, CANARY, CANARY6, PROXY_UID, Network, agent_command, as_proxy_user, needs_root
-from harness.process import OUTWARD, wait_for
+from harness.process import OUTWARD
+from harness.waiting import wait_for
 
 pytestmark = [needs_root, pytest.mark.slow]
 

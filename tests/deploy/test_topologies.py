@@ -16,7 +16,8 @@ import yaml
 from harness import cni, netns
 from harness.bypasses import BY_NETWORK, BYPASSES, Bypass
 from harness.netns import AGENT_UID, CANARY, PROXY_UID, Agent, Network, agent_command, as_proxy_user, needs_root
-from harness.process import OUTWARD, wait_for
+from harness.process import OUTWARD
+from harness.waiting import wait_for
 
 pytestmark = [needs_root, pytest.mark.slow]
 

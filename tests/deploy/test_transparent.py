@@ -21,7 +21,8 @@ import trustme
 from harness import hellos, netns
 from harness.bypasses import BYPASSES, Bypass
 from harness.netns import AGENT_UID, CANARY, CANARY6, OTHER, PROXY_UID, Agent, Network, agent_command, needs_root
-from harness.process import OUTWARD, wait_for
+from harness.process import OUTWARD
+from harness.waiting import wait_for
 from harness.web_canary import CLEAR, SECURE
 
 pytestmark = [needs_root, pytest.mark.slow]

@@ -14,8 +14,9 @@ import pytest
 import outward
 from harness.fleet import Load, refused, written
 from harness.postgres import Server, postgres
-from harness.process import Served, wait_for
+from harness.process import Served
 from harness.sse import Sse, Stream, streaming
+from harness.waiting import wait_for
 from outward.records.database import migrations, open_database
 
 STREAMS = 24

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from harness.waiting import PATIENCE, wait_for
+
 OUTWARD = Path(sys.executable).with_name("outward")
-PATIENCE = 30.0  # seconds; the machine may be busy
 
 
 def environment() -> dict[str, str]:
@@ -25,15 +25,6 @@ def environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("OUTWARD_") and not name.lower().endswith("_proxy")
     }
-
-
-def wait_for[T](condition: Callable[[], T], patience: float = PATIENCE) -> T:
-    """Wait until a condition is truthy and return it; fail when it is not in time (seconds)."""
-    deadline = time.monotonic() + patience
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.01)
-    return found
 
 
 def outward(*arguments: object, patience: float = PATIENCE, **more: str) -> "subprocess.CompletedProcess[str]":

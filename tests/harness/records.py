@@ -1,8 +1,7 @@
 """Events, counts and databases for tests of the records."""
 
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,14 +37,6 @@ def denied(host: str = "blocked.example", **facts: Any) -> Event:
     return Event(
         **{"group": "acme/a", "host": host, "port": 443, "reason": Reason.NO_RULE, "client": "10.0.0.1", **facts}
     )
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    """Wait for a condition; fail when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.005)
 
 
 def stored(state: Path) -> list[str]:

@@ -20,7 +20,7 @@ from harness.inspection import response
 from harness.loops import on_loop
 from harness.origins import client_context, origin, server_context
 from harness.raw import raw
-from harness.records import wait_until
+from harness.waiting import wait_for
 
 ADDON = Path(__file__).parents[2] / "addons" / "outward" / "addon.py"
 CONFIG = """
@@ -69,7 +69,7 @@ def mitmdump(folder: Path, port: int, trusted: trustme.CA) -> Iterator[Mitmdump]
     command += [part for each in options for part in ("--set", each)]
     with Popen(command, stdout=PIPE, env={**os.environ, "OUTWARD_CONFIG": str(folder / "outward.yaml")}) as process:
         try:
-            wait_until(lambda: _listens(free), 50)
+            wait_for(lambda: _listens(free), 50)
             yield Mitmdump(process, free)
         finally:
             process.terminate()
@@ -106,7 +106,7 @@ async def test_mitmdump_with_the_addon(tmp_path: Path) -> None:
         server.reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nProxy-Status: x\r\n\r\nok"
         port = server.address[1]
         with mitmdump(tmp_path, port, pki) as proxy:
-            await asyncio.to_thread(wait_until, (tmp_path / "mitm" / "mitmproxy-ca-cert.pem").exists, 20)
+            await asyncio.to_thread(wait_for, (tmp_path / "mitm" / "mitmproxy-ca-cert.pem").exists, 20)
             address = ("127.0.0.1", proxy.port)
             async with raw(address) as client:
                 refused = await client.ask(connect("evil.test"))
@@ -125,10 +125,10 @@ async def test_mitmdump_with_the_addon(tmp_path: Path) -> None:
             assert allowed.endswith(b"ok")
             assert b"Proxy-Status" not in allowed
             assert b"Proxy-Authorization" not in server.bytes
-            await asyncio.to_thread(wait_until, lambda: len(proxy.events) == 3, 10)
+            await asyncio.to_thread(wait_for, lambda: len(proxy.events) == 3, 10)
             assert [each["verdict"] for each in proxy.events] == ["deny", "deny", "allow"]
             assert [each["id"] for each in proxy.events[:2]] == [decision_id(refused), decision_id(plain)]
             answers = [await search(address, port, *asked) for asked in SEARCHES]
             assert answers == [403, 403, 403, 403, 502]  # the last was let through, to an origin that speaks TLS
-            await asyncio.to_thread(wait_until, lambda: len(proxy.events) == 8, 10)
+            await asyncio.to_thread(wait_for, lambda: len(proxy.events) == 8, 10)
             assert {each["reason"] for each in proxy.events[3:7]} == {"web_search_uninspectable"}

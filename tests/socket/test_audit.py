@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from harness.admin import POLICY
 from harness.full_disk import fill, free, small_disk
-from harness.records import Counts, act, append, wait_until
+from harness.records import Counts, act, append
+from harness.waiting import wait_for
 from outward.cli.main import main
 from outward.ops.chainwatch import ChainWatch
 from outward.records.audit import as_record
@@ -207,7 +208,7 @@ def test_a_damaged_chain_is_counted_and_shown_as_unhealthy(database: Database, t
     recorder = Recorder("sqlite", tmp_path, counts := Counts(), retention=1e6)
     recorder.start()
     recorder.audit(act())
-    wait_until(lambda: counts.dropped == {"audit": 1})
+    wait_for(lambda: counts.dropped == {"audit": 1})
     assert recorder.problem
     recorder.close(10)
 
@@ -259,9 +260,9 @@ def test_a_damaged_key_is_told_at_the_start_until_it_is_cured(
     key.write_bytes(b"")
     recorder = Recorder("sqlite", tmp_path, Counts(), retention=1e6)
     recorder.start()
-    wait_until(lambda: "the audit chain takes nothing: the key of the audit chain" in caplog.text)
+    wait_for(lambda: "the audit chain takes nothing: the key of the audit chain" in caplog.text)
     assert recorder.problem == "the audit chain takes nothing: see the log"
     (tmp_path / "kept").replace(key)
-    wait_until(lambda: recorder.problem is None)
+    wait_for(lambda: recorder.problem is None)
     recorder.close(10)
     assert caplog.text.count("takes nothing") == 1

@@ -9,8 +9,8 @@ import pytest
 import trustme
 
 from harness.postgres import Server, postgres
-from harness.records import wait_until
 from harness.sink import Sink
+from harness.waiting import wait_for
 from outward.config.settings import AuditStream as Settings
 from outward.records.audit import AuditEvent, as_record
 from outward.records.audit_stream import AuditStream
@@ -105,28 +105,28 @@ def test_no_row_is_lost_while_the_destination_fails_hangs_and_restarts(log: Log,
     first = log.stream(sink, batch=7)
     for _ in range(10):
         log.append(13)
-    wait_until(lambda: len(sink.ids) >= 60)
+    wait_for(lambda: len(sink.ids) >= 60)
     sink.stop()
     log.append(50)
     first.close(0.2)
     log.append(20)
     second = log.stream(sink, batch=7)
-    wait_until(lambda: second.pending >= 70)
+    wait_for(lambda: second.pending >= 70)
     assert second.lag() > 0
     sink.start()
-    wait_until(lambda: len(sink.ids) == 200)
+    wait_for(lambda: len(sink.ids) == 200)
     assert sink.ids == log.ids
-    wait_until(lambda: (second.pending, second.lag()) == (0, 0.0))
+    wait_for(lambda: (second.pending, second.lag()) == (0, 0.0))
 
 
 def test_what_was_taken_is_not_sent_again(log: Log, sink: Sink) -> None:
     log.append(30)
     first = log.stream(sink)
-    wait_until(lambda: len(sink.taken) == 30)
+    wait_for(lambda: len(sink.taken) == 30)
     first.close(5)
     log.append(5)
     log.stream(sink)
-    wait_until(lambda: len(sink.taken) >= 35)
+    wait_for(lambda: len(sink.taken) >= 35)
     assert [event["id"] for event in sink.taken] == log.ids
 
 
@@ -135,9 +135,9 @@ def test_an_answer_that_is_lost_is_asked_for_again(plain: Log, sink: Sink) -> No
     plain.append(3)
     sink.answers.append((0, {}))
     plain.stream(sink, counts := Counts())
-    wait_until(lambda: len(sink.ids) == 3)
+    wait_for(lambda: len(sink.ids) == 3)
     assert ([count for _, count in sink.requests], counts.failed) == ([3, 3], ["connection"])
-    wait_until(lambda: counts.sent == 3)
+    wait_for(lambda: counts.sent == 3)
 
 
 def test_one_of_several_proxies_delivers(log: Log, sink: Sink) -> None:
@@ -145,11 +145,11 @@ def test_one_of_several_proxies_delivers(log: Log, sink: Sink) -> None:
     counts = [Counts(), Counts()]
     streams = [log.stream(sink, each) for each in counts]
     log.append(10)
-    wait_until(lambda: sum(each.sent for each in counts) == 10)
+    wait_for(lambda: sum(each.sent for each in counts) == 10)
     assert sorted(each.sent for each in counts) == [0, 10]
     streams[0 if counts[0].sent else 1].close(5)
     log.append(10)
-    wait_until(lambda: len(sink.ids) == 20)
+    wait_for(lambda: len(sink.ids) == 20)
     assert [event["id"] for event in sink.taken] == log.ids
 
 
@@ -160,7 +160,7 @@ def test_chains_of_several_proxies_are_all_delivered(log: Log, sink: Sink, tmp_p
         log.append(10)
         other.append(10)
     log.stream(sink, batch=10)
-    wait_until(lambda: len(sink.ids) == 100)
+    wait_for(lambda: len(sink.ids) == 100)
     for each in (log, other):
         assert [ident for ident in sink.ids if ident in set(each.ids)] == each.ids
     assert not {sink.ids[0], sink.ids[10]} <= set(log.ids)
@@ -171,7 +171,7 @@ def test_one_event_in_a_request_has_gitlabs_form(plain: Log, sink: Sink) -> None
     """With `batch: 1` a receiver of GitLab's audit streams understands it: one JSON object, and its two headers."""
     plain.append(2)
     plain.stream(sink, batch=1, token=lambda: "s3cret")
-    wait_until(lambda: len(sink.taken) == 2)
+    wait_for(lambda: len(sink.taken) == 2)
     for headers, count in sink.requests:
         assert count == 1
         assert headers["content-type"] == "application/json"
@@ -183,7 +183,7 @@ def test_one_event_in_a_request_has_gitlabs_form(plain: Log, sink: Sink) -> None
 def test_several_events_in_a_request_are_lines(plain: Log, sink: Sink) -> None:
     plain.append(250)
     plain.stream(sink)
-    wait_until(lambda: len(sink.taken) == 250)
+    wait_for(lambda: len(sink.taken) == 250)
     assert [count for _, count in sink.requests] == [100, 100, 50]
     assert sink.requests[0][0]["content-type"] == "application/x-ndjson"
     assert "x-gitlab-audit-event-type" not in sink.requests[0][0]
@@ -193,7 +193,7 @@ def test_a_destination_that_finds_a_request_too_large_gets_smaller_ones(plain: L
     plain.append(20)
     sink.answers.extend([(413, {}), (413, {})])
     plain.stream(sink, batch=20)
-    wait_until(lambda: len(sink.ids) == 20)
+    wait_for(lambda: len(sink.ids) == 20)
     assert [count for _, count in sink.requests] == [20, 10, 5, 5, 5, 5]
 
 
@@ -202,7 +202,7 @@ def test_requests_grow_again_once_enough_of_them_were_taken(plain: Log, sink: Si
     plain.append(200)
     sink.answers.extend([(413, {}), (413, {})])
     plain.stream(sink, batch=8)
-    wait_until(lambda: len(sink.ids) == 200)
+    wait_for(lambda: len(sink.ids) == 200)
     counts = [count for _, count in sink.requests]
     assert counts[:3] == [8, 4, 2]
     assert counts[2:18] == [2] * 16
@@ -221,20 +221,20 @@ def test_an_event_that_is_refused_by_itself_is_named_and_holds_its_own_chain_onl
     bad = plain.ids[9]
     sink.refused[bad] = status
     stream = plain.stream(sink, counts := Counts(), batch=16)
-    wait_until(lambda: stream.problem)
+    wait_for(lambda: stream.problem)
     assert sink.ids == plain.ids[:9]
     assert bad in (stream.problem or "")
     assert str(status) in (stream.problem or "")
     assert [each.levelname for each in caplog.records if bad in each.getMessage()] == ["ERROR"]
     other.append(50)
-    wait_until(lambda: len(sink.ids) == 59)
-    wait_until(lambda: counts.failed.count("refused") >= 3)
+    wait_for(lambda: len(sink.ids) == 59)
+    wait_for(lambda: counts.failed.count("refused") >= 3)
     assert stream.pending == 11
     assert stream.lag() > 0
     sink.refused.clear()
-    wait_until(lambda: len(sink.ids) == 70)
+    wait_for(lambda: len(sink.ids) == 70)
     assert [ident for ident in sink.ids if ident in set(plain.ids)] == plain.ids
-    wait_until(lambda: stream.problem is None)
+    wait_for(lambda: stream.problem is None)
     other.close()
 
 
@@ -242,7 +242,7 @@ def test_long_events_make_small_batches(plain: Log, sink: Sink, monkeypatch: pyt
     monkeypatch.setattr("outward.records.audit_stream.MAX_BYTES", 5000)
     plain.append(6, "x" * 2000)
     plain.stream(sink)
-    wait_until(lambda: len(sink.ids) == 6)
+    wait_for(lambda: len(sink.ids) == 6)
     assert max(count for _, count in sink.requests) == 1
 
 
@@ -251,7 +251,7 @@ def test_the_destination_says_when_to_come_back(plain: Log, sink: Sink) -> None:
     sink.answers.append((503, {"Retry-After": "1"}))
     began = time.monotonic()
     plain.stream(sink)
-    wait_until(lambda: sink.ids == plain.ids)
+    wait_for(lambda: sink.ids == plain.ids)
     assert time.monotonic() - began >= 1
 
 
@@ -275,7 +275,7 @@ def test_nothing_is_sent_through_a_proxy_or_to_where_a_redirect_points(
     plain.append()
     sink.answers.append((307, {"Location": elsewhere.url}))
     plain.stream(sink)
-    wait_until(lambda: sink.ids == plain.ids)
+    wait_for(lambda: sink.ids == plain.ids)
     assert elsewhere.requests == []
     elsewhere.stop()
 
@@ -288,11 +288,11 @@ def test_tls_is_verified_with_the_operators_trust(plain: Log, tmp_path: Path) ->
     sink = Sink(context)
     plain.append()
     wary = plain.stream(sink, counts := Counts())
-    wait_until(lambda: counts.failed)
+    wait_for(lambda: counts.failed)
     wary.close(5)
     assert sink.requests == []
     plain.stream(sink, context=lambda: trusting([str(tmp_path / "ca.pem")]))
-    wait_until(lambda: sink.ids == plain.ids)
+    wait_for(lambda: sink.ids == plain.ids)
     sink.stop()
 
 
@@ -301,10 +301,10 @@ def test_a_token_file_is_read_for_each_request(plain: Log, sink: Sink, tmp_path:
     (tmp_path / "token").write_text("old\n")
     plain.append()
     plain.stream(sink, counts := Counts(), token=secret_of(Settings(sink.url, token_file=tmp_path / "token"), {}))
-    wait_until(lambda: len(sink.ids) == 1)
+    wait_for(lambda: len(sink.ids) == 1)
     (tmp_path / "token").write_text("")
     plain.append()
-    wait_until(lambda: "token" in counts.failed)
+    wait_for(lambda: "token" in counts.failed)
     (tmp_path / "token").write_text("new\n")
-    wait_until(lambda: len(sink.ids) == 2)
+    wait_for(lambda: len(sink.ids) == 2)
     assert [headers["x-gitlab-event-streaming-token"] for headers, _ in sink.requests] == ["old", "new"]

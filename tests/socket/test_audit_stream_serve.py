@@ -5,8 +5,8 @@ from pathlib import Path
 
 from harness.fleet import TOKEN, call
 from harness.process import Served, outward
-from harness.records import wait_until
 from harness.sink import Sink
+from harness.waiting import wait_for
 from outward.records.database import open_database
 
 CONFIG = """
@@ -38,16 +38,16 @@ def test_a_killed_proxy_goes_on_where_it_was(tmp_path: Path, sink: Sink) -> None
     config.write_text(CONFIG.format(state=tmp_path / "state", url="sqlite", sink=sink.url))
     served = Served(config, OUTWARD_ADMIN_TOKEN=TOKEN, STREAM_TOKEN="s3cret")
     toggle(served, 6)
-    wait_until(lambda: len(sink.ids) == 6)
+    wait_for(lambda: len(sink.ids) == 6)
     sink.stop()
     toggle(served, 8)
-    wait_until(lambda: "outward_audit_stream_pending 8.0" in served.get("/metrics")[1])
-    wait_until(lambda: 'outward_audit_stream_failures_total{reason="connection"}' in served.get("/metrics")[1])
+    wait_for(lambda: "outward_audit_stream_pending 8.0" in served.get("/metrics")[1])
+    wait_for(lambda: 'outward_audit_stream_failures_total{reason="connection"}' in served.get("/metrics")[1])
     served.process.kill()
     served.process.wait(10)
     sink.start()
     again = Served(config, OUTWARD_ADMIN_TOKEN=TOKEN, STREAM_TOKEN="s3cret")
-    wait_until(lambda: len(sink.ids) == 14)
+    wait_for(lambda: len(sink.ids) == 14)
     toggle(again, 1)
     again.process.terminate()  # what was recorded last is delivered before the end
     again.process.wait(20)

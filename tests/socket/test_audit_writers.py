@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.postgres import Server, postgres
-from harness.records import Counts, act, append, wait_until
+from harness.records import Counts, act, append
+from harness.waiting import wait_for
 from outward.records import trail
 from outward.records.chain import Chain
 from outward.records.database import migrate, open_database
@@ -21,7 +22,7 @@ def test_the_recorder_brings_audit_events_to_the_chain(tmp_path: Path) -> None:
     recorder = Recorder("sqlite", tmp_path, Counts(), retention=1e6)
     recorder.start()
     recorder.audit(act("chat-7", details={"vendor": "anthropic", "search_count": 2}))
-    wait_until(lambda: rows_in(tmp_path) == 1)
+    wait_for(lambda: rows_in(tmp_path) == 1)
     recorder.close(10)
     opened = open_database("sqlite", tmp_path, read_only=True)
     assert verify(opened, tmp_path).ok

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness.pki import Ca, key_pem, write
-from harness.process import Echo, Served, wait_for
+from harness.process import Echo, Served
+from harness.waiting import wait_for
 from outward.proxy.doorway import certificate_names
 
 SPIFFE = "spiffe://example.org/ns/agents/sa/bot"

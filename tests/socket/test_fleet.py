@@ -8,8 +8,9 @@ import pytest
 
 from harness.fleet import TOKEN, Load, call, fleet, seconds_until, written
 from harness.postgres import Server, postgres
-from harness.process import Served, wait_for
+from harness.process import Served
 from harness.records import unaudited
+from harness.waiting import wait_for
 from outward.ops.access import digest
 from outward.records import changes
 from outward.records.changes import StoredToken

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import Counts, denied, recording, stored, wait_until
+from harness.records import Counts, denied, recording, stored
+from harness.waiting import wait_for
 from outward.records.events import Event
 from outward.records.spill import Spill
 
@@ -28,7 +29,7 @@ def test_an_event_is_on_stdout_and_in_the_store_within_a_second(tmp_path: Path) 
         recorder.record(event)
         assert json.loads(os.read(reader, 65536))["id"] == event.id
         assert time.monotonic() - started < 0.5  # 20 ms on an idle machine
-        wait_until(lambda: event.id in stored(tmp_path), 1.0)
+        wait_for(lambda: event.id in stored(tmp_path), 1.0)
     os.close(reader)
     os.close(writer)
 
@@ -89,7 +90,7 @@ def test_killing_the_process_loses_at_most_the_last_second(tmp_path: Path, datab
     if database == "away":
         (tmp_path / "records.sqlite").rmdir()
     with recording(tmp_path, Counts()):  # the successor replays what the spill holds
-        wait_until(lambda: len(stored(tmp_path)) > 100)
+        wait_for(lambda: len(stored(tmp_path)) > 100)
     kept = set(stored(tmp_path))
     due = [ident for moment, ident in told if moment < killed - 1.0]
     assert len(due) > 100
@@ -102,7 +103,7 @@ def test_two_processes_share_one_file(tmp_path: Path) -> None:
         for _ in range(2000):
             one.record(denied())
             two.record(denied())
-        wait_until(lambda: first.written + second.written == 4000, 20)
+        wait_for(lambda: first.written + second.written == 4000, 20)
     assert len(stored(tmp_path)) == 4000
     assert (first.dropped, second.dropped) == ({}, {})
 
@@ -113,10 +114,10 @@ def test_old_events_are_deleted_in_batches_and_their_totals_with_them(tmp_path: 
     with recording(tmp_path, counts) as recorder:
         for event in old:
             recorder.record(event)
-        wait_until(lambda: counts.written == 2500)
+        wait_for(lambda: counts.written == 2500)
     with recording(tmp_path, Counts()) as recorder:
         recorder.record(keep := denied("kept.example"))
-        wait_until(lambda: stored(tmp_path) == [keep.id])
+        wait_for(lambda: stored(tmp_path) == [keep.id])
     connection = sqlite3.connect(tmp_path / "records.sqlite")
     assert connection.execute("SELECT host FROM blocked_sums").fetchall() == [("kept.example",)]
     connection.close()
@@ -129,7 +130,7 @@ def test_a_store_at_its_bound_gives_up_its_oldest_events(tmp_path: Path) -> None
         for event in events:
             recorder.record(event)
     with recording(tmp_path, Counts(), max_bytes=3 << 20):
-        wait_until(lambda: 0 < len(stored(tmp_path)) <= 2000)
+        wait_for(lambda: 0 < len(stored(tmp_path)) <= 2000)
     assert stored(tmp_path)[-1] == events[-1].id
 
 
@@ -137,7 +138,7 @@ def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with recording(state, counts := Counts()) as recorder:
         recorder.record(denied())
-        wait_until(lambda: counts.written == 1)
+        wait_for(lambda: counts.written == 1)
         Spill(state / "spill").append([b"x\n"])
         modes = {path.name: path.stat().st_mode & 0o777 for path in state.rglob("*") if path.is_file()}
     assert set(modes.values()) == {0o600}, modes

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from harness.full_disk import fill, free, small_disk
-from harness.records import MONTH, Counts, denied, recording, stored, wait_until
+from harness.records import MONTH, Counts, denied, recording, stored
+from harness.waiting import wait_for
 from outward.records.database import Database, StoreAwayError, open_database
 from outward.records.recorder import Recorder
 
@@ -39,13 +40,13 @@ def test_what_is_recorded_while_the_store_is_away_is_replayed_in_order(tmp_path:
     with recording(tmp_path, counts, connect=switch) as recorder:
         for event in events[:2000]:
             recorder.record(event)
-        wait_until(lambda: any((tmp_path / "spill").glob("*")))
+        wait_for(lambda: any((tmp_path / "spill").glob("*")))
         assert recorder.problem is None
         assert stored(tmp_path) == []
         switch.away = False
         for event in events[2000:]:
             recorder.record(event)
-        wait_until(lambda: counts.written == 3000)
+        wait_for(lambda: counts.written == 3000)
     assert stored(tmp_path) == [event.id for event in events]
     assert counts.dropped == {}
     assert list((tmp_path / "spill").iterdir()) == []
@@ -59,10 +60,10 @@ def test_a_full_queue_overflows_to_disk_and_is_replayed(tmp_path: Path) -> None:
         for number in range(5000):
             recorder.record(denied())
             if number % 90 == 0:
-                wait_until(lambda: len(recorder) <= 100)  # the disk keeps up, the database does not
+                wait_for(lambda: len(recorder) <= 100)  # the disk keeps up, the database does not
         assert counts.written == 0
         switch.hang.set()
-        wait_until(lambda: counts.written == 5000)
+        wait_for(lambda: counts.written == 5000)
     assert len(stored(tmp_path)) == 5000
     assert counts.dropped == {}
 
@@ -76,19 +77,19 @@ def test_what_not_even_the_disk_takes_is_counted_logged_and_shown_as_unhealthy(
     counts = Counts()
     with recording(state, counts) as recorder:
         recorder.record(denied())
-        wait_until(lambda: counts.written == 1)
+        wait_for(lambda: counts.written == 1)
         state.rename(tmp_path / "gone")
         state.write_text("in the way")
         for _ in range(10):
             recorder.record(denied())
-        wait_until(lambda: counts.dropped.get("store") == 10)
+        wait_for(lambda: counts.dropped.get("store") == 10)
         assert recorder.problem
         assert "records are being lost" in caplog.text
         state.unlink()
         (tmp_path / "gone").rename(state)
-        wait_until(lambda: recorder.problem is None)
+        wait_for(lambda: recorder.problem is None)
         recorder.record(denied())
-        wait_until(lambda: counts.written == 2)
+        wait_for(lambda: counts.written == 2)
 
 
 def test_a_removed_database_file_is_noticed_and_made_anew(tmp_path: Path) -> None:
@@ -96,18 +97,19 @@ def test_a_removed_database_file_is_noticed_and_made_anew(tmp_path: Path) -> Non
     counts = Counts()
     with recording(tmp_path, counts) as recorder:
         recorder.record(denied())
-        wait_until(lambda: counts.written == 1)
+        wait_for(lambda: counts.written == 1)
         for path in tmp_path.glob("records.sqlite*"):
             path.unlink()
         late = denied()
         recorder.record(late)
-        wait_until(lambda: stored(tmp_path) == [late.id])
+        wait_for(lambda: stored(tmp_path) == [late.id])
 
 
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from harness.records import Counts, denied, wait_until
+from harness.records import Counts, denied
+from harness.waiting import wait_for
 from outward.records.recorder import Recorder
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -115,17 +117,17 @@ state, counts = Path(sys.argv[1]), Counts()
 recorder = Recorder("sqlite", state, counts, retention=1e6)
 recorder.start()
 recorder.record(denied())
-wait_until(lambda: counts.written == 1)
+wait_for(lambda: counts.written == 1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
 total = 1
 while not counts.dropped:
     for _ in range(200):
         recorder.record(denied(path="/" + "x" * 1000))
         total += 1
-    wait_until(lambda: len(recorder) == 0)
+    wait_for(lambda: len(recorder) == 0)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-wait_until(lambda: counts.written + counts.dropped["store"] == total, 20)
-wait_until(lambda: recorder.problem is None)
+wait_for(lambda: counts.written + counts.dropped["store"] == total, 20)
+wait_for(lambda: recorder.problem is None)
 recorder.close(10)
 print(counts.written, counts.dropped["store"], total)
 """
@@ -151,18 +153,18 @@ def test_a_full_disk_shows_for_as_long_as_it_is_full(tmp_path: Path, caplog: pyt
     counts = Counts()
     with small_disk(tmp_path / "state") as state, recording(state, counts) as recorder:
         recorder.record(denied())
-        wait_until(lambda: counts.written == 1)
+        wait_for(lambda: counts.written == 1)
         fill(state)
         recorder.record(denied(path="/" + "x" * 2000))
-        wait_until(lambda: recorder.problem)
+        wait_for(lambda: recorder.problem)
         for lost in range(2, 32):  # some three seconds, in which the store is tried several times
             recorder.record(denied(path="/" + "x" * 2000))
-            wait_until(lambda lost=lost: counts.dropped["store"] == lost)  # type: ignore[misc]
+            wait_for(lambda lost=lost: counts.dropped["store"] == lost)  # type: ignore[misc]
             assert recorder.problem == "records are being lost"
         assert caplog.text.count("the record store is open") == 1
         assert caplog.text.count("records are being lost") == 1
         free(state)
-        wait_until(lambda: recorder.problem is None, 20)
+        wait_for(lambda: recorder.problem is None, 20)
 
 
 def test_a_blocked_stdout_costs_its_lines_and_nothing_else(tmp_path: Path) -> None:
@@ -176,8 +178,8 @@ def test_a_blocked_stdout_costs_its_lines_and_nothing_else(tmp_path: Path) -> No
         recorder.record(denied())
         slowest = max(slowest, time.perf_counter() - started)
         if number % 500 == 0:
-            wait_until(lambda: len(recorder) < 500)
-    wait_until(lambda: counts.written == 4000)
+            wait_for(lambda: len(recorder) < 500)
+    wait_for(lambda: counts.written == 4000)
     assert counts.dropped["stdout"] > 0
     assert "store" not in counts.dropped
     assert slowest < 0.25  # the machine's own hiccups, not a wait for the reader
@@ -193,8 +195,8 @@ def test_a_closed_stdout_is_counted_and_logged_once(tmp_path: Path, caplog: pyte
     with recording(tmp_path, counts, stdout=writer) as recorder:
         for _ in range(5):
             recorder.record(denied())
-            wait_until(lambda: sum(counts.dropped.values()) > 0)
-        wait_until(lambda: counts.dropped == {"stdout": 5} and counts.written == 5)
+            wait_for(lambda: sum(counts.dropped.values()) > 0)
+        wait_for(lambda: counts.dropped == {"stdout": 5} and counts.written == 5)
     assert caplog.text.count("standard output takes no events") == 1
     os.close(writer)
 
@@ -206,7 +208,7 @@ def test_a_record_that_the_database_refuses_is_dropped_alone(tmp_path: Path) -> 
     with recording(tmp_path, counts) as recorder:
         for event in (denied(), bad, denied()):
             recorder.record(event)
-        wait_until(lambda: counts.written == 2)
+        wait_for(lambda: counts.written == 2)
     assert counts.dropped == {"store": 1}
     assert len(stored(tmp_path)) == 2
 
@@ -215,13 +217,13 @@ def test_a_file_locked_by_another_process_delays_and_loses_nothing(tmp_path: Pat
     counts = Counts()
     with recording(tmp_path, counts) as recorder:
         recorder.record(denied())
-        wait_until(lambda: counts.written == 1)
+        wait_for(lambda: counts.written == 1)
         other = sqlite3.connect(tmp_path / "records.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         for _ in range(50):
             recorder.record(denied())
-        wait_until(lambda: any((tmp_path / "spill").glob("*.jsonl")))
+        wait_for(lambda: any((tmp_path / "spill").glob("*.jsonl")))
         other.execute("COMMIT")
         other.close()
-        wait_until(lambda: counts.written == 51)
+        wait_for(lambda: counts.written == 51)
     assert len(stored(tmp_path)) == 51

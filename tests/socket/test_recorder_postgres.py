@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from harness.postgres import Server, postgres
-from harness.records import Counts, denied, wait_until
+from harness.records import Counts, denied
+from harness.waiting import wait_for
 from outward.records import query
 from outward.records.database import Database, StoreAwayError, migrate, open_database
 from outward.records.query import Filters
@@ -59,19 +60,19 @@ def test_no_row_is_lost_when_the_server_is_stopped_and_started_under_load(
     recorder = Recorder(server.url, tmp_path, counts, retention=MONTH)
     recorder.start()
     send(500)
-    wait_until(lambda: any((tmp_path / "spill").glob("*")))
+    wait_for(lambda: any((tmp_path / "spill").glob("*")))
     assert recorder.problem is None
     server.start()
-    wait_until(lambda: counts.written == 500, 20)
+    wait_for(lambda: counts.written == 500, 20)
     for _ in range(10):
         send(200)
     server.stop()
     for _ in range(10):
         send(200)
-        wait_until(lambda: len(recorder) == 0)
+        wait_for(lambda: len(recorder) == 0)
     server.start()
     send(200)
-    wait_until(lambda: count(server.url, tmp_path) == len(sent), 30)
+    wait_for(lambda: count(server.url, tmp_path) == len(sent), 30)
     recorder.close(10)
     again = open_database(server.url, tmp_path)
     assert {row[0] for row in again.execute("SELECT id FROM events")} == set(sent)
@@ -85,7 +86,7 @@ def test_a_record_reads_as_it_was_written(server: Server, database: Database, tm
     recorder = Recorder(server.url, tmp_path, counts := Counts(), retention=MONTH)
     recorder.start()
     recorder.record(event)
-    wait_until(lambda: counts.written == 1)
+    wait_for(lambda: counts.written == 1)
     recorder.close(10)
     record = query.event(database, event.id)
     assert record is not None
@@ -107,7 +108,7 @@ def test_two_proxies_migrate_and_write_at_once(server: Server, database: Databas
     for number in range(300):
         for recorder in recorders:
             recorder.record(denied(f"h{number % 7}.example"))
-    wait_until(lambda: sum(each.written for each in counts) == 900, 20)
+    wait_for(lambda: sum(each.written for each in counts) == 900, 20)
     for recorder in recorders:
         recorder.close(10)
     assert sum(row.count for row in query.summary(database, Filters(), 50)) == 900
@@ -121,10 +122,10 @@ def test_retention_deletes_old_rows(server: Server, database: Database, tmp_path
     recorder.start()
     for event in [*old, keep := denied("kept.example")]:
         recorder.record(event)
-    wait_until(lambda: count(server.url, tmp_path) == 11)
+    wait_for(lambda: count(server.url, tmp_path) == 11)
     recorder.close(10)
     recorder = Recorder(server.url, tmp_path, Counts(), retention=MONTH)
     recorder.start()
-    wait_until(lambda: count(server.url, tmp_path) == 1)
+    wait_for(lambda: count(server.url, tmp_path) == 1)
     recorder.close(10)
     assert database.execute("SELECT id FROM events") == [(keep.id,)]

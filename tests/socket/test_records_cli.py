@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 
 from harness.full_disk import fill, free, small_disk
 from harness.process import OUTWARD, environment, outward
-from harness.records import Counts, denied, wait_until
+from harness.records import Counts, denied
+from harness.waiting import wait_for
 from outward.cli.main import main
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
@@ -193,10 +194,10 @@ def follow(config: Path, verb: str, act: Callable[[int], None], wanted: int) -> 
     reader = threading.Thread(target=lambda: found.extend(json.loads(stream.readline()) for _ in range(wanted)))
     reader.start()
     try:
-        wait_until(lambda: found, 20)
+        wait_for(lambda: found, 20)
         for number in range(1, wanted):
             act(number)
-        wait_until(lambda: len(found) == wanted, 20)
+        wait_for(lambda: len(found) == wanted, 20)
     finally:
         child.terminate()
         child.wait()

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.process import OUTWARD, environment, wait_for
+from harness.process import OUTWARD, environment
+from harness.waiting import wait_for
 from harness.web import Web
 
 PYTHON = sys.executable

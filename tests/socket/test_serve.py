@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.full_disk import fill, free, small_disk
-from harness.process import Echo, Served, outward, wait_for
+from harness.process import Echo, Served, outward
+from harness.waiting import wait_for
 
 REFUSED = "HTTP/1.1 403 Blocked by egress policy"
 OPENED = "HTTP/1.1 200 Connection established"

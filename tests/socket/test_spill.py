@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import Counts, denied, recording, stored, wait_until
+from harness.records import Counts, denied, recording, stored
+from harness.waiting import wait_for
 from outward.records.events import as_record, line
 from outward.records.spill import Spill, SpillFullError
 
@@ -17,7 +18,7 @@ def test_a_half_written_line_of_a_killed_process_is_left_out(tmp_path: Path, cut
     (tmp_path / "spill").mkdir()
     (tmp_path / "spill" / "spill-1.jsonl").write_bytes(b"".join(lines)[:-cut])
     with recording(tmp_path, counts := Counts()):
-        wait_until(lambda: counts.written == 2)
+        wait_for(lambda: counts.written == 2)
     assert stored(tmp_path) == [json.loads(each)["id"] for each in lines[:2]]
 
 
@@ -26,7 +27,7 @@ def test_a_damaged_line_in_the_middle_is_counted_and_the_rest_replayed(tmp_path:
     (tmp_path / "spill").mkdir()
     (tmp_path / "spill" / "spill-1.jsonl").write_bytes(b"".join(lines))
     with recording(tmp_path, counts := Counts()):
-        wait_until(lambda: counts.written == 2)
+        wait_for(lambda: counts.written == 2)
     assert counts.dropped == {"store": 1}
 
 
@@ -35,11 +36,11 @@ def test_replaying_what_was_written_before_a_crash_writes_and_counts_it_once(tmp
     with recording(tmp_path, counts := Counts()) as recorder:
         for event in events:
             recorder.record(event)
-        wait_until(lambda: counts.written == 10)
+        wait_for(lambda: counts.written == 10)
     (tmp_path / "spill").mkdir(exist_ok=True)
     (tmp_path / "spill" / "spill-1.jsonl").write_bytes(b"".join(line(as_record(event)) for event in events))
     with recording(tmp_path, Counts()):
-        wait_until(lambda: not any((tmp_path / "spill").iterdir()))
+        wait_for(lambda: not any((tmp_path / "spill").iterdir()))
     connection = sqlite3.connect(tmp_path / "records.sqlite")
     assert connection.execute("SELECT count FROM blocked_sums").fetchall() == [(10,)]
     assert len(stored(tmp_path)) == 10

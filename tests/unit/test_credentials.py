@@ -10,7 +10,7 @@ import pytest
 from joserfc import jws
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from harness.process import wait_for
+from harness.waiting import wait_for
 from outward.core.identity import Presented, identify
 from outward.core.model import ClientEntry, Credential, Place
 from outward.core.policy import Group, Policy

@@ -7,7 +7,7 @@ import threading
 import pytest
 from joserfc.jwk import ECKey, RSAKey
 
-from harness.process import wait_for
+from harness.waiting import wait_for
 from outward.proxy.keysets import MAX_BYTES, RETRY, STALE, KeySetError, KeySets, parse_keys, read_source
 
 RSA = RSAKey.generate_key(2048, {"kid": "gitlab-1", "use": "sig"})

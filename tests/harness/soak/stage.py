@@ -11,7 +11,8 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.process import environment, wait_for
+from harness.process import environment
+from harness.waiting import wait_for
 
 CACHE_BOUNDS = {  # entries; what the code promises
     "parsed heads": 1024,
