@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -9,8 +11,10 @@ import click
 from outward import __version__
 from outward.cli.common import INVALID, require_config
 from outward.cli.options import config_option
+from outward.config.diagnostics import Finding, Level
 from outward.config.loaded import Loaded
 from outward.config.render import render_json, render_sarif, render_text, summary
+from outward.core.policy import Policy
 
 
 @click.command()
@@ -42,8 +46,24 @@ def _load(file: Path) -> Loaded:
 
     if str(file) == "-":
         text = sys.stdin.buffer.read()
-        return load_text(text, "<stdin>", vendor_of=vendor_of, adapters=ADAPTERS, governed=GOVERNED)
-    return load(file, vendor_of=vendor_of, adapters=ADAPTERS, governed=GOVERNED)
+        loaded = load_text(text, "<stdin>", vendor_of=vendor_of, adapters=ADAPTERS, governed=GOVERNED)
+    else:
+        loaded = load(file, vendor_of=vendor_of, adapters=ADAPTERS, governed=GOVERNED)
+    return loaded if loaded.policy is None else replace(loaded, findings=(*loaded.findings, *_mute(loaded.policy)))
+
+
+def _mute(policy: Policy) -> Iterator[Finding]:
+    """Yield the groups that may search, and whose list holds nothing that a vendor can be sent."""
+    searching = [group for group in policy.groups.values() if group.web_search.enabled]
+    if not searching:
+        return
+    from outward.search.explain import mute  # noqa: PLC0415 - loads the public suffix list
+
+    for group in searching:
+        if (rule := mute(policy, group)) is not None:
+            message = f"web search of `{group.path}` finds nothing: its list names no host that a vendor can be sent"
+            cure = f"give `web_search` of `{group.path}` its own `sources`, with `h` beside each `*.h`"
+            yield Finding(Level.WARNING, "W122", message, rule.place, len(str(rule.pattern)), cure)
 
 
 def _text(loaded: Loaded) -> None:

@@ -43,6 +43,7 @@ def compose(
     if document is None:
         return None
     _check_vendors(root, document, adapters, report)
+    _check_formats(root, document, adapters, report)
     _check_upstream(root, document.upstream, report)
     _check_listeners(root, document.server, report)
     stream = audit_stream(at(root, "records", "audit_stream"), document.records.audit_stream, base, env, report)
@@ -106,6 +107,19 @@ def _check_vendors(root: MappingNode, document: Document, adapters: Collection[s
         if vendor.adapter not in adapters:
             cure = did_you_mean(vendor.adapter, adapters)
             report.error("E023", f"no vendor is named `{vendor.adapter}`", key.place, key.length, cure)
+
+
+def _check_formats(root: MappingNode, document: Document, adapters: Collection[str], report: Report) -> None:
+    """Refuse formats of MCP tools that nobody speaks: their arguments would go on as they are."""
+    node = at(root, "mcp")
+    servers = node.items if adapters and isinstance(node, SequenceNode) else []
+    for server, model in zip(servers, document.mcp, strict=False):
+        tools = at(server, "tools")
+        keys = [key for key, _ in tools.items()] if isinstance(tools, MappingNode) else []
+        for key, named in zip(keys, model.tools.values(), strict=False):
+            if named not in adapters:
+                cure = did_you_mean(named, adapters)
+                report.error("E023", f"no vendor is named `{named}`", key.place, key.length, cure)
 
 
 def _check_upstream(root: MappingNode, upstream: UpstreamModel, report: Report) -> None:

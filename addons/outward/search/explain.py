@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from outward.core.model import PatternKind
+from outward.core.model import PatternKind, Rule
 from outward.core.policy import Group, Policy
 from outward.search.narrowing import Dropped, Language, Narrowed, Unsaid, narrow, unsaid
 from outward.search.scope import Scope, expressible
@@ -46,6 +46,14 @@ def explain_search(policy: Policy, group: Group) -> tuple[Explained, ...]:
     """Return, per vendor and tool, what a group's search without a filter of its own would be sent."""
     scope = Scope(policy, group, group.web_search)
     return tuple(_explained(scope, name, tool, language) for name, tool, language in _tools())
+
+
+def mute(policy: Policy, group: Group) -> Rule | None:
+    """Return the first rule of a group whose searches would be sent no domain but vendors' own; None where they are."""
+    scope = Scope(policy, group, group.web_search)
+    if scope.unrestricted or any(policy.vendor_of(name) is None for name in scope.candidates):
+        return None
+    return next((rule for rule in scope.rules if policy.vendor_of(rule.pattern.value) is None), None)
 
 
 def _tools() -> Iterator[tuple[str, str, Language | None]]:

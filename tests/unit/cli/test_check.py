@@ -141,3 +141,28 @@ def test_explain_with_an_invalid_file_ends_like_check(outward):
 
 def test_schema_prints_the_schema(outward):
     assert json.loads(outward("schema").output)["title"] == "Outward configuration"
+
+
+SEARCHING = (
+    "version: 1\ngroups: {dev: {allow: [%s], web_search: {enabled: true%s}}}\nclients: [{group: dev, anyone: true}]\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("allow", "more", "mute"),
+    [
+        ("api.openai.com, '*.wild.example'", "", True),
+        ("docs.example", ", filter: strict", True),
+        ("docs.example, {host: api.github.com, paths: ['/x']}", "", False),
+        ("wild.example, '*.wild.example'", ", filter: strict", False),
+        ("'*'", "", False),
+        ("'*.wild.example'", ", sources: [docs.example]", False),
+        ("api.openai.com", "", False),
+        ("", "", False),
+    ],
+)
+def test_check_says_where_a_search_would_find_nothing(outward, allow: str, more: str, mute: bool):
+    """A list that is right for connections may hold nothing that a vendor's filter can say."""
+    result = outward("check", text=SEARCHING % (allow, more))
+    assert result.exit_code == 0
+    assert ("W122" in result.output) is mute
