@@ -190,7 +190,7 @@ class WebOrigin:
                 if self.answer is not None:
                     await self.answer(seen, reader, writer)
                 else:
-                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+                    writer.write(HELLO)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
             pass
@@ -211,10 +211,15 @@ async def _body(seen: Seen, reader: asyncio.StreamReader) -> bytes:
     return b"".join(parts)
 
 
-def replying(data: bytes, *, close: bool = False) -> Handler:
-    """Answer with exactly these bytes."""
+HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+def replying(data: bytes = HELLO, *, after: asyncio.Event | None = None, close: bool = False) -> Handler:
+    """Answer with exactly these bytes, once something has happened where that is said."""
 
     async def answer(_seen: Seen, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if after is not None:
+            await after.wait()
         writer.write(data)
         if close:
             await writer.drain()

@@ -8,17 +8,20 @@ from outward.core.policy import Group, Policy, Rules
 LOOPBACK = ip_network("127.0.0.0/8")
 
 
+def pattern(text: str) -> Pattern:
+    """Build a pattern from its text."""
+    if text == "*":
+        return Pattern(PatternKind.ANY)
+    if text.startswith("*."):
+        return Pattern(PatternKind.BELOW, text[2:])
+    if text[0].isdigit() or ":" in text:
+        return Pattern(PatternKind.NETWORK, text, ip_network(text))
+    return Pattern(PatternKind.EXACT, text)
+
+
 def rule(text: str, **facts: object) -> Rule:
     """Build a rule; `facts` are its ports, methods, paths and tls."""
-    if text == "*":
-        pattern = Pattern(PatternKind.ANY)
-    elif text.startswith("*."):
-        pattern = Pattern(PatternKind.BELOW, text[2:])
-    elif text[0].isdigit() or ":" in text:
-        pattern = Pattern(PatternKind.NETWORK, text, ip_network(text))
-    else:
-        pattern = Pattern(PatternKind.EXACT, text)
-    return Rule(pattern, Place("policy.yaml", 1), **({"ports": None} | facts))  # type: ignore[arg-type]
+    return Rule(pattern(text), Place("policy.yaml", 1), **({"ports": None} | facts))  # type: ignore[arg-type]
 
 
 def group(*allow: Rule, path: str = "dev", deny: tuple[Rule, ...] = (), **settings: object) -> Group:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from harness.gates import status
-from harness.inspection import Seen, inspecting, keep, response, web_origin
+from harness.inspection import Seen, inspecting, keep, replying, response, web_origin
 from harness.loops import on_loop, until
 from harness.policies import group, policy, rule
 from harness.raw import Raw, raw
@@ -143,13 +143,8 @@ async def test_a_client_that_does_not_read_gets_no_further_responses_from_new_co
 @on_loop
 async def test_what_is_pipelined_is_bounded(tmp_path: Path) -> None:
     answering = asyncio.Event()
-
-    async def wait(_seen: Seen, _reader: object, writer: asyncio.StreamWriter) -> None:
-        await answering.wait()
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
-
     async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "allowed.test") as server:
-        server.answer = wait
+        server.answer = replying(after=answering)
         async with world.tunnel("allowed.test", server.port) as client:
             one = keep("/", f"allowed.test:{server.port}")
             async with pushing(client, one * 10_000) as sent:

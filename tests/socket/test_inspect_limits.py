@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.gates import LIMITS, connect, decision_id, status
-from harness.inspection import PassingGovernor, Seen, get, inspecting, keep, response, web_origin
+from harness.inspection import PassingGovernor, Seen, get, inspecting, keep, replying, response, web_origin
 from harness.loops import on_loop, until
 from harness.policies import group, policy, rule
 from harness.raw import raw
@@ -129,13 +129,8 @@ async def test_a_client_that_leaves_takes_its_upstream_connection_with_it(tmp_pa
 @on_loop
 async def test_a_drain_ends_idle_connections_now_and_busy_ones_after_their_response(tmp_path: Path) -> None:
     answering = asyncio.Event()
-
-    async def wait(_seen: Seen, _reader: object, writer: asyncio.StreamWriter) -> None:
-        await answering.wait()
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
-
     async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "allowed.test") as server:
-        server.answer = wait
+        server.answer = replying(after=answering)
         async with world.tunnel("allowed.test", server.port) as idle, world.tunnel("allowed.test", server.port) as busy:
             await busy.send(keep("/", f"allowed.test:{server.port}"))
             await until(lambda: server.seen)

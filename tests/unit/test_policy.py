@@ -1,9 +1,8 @@
 """`decide`: a table of questions and answers over one policy."""
 
-from ipaddress import ip_network
-
 import pytest
 
+from harness.policies import pattern
 from outward.core.model import (
     Decision,
     Denial,
@@ -27,15 +26,7 @@ from outward.core.reasons import MEANINGS, Reason
 
 def rule(text: str, line: int = 1, **facts: object) -> Rule:
     """Build a rule from a pattern as a person would write it."""
-    if text == "*":
-        pattern = Pattern(PatternKind.ANY)
-    elif text.startswith("*."):
-        pattern = Pattern(PatternKind.BELOW, text[2:])
-    elif text[0].isdigit() or ":" in text:
-        pattern = Pattern(PatternKind.NETWORK, text, ip_network(text))
-    else:
-        pattern = Pattern(PatternKind.EXACT, text)
-    return Rule(pattern, Place("policy.yaml", line), **facts)  # type: ignore[arg-type]
+    return Rule(pattern(text), Place("policy.yaml", line), **facts)  # type: ignore[arg-type]
 
 
 def deny(text: str, line: int = 1, **facts: object) -> Rule:
