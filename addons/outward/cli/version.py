@@ -15,7 +15,7 @@ def version(*, as_json: bool) -> None:
         click.echo(f"outward {__version__}")
         return
     import platform  # noqa: PLC0415 - only the long form pays for it
-    from importlib.metadata import version as installed  # noqa: PLC0415
+    from importlib.metadata import version as installed  # noqa: PLC0415 - the same
 
     facts = {"outward": __version__, "mitmproxy": installed("mitmproxy"), "python": platform.python_version()}
     click.echo(json.dumps(facts))

@@ -164,7 +164,7 @@ def _opened(address: Address, internal: Iterable[Network]) -> bool:
     for network in internal:
         if address.version == network.version and address in network:
             within_loopback = any(
-                network.version == loop.version and network.subnet_of(loop)  # type: ignore[arg-type]
+                network.version == loop.version and network.subnet_of(loop)  # type: ignore[arg-type] # the versions are equal
                 for loop in LOOPBACK
             )
             if within_loopback or not is_loopback(address):

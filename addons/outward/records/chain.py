@@ -29,7 +29,7 @@ _CURE = (
 )
 
 COLUMNS = ("chain", "seq", "hash", "signature", "body", "id", "time_ms", "event_type", "group_path", "target")
-_INSERT = f"INSERT INTO audit_events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
+_INSERT = f"INSERT INTO audit_events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 _SET_HEAD = (
     "INSERT INTO chain_heads (chain, seq, hash, signature) VALUES (?, ?, ?, ?) ON CONFLICT (chain) DO UPDATE SET"
     " seq = excluded.seq, hash = excluded.hash, signature = excluded.signature"

@@ -47,7 +47,7 @@ class PostgresDatabase:
         with _told(), self._connection.cursor() as cursor, cursor.copy(copying) as copy:
             for row in rows:
                 copy.write_row(row)
-        self.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM new_{table} ON CONFLICT DO NOTHING")  # noqa: S608 - ours
+        self.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM new_{table} ON CONFLICT DO NOTHING")
 
     @contextmanager
     def transaction(self, lock: int | None = None) -> Iterator[None]:

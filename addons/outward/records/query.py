@@ -13,7 +13,7 @@ from outward.records.store import COLUMNS, milliseconds
 MAX_LIMIT = 500
 MAX_COUNTED = 50_000  # newest events that a summary by time, client or conversation counts
 _TOTALS = "group_path, host, port, reason, count, first_ms, last_ms, last_id"
-_SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608 - constants
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"
 
 type Cursor = tuple[int, str]
 """Time in milliseconds and id of the last row of a page."""
@@ -57,7 +57,7 @@ class Filters:
         where, values = self.terms()
         if self.only_ignored:  # they are few hosts, or few events: not worth reading all events for
             known, more = Filters(ignored=self.ignored, only_ignored=True).terms()
-            where = f"{where} AND host IN (SELECT host FROM blocked_sums WHERE {known})"  # noqa: S608 - constants
+            where = f"{where} AND host IN (SELECT host FROM blocked_sums WHERE {known})"
             values += more
         return f"{'would_deny' if self.would_deny else "verdict = 'deny'"} AND {where}", values
 
@@ -158,12 +158,12 @@ def summary(
     if filters.by_event:
         source, values = _newest(filters, counted)
         chosen = (
-            "SELECT group_path, host, port, reason, COUNT(*), MIN(time_ms), MAX(time_ms) AS last_ms, MAX(id)"  # noqa: S608
+            "SELECT group_path, host, port, reason, COUNT(*), MIN(time_ms), MAX(time_ms) AS last_ms, MAX(id)"
             f" FROM {source} GROUP BY group_path, host, port, reason"
         )
     else:
         where, values = filters.on_totals()
-        chosen = f"SELECT {_TOTALS} FROM blocked_sums WHERE {where}"  # noqa: S608 - constants
+        chosen = f"SELECT {_TOTALS} FROM blocked_sums WHERE {where}"
     rows = database.execute(
         f"{chosen} ORDER BY last_ms DESC, host, port, reason LIMIT ? OFFSET ?", (*values, limit, offset)
     )
@@ -178,7 +178,7 @@ def totals(database: Database, filters: Filters) -> tuple[int, int, int]:
     else:
         where, values = filters.on_totals()
         source, count = f"blocked_sums WHERE {where}", "COALESCE(SUM(count), 0)"
-    rows = database.execute(f"SELECT {count}, COUNT(DISTINCT host), COUNT(DISTINCT group_path) FROM {source}", values)  # noqa: S608
+    rows = database.execute(f"SELECT {count}, COUNT(DISTINCT host), COUNT(DISTINCT group_path) FROM {source}", values)
     return int(rows[0][0]), rows[0][1], rows[0][2]
 
 
@@ -186,7 +186,7 @@ def _newest(filters: Filters, most: int) -> tuple[str, list[Any]]:
     """Return a table of the newest events that filters choose, and its parameters."""
     where, values = filters.sql()
     columns = "group_path, host, reason, port, time_ms, id"
-    chosen = f"SELECT {columns} FROM events WHERE {where} ORDER BY time_ms DESC, id DESC LIMIT ?"  # noqa: S608 - constants
+    chosen = f"SELECT {columns} FROM events WHERE {where} ORDER BY time_ms DESC, id DESC LIMIT ?"
     return f"({chosen}) AS newest", [*values, most]
 
 

@@ -56,7 +56,7 @@ def read(database: Database, conversation: str, group: str | None = None) -> lis
     """Return the receipts of a conversation's requests, the oldest first; of every group, or of one."""
     where, values = ("", (conversation,)) if group is None else (" AND group_path = ?", (conversation, group))
     rows = database.execute(
-        f"SELECT body FROM receipts WHERE conversation = ?{where} ORDER BY time_ms DESC, id DESC LIMIT {_ROWS}",  # noqa: S608 - constants
+        f"SELECT body FROM receipts WHERE conversation = ?{where} ORDER BY time_ms DESC, id DESC LIMIT {_ROWS}",
         values,
     )
     return [orjson.loads(body) for (body,) in reversed(rows)]
@@ -67,7 +67,7 @@ def conversations(database: Database, scope: str | None, limit: int, before: tup
     within, values = ("1 = 1", []) if scope is None else subtree(scope)
     having = "" if before is None else "HAVING (MAX(time_ms), conversation) < (?, ?)"
     rows = database.execute(
-        "SELECT conversation, group_path, SUM(searches), MAX(opted), MAX(time_ms) FROM ("  # noqa: S608 - constants
+        "SELECT conversation, group_path, SUM(searches), MAX(opted), MAX(time_ms) FROM ("
         "SELECT conversation, group_path, searches, 0 AS opted, time_ms FROM receipts UNION ALL "
         "SELECT conversation, group_path, 0, CASE WHEN active THEN 1 ELSE 0 END, time_ms FROM opt_ins) AS both_kinds"
         f" WHERE {within} GROUP BY conversation, group_path {having}"

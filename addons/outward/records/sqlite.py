@@ -85,7 +85,7 @@ class SqliteDatabase:
     def add(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Insert many rows; those whose key is there already are skipped."""
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-        self.insert(f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", rows)  # noqa: S608 - ours
+        self.insert(f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", rows)
 
     @contextmanager
     def transaction(self, lock: int | None = None) -> Iterator[None]:

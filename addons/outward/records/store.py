@@ -27,7 +27,7 @@ _ADD_TOTAL = (
 )
 _PRUNE_OLDER = "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id < ? ORDER BY id LIMIT ?) RETURNING 1"
 _PRUNE_OLDEST = "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY id LIMIT ?) RETURNING time_ms"
-_PRUNE_SUMS = tuple(f"DELETE FROM {table} WHERE last_ms < ?" for table in ("blocked_sums", "blocked_totals"))  # noqa: S608
+_PRUNE_SUMS = tuple(f"DELETE FROM {table} WHERE last_ms < ?" for table in ("blocked_sums", "blocked_totals"))
 _KNOWN = 500  # ids in one question
 
 
@@ -60,7 +60,7 @@ def _known(database: Database, idents: Sequence[str]) -> set[str]:
     for first in range(0, len(idents), _KNOWN):
         some = idents[first : first + _KNOWN]
         marks = ", ".join("?" * len(some))
-        found.update(row[0] for row in database.execute(f"SELECT id FROM events WHERE id IN ({marks})", some))  # noqa: S608
+        found.update(row[0] for row in database.execute(f"SELECT id FROM events WHERE id IN ({marks})", some))
     return found
 
 

@@ -63,7 +63,7 @@ def listed(database: Database, filters: AuditFilters, limit: int, after: Cursor 
         where += " AND (time_ms, id) < (?, ?)"
         values += after
     rows = database.execute(
-        f"SELECT body FROM audit_events WHERE {where} ORDER BY time_ms DESC, id DESC LIMIT ?",  # noqa: S608 - constants
+        f"SELECT body FROM audit_events WHERE {where} ORDER BY time_ms DESC, id DESC LIMIT ?",
         (*values, limit),
     )
     return [orjson.loads(row[0]) for row in rows]
@@ -75,7 +75,7 @@ def exported(database: Database, since: float | None, until: float | None) -> It
     last: tuple[Any, ...] = (-1, "")
     while True:
         rows = database.execute(
-            f"SELECT time_ms, id, body FROM audit_events WHERE {where} AND (time_ms, id) > (?, ?)"  # noqa: S608
+            f"SELECT time_ms, id, body FROM audit_events WHERE {where} AND (time_ms, id) > (?, ?)"
             f" ORDER BY time_ms, id LIMIT {_PAGE}",
             (*values, *last),
         )

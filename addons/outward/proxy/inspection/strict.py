@@ -263,7 +263,7 @@ class Inspect(HttpLayer):
 
     def make_stream(self, stream_id: int) -> CommandGenerator[None]:
         """Make our stream."""
-        self.streams[stream_id] = Stream(forked(self.context), stream_id, self._line)  # type: ignore[assignment]
+        self.streams[stream_id] = Stream(forked(self.context), stream_id, self._line)  # type: ignore[assignment] # ours stands in for HttpStream
         yield from ()
 
     def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> CommandGenerator[None]:
