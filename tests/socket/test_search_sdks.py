@@ -148,6 +148,34 @@ async def test_a_whole_answer_that_shows_a_source_outside_is_a_denial_that_says_
 
 
 @on_loop
+async def test_polling_for_an_answer_is_told_once_and_whole(tmp_path: Path) -> None:
+    """Not while the vendor is at work, when sources are missing; not again each time somebody asks."""
+    call: dict[str, Any] = {
+        "type": "web_search_call",
+        "id": "ws_1",
+        "status": "in_progress",
+        "action": {"type": "search", "query": "q"},
+    }
+    found = {**call, "action": {**call["action"], "sources": [{"url": "https://docs.example.com/cve"}]}}
+    answers = [("queued", []), ("in_progress", [call]), *[("completed", [found])] * 3]
+
+    async def working(_seen: object, _reader: object, writer: object) -> None:
+        status, output = answers.pop(0)
+        await vendors.reply(writer, 200, {"object": "response", "status": status, "output": output})  # type: ignore[arg-type]
+
+    async with governed(GPT, tmp_path, ON, working) as desk, desk.http() as http:
+        client = openai.AsyncOpenAI(api_key="k", base_url=f"{desk.url}/v1", http_client=http, max_retries=0)
+        await client.responses.create(model="m", input="q", background=True, tools=[{"type": "web_search"}])
+        for _ in range(4):
+            await client.responses.retrieve("resp_1")
+        await until(lambda: len(desk.world.events) == 5)
+        (audit,) = desk.told.audits
+        assert (audit.details["search_count"], audit.details["incomplete"]) == (1, False)
+        assert audit.details["sources"] == ["https://docs.example.com/cve"]
+        assert [each["searches"] for each in desk.told.receipts] == [1]
+
+
+@on_loop
 async def test_a_domain_that_refuses_the_crawler_is_dropped_and_the_request_tried_once_more(tmp_path: Path) -> None:
     tool = {**SEARCH, "allowed_domains": ["docs.example.com", vendors.CRAWLER_BLOCKED]}
     async with governed(CLAUDE, tmp_path, ON, vendors.anthropic) as desk, desk.http() as http:

@@ -232,8 +232,10 @@ class SearchGovernor:
         """Tell of a response that was read, once."""
         state.finished = True
         seen, outcome, settings = observation.seen, state.outcome, state.settings
+        if observation.early:
+            return
         self._governance.counted(observation)
-        if outcome.adapter is None or not (seen.searches or seen.sources or seen.citations):
+        if outcome.adapter is None or not observation.news:
             return
         if not outcome.findings:  # a retrieval: the request itself was counted when it came
             self._judge.metrics.web_search(outcome.adapter, str(Action.OBSERVED))

@@ -51,6 +51,17 @@ class Observation:
             self._inflater, self.seen.incomplete = None, True
 
     @property
+    def early(self) -> bool:
+        """Whether this answer was asked for while the vendor is at work: a later one will tell the whole."""
+        return self.turn.watch and self.seen.at_work and not self._streams
+
+    @property
+    def news(self) -> bool:
+        """Whether there is a search to tell of that no earlier answer told."""
+        seen = self.seen
+        return bool(seen.searches or ((seen.sources or seen.citations) and not seen.repeated))
+
+    @property
     def encoded(self) -> bool:
         """Whether the vendor encoded the response although identity was asked for."""
         return self._encoding.strip().lower() not in ("", "identity")

@@ -57,6 +57,8 @@ class Seen:
         billed: searches that the vendor says it ran; 0 where it does not say.
         unverifiable: sources of which only the domain is known.
         incomplete: the stream ended early, or part of it could not be read.
+        repeated: a search was seen that an earlier response had shown.
+        at_work: the vendor said that there is more to come, for whoever asks again.
         too_large: the vendor said that a search was too large, which is how a long domain list fails.
     """
 
@@ -75,6 +77,7 @@ class Seen:
         self.unverifiable = 0
         self.incomplete = False
         self.too_large = False
+        self.repeated = self.at_work = False
         self.broken_promise: str | None = None
 
     @property
@@ -109,7 +112,10 @@ class Seen:
         """Tell whether an id is new; what has no id always is."""
         if not isinstance(ident, str) or not ident:
             return True
-        if ident in self.ids or ident in self._counted:
+        if ident in self.ids:
+            return False
+        if ident in self._counted:
+            self.repeated = True
             return False
         if len(self.ids) < 8 * MOST:
             self.ids.add(ident)

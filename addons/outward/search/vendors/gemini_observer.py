@@ -62,6 +62,7 @@ class GeminiObserver:
         kind = value.get("event_type") or value.get("type")
         if kind == "interaction.completed" or value.get("status") in ("completed", "failed", "cancelled"):
             self.complete = True
+        self._seen.at_work = value.get("status") == "in_progress"
         inner = value.get("interaction")
         for holder in (value, inner if isinstance(inner, dict) else {}):
             for key in ("steps", "outputs"):

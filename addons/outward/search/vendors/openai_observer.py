@@ -31,7 +31,8 @@ class ResponsesObserver:
             self._event(kind, value)
         elif value.get("object") == "response" or "output" in value:
             self._response(value)
-            self.complete = value.get("status") not in ("queued", "in_progress")
+            self._seen.at_work = value.get("status") in ("queued", "in_progress")
+            self.complete = not self._seen.at_work
         else:
             self._chat(value)
 
