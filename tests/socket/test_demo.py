@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -28,12 +29,12 @@ OUTSIDE = PAGES[3].url
 
 
 def _demo(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return outward("demo", "--once", *arguments, patience=55)
+    return outward("demo", *arguments, patience=55)
 
 
 def test_the_story_is_told_without_keys_or_internet() -> None:
     """One command plays every scene: memory, search, another vendor, a flagged source, a blocked host."""
-    done = _demo()
+    done = _demo("--once")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     text = done.stdout
@@ -45,9 +46,18 @@ def test_the_story_is_told_without_keys_or_internet() -> None:
     assert "web_search_not_opted_in" in text.partition("Blocked log")[2].partition("Audit log")[0]
 
 
+def test_a_port_that_cannot_be_opened_is_named_with_the_way_out() -> None:
+    """Neither a traceback nor, for one that is none, some other port."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        told = _demo("--port", str(taken.getsockname()[1]))
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "choose another with --port" in told.stderr
+    assert _demo("--port", "65536").returncode == 2
+
+
 def test_the_logs_of_the_story_can_be_read_by_scripts() -> None:
     """Receipt, blocked log and audit log agree with what was shown."""
-    held = json.loads(_demo("--json").stdout)
+    held = json.loads(_demo("--once", "--json").stdout)
     assert held["receipt"]["searches"] == 3
     assert {source["url"]: source["permitted"] for source in held["receipt"]["sources"]} == {
         **dict.fromkeys(PERMITTED, True),

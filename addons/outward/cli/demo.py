@@ -24,7 +24,13 @@ _CONVERSATION = "chat-42"
 @click.command()
 @click.option("--once", is_flag=True, help="Print the story as text and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: addresses, or with --once what the logs hold.")
-@click.option("--port", default=8090, show_default=True, help="Loopback port of the page; 0 takes a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8090,
+    show_default=True,
+    help="Loopback port of the page; 0 takes a free one.",
+)
 def demo(*, once: bool, as_json: bool, port: int) -> None:
     """Show how one allowlist governs connections and hosted web search, with stub vendors on this machine."""
     set_up("text", logging.WARNING)
@@ -55,7 +61,12 @@ async def _serve(folder: Path, port: int, as_json: bool) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with stage(folder) as found:
         server = OpsServer(Page(found), lambda _where: None)
-        await server.start("127.0.0.1", port)
+        try:
+            await server.start("127.0.0.1", port)
+        except OSError as error:
+            raise StartError(
+                f"port {port} cannot be opened; choose another one with --port, 0 for a free one"
+            ) from error
         try:
             chat, admin = (f"http://{host}:{port}/" for host, port in (server.address, found.ops))
             if as_json:
