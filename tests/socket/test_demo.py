@@ -51,7 +51,7 @@ def test_a_port_that_cannot_be_opened_is_named_with_the_way_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         told = _demo("--port", str(taken.getsockname()[1]))
     assert (told.returncode, told.stdout) == (1, "")
-    assert "choose another with --port" in told.stderr
+    assert "choose another one with --port" in told.stderr
     assert _demo("--port", "65536").returncode == 2
 
 
