@@ -99,12 +99,20 @@ class Request:
         if (self.header("content-type") or JSON).partition(";")[0].strip().lower() != JSON:
             raise Problem(415, f"send {JSON}")
         try:
-            value = json.loads(self.body)
+            value = json.loads(self.body, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
             raise Problem(400, "the body is not JSON") from error
         if not isinstance(value, dict):
             raise Problem(400, "the body is not a JSON object")
         return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that stands twice: whoever reads the request beside us may take the other."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key that stands twice")
+    return found
 
 
 def _pairs(text: str) -> dict[str, str]:
