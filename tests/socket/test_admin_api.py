@@ -150,7 +150,9 @@ def test_explain_answers_without_traffic(client):
         assert client.post("/api/v1/explain", json=body).status_code == 400, body
     assert client.post("/api/v1/explain", content=b"{", headers={"Content-Type": "application/json"}).status_code == 400
     twice = b'{"group": "acme", "group": "other", "host": "a"}'
-    assert client.post("/api/v1/explain", content=twice, headers={"Content-Type": "application/json"}).status_code == 400
+    assert (
+        client.post("/api/v1/explain", content=twice, headers={"Content-Type": "application/json"}).status_code == 400
+    )
     assert client.post("/api/v1/explain", content=b"x", headers={"Content-Type": "text/plain"}).status_code == 415
 
 

@@ -21,6 +21,7 @@ from outward.search.adapter import (
 )
 from outward.search.seen import Seen
 from outward.search.turn import Turn
+from outward.search.vendors.openai_observer import arguments
 
 _HARMLESS = frozenset({"function", "code_interpreter", "image_generation", "document_library"})
 _SEARCH = frozenset({"web_search", "web_search_premium"})
@@ -87,7 +88,8 @@ class _ConversationObserver:
             return
         kind = value.get("type")
         if kind in ("tool.execution", "tool.execution.started") and value.get("name") in _SEARCH:
-            self._seen.search(value.get("id"), value.get("arguments"))
+            asked = value.get("arguments")
+            self._seen.search(value.get("id"), arguments(asked).get("query", asked))
         if kind == "tool_reference":
             self._seen.citation(value.get("url"), value.get("title"))
         self.complete = self.complete or kind in ("conversation.response.done", "conversation.response.error")

@@ -78,7 +78,7 @@ class ResponsesObserver:
     def _call(self, item: Json) -> None:
         action = item.get("action")
         if not isinstance(action, dict):
-            action = _arguments(item.get("arguments"))
+            action = arguments(item.get("arguments"))
         if action.get("type", "search") == "search":
             queries = _list(action.get("queries")) or [action.get("query")]
             self._seen.search(item.get("id"), *queries)
@@ -121,7 +121,7 @@ class ResponsesObserver:
         found = tool.get("search_results") if isinstance(tool, dict) else None
         results = _list(found.get("results") if isinstance(found, dict) else found)
         if results:
-            self._seen.search(tool.get("id"), _arguments(tool.get("arguments")).get("query"))
+            self._seen.search(tool.get("id"), arguments(tool.get("arguments")).get("query"))
         for result in results:
             if isinstance(result, dict):
                 self._seen.source(result.get("url"), result.get("title"))
@@ -143,7 +143,7 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _arguments(value: Any) -> Json:
+def arguments(value: Any) -> Json:
     """Read a call's arguments, which some vendors send as a JSON string."""
     if isinstance(value, str):
         try:
