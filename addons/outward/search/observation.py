@@ -45,6 +45,7 @@ class Observation:
         self._streams = isinstance(self._reader, SseReader)
         self.whole = turn.filtered or (self._cuts and not self._streams)
         self._held = b""
+        self._understood = False  # whether anything of the body could be read
         try:
             self._inflater: Inflater | None = Inflater(self._encoding, MAX_READ)
         except EncodingError:
@@ -104,6 +105,7 @@ class Observation:
         reader, observer = self._reader, self._observer
         if reader is not None and observer is not None:
             for value in reader.finish():
+                self._understood = True
                 observer.value(value)
             self.seen.incomplete = self.seen.incomplete or aborted or reader.lost or not observer.complete
             if self.seen.incomplete:
@@ -124,6 +126,8 @@ class Observation:
             return None
         self._read(plain)
         self.finish()
+        if self._cuts and plain.strip() and not self._understood:  # what cannot be read might hold anything
+            return None
         if self._cuts and self.seen.violated:
             self.was_cut = True
             return None
@@ -150,4 +154,5 @@ class Observation:
         if self._reader is None or self._observer is None:
             return
         for value in self._reader.feed(plain):
+            self._understood = True
             self._observer.value(value)

@@ -5,6 +5,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from harness.governing import Desk
 from outward.core.model import Filter, OnViolation, RecordDetail
 from outward.core.reasons import Reason
@@ -127,6 +129,21 @@ def test_a_whole_response_with_a_violation_is_withheld_under_cut() -> None:
     outcome = desk.ask(HOST, PATH, SEARCH, settings={"on_violation": OnViolation.CUT})
     body = json.dumps({"type": "message", "content": [EVIL]}).encode()
     assert desk.read(outcome, body, "application/json")[1] == b""
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [(b"{broken", "application/json"), (b"<html>", "text/html"), (b"{broken\n", "application/jsonl")],
+)
+def test_an_answer_that_cannot_be_read_is_withheld_under_cut(body: bytes, kind: str) -> None:
+    """It might hold anything; under `flag` it passes as it is, and so does an empty one."""
+    desk = Desk()
+    cutting = desk.ask(HOST, PATH, SEARCH, settings={"on_violation": OnViolation.CUT})
+    assert desk.read(cutting, body, kind)[1] == b""
+    assert desk.read(desk.ask(HOST, PATH, SEARCH), body, kind)[1] == body
+    observation = desk.governance.observe(cutting, 200, {"content-type": kind})
+    assert observation is not None
+    assert observation.replace(b"") == b""
 
 
 def test_a_vendor_that_drops_the_filter_breaks_its_promise() -> None:
