@@ -19,6 +19,7 @@ from outward.ops.metrics import Metrics
 log = logging.getLogger(__name__)
 
 INTERVAL = 1.0  # seconds between looks at the files
+SETTLING = 0.2  # seconds without a change after which nobody is taken to be writing
 _RECENT = 5.0  # seconds; a file this young may have changed while it was first read
 _SHOWN = 5  # errors that the log names
 
@@ -58,20 +59,30 @@ class Reloader:
         self._asked.set()
 
     async def watch(self) -> None:
-        """Reload whenever asked or a file has changed, until cancelled."""
+        """Reload whenever asked or a file has changed and is written to the end, until cancelled."""
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), INTERVAL)
             asked = self._asked.is_set()
             self._asked.clear()
-            now = await asyncio.to_thread(fingerprint, self._files)
-            if asked or now != self._seen:
+            now = await self._look()
+            if asked or (now != self._seen and await self._settled(now)):
                 self._seen = now
                 await self._reload(asked=asked)
+
+    async def _look(self) -> tuple[object, ...]:
+        return await asyncio.to_thread(fingerprint, self._files)
+
+    async def _settled(self, now: tuple[object, ...]) -> bool:
+        """Tell whether nobody is writing: a first half may load as well, and miss what the second one denies."""
+        await asyncio.sleep(SETTLING)
+        return now == await self._look()
 
     async def _reload(self, *, asked: bool) -> None:
         try:
             loaded = await asyncio.to_thread(self._load)
+            if not asked and self._seen != await self._look():
+                return  # it has changed while it was read; the next look sees that
             self._files = tuple({*self._files, *loaded.files}) if not loaded.ok else loaded.files
             _demand(loaded)
             generation = _generation(loaded)
