@@ -92,6 +92,8 @@ class OpenAI(Plain):
         """Judge what is no answer of a model."""
         if path.endswith("/containers"):
             container_network(turn, body_object(turn, frozenset({"network_policy"})))
+        elif re.search(r"/(containers|vector_stores)/[^/]+/files$", path):
+            return  # what the client gives its own containers and stores: no batch begins there
         elif re.search(r"/(files|uploads)$", path):
             if uploads_batch(turn.call):
                 turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a batch by file keeps its tools at the vendor", "batch")
