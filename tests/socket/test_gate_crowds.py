@@ -16,7 +16,7 @@ from outward.config.settings import Limits
 from outward.core.addresses import Own
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
-from outward.proxy import gate, resources
+from outward.proxy import deadlines, gate
 from outward.proxy.judge import Judge
 
 DEV = group(rule("allowed.test"))
@@ -113,7 +113,7 @@ async def test_a_flood_is_cut_recorded_and_cannot_hold_sockets(monkeypatch: pyte
 async def test_what_one_source_is_refused_takes_no_room_from_the_others(monkeypatch: pytest.MonkeyPatch):
     """Its refused connections get time to read their answers, but only a number of them."""
     monkeypatch.setattr(gate, "_SPARE", 2)
-    monkeypatch.setattr(resources, "LINGER", 60.0)
+    monkeypatch.setattr(deadlines, "LINGER", 60.0)
     wide = policy(group(rule("allowed.test")))
     async with gate_for(wide, Limits(connections=10, connections_per_client=2)) as world, origin() as server:
         world.dns.add("allowed.test", "A", "127.0.0.1")

@@ -107,7 +107,7 @@ async def test_a_tunnel_that_carries_something_else_outlives_the_wait_for_a_head
         async with raw(await opened(world)) as client:
             await client.send(b"\x00hello")
             assert await client.exactly(6) == b"\x00hello"
-            assert not list(world.gate.resources.heads)
+            assert not list(world.gate.resources.waits.heads)
             await asyncio.sleep(0.2)
             await client.send(b"more")
             assert await client.exactly(4) == b"more"

@@ -66,7 +66,7 @@ class Client(asyncio.Protocol):
         """Ask to be admitted, and wait for a head."""
         self.transport = cast("asyncio.Transport", transport)
         if self._gate.admit(self):
-            self._resources.heads.start(self)
+            self._resources.waits.heads.start(self)
         else:
             self._begun = self._gate.loop.time()
             event = refuse(event_of(None, None), Reason.OVERLOADED, Stage.CONNECT)
@@ -93,7 +93,7 @@ class Client(asyncio.Protocol):
                 if found is None:
                     return
                 raw, rest = found
-            self._resources.heads.stop(self)
+            self._resources.waits.heads.stop(self)
             head = self._parse(raw)
         except HeadError as error:
             self._refuse_head(error)
@@ -162,13 +162,13 @@ class Client(asyncio.Protocol):
 
     def _deny(self, event: Event, head: Head | None, *, more: bool, challenge: bool = False) -> None:
         """Answer, close the event, and close the connection; `more` tells that the client may still be sending."""
-        self._resources.heads.stop(self)
+        self._resources.waits.heads.stop(self)
         self.transport.write(self._answer(event, head, challenge=challenge))
         close_event(self._resources.judge, event, self._begun)
         if self._gate.flooded(self):
             self.transport.abort()
         elif more and not self.transport.is_closing():
-            Linger(self.transport, self._resources.lingering, self._ended)
+            Linger(self.transport, self._resources.waits.lingering, self._ended)
         else:
             self.transport.close()
 
@@ -189,7 +189,7 @@ class Client(asyncio.Protocol):
 
     def _give_up(self, reason: Reason, status: int | None) -> None:
         """Refuse a head that is not complete; a connection that never spoke is just closed."""
-        self._resources.heads.stop(self)
+        self._resources.waits.heads.stop(self)
         if not self._begun:
             self.transport.abort()
             return
@@ -199,7 +199,7 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Leave; in the inspect lane the engine has its own protocol and this is never called."""
-        self._resources.heads.stop(self)
+        self._resources.waits.heads.stop(self)
         self._ended()
 
     def _ended(self) -> None:

@@ -8,6 +8,10 @@ import asyncio
 from collections.abc import Iterator
 from typing import Protocol
 
+from outward.config.settings import Limits
+
+LINGER = 2.0  # seconds that a refused client gets to read its answer
+
 
 class Expiring(Protocol):
     """What has a deadline.
@@ -70,3 +74,25 @@ class Deadlines:
                 late.append(item)
         for item in late:
             item.expired()
+
+
+class Waits:
+    """The deadlines that the connections of a lane wait in; needs a running loop.
+
+    Attributes:
+        heads: connections whose request head is not complete.
+        handshakes: connections whose ClientHello, or TLS handshake, is not complete.
+        idle: connections that carry bytes, or wait for the next request.
+        lingering: refused connections that may still be sending.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.heads = Deadlines(limits.head_timeout)
+        self.handshakes = Deadlines(limits.handshake_timeout)
+        self.idle = Deadlines(limits.idle_timeout)
+        self.lingering = Deadlines(LINGER)
+
+    def close(self) -> None:
+        """Stop them all."""
+        for deadlines in (self.heads, self.handshakes, self.idle, self.lingering):
+            deadlines.close()

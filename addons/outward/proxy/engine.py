@@ -17,13 +17,12 @@ from outward.core.model import Stage
 from outward.core.reasons import Reason
 from outward.proxy.answer import close_event, refusal_of
 from outward.proxy.ca import Authority
-from outward.proxy.deadlines import Deadlines
+from outward.proxy.deadlines import Waits
 from outward.proxy.dial import Dialer
 from outward.proxy.inspection.governor import Governor
 from outward.proxy.inspection.hooks import Parts
 from outward.proxy.judge import Judge, refuse
 from outward.proxy.passport import Passport
-from outward.proxy.resources import LINGER
 
 if TYPE_CHECKING:
     from outward.proxy.inspection.contexts import Contexts
@@ -41,13 +40,8 @@ class Engine:
         dialer: opens every upstream connection.
         draining: connections end after the response under way.
         hook_timeout: seconds that a hook may take.
-        heads, handshakes, idle, lingering: deadlines of its connections.
+        waits: deadlines of its connections.
     """
-
-    heads: Deadlines
-    handshakes: Deadlines
-    idle: Deadlines
-    lingering: Deadlines
 
     def __init__(  # noqa: PLR0917 - the parts that it is made of, each of another type
         self,
@@ -77,10 +71,7 @@ class Engine:
         self.dialer = dialer
         self.draining = False
         self.hook_timeout = hook_timeout
-        self.heads = Deadlines(limits.head_timeout)
-        self.handshakes = Deadlines(limits.handshake_timeout)
-        self.idle = Deadlines(limits.idle_timeout)
-        self.lingering = Deadlines(LINGER)
+        self.waits = Waits(limits)
         self._authority = authority
         self._trust = (roots, tuple(crls))
         self._sessions: set[Session] = set()
@@ -151,8 +142,7 @@ class Engine:
         """Cut every connection."""
         for session in list(self._sessions):
             session.abort()
-        for deadlines in (self.heads, self.handshakes, self.idle, self.lingering):
-            deadlines.close()
+        self.waits.close()
 
 
 def _load(

@@ -12,6 +12,7 @@ from itertools import islice
 
 from outward.config.settings import Limits
 from outward.proxy.client import Client, peer_address
+from outward.proxy.deadlines import Waits
 from outward.proxy.dial import Dialer
 from outward.proxy.doorway import certificate_names
 from outward.proxy.judge import Judge
@@ -41,7 +42,7 @@ class Gate:
     def __init__(self, judge: Judge, dialer: Dialer, engine: Engine, limits: Limits) -> None:
         """Build a gate; needs a running loop."""
         self.loop = asyncio.get_running_loop()
-        self.resources = Resources.assemble(judge, dialer, engine, limits)
+        self.resources = Resources(judge, dialer, engine, limits, Waits(limits))
         self.stopping = False
         self.tls: ssl.SSLContext | None = None
         self.bound: Callable[[], None] = lambda: None
@@ -167,7 +168,7 @@ class Gate:
                 task.cancel()
                 self._settle(peer)
                 return True
-        for client in islice(self.resources.heads, _SEARCHED):
+        for client in islice(self.resources.waits.heads, _SEARCHED):
             if isinstance(client, Client) and source in (None, self._clients.get(client)):
                 client.displaced()
                 return True
@@ -229,4 +230,4 @@ class Gate:
         self._close_doors()
         for client in list(self._clients):
             client.transport.abort()
-        self.resources.close()
+        self.resources.waits.close()

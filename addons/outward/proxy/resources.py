@@ -1,38 +1,26 @@
-"""What every connection of a gate shares. Values only."""
+"""What every connection of a gate shares: its parts, its deadlines, and the short heads that were read before."""
 
 from dataclasses import dataclass, field
 
 from outward.config.settings import Limits
-from outward.proxy.deadlines import Deadlines
+from outward.proxy.deadlines import Waits
 from outward.proxy.dial import Dialer
 from outward.proxy.head import Head, parse_head
 from outward.proxy.judge import Judge
 from outward.proxy.passport import Engine
-
-LINGER = 2.0  # seconds that a refused client gets to read its answer
 
 _SHORT, _REMEMBERED = 1024, 1024  # bytes of a head, heads
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The parts that a connection needs, and the deadlines that it waits in.
-
-    Attributes:
-        heads: connections whose request head is not complete.
-        handshakes: tunnels whose ClientHello is not complete.
-        idle: tunnels that carry bytes.
-        lingering: refused connections that may still be sending.
-    """
+    """The parts that a connection needs."""
 
     judge: Judge
     dialer: Dialer
     engine: Engine
     limits: Limits
-    heads: Deadlines
-    handshakes: Deadlines
-    idle: Deadlines
-    lingering: Deadlines
+    waits: Waits
     _known: dict[bytes, Head] = field(default_factory=dict)
 
     def parse(self, raw: bytes) -> Head:
@@ -49,22 +37,3 @@ class Resources:
                     self._known.clear()
                 self._known[raw] = head
         return head
-
-    @classmethod
-    def assemble(cls, judge: Judge, dialer: Dialer, engine: Engine, limits: Limits) -> "Resources":
-        """Build the deadlines from the limits; needs a running loop."""
-        return cls(
-            judge,
-            dialer,
-            engine,
-            limits,
-            Deadlines(limits.head_timeout),
-            Deadlines(limits.handshake_timeout),
-            Deadlines(limits.idle_timeout),
-            Deadlines(LINGER),
-        )
-
-    def close(self) -> None:
-        """Stop all deadlines."""
-        for deadlines in (self.heads, self.handshakes, self.idle, self.lingering):
-            deadlines.close()

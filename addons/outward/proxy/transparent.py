@@ -71,7 +71,7 @@ class Redirected(Client):
         elif self._tls is not None:
             self._take_hello(self._tls, data)
         else:
-            self._resources.heads.stop(self)
+            self._resources.waits.heads.stop(self)
             self._judge(self._asked(None), b"", data)
 
     def _parse(self, raw: bytes) -> Head:
@@ -82,7 +82,7 @@ class Redirected(Client):
         try:
             hello = self._hello = reader.feed(data)
             if hello is not None:
-                self._resources.heads.stop(self)
+                self._resources.waits.heads.stop(self)
                 self._judge(self._asked(hello.sni), b"", bytes(reader.data))
         except NotTlsError:
             self._refuse(Reason.NOT_TLS, Stage.TLS)

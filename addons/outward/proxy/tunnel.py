@@ -95,7 +95,7 @@ class Tunnel(asyncio.Protocol):
         if rule is not None and not rule.tls:
             self._relay(bytes(self._early))
             return
-        self._resources.handshakes.start(self)
+        self._resources.waits.handshakes.start(self)
         if self._early:
             self._transport.resume_reading()
             self._judge(bytes(self._early))
@@ -181,8 +181,8 @@ class Tunnel(asyncio.Protocol):
 
     def _relay(self, first: bytes) -> None:
         """Pass on what was held back, and carry from now on."""
-        self._resources.handshakes.stop(self)
-        self._resources.idle.start(self)
+        self._resources.waits.handshakes.stop(self)
+        self._resources.waits.idle.start(self)
         self._client.transport = self._transport
         self._transport.set_protocol(self._client)
         self._pass_on(first)
@@ -193,7 +193,7 @@ class Tunnel(asyncio.Protocol):
 
     def _refuse(self, reason: Reason, stage: Stage, alert: Alert | None = None) -> None:
         """Refuse: over HTTP before the 200, with a TLS alert after it, and without a byte to the server."""
-        self._resources.handshakes.stop(self)
+        self._resources.waits.handshakes.stop(self)
         if self._server.transport is not None:
             self._server.transport.abort()
         if self._recorded:
@@ -206,7 +206,7 @@ class Tunnel(asyncio.Protocol):
             self._transport.write(alert.wire)
         self._record()
         if not self._transport.is_closing():
-            Linger(self._transport, self._resources.lingering, self._client_lost)
+            Linger(self._transport, self._resources.waits.lingering, self._client_lost)
 
     def expired(self) -> None:
         """Give up: a ClientHello that does not come, or a tunnel that carries nothing any more."""
@@ -250,8 +250,8 @@ class Tunnel(asyncio.Protocol):
     def _end(self) -> None:
         """End the tunnel once both ends are gone."""
         if self._client_gone and (self._server_gone or self._server.transport is None):
-            self._resources.idle.stop(self)
-            self._resources.handshakes.stop(self)
+            self._resources.waits.idle.stop(self)
+            self._resources.waits.handshakes.stop(self)
             self._record()
             self._resources.judge.metrics.connections(Lane.TUNNEL).dec()
             self._ended()

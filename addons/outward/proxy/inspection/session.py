@@ -80,7 +80,7 @@ class Session:
             timestamp_start=time.time(),
         )
         context = Context(client, OPTIONS)
-        self._legs = Legs(self, client, engine.lingering, self._end)
+        self._legs = Legs(self, client, engine.waits.lingering, self._end)
         self._transport = transport
         self._via = via_of(passport.head.fields)
         self._greeting = ESTABLISHED if passport.original is None else b""
@@ -99,11 +99,11 @@ class Session:
         client.hold("start")
         client.connection_made(self._transport)
         self._transport.set_protocol(client)
-        self.engine.idle.start(self)
+        self.engine.waits.idle.start(self)
         self.feed(events.Start())
         if self.hooks.within is not None:
             self._transport.write(self._greeting)
-            self.engine.handshakes.start(self._handshake)
+            self.engine.waits.handshakes.start(self._handshake)
         else:
             rest = head + rest
         if rest:
@@ -122,28 +122,28 @@ class Session:
 
     def head_begun(self) -> None:
         """Start the deadline of a request head."""
-        self.engine.heads.start(self._head)
+        self.engine.waits.heads.start(self._head)
 
     def head_done(self) -> None:
         """Stop it."""
-        self.engine.heads.stop(self._head)
+        self.engine.waits.heads.stop(self._head)
 
     def shaken(self) -> None:
         """Stop the deadline of the handshake."""
-        self.engine.handshakes.stop(self._handshake)
+        self.engine.waits.handshakes.stop(self._handshake)
 
     def greeting(self, connection: Connection) -> None:
         """Start the deadline of a destination's handshake; until its end, what the client sends has nowhere to go."""
         self.hold(connection)
         alarm = self._greetings[connection] = _Alarm(lambda: self._unanswered(connection))
-        self.engine.handshakes.start(alarm)
+        self.engine.waits.handshakes.start(alarm)
 
     def greeted(self, connection: Connection) -> None:
         """Stop it."""
         self.release(connection)
         alarm = self._greetings.pop(connection, None)
         if alarm is not None:
-            self.engine.handshakes.stop(alarm)
+            self.engine.waits.handshakes.stop(alarm)
 
     # The loop -------------------------------------------------------------------------------------------------------
 
@@ -262,7 +262,7 @@ class Session:
             self.abort()
             return
         self._expired = True
-        self.engine.idle.start(self)
+        self.engine.waits.idle.start(self)
         self.feed(Late(head=False))
 
     # Ends -----------------------------------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ class Session:
         self._gone = True
         self.shaken()
         self.head_done()
-        self.engine.idle.stop(self)
+        self.engine.waits.idle.stop(self)
         for connection in list(self._greetings):
             self.greeted(connection)
         for task in self._tasks:
