@@ -43,7 +43,7 @@ _SOURCES = "web_search_call.action.sources"
 _HARMLESS = frozenset(
     {
         "function", "custom", "file_search", "image_generation", "local_shell", "apply_patch", "computer",
-        "computer_use_preview", "tool_search",
+        "computer_use_preview", "tool_search", "programmatic_tool_calling",
     }
 )  # fmt: skip
 _CARRIED = frozenset({"type", "tools"})
