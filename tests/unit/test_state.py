@@ -1,11 +1,9 @@
 """Run-time state: shared by every process with the database, audited once, and closed until it is known."""
 
-import threading
-import time
-
 import pytest
 
 from harness.records import unaudited
+from harness.waiting import wait_for
 from outward.core.model import WebSearch
 from outward.core.policy import Group, Policy
 from outward.core.toggles import Toggle
@@ -66,15 +64,6 @@ def wanted(conversation="chat", group="acme", active=True):
     return OptIn(conversation, group, active, None, "backend", 5.0)
 
 
-def until(condition, seconds=3.0):
-    """Wait for a condition and return how long it took."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds
-        threading.Event().wait(0.01)
-    return time.monotonic() - started
-
-
 def test_a_change_is_in_force_at_once_and_audited_once(state, connect, tmp_path):
     """Setting the same value again changes nothing and writes nothing; the chain stays whole."""
     assert state.web_search("acme").enabled
@@ -99,17 +88,17 @@ def test_a_change_reaches_another_process_within_a_second(state, connect, new_st
     other = new_state()
     other.start()
     state.set_web_search("acme", OFF)
-    assert until(lambda: not other.web_search("acme").enabled) < 1
+    wait_for(lambda: not other.web_search("acme").enabled, 1)
     other.set_opt_in(wanted())
-    assert until(lambda: state.opted_in("acme", "chat", "token:1")) < 1
+    wait_for(lambda: state.opted_in("acme", "chat", "token:1"), 1)
     other.set_opt_in(wanted(active=False))
-    assert until(lambda: not state.opted_in("acme", "chat", "token:1")) < 1
+    wait_for(lambda: not state.opted_in("acme", "chat", "token:1"), 1)
     database = connect()
     changes.add_token(database, StoredToken("t1", "0" * 64, "acme", "ci", 1.0, None, False), unaudited)
-    until(lambda: "0" * 64 in state.tokens)
+    wait_for(lambda: "0" * 64 in state.tokens)
     assert changes.revoke_token(database, "t1", unaudited)
     assert not changes.revoke_token(database, "t1", unaudited)
-    assert until(lambda: state.tokens["0" * 64].revoked) < 1
+    wait_for(lambda: state.tokens["0" * 64].revoked, 1)
     database.close()
 
 
@@ -188,7 +177,7 @@ def test_an_opt_in_is_bound_to_the_credential_that_used_it_first(state, connect,
     assert state.opted_in("acme", "chat", "token:1")
     assert not state.opted_in("acme", "chat", "token:2")
     database = connect()
-    until(lambda: database.execute("SELECT credential FROM opt_ins") == [("token:1",)])
+    wait_for(lambda: database.execute("SELECT credential FROM opt_ins") == [("token:1",)])
     other = new_state()
     other.refresh()
     assert not other.opted_in("acme", "chat", "token:2")
