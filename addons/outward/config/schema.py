@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from outward.config import values
-from outward.config.settings import DEFAULT_STATE
+from outward.config.settings import DEFAULT_STATE, Limits
 from outward.core.model import Denial, Ech, Filter, LaneChoice, Mode, OnViolation, OptIn, RecordDetail, Unfilterable
 
 
@@ -58,19 +58,22 @@ class Model(BaseModel):
         return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
 
 
+_LIMITS = Limits()
+
+
 class LimitsModel(Model):
     """What one client, and all of them, may cost."""
 
-    head_bytes: Size = 65_536
-    header_count: Annotated[Whole, Field(ge=1)] = 100
-    body_inspect_bytes: Size = 10 * 1024 * 1024
-    connections: Annotated[Whole, Field(ge=1)] = 10_000
-    connections_per_client: Annotated[Whole, Field(ge=1)] = 1_000
-    head_timeout: Seconds = 10.0
-    handshake_timeout: Seconds = 10.0
-    connect_timeout: Seconds = 10.0
-    idle_timeout: Seconds = 600.0
-    resolve_timeout: Seconds = 5.0
+    head_bytes: Size = _LIMITS.head_bytes
+    header_count: Annotated[Whole, Field(ge=1)] = _LIMITS.header_count
+    body_inspect_bytes: Size = _LIMITS.body_inspect_bytes
+    connections: Annotated[Whole, Field(ge=1)] = _LIMITS.connections
+    connections_per_client: Annotated[Whole, Field(ge=1)] = _LIMITS.connections_per_client
+    head_timeout: Seconds = _LIMITS.head_timeout
+    handshake_timeout: Seconds = _LIMITS.handshake_timeout
+    connect_timeout: Seconds = _LIMITS.connect_timeout
+    idle_timeout: Seconds = _LIMITS.idle_timeout
+    resolve_timeout: Seconds = _LIMITS.resolve_timeout
 
 
 def _one_worker(text: str) -> int:
