@@ -100,6 +100,10 @@ class Gemini(Plain):
         kept = keep(tools, lambda tool: self._interaction_tool(turn, tool, body))
         if "tools" in body and turn.findings:
             replace(body, "tools", kept)
+            config = _get(body, "generationConfig")
+            choice = _spelling(config, "toolChoice") if isinstance(config, dict) else None
+            if not kept and choice is not None:
+                del config[choice]
 
     def _interaction_tool(self, turn: Turn, tool: Json, body: Json) -> Json | None:
         kind = text(tool.get("type"))
