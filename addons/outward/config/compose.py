@@ -17,6 +17,7 @@ from outward.core.addresses import METADATA, Network, is_loopback
 from outward.core.model import ClientEntry, Credential
 
 _ELSEWHERE = frozenset({"groups", "sets", "clients"})
+_BLOCKS = {"trust": b"-----BEGIN CERTIFICATE-----", "crl": b"-----BEGIN X509 CRL-----"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def _tls(model: TlsModel, base: Path, home: str | None) -> Tls:
 
 
 def _files(root: MappingNode, key: str, base: Path, home: str | None, report: Report) -> list[str]:
-    """Return the paths of `upstream.trust` or `upstream.crl`, absent keys aside; each file must be readable."""
+    """Return the paths of `upstream.trust` or `upstream.crl`, absent keys aside; each holds what it is for."""
     node = at(root, "upstream", key)
     if not isinstance(node, SequenceNode):
         return ["system"] if key == "trust" else []
@@ -92,11 +93,21 @@ def _files(root: MappingNode, key: str, base: Path, home: str | None, report: Re
         path = resolve_path(text, base, home)
         if key == "trust" and text == "system":
             found.append(text)
-        elif path.is_file():
+        elif not path.is_file():
+            report.error("E022", f"`{path}` is not a file", item.place, item.length, "give the path of a PEM file")
+        elif _holds(path, _BLOCKS[key]):
             found.append(str(path))
         else:
-            report.error("E022", f"`{path}` is not a file", item.place, item.length, "give the path of a PEM file")
+            cure = f"give the path of a PEM file with `{_BLOCKS[key].decode()}`"
+            report.error("E022", f"`{path}` holds nothing for `{key}`", item.place, item.length, cure)
     return found
+
+
+def _holds(path: Path, block: bytes) -> bool:
+    try:
+        return block in path.read_bytes()
+    except OSError:
+        return False
 
 
 def _check_vendors(root: MappingNode, document: Document, adapters: Collection[str], report: Report) -> None:

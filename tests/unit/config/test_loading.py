@@ -47,8 +47,8 @@ mcp: [{host: mcp.example, tools: {search: tavily}}]
 
 @pytest.fixture
 def full(tmp_path: Path) -> Loaded:
-    (tmp_path / "roots.pem").write_text("")
-    (tmp_path / "roots.crl").write_text("")
+    (tmp_path / "roots.pem").write_text("-----BEGIN CERTIFICATE-----")
+    (tmp_path / "roots.crl").write_text("-----BEGIN X509 CRL-----")
     (tmp_path / "outward.yaml").write_text(FULL)
     return load(tmp_path / "outward.yaml", env={"SIEM": "s"}, machine={}, vendor_of={"api.openai.com": "openai"}.get)
 
@@ -280,3 +280,13 @@ def test_a_long_list_loads():
 def test_listeners_that_can_be_open_at_once_are_no_error(server):
     """Free ports, and addresses that do not include each other."""
     assert load_text(f"version: 1\nserver: {server}\n", env={}, machine={}).settings is not None
+
+
+def test_a_file_that_is_no_certificate_is_an_error_before_anything_starts(tmp_path: Path) -> None:
+    """Else `check` passes what `serve` does not start with."""
+    (tmp_path / "roots.pem").write_text("-----BEGIN X509 CRL-----")
+    (tmp_path / "roots.crl").write_text("-----BEGIN CERTIFICATE-----")
+    (tmp_path / "outward.yaml").write_text("version: 1\nupstream: {trust: [roots.pem], crl: [roots.crl]}\n")
+    loaded = load(tmp_path / "outward.yaml", env={}, machine={})
+    assert [finding.ident for finding in loaded.findings] == ["E022", "E022"]
+    assert loaded.settings is None
