@@ -169,7 +169,7 @@ class Service:
         self._spawn(self.metrics.watch_lag())
         self._spawn(every(OWN_INTERVAL, self._look_around))
         if self._options.load is not None:
-            self._reloader = Reloader(self._loaded, self._options.load, self.use, self.metrics)
+            self._reloader = Reloader(self._loaded, self._options.load, self.use, self.metrics, self.recorder.audit)
             self._spawn(self._reloader.watch())
 
     async def _listen(self) -> None:

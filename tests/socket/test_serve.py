@@ -1,11 +1,13 @@
 """`outward serve` as a process: start, readiness, reload, drain, stop."""
 
+import json
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,6 +146,32 @@ def test_a_second_term_stops_at_once(start: Start, tmp_path: Path, echo: Echo) -
     served.signal(signal.SIGTERM)
     assert served.wait() == 0
     sock.close()
+
+
+def test_who_asks_later_finds_each_policy_that_was_in_force(start: Start, tmp_path: Path) -> None:
+    """Reloads are audited, those that failed as well, with the generation in force and what was wrong."""
+    good = configuration(tmp_path)
+    served = start(good)
+
+    def rows() -> list[dict[str, Any]]:
+        done = outward("audit", "--json", "--config", served.config)
+        return json.loads(done.stdout) if done.returncode == 0 else []
+
+    served.config.write_text(good + "\nsets: {odd: ['https://odd.test/']}\n")
+    (failed,) = wait_for(rows)
+    served.config.write_text(good + "\n# another\n")
+    wait_for(lambda: len(rows()) == 2)
+    reloaded = rows()[0]
+    assert (failed["event_type"], reloaded["event_type"]) == ("policy_reload_failed", "policy_reloaded")
+    assert "a URL where a host should be" in failed["details"]["problem"]
+    assert failed["target_details"] == reloaded["details"]["from"]
+    assert reloaded["target_details"] == reloaded["details"]["to"] != reloaded["details"]["from"]
+    assert {len(row) for row in (failed, reloaded)} == {13}
+    assert not reloaded["details"]["asked"]
+    served.signal(signal.SIGHUP)
+    wait_for(lambda: len(rows()) == 3)
+    assert rows()[0]["details"]["asked"]
+    assert outward("audit", "verify", "--config", served.config).returncode == 0
 
 
 def test_hup_reloads(start: Start, tmp_path: Path, echo: Echo) -> None:

@@ -9,6 +9,7 @@ from outward.config.load import load
 from outward.core.policy import Policy
 from outward.ops.metrics import Metrics
 from outward.ops.reload import SETTLING, Reloader
+from outward.records.audit import AuditEvent
 
 START = "version: 1\ngroups:\n  dev:\n    allow: ['*.wild.test']\n    deny:\n      - secret.wild.test\n"
 LINES = 40
@@ -21,7 +22,8 @@ async def test_a_file_is_not_loaded_while_it_is_being_written(tmp_path: Path) ->
     path.write_text(START)
     again = partial(load, path, env={}, machine={})
     used: list[Policy | None] = []
-    reloader = Reloader(again(), again, lambda loaded: used.append(loaded.policy), Metrics())
+    audits: list[AuditEvent] = []
+    reloader = Reloader(again(), again, lambda loaded: used.append(loaded.policy), Metrics(), audits.append)
     watching = asyncio.create_task(reloader.watch())
     try:
         with path.open("a") as file:
@@ -34,3 +36,4 @@ async def test_a_file_is_not_loaded_while_it_is_being_written(tmp_path: Path) ->
         watching.cancel()
     assert used[0] is not None
     assert len(used[0].groups["dev"].deny.all) == LINES + 1
+    assert [(each.event_type, each.target) for each in audits] == [("policy_reloaded", used[0].generation)]

@@ -1,7 +1,7 @@
 """Reloading: when to load the configuration anew, and what becomes of a file that does not load.
 
-Owns the triggers (HUP, changed content) and the outcome in log, metric and readiness detail. Loading happens in a
-thread; what is in force is replaced by the caller, on the loop, in one step. Never raises: the last good policy stays.
+Owns the triggers (HUP, changed content) and the outcome in log, metric, audit and readiness detail. Loading happens in
+a thread; what is in force is replaced by the caller, on the loop, in one step. Never raises: the last good policy stays.
 """
 
 import asyncio
@@ -15,6 +15,8 @@ from outward.config.diagnostics import Level
 from outward.config.loaded import Loaded
 from outward.config.watch import fingerprint
 from outward.ops.metrics import Metrics
+from outward.records.acts import policy_reload_failed, policy_reloaded
+from outward.records.audit import AuditEvent
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,12 @@ class Reloader:
     """
 
     def __init__(
-        self, loaded: Loaded, load: Callable[[], Loaded], use: Callable[[Loaded], None], metrics: Metrics
+        self,
+        loaded: Loaded,
+        load: Callable[[], Loaded],
+        use: Callable[[Loaded], None],
+        metrics: Metrics,
+        audit: Callable[[AuditEvent], None],
     ) -> None:
         """Remember what is in force.
 
@@ -45,9 +52,10 @@ class Reloader:
             load: loads it anew; called in a thread.
             use: puts a configuration in force, at once and as a whole; may raise, and then has changed nothing.
             metrics: where outcomes are noted.
+            audit: takes what compliance asks about; never blocks, never raises.
         """
         self.problem: str | None = None
-        self._load, self._use, self._metrics = load, use, metrics
+        self._load, self._use, self._metrics, self._audit = load, use, metrics, audit
         self._files = loaded.files
         self._generation = _generation(loaded)
         self._seen = None if _young(loaded.files) else fingerprint(loaded.files)
@@ -92,8 +100,10 @@ class Reloader:
         except Exception as error:  # noqa: BLE001 - whatever is wrong, the last good policy stays in force
             self.problem = str(error) or type(error).__name__
             self._metrics.reloaded(successful=False)
+            self._audit(policy_reload_failed(self._generation, self.problem, asked=asked))
             log.error("reload failed, the last good policy stays in force: %s", self.problem)  # noqa: TRY400 - no bug
             return
+        self._audit(policy_reloaded(self._generation, generation, asked=asked))
         self.problem, self._generation = None, generation
         self._metrics.reloaded(successful=True)
         log.info("reloaded: generation %s", generation)

@@ -1,4 +1,4 @@
-"""The audit events of what administrators do at run time: toggles, opt-ins, tokens. Values in, an event out."""
+"""The audit events of what administrators do: toggles, opt-ins, tokens, another policy. Values in, an event out."""
 
 from outward.core.toggles import Toggle
 from outward.records.audit import AuditEvent
@@ -51,4 +51,28 @@ def token_changed(event_type: str, token: StoredToken, author: str) -> AuditEven
             "name": token.name,
             "expires": None if token.expires is None else rfc3339(token.expires),
         },
+    )
+
+
+def policy_reloaded(before: str, now: str, *, asked: bool) -> AuditEvent:
+    """Return the event of a policy put in force; `asked` tells a signal from a changed file."""
+    details = {"change": "policy", "from": before, "to": now, "asked": asked}
+    return _of_policy("policy_reloaded", now, f"policy of generation {now} in force", details)
+
+
+def policy_reload_failed(in_force: str, problem: str, *, asked: bool) -> AuditEvent:
+    """Return the event of a configuration that did not load; the last good policy stays."""
+    details = {"change": "policy", "from": in_force, "to": in_force, "asked": asked, "problem": problem}
+    return _of_policy("policy_reload_failed", in_force, f"policy of generation {in_force} stays in force", details)
+
+
+def _of_policy(event_type: str, generation: str, message: str, details: dict[str, object]) -> AuditEvent:
+    return AuditEvent(
+        event_type=event_type,
+        target=generation,
+        target_type="Policy",
+        author="outward",
+        author_class="Proxy",
+        message=message,
+        details=details,
     )
