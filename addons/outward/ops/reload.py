@@ -1,7 +1,8 @@
 """Reloading: when to load the configuration anew, and what becomes of a file that does not load.
 
 Owns the triggers (HUP, changed content) and the outcome in log, metric, audit and readiness detail. Loading happens in
-a thread; what is in force is replaced by the caller, on the loop, in one step. Never raises: the last good policy stays.
+a thread; what is in force is replaced by the caller, on the loop, in one step. Never raises: the last good policy
+stays.
 """
 
 import asyncio
