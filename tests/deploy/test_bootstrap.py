@@ -55,8 +55,9 @@ def test_without_a_new_enough_python_it_says_what_to_do(checkout: Path, tmp_path
         uv=old,
     )  # fmt: skip
     done = run(
-        checkout, "outward", "version", PATH=f"{fakes}:/usr/bin:/bin", HOME=str(tmp_path), PYENV_ROOT=str(tmp_path)
-    )
+        checkout, "outward", "version", PATH=f"{fakes}:/usr/bin:/bin", HOME=str(tmp_path), PYENV_ROOT=str(tmp_path),
+        OUTWARD_PYTHON="",
+    )  # fmt: skip
     assert done.returncode == 1
     assert "needs Python 3.12 or newer" in done.stderr
     assert "OUTWARD_PYTHON" in done.stderr

@@ -42,12 +42,16 @@ def main() -> None:
     """Listen everywhere, say so, and stay."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(sys.argv[1])
+    threads = []
     for address in sys.argv[2:]:
         secure, clear = Server(address, SECURE), Server(address, CLEAR)
         secure.socket = context.wrap_socket(secure.socket, server_side=True)
         for server in (secure, clear):
-            threading.Thread(target=server.serve_forever).start()
+            threads.append(threading.Thread(target=server.serve_forever))
+            threads[-1].start()
     print("ready", flush=True)
+    for thread in threads:  # once the main thread has ended, Python 3.12 starts no others
+        thread.join()
 
 
 if __name__ == "__main__":
