@@ -19,7 +19,7 @@ from outward.proxy.consent import FileConsent
 from outward.proxy.gate import Gate
 from outward.proxy.judge import Judge, Verifier
 from outward.proxy.resolver import Resolver
-from outward.records.database import open_database
+from outward.records.database import StoreAwayError, driver_of, open_database
 from outward.records.events import Event
 from outward.records.recorder import Recorder
 
@@ -60,12 +60,18 @@ def whole(loaded: Loaded) -> tuple[Settings, Policy]:
     return loaded.settings, loaded.policy
 
 
-def prepare_state(state: Path) -> None:
-    """Make the state directory, and try that it takes a file.
+def prepare_records(url: str, state: Path) -> None:
+    """Make the state directory, and try that it takes a file, and that the records' database has its driver.
+
+    A database that is away may come back, and is waited for; a driver that is not installed does not.
 
     Raises:
-        StartError: it does not.
+        StartError: one of them does not.
     """
+    try:
+        driver_of(url)
+    except StoreAwayError as error:
+        raise StartError(str(error)) from error
     cure = "set `server.state`, or OUTWARD_STATE, to a folder that this user may write"
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)

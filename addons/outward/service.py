@@ -24,7 +24,7 @@ from outward.parts import (
     doorway_of,
     every,
     governor_of,
-    prepare_state,
+    prepare_records,
     refused,
     resolver_of,
     stream_of,
@@ -152,7 +152,7 @@ class Service:
             StartError: something cannot be opened; what was opened is for `stop` to close.
         """
         try:
-            prepare_state(self.settings.state)
+            prepare_records(self.settings.records_url, self.settings.state)
             if self._options.ops:
                 health = Health(self.metrics, self._checks(), self.administration, self._notes())
                 self._ops = OpsServer(health, self.metrics.internal_error)

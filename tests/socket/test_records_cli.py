@@ -184,6 +184,30 @@ def test_an_empty_log_says_so(config: Path, tmp_path: Path) -> None:
     assert json.loads(run("blocked", "--config", config, "--json").stdout) == []
 
 
+@pytest.mark.parametrize("verb", ["blocked", "audit"])
+def test_a_group_that_the_configuration_does_not_have_is_not_passed_over(
+    config: Path, tmp_path: Path, verb: str
+) -> None:
+    """A misspelt group has no records; a group that was removed still has, and they are listed."""
+    record(tmp_path, denied("a.example"))
+    assert "no group `acne`; there are acme\n" in run(verb, "--config", config, "--group", "acne").stderr
+    assert run(verb, "--config", config, "--group", "acme").stderr == ""
+
+
+@pytest.mark.parametrize("verb", [["serve"], ["blocked"], ["audit"], ["audit", "verify"], ["token", "list"]])
+def test_without_the_driver_of_postgresql_nothing_starts_and_the_message_says_how_to_get_it(
+    config: Path, tmp_path: Path, verb: list[str]
+) -> None:
+    """It will not come back by waiting, as a database would: `serve` would lose what it records."""
+    with config.open("a") as file:
+        file.write("records: {url: postgresql://nobody@127.0.0.1:1/none}\n")
+    (tmp_path / "psycopg.py").write_text("raise ModuleNotFoundError(\"No module named 'psycopg'\")\n")
+    done = outward(*verb, "--config", config, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "pip install --require-hashes -r requirements-postgres.txt" in done.stderr
+
+
 def follow(config: Path, verb: str, act: Callable[[int], None], wanted: int) -> list[dict[str, object]]:
     """Run `outward VERB --follow` and return its first lines, while something is recorded."""
     command = [sys.executable, "-c", "from outward.cli.main import main; main()", verb, "--config", str(config)]

@@ -44,7 +44,7 @@ def audit(
     if context.invoked_subcommand is not None:
         return
     filters = AuditFilters(**wanted)
-    with _opened(config, as_json=as_json) as (database, _state):
+    with _opened(config, as_json=as_json, group=wanted.get("group")) as (database, _state):
         found = trail.listed(database, filters, limit)
         if not follow:
             click.echo(json.dumps(found, indent=2) + "\n" if as_json else _table(found), nl=False)
@@ -92,8 +92,8 @@ def export(
 
 
 @contextmanager
-def _opened(config: Path | None, *, as_json: bool) -> Iterator[tuple[Database, Path]]:
-    settings = settings_of(config, as_json=as_json)
+def _opened(config: Path | None, *, as_json: bool, group: str | None = None) -> Iterator[tuple[Database, Path]]:
+    settings = settings_of(config, as_json=as_json, group=group)
     database = None
     try:
         database = open_database(settings.records_url, settings.state, read_only=True)

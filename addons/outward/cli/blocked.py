@@ -42,8 +42,8 @@ _LATE = 30.0  # seconds that an event may be written after its time, when a slow
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --follow, one object a line.")
 def blocked(config: Path | None, *, events: bool, follow: bool, limit: int, as_json: bool, **wanted: Any) -> None:
     """List what was blocked, each group, host, port and reason once; works whether the proxy runs or not."""
-    settings = settings_of(config, as_json=as_json)
     filters = Filters(**wanted)
+    settings = settings_of(config, as_json=as_json, group=filters.group)
     try:
         database = open_database(settings.records_url, settings.state, read_only=True)
     except StoreAwayError as error:

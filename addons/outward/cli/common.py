@@ -55,10 +55,24 @@ def load_for_operator(path: Path, *, as_json: bool, needs_policy: bool = False) 
     return loaded.settings, loaded.policy
 
 
-def settings_of(given: Path | None, *, as_json: bool) -> Settings:
-    """Return the settings of a configuration; the defaults, which `run` has too, where there is none."""
+def settings_of(given: Path | None, *, as_json: bool, group: str | None = None) -> Settings:
+    """Return the settings of a configuration; the defaults, which `run` has too, where there is none.
+
+    Args:
+        given: the file named on the command line.
+        as_json: how to print findings that end the verb.
+        group: a path whose records are asked for. One that is not in the policy is a line on stderr and no error:
+            records outlive their group.
+    """
     path = find_config(given)
-    return load_for_operator(path, as_json=as_json)[0] if path else Settings()
+    if path is None:
+        return Settings()
+    settings, policy = load_for_operator(path, as_json=as_json)
+    known = sorted(policy.groups) if policy else []
+    if group is not None and known and not any(f"{each}/".startswith(f"{group}/") for each in known):
+        listed = ", ".join(known)
+        click.echo(f"outward: warning: the configuration has no group `{group}`; there are {listed}", err=True)
+    return settings
 
 
 def load_starter() -> Loaded:

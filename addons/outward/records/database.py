@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 MIGRATION_LOCK = 0x6F757477  # any number, the same in every process of a fleet
@@ -76,13 +77,30 @@ def open_database(url: str, state: Path, *, read_only: bool = False) -> Database
         StoreAwayError: it cannot be opened now.
         ValueError: for another kind of URL.
     """
-    if url.startswith(("postgresql://", "postgres://")):
-        from outward.records.postgres import PostgresDatabase  # noqa: PLC0415 - an extra that few install
-
-        return PostgresDatabase(url)
+    if (driver := driver_of(url)) is not None:
+        database: Database = driver.PostgresDatabase(url)
+        return database
     from outward.records.sqlite import SqliteDatabase  # noqa: PLC0415 - not needed beside PostgreSQL
 
     return SqliteDatabase(sqlite_path(url, state), read_only=read_only)
+
+
+def driver_of(url: str) -> ModuleType | None:
+    """Return the module that speaks to PostgreSQL where a URL names it; None for SQLite, which every Python brings.
+
+    Raises:
+        StoreAwayError: its driver is not installed, and no waiting helps.
+    """
+    if not url.startswith(("postgresql://", "postgres://")):
+        return None
+    try:
+        from outward.records import postgres  # noqa: PLC0415 - an extra that few install
+    except ImportError as error:
+        raise StoreAwayError(
+            f"`records.url` names PostgreSQL, whose driver is not installed ({error}): install the extra `postgres`, "
+            "in a checkout by `.venv/bin/python -m pip install --require-hashes -r requirements-postgres.txt`"
+        ) from error
+    return postgres
 
 
 class Listener(Protocol):
@@ -99,11 +117,10 @@ class Listener(Protocol):
 
 def open_listener(url: str, channel: str) -> Listener | None:
     """Return who hears a channel of the database that `records.url` names; None where there are no announcements."""
-    if not url.startswith(("postgresql://", "postgres://")):
+    if (driver := driver_of(url)) is None:
         return None
-    from outward.records.postgres import Listener as PostgresListener  # noqa: PLC0415 - as in `open_database`
-
-    return PostgresListener(url, channel)
+    listener: Listener = driver.Listener(url, channel)
+    return listener
 
 
 def sqlite_path(url: str, state: Path) -> Path:
