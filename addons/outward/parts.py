@@ -152,6 +152,13 @@ def stream_of(settings: Settings, metrics: Metrics) -> "AuditStream | None":
     return stream
 
 
+def watch_records(metrics: Metrics, recorder: Recorder) -> None:
+    """Show what waits to be recorded, in memory and on disk, and whether the store takes it."""
+    metrics.watch("record_queue_length", lambda: len(recorder))
+    metrics.watch("record_store_up", lambda: float(recorder.away is None))
+    metrics.watch("records_spilled_bytes", lambda: recorder.spilled)
+
+
 def doorway_of(settings: Settings) -> "SSLContext | None":
     """Return the context of TLS to the proxy, where the settings want it.
 

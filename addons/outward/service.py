@@ -30,6 +30,7 @@ from outward.parts import (
     stream_of,
     transparent_of,
     verifier_for,
+    watch_records,
     whole,
 )
 from outward.proxy.dial import Dialer
@@ -161,7 +162,7 @@ class Service:
             self.recorder.start()
             if self.administration is not None:
                 await self.administration.start()
-            self.metrics.watch("record_queue_length", lambda: len(self.recorder))
+            watch_records(self.metrics, self.recorder)
             self.use(self._loaded)
             await self._listen()
         except OSError as error:
@@ -284,9 +285,10 @@ class Service:
         }
 
     def _notes(self) -> Mapping[str, Check]:
-        """Return what makes nothing unready: the last good policy stays in force, audit events wait."""
+        """Return what makes nothing unready: the last good policy stays in force, records wait."""
         stream = self.recorder.stream
         notes: dict[str, Check] = {"reload": lambda: self._reloader.problem if self._reloader else None}
+        notes["store"] = lambda: self.recorder.away
         return notes | ({"audit_stream": lambda: stream.problem} if stream is not None else {})
 
     def _look_around(self) -> None:

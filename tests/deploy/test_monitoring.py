@@ -23,6 +23,7 @@ def exposed() -> set[str]:
     metrics.use_policy(Policy())
     for gauge in (
         "record_queue_length",
+        "record_store_up",
         "audit_stream_lag_seconds",
         "event_loop_lag_seconds",
         "ca_expiry_timestamp_seconds",

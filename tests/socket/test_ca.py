@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from harness.pki import DAY, Ca, key_pem, write
+from harness.process import outward
 from outward.core.names import canonical_host
 from outward.proxy import ca, castore
 from outward.proxy.ca import Authority, AuthorityError, Leaf
@@ -214,7 +215,22 @@ class TestOperator:
         ended = Ca("Ended", ends=dt.datetime.now(dt.UTC) - DAY)
         leaf, key = Ca("Good").server("www.example.com")
         pem = leaf.public_bytes(serialization.Encoding.PEM)
-        for certificate, secret, why in ((ended.pem, ended.key, "ended at"), (pem, key, "no CA")):
+        for certificate, secret, why in ((ended.pem, ended.key, "tls.crt ended at"), (pem, key, "no CA")):
             files = (write(tmp_path / "tls.crt", certificate), write(tmp_path / "tls.key", key_pem(secret)))
             with pytest.raises(AuthorityError, match=why):
                 Authority(tmp_path / "state", files)
+
+    @staticmethod
+    @pytest.mark.parametrize("verb", ["ca", "env"])
+    @pytest.mark.parametrize(("state", "said"), [("state", "ended at"), ("/dev/null/state", "server.state")])
+    def test_verbs_that_show_it_say_what_is_wrong_with_it(tmp_path: Path, verb: str, state: str, said: str):
+        """Not with a traceback, which `eval "$(outward env)"` would swallow with its last line."""
+        ended = Ca("Ended", ends=dt.datetime.now(dt.UTC) - DAY)
+        files = (write(tmp_path / "tls.crt", ended.pem), write(tmp_path / "tls.key", key_pem(ended.key)))
+        names = "" if state.startswith("/") else f", ca: {{cert: {files[0]}, key: {files[1]}}}"
+        config = tmp_path / "outward.yaml"
+        config.write_text(f"version: 1\nserver: {{state: {tmp_path / state}{names}}}\n")
+        done = outward(verb, "--config", config)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "Traceback" not in done.stderr
+        assert said in done.stderr

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.full_disk import fill, free, small_disk
+from harness.process import Served
 from harness.records import MONTH, Counts, denied, recording, stored
 from harness.waiting import wait_for
 from outward.records.database import Database, StoreAwayError, open_database
@@ -227,3 +228,27 @@ def test_a_file_locked_by_another_process_delays_and_loses_nothing(tmp_path: Pat
         other.close()
         wait_for(lambda: counts.written == 51)
     assert len(stored(tmp_path)) == 51
+
+
+def test_a_store_that_is_away_shows_until_it_is_back(tmp_path: Path) -> None:
+    """On the ops port: it costs nothing yet, and somebody must know before the disk is full."""
+    store = tmp_path / "records.sqlite"
+    store.write_bytes(b"not a database" * 1000)
+    config = tmp_path / "outward.yaml"
+    config.write_text(
+        f"version: 1\nserver: {{listen: '127.0.0.1:0', ops: '127.0.0.1:0', state: {tmp_path}}}\n"
+        "groups: {acme: {allow: [a.example]}}\nclients: [{group: acme, anyone: true}]\n"
+    )
+    served = Served(config)
+    try:
+        served.connect("refused.example")[0].close()
+        wait_for(lambda: served.metric("outward_records_spilled_bytes"))
+        assert served.metric("outward_record_store_up") == 0
+        assert "store is away" in served.readiness()["checks"]["store"]
+        assert served.readiness()["ready"]
+        store.unlink()
+        wait_for(lambda: served.metric("outward_record_store_up") == 1, 20)
+        wait_for(lambda: served.metric("outward_records_spilled_bytes") == 0, 20)
+        assert served.readiness()["checks"]["store"] == "ok"
+    finally:
+        served.end()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from outward.cli.authority import authority_of
 from outward.cli.common import settings_of
 from outward.cli.options import config_option
 
@@ -15,10 +16,7 @@ from outward.cli.options import config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the path, the PEM text and the expiry.")
 def ca(config: Path | None, *, as_json: bool) -> None:
     """Print the proxy's CA certificate (PEM); it is made on first use."""
-    from outward.proxy.ca import Authority  # noqa: PLC0415 - cryptography is slow to import
-
-    settings = settings_of(config, as_json=as_json)
-    authority = Authority(settings.state, settings.ca)
+    authority = authority_of(settings_of(config, as_json=as_json))
     pem = authority.pem.read_text()
     if as_json:
         expires = datetime.fromtimestamp(authority.expires, UTC).isoformat()

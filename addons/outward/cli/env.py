@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from outward.cli.authority import authority_of
 from outward.cli.common import settings_of
 from outward.cli.environment import TRUSTED_BEFORE, ProxyAddress, client_environment
 from outward.cli.health import reachable
@@ -20,13 +21,12 @@ from outward.cli.options import config_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def env(config: Path | None, token: str | None, conversation: str, *, as_json: bool) -> None:
     r"""Print proxy and CA variables, for: eval "$(outward env)"."""
-    from outward.proxy.ca import Authority  # noqa: PLC0415 - cryptography is slow to import
-    from outward.proxy.trust import bundle_for_tools  # noqa: PLC0415 - the same
+    from outward.proxy.trust import bundle_for_tools  # noqa: PLC0415 - cryptography is slow to import
 
     settings = settings_of(config, as_json=as_json)
     host, port = settings.listen
     proxy = ProxyAddress(reachable(host), port, conversation, token or "")
-    bundle = bundle_for_tools(Authority(settings.state, settings.ca).pem, os.environ, TRUSTED_BEFORE)
+    bundle = bundle_for_tools(authority_of(settings).pem, os.environ, TRUSTED_BEFORE)
     variables = client_environment(proxy, bundle, os.environ)
     if as_json:
         click.echo(json.dumps(variables, indent=2))

@@ -179,6 +179,8 @@ _COUNTERS = (
 )
 _GAUGES = {
     "record_queue_length": "Events waiting for the writer.",
+    "record_store_up": "Whether the store takes records; while it does not they are spilled to disk.",
+    "records_spilled_bytes": "Bytes of records on disk that the store has not taken.",
     "audit_stream_pending": "Audit events that the stream's destination has not taken yet.",
     "audit_stream_lag_seconds": "Age of the oldest of them.",
     "event_loop_lag_seconds": "Worst lateness of the event loop in the last samples.",

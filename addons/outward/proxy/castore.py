@@ -67,7 +67,8 @@ def load_signer(state: Path, operator: tuple[Path, Path] | None, pem: Path) -> S
         signer = _load_own(state / "ca-key.pem", now) if operator is None else _read(*operator)
         ends = signer.certificate.not_valid_after_utc
         if ends <= now:
-            raise AuthorityError(f"the CA certificate ended at {ends:%Y-%m-%d %H:%M} UTC: renew it")
+            named = operator[0] if operator else pem
+            raise AuthorityError(f"the CA certificate in {named} ended at {ends:%Y-%m-%d %H:%M} UTC: renew it")
         if ends - RENEW_BEFORE <= now:
             _log.warning("the operator's CA certificate ends at %s: renew it", ends)
         replace_file(pem, pem_of(signer.anchor), 0o644)

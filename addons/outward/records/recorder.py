@@ -82,6 +82,16 @@ class Recorder:
             return "records are being lost"
         return "the audit chain takes nothing: see the log" if self._writer.chain_broken else None
 
+    @property
+    def away(self) -> str | None:
+        """That the database takes nothing now, and the disk does; None where it is open."""
+        return None if self._writer.open else "the record store is away, spilling to disk: see the log"
+
+    @property
+    def spilled(self) -> int:
+        """Bytes on disk that the database has not taken."""
+        return self._writer.spilled
+
     def __len__(self) -> int:
         return len(self._store) + len(self._overflow)
 

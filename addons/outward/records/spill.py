@@ -43,10 +43,10 @@ class Spill:
         self._lock = threading.Lock()
         self.adopt()
 
-    def __bool__(self) -> bool:
-        """Whether lines wait to be taken."""
+    def __len__(self) -> int:
+        """Return the bytes that wait to be taken."""
         with self._lock:
-            return any(segment.offset < segment.size for segment in self._segments)
+            return sum(segment.size - segment.offset for segment in self._segments)
 
     def adopt(self) -> None:
         """Take over the segments that no living process holds."""

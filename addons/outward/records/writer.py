@@ -69,7 +69,7 @@ class StoreWriter:
         self._retry_after = _FIRST_RETRY
         self._housekeeping_at = 0.0
         self.losing = False
-        self._told_open = False
+        self.open = False
         self._lost_bytes = 0
         self.chain_broken = any(state.glob("audit.*"))  # tried before anything is said to be well
         self._chain_trouble = ""
@@ -118,6 +118,11 @@ class StoreWriter:
             self._database.close()
         self._spill.close()
 
+    @property
+    def spilled(self) -> int:
+        """Bytes on disk that the database has not taken."""
+        return len(self._spill)
+
     def _away(self) -> bool:
         return time.monotonic() < self._retry_at
 
@@ -148,9 +153,9 @@ class StoreWriter:
             self._went_away(error)
             return False
         if records or not self.losing:  # a disk that is all but full takes a small change, and no records
-            if not self._told_open:
+            if not self.open:
                 _log.info("the record store is open")
-            self._retry_after, self.losing, self._told_open = _FIRST_RETRY, False, True
+            self._retry_after, self.losing, self.open = _FIRST_RETRY, False, True
         return True
 
     def _opened(self) -> Database:
@@ -231,7 +236,7 @@ class StoreWriter:
             _log.error("the head of the audit chain cannot be kept: %s", error)
 
     def _went_away(self, error: StoreAwayError) -> None:
-        self._told_open = False
+        self.open = False
         _log.warning("the record store is away, spilling to disk: %s", error)
         if self._database is not None:
             self._database.close()
