@@ -106,9 +106,8 @@ def test_it_gets_ready_and_writes_one_event_for_a_denial(start: Start, tmp_path:
     (event,) = served.events
     assert (event["verdict"], event["reason"], event["host"]) == ("deny", "no_rule", "blocked.test")
     assert f"Outward-Decision: {event['id']}".lower() in head.lower()
-    assert served.readiness()["checks"] == dict.fromkeys(
-        ("policy", "ca", "listener", "recorder", "draining", "reload"), "ok"
-    )
+    well = dict.fromkeys(("policy", "ca", "listener", "recorder", "draining", "reload", "store"), "ok")
+    wait_for(lambda: served.readiness()["checks"] == well)
 
 
 def test_term_drains_and_exits_cleanly(start: Start, tmp_path: Path, echo: Echo) -> None:
