@@ -229,7 +229,7 @@ def test_an_event_that_is_refused_by_itself_is_named_and_holds_its_own_chain_onl
     other.append(50)
     wait_for(lambda: len(sink.ids) == 59)
     wait_for(lambda: counts.failed.count("refused") >= 3)
-    assert stream.pending == 11
+    wait_for(lambda: stream.pending == 11)
     assert stream.lag() > 0
     sink.refused.clear()
     wait_for(lambda: len(sink.ids) == 70)
