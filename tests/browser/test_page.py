@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.admin import TOKEN, denied
+from outward.config.load import load_text
 from outward.core.model import Stage
 from outward.core.reasons import Reason
 
@@ -92,6 +93,22 @@ def test_the_toggle_is_changed_by_a_form_and_shows_who_did_it(running, open_page
     assert page.get_by_text("Web search turned off").count() == 1
     page.goto("/groups/acme/locked")
     assert page.get_by_role("button", name="Turn web search").count() == 0
+
+
+def test_a_long_allowlist_hides_neither_what_is_denied_nor_the_toggle(running, open_page):
+    """Its first rules are shown and the others unfold; a shipped set alone is more than a hundred."""
+    hosts = ", ".join(f"n{number}.example.com" for number in range(150))
+    text = f"version: 1\ngroups: {{long: {{allow: [{hosts}], deny: [gist.github.com]}}}}\n"
+    running.policy = load_text(text, env={}).policy
+    page = open_page(viewport={"width": 390, "height": 844})
+    page.goto("/groups/long")
+    assert (
+        page.get_by_text("gist.github.com").bounding_box()["y"] < page.get_by_text("n0.example.com").bounding_box()["y"]
+    )
+    assert page.get_by_role("button", name="Turn web search on").bounding_box()["y"] < 5000
+    assert not page.get_by_text("n149.example.com").is_visible()
+    page.get_by_text("130 more").click()
+    assert page.get_by_text("n149.example.com").is_visible()
 
 
 def test_everything_can_be_reached_by_keyboard(running, open_page):

@@ -162,7 +162,8 @@ def test_who_asks_later_finds_each_policy_that_was_in_force(start: Start, tmp_pa
     wait_for(lambda: len(rows()) == 2)
     reloaded = rows()[0]
     assert (failed["event_type"], reloaded["event_type"]) == ("policy_reload_failed", "policy_reloaded")
-    assert "a URL where a host should be" in failed["details"]["problem"]
+    for told in ("problem", "custom_message"):
+        assert "a URL where a host should be" in failed["details"][told]
     assert failed["target_details"] == reloaded["details"]["from"]
     assert reloaded["target_details"] == reloaded["details"]["to"] != reloaded["details"]["from"]
     assert {len(row) for row in (failed, reloaded)} == {13}

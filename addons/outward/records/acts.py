@@ -63,7 +63,8 @@ def policy_reloaded(before: str, now: str, *, asked: bool) -> AuditEvent:
 def policy_reload_failed(in_force: str, problem: str, *, asked: bool) -> AuditEvent:
     """Return the event of a configuration that did not load; the last good policy stays."""
     details = {"change": "policy", "from": in_force, "to": in_force, "asked": asked, "problem": problem}
-    return _of_policy("policy_reload_failed", in_force, f"policy of generation {in_force} stays in force", details)
+    message = f"reload failed, policy of generation {in_force} stays in force: {problem}"
+    return _of_policy("policy_reload_failed", in_force, message, details)
 
 
 def _of_policy(event_type: str, generation: str, message: str, details: dict[str, object]) -> AuditEvent:
