@@ -67,7 +67,7 @@ def _ask(host: str, port: int) -> tuple[int | None, str]:
         response = connection.getresponse()
         return response.status, response.read(65536).decode("utf-8", "replace").strip()
     except OSError as error:
-        return None, f"no answer from {host}:{port}: {error}"
+        return None, f"no answer from {host}:{port}: {error.strerror or error}"
     finally:
         connection.close()
 

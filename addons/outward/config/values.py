@@ -53,8 +53,8 @@ def flag(text: str) -> bool:
 
 def endpoint(text: str) -> tuple[str, int]:
     """Read `address:port` of a listener; port 0 picks a free one."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not _PORT.fullmatch(port) or int(port) > 65_535:
+    host, _colon, port = text.rpartition(":")
+    if not host or not _PORT.fullmatch(port) or int(port) > 65_535:
         raise ValueError("expected an address and a port, such as `127.0.0.1:8080`")
     return host_name(host), int(port)
 

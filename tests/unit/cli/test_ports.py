@@ -1,6 +1,7 @@
 """The verbs that name the proxy's ports to others."""
 
 import json
+import socket
 
 import pytest
 from click.testing import CliRunner
@@ -20,10 +21,20 @@ def test_the_variables_name_what_a_client_reaches(tmp_path, listens, reached):
     assert json.loads(told.output)["HTTPS_PROXY"] == f"http://{reached}:8080"
 
 
-def test_an_ops_port_that_is_none_is_refused():
+@pytest.mark.parametrize("written", ["here", ":9090", "127.0.0.1:"])
+def test_an_ops_port_that_is_none_is_refused(written):
     """Before anything is asked."""
-    told = CliRunner().invoke(main, ["health", "--ops", "here"])
+    told = CliRunner().invoke(main, ["health", "--ops", written])
     assert (told.exit_code, "expected an address and a port" in told.output) == (2, True)
+
+
+def test_nobody_there_is_said_in_words():
+    """Without the system's numbers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        host, port = free.getsockname()
+        told = CliRunner().invoke(main, ["health", "--ops", f"{host}:{port}"])
+    assert (told.exit_code, told.output) == (1, f"no answer from {host}:{port}: Connection refused\n")
 
 
 def test_a_file_that_cannot_be_used_is_no_reason_to_be_unhealthy(tmp_path):
