@@ -77,3 +77,10 @@ def test_a_request_in_the_clear_to_the_port_of_tls_needs_a_rule_that_says_so(
 def test_a_request_in_the_clear_that_no_rule_names_is_refused_there_in_report_mode_too() -> None:
     decision = decide(policy(group(mode=Mode.REPORT)), Question("dev", Host("a.test"), 443, "GET", "/", clear=True))
     assert (decision.allowed, decision.reason, decision.would_deny) == (False, Reason.NOT_TLS, False)
+
+
+def test_what_no_rule_allows_is_told_as_that_whatever_else_speaks_against_it() -> None:
+    """Another reason would send its reader to ask for the wrong thing."""
+    subject = policy(group(lane=LaneChoice.TUNNEL), vendor_of=lambda _host: "acme")
+    for question in (Question("dev", Host("a.test"), 443), Question("dev", Host("a.test"), 443, "GET", "/", clear=True)):
+        assert decide(subject, question).reason is Reason.NO_RULE
