@@ -82,5 +82,8 @@ def test_a_request_in_the_clear_that_no_rule_names_is_refused_there_in_report_mo
 def test_what_no_rule_allows_is_told_as_that_whatever_else_speaks_against_it() -> None:
     """Another reason would send its reader to ask for the wrong thing."""
     subject = policy(group(lane=LaneChoice.TUNNEL), vendor_of=lambda _host: "acme")
-    for question in (Question("dev", Host("a.test"), 443), Question("dev", Host("a.test"), 443, "GET", "/", clear=True)):
+    for question in (
+        Question("dev", Host("a.test"), 443),
+        Question("dev", Host("a.test"), 443, "GET", "/", clear=True),
+    ):
         assert decide(subject, question).reason is Reason.NO_RULE
