@@ -74,7 +74,7 @@ TAMPERINGS = {
         "UPDATE copy SET seq = 11, id = 'copy'",
         "INSERT INTO audit_events SELECT * FROM copy",
     ],
-    "the chain is renamed": ["UPDATE audit_events SET chain = replace(chain, substr(chain, 1, 1), 'f')"],
+    "the chain is renamed": ["UPDATE audit_events SET chain = substr(chain, 2) || substr(chain, 1, 1)"],
 }  # fmt: skip
 
 
