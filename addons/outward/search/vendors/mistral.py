@@ -57,8 +57,8 @@ class Mistral(Plain):
         kept = keep(items(body["tools"]), lambda tool: self._tool(turn, tool))
         replace(body, "tools", kept)
         if turn.findings and not kept:
-            arguments = body.get("completion_args")  # where conversations have it
-            for holder in (body, arguments if isinstance(arguments, dict) else {}):
+            options = body.get("completion_args")  # where conversations have it
+            for holder in (body, options if isinstance(options, dict) else {}):
                 holder.pop("tool_choice", None)
 
     def _tool(self, turn: Turn, tool: Json) -> Json | None:
