@@ -56,13 +56,14 @@ class Desk:
         settings: dict[str, Any] | None = None,
         query: str = "",
         raw: bytes | None = None,
+        group: str = "acme",
     ) -> Outcome:
         """Judge one request."""
-        group = self.policy.groups["acme"]
+        node = self.policy.groups[group]
         sent = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
         request = Request(
-            self.registry.vendor_of(host) or "none", host, method, path, self.policy, group,
-            replace(group.web_search, **(settings or {})), opted_in, query=query, headers=headers or {}, body=sent,
+            self.registry.vendor_of(host) or "none", host, method, path, self.policy, node,
+            replace(node.web_search, **(settings or {})), opted_in, query=query, headers=headers or {}, body=sent,
         )  # fmt: skip
         return self.governance.judge(request)
 

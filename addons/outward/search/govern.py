@@ -4,8 +4,7 @@ Pure: bytes and values in, an outcome out. Exceptions that are not foreseen here
 """
 
 import re
-from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from outward.core.model import OptIn, WebSearch
@@ -14,14 +13,13 @@ from outward.core.reasons import Reason
 from outward.search.adapter import Adapter, Json, unknown_endpoint
 from outward.search.inflate import EncodingError, decompress
 from outward.search.jsonbody import BodyError, decode, encode
+from outward.search.learned import Recent
 from outward.search.observation import Observation
 from outward.search.registry import Adapted, Registry, adapter_for, plain_path
 from outward.search.scope import Scopes
 from outward.search.turn import Action, Call, Finding, RefusedError, Turn
 from outward.search.vendors import load
 
-_MOST_REMEMBERED = 4096
-_FEWEST = 10  # entries; a search that is too large even so is not so because of its list
 _CHARSET = re.compile(r"charset\*?\s*=\s*\"?([^\s\";,]*)", re.IGNORECASE)
 _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
@@ -87,27 +85,8 @@ class Outcome:
         return self.turn is not None and self.turn.audited and (self.turn.searching or self.turn.watch)
 
 
-class Recent:
-    """A bounded set that forgets what was added first."""
-
-    def __init__(self, most: int = _MOST_REMEMBERED) -> None:
-        self._most = most
-        self._known: OrderedDict[str, None] = OrderedDict()
-
-    def __contains__(self, item: object) -> bool:
-        return item in self._known
-
-    def update(self, items: Collection[str]) -> None:
-        """Add items; the oldest go where there are too many."""
-        for item in items:
-            self._known[item] = None
-            self._known.move_to_end(item)
-        while len(self._known) > self._most:
-            self._known.popitem(last=False)
-
-
 class Governance:
-    """Judges requests to governed hosts; keeps compiled scopes and what vendors refused, both bounded.
+    """Judges requests to governed hosts; keeps compiled scopes, and what vendors taught within them.
 
     Args:
         registry: the governed hosts.
@@ -118,8 +97,6 @@ class Governance:
         self.registry = registry
         self._limit = body_limit
         self._scopes = Scopes()
-        self._refused: dict[str, Recent] = {}
-        self._most: dict[str, int] = {}
         self._counted = Recent()
 
     def concerns(self, vendor: str, path: str) -> bool:
@@ -166,8 +143,6 @@ class Governance:
             settings,
             stop,
             trusted=self.registry.trusts(request.host),
-            avoid=self._refused.get(call.adapter, ()),
-            most=self._most.get(call.adapter),
             mcp_tools=self.registry.mcp_tools(request.host),
         )
 
@@ -196,16 +171,15 @@ class Governance:
     def counted(self, observation: Observation) -> None:
         """Remember the searches of a response, so that polling for it does not count them again.
 
-        Where the vendor found the list too long, later requests get half of it: the error comes inside a response that
-        has reached the client already, so that this request cannot be tried again.
+        Where the vendor found a list too long, later requests with that list get half of it: the error comes inside a
+        response that has reached the client already, so that this request cannot be tried again.
         """
         self._counted.update(observation.seen.ids)
         if observation.seen.too_large:
             turn = observation.turn
-            sent = max((len(finding.effective or ()) for finding in turn.findings), default=0)
-            if sent > _FEWEST:
-                name = turn.call.adapter
-                self._most[name] = min(self._most.get(name, sent), max(_FEWEST, sent // 2))
+            longest = max(turn.findings, key=lambda finding: len(finding.effective or ()), default=None)
+            if longest is not None:
+                turn.learned.too_long(longest.requested, len(longest.effective or ()))
 
     def learn(self, outcome: Outcome, status: int, body: bytes) -> bool:
         """Learn from a vendor's refusal; returns whether the request should be judged anew and tried once more."""
@@ -214,7 +188,7 @@ class Governance:
         adapter = load(outcome.turn.call.adapter)
         names = adapter.refused_domains(status, body)
         sent = set(outcome.turn.effective or ())
-        known = self._refused.setdefault(adapter.name, Recent())
+        known = outcome.turn.learned.refused
         fresh = [name for name in names if name in sent and name not in known]
         known.update(fresh)
         return bool(fresh)

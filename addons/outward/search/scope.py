@@ -1,7 +1,7 @@
 """The scope of a group's searches: what its policy allows, forbids and can say in a vendor's suffix language.
 
-Compiled once for a policy and group. A *suffix* `d` stands for d and every name below it, which is how vendors read
-their domain filters; our own patterns are exact. Never reads a request.
+Compiled once for a policy and group, and keeps what vendors taught about it. A *suffix* `d` stands for d and every name
+below it, which is how vendors read their domain filters; our own patterns are exact. Never reads a request.
 """
 
 import re
@@ -14,6 +14,7 @@ from outward.core.model import Filter, PatternKind, Question, Rule, WebSearch
 from outward.core.names import MalformedHostError, is_local_name, parse_authority
 from outward.core.policy import Group, Policy, Rules, decide
 from outward.core.reasons import Reason
+from outward.search.learned import Learned
 
 _SEARCH_PORT = 443
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -131,10 +132,15 @@ class Scope:
         self._connect_policy = Policy(groups={group.path: group}, vendor_of=policy.vendor_of)
         self.rules = tuple(rule for node in self._group.chain for rule in node.allow.all)
         self._layers = tuple(_layers(self._group))
+        self._learned: dict[str, Learned] = {}  # by the few governed hosts
         self.denied = Denied.of(rule for node in self._group.chain for rule in node.deny.all)
         self.unrestricted = not self.denied.everything and any(
             allow.any and all(ceiling.any for ceiling in ceilings) for allow, ceilings in self._layers
         )
+
+    def learned(self, host: str) -> Learned:
+        """Return what a governed host's answers have taught within this scope."""
+        return self._learned.setdefault(host, Learned())
 
     def top(self, name: str) -> bool:
         """Tell whether the name itself may be searched, deny rules aside."""

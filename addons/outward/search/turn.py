@@ -4,13 +4,14 @@ An adapter knows a vendor's shapes; the turn knows the policy. Whatever the adap
 `unfilterable`, `reach` or `refuse`: toggle, opt-in, narrowing and the order of reasons are decided in one place.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NoReturn
 
 from outward.core.model import Unfilterable, WebSearch
 from outward.core.reasons import Reason
+from outward.search.learned import Learned
 from outward.search.narrowing import BlockListError, Dropped, Language, Narrowed, narrow
 from outward.search.scope import Scope
 
@@ -93,8 +94,6 @@ class Turn:
     Attributes:
         stop: why this client may not search at all, or None.
         trusted: whether the host is trusted to apply its format's filter.
-        avoid: domains that the vendor itself refuses.
-        most: entries that the vendor has shown to be too many, halved; None where it has not.
         mcp_tools: formats of search tools by name, on an MCP server.
         json: the decoded body, which the adapter changes in place.
         findings: the search capabilities found so far.
@@ -111,8 +110,6 @@ class Turn:
     settings: WebSearch
     stop: Reason | None = None
     trusted: bool = True
-    avoid: Container[str] = ()
-    most: int | None = None
     mcp_tools: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
     findings: list[Finding] = field(default_factory=list)
@@ -122,6 +119,11 @@ class Turn:
     filtered: bool = False
     touched: bool = False
     asked: int = 0
+
+    @property
+    def learned(self) -> Learned:
+        """What the vendor's answers to this group have taught."""
+        return self.scope.learned(self.call.host)
 
     @property
     def searching(self) -> bool:
@@ -156,10 +158,11 @@ class Turn:
         if self.stop is not None:
             self._strip(tool, self.stop, asked)
             return None
-        if self.most is not None and (language.limit is None or self.most < language.limit):
-            language = replace(language, limit=self.most)
+        most = self.learned.most(asked)
+        if most is not None and (language.limit is None or most < language.limit):
+            language = replace(language, limit=most)
         try:
-            narrowed = narrow(self.scope, language, allow, block, self.avoid)
+            narrowed = narrow(self.scope, language, allow, block, self.learned.refused)
         except BlockListError:
             self._strip(tool, Reason.WEB_SEARCH_NO_PERMITTED_SOURCE, asked)
             return None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.governing import Desk
+from harness.governing import Desk, policy_of
 from outward.core.model import Filter, OnViolation, RecordDetail
 from outward.core.reasons import Reason
 from outward.search.explain import explain_search
@@ -85,6 +85,28 @@ def test_a_list_that_the_vendor_finds_too_long_is_halved_for_later_requests() ->
     mine = ["h40.example.com", "h41.example.com"]
     own = {"messages": [], "tools": [{**SEARCH["tools"][0], "allowed_domains": mine}]}
     assert desk.ask(HOST, PATH, own).findings[0].effective == tuple(mine)
+
+
+def test_a_list_that_was_too_long_costs_no_other_list_group_or_policy_anything() -> None:
+    """One client's long list must not take sources away from everybody until the next restart."""
+    names = ", ".join(f"o{number:02}.example.com" for number in range(40))
+    more = f"  other:\n    web_search: {{enabled: true}}\n    allow: [{names}]\nclients:"
+    desk = Desk(LONG.replace("clients:", more))
+    block = {"type": "web_search_tool_result", "tool_use_id": "s", "content": TOO_LARGE}
+    whole = json.dumps({"type": "message", "content": [block]}).encode(), "application/json"
+    observation, _ = desk.read(desk.ask(HOST, PATH, SEARCH), *whole)
+    desk.governance.counted(observation)
+
+    def sent(*names: str, group: str = "acme") -> int:
+        tool = {**SEARCH["tools"][0], "allowed_domains": [*names]} if names else SEARCH["tools"][0]
+        finding = desk.ask(HOST, PATH, {"messages": [], "tools": [tool]}, group=group).findings[0]
+        return len(finding.effective or ())
+
+    assert sent() == 25
+    assert sent(*(f"h{number:02}.example.com" for number in range(40))) == 40
+    assert sent(group="other") == 40
+    desk.policy = policy_of(LONG)
+    assert sent() == 50
 
 
 def test_another_error_of_a_search_costs_no_entries() -> None:
