@@ -28,14 +28,19 @@ def require_config(given: Path | None) -> Path:
     return path
 
 
-def load_configuration(path: Path) -> Loaded:
-    """Load a configuration with the shipped registry of governed vendors."""
-    return load(path, vendor_of=vendor_of, adapters=ADAPTERS, governed=GOVERNED)
+def load_configuration(path: Path, *, hold: bool = True) -> Loaded:
+    """Load a configuration with the shipped registry of governed vendors.
+
+    Args:
+        path: the file.
+        hold: whether a failing test of the file is an error.
+    """
+    return load(path, vendor_of=vendor_of, adapters=ADAPTERS, governed=GOVERNED, hold=hold)
 
 
-def load_or_exit(path: Path, *, as_json: bool = False) -> Loaded:
+def load_or_exit(path: Path, *, as_json: bool = False, hold: bool = True) -> Loaded:
     """Load a configuration; on errors print every finding and exit with 3."""
-    loaded = load_configuration(path)
+    loaded = load_configuration(path, hold=hold)
     if not loaded.ok:
         refuse(loaded, as_json=as_json)
     return loaded

@@ -1,7 +1,7 @@
 """The `outward` command: a group whose verbs are imported only when they are called.
 
 Owns the list of verbs and nothing else; one file per verb does the work. Exit codes: 0 ok, 1 failure, 2 usage,
-3 invalid configuration, 4 denied (`explain`).
+3 invalid configuration, 4 denied (`explain`) or failed (`test`).
 """
 
 import gc
@@ -21,6 +21,7 @@ VERBS = {
     "demo": ("outward.cli.demo", "Show the whole story on this machine: a chat, stub vendors, a real proxy."),
     "check": ("outward.cli.check", "Check a configuration file: every error and smell at once."),
     "explain": ("outward.cli.explain", "Show how a URL is decided for a group, step by step."),
+    "test": ("outward.cli.test", "Hold the policy against the tests that its authors wrote."),
     "blocked": ("outward.cli.blocked", "List what was blocked."),
     "audit": ("outward.cli.audit", "List, export and verify audit events."),
     "web-search": ("outward.cli.web_search", "Show and set whether groups may search the web."),

@@ -16,7 +16,7 @@ from outward.config.values import resolve_path
 from outward.core.addresses import METADATA, Network, is_loopback
 from outward.core.model import ClientEntry, Credential
 
-_ELSEWHERE = frozenset({"groups", "sets", "clients"})
+_ELSEWHERE = frozenset({"groups", "sets", "clients", "tests"})
 _BLOCKS = {"trust": b"-----BEGIN CERTIFICATE-----", "crl": b"-----BEGIN X509 CRL-----"}
 
 

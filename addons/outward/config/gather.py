@@ -18,7 +18,8 @@ MAX_BYTES = 128 * 1024 * 1024
 MAX_FILES = 10_000
 
 _SECTIONS = ("groups", "sets")
-_INCLUDABLE = ("version", "groups", "sets", "clients")
+_LISTS = ("clients", "tests")
+_INCLUDABLE = ("version", *_SECTIONS, *_LISTS)
 
 
 @dataclass(slots=True)
@@ -28,7 +29,7 @@ class Gathered:
     Attributes:
         main: the main file.
         groups, sets: nodes by name, with the name's own node.
-        clients: entries in the order of the files.
+        clients, tests: entries in the order of the files.
         files: every file that was read.
         digest: over the content of all of them.
     """
@@ -37,6 +38,7 @@ class Gathered:
     groups: dict[str, tuple[ScalarNode, Node]] = field(default_factory=dict)
     sets: dict[str, tuple[ScalarNode, Node]] = field(default_factory=dict)
     clients: list[Node] = field(default_factory=list)
+    tests: list[Node] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
@@ -179,8 +181,9 @@ def _merge(root: MappingNode, gathered: Gathered, report: Report) -> None:
                     into[key.text] = (key, value)
         elif node is not None:
             report.error("E007", f"`{section}` should be a mapping", node.place, node.length)
-    clients = root.get("clients")
-    if isinstance(clients, SequenceNode):
-        gathered.clients.extend(clients.items)
-    elif clients is not None:
-        report.error("E007", "`clients` should be a list", clients.place, clients.length)
+    for section in _LISTS:
+        entries = root.get(section)
+        if isinstance(entries, SequenceNode):
+            getattr(gathered, section).extend(entries.items)
+        elif entries is not None:
+            report.error("E007", f"`{section}` should be a list", entries.place, entries.length)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from outward.config.cases import hold_cases, read_cases
 from outward.config.clients import compile_clients
 from outward.config.compose import check_transparent, compose
 from outward.config.diagnostics import Report
@@ -37,6 +38,7 @@ def load(
     adapters: Collection[str] = (),
     governed: Collection[str] = (),
     machine: Machine | None = None,
+    hold: bool = True,
 ) -> Loaded:
     """Load a file and everything that it includes.
 
@@ -47,10 +49,11 @@ def load(
         adapters: names that `vendors` may give; empty means any.
         governed: hosts that have a vendor, for the warning about wildcards over them.
         machine: discovery of the sets of package managers; None asks this machine.
+        hold: whether a failing test of the file is an error; False leaves the tests to the caller.
     """
     report = Report()
     gathered = gather_file(path, report)
-    return _Loading(report, path.parent, env, vendor_of, adapters, governed, machine).finish(gathered, (path,))
+    return _Loading(report, path.parent, env, vendor_of, adapters, governed, machine, hold).finish(gathered, (path,))
 
 
 def load_text(
@@ -83,6 +86,7 @@ class _Loading:
     adapters: Collection[str]
     governed: Collection[str]
     machine: Machine | None
+    hold: bool = True
 
     def finish(self, gathered: Gathered | None, files: tuple[Path, ...]) -> Loaded:
         """Turn what was read into settings and a policy."""
@@ -101,6 +105,7 @@ class _Loading:
         groups = compile_groups(gathered.groups, rules, report)
         rules.check_unused()
         clients = compile_clients(gathered.clients, groups, self.base, report)
+        cases = read_cases(gathered.tests, groups, report)
         if composed is None or report.failed:
             return Loaded(settings, None, report.sorted(), files, report.sources, sets.discovered)
         policy = Policy(
@@ -113,7 +118,10 @@ class _Loading:
         check_transparent(gathered.main, composed.settings, clients, report)
         governed = (*self.governed, *composed.settings.vendors, *(server.host for server in composed.settings.mcp))
         self._smells(policy, {path: key.place for path, (key, _) in gathered.groups.items()}, governed)
-        return Loaded(composed.settings, policy, report.sorted(), files, report.sources, sets.discovered)
+        if self.hold:
+            hold_cases(policy, cases, report)
+        in_force = None if report.failed else policy
+        return Loaded(composed.settings, in_force, report.sorted(), files, report.sources, sets.discovered, cases)
 
     def _smells(self, policy: Policy, places: Mapping[str, Place], governed: Collection[str]) -> None:
         """Report the smells of what the user's own files say; shipped lists are not the user's to mend."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from outward.config.diagnostics import Finding, Level
 from outward.config.settings import Settings
+from outward.core.cases import Case
 from outward.core.policy import Policy
 
 
@@ -15,11 +16,12 @@ class Loaded:
 
     Attributes:
         settings: None where an error is in them; an error in groups, sets or clients leaves them usable.
-        policy: None where there is any error.
+        policy: None if there is any error, a failing test included.
         findings: errors and warnings, by file and line.
         files: every file that was read, for the one who watches them.
         sources: their text, for the one who renders findings.
         discovered: entries of the machine's own sets that were used, by name.
+        cases: the file's own tests; each that fails is an error among the findings.
     """
 
     settings: Settings | None
@@ -28,6 +30,7 @@ class Loaded:
     files: tuple[Path, ...]
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
     discovered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cases: tuple[Case, ...] = ()
 
     @property
     def ok(self) -> bool:

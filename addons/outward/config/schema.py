@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from outward.config import values
 from outward.config.settings import DEFAULT_STATE, Limits
 from outward.core.model import Denial, Ech, Filter, LaneChoice, Mode, OnViolation, OptIn, RecordDetail, Unfilterable
+from outward.core.reasons import Reason
 
 
 def _reader(read: Callable[[str], Any]) -> BeforeValidator:
@@ -226,6 +227,16 @@ def _vendor(value: Any) -> Any:
     return {"adapter": value} if isinstance(value, str) else value
 
 
+class CaseModel(Model):
+    """A test of the policy: what is expected of one request."""
+
+    group: Text
+    url: Text
+    method: Annotated[str, Field(pattern="^[A-Z][A-Z0-9_-]*$")] | None = None
+    expect: Literal["allow", "deny"]
+    reason: Reason | None = None
+
+
 class Document(Model):
     """The whole file."""
 
@@ -239,6 +250,7 @@ class Document(Model):
     clients: list[ClientModel] = []
     vendors: dict[HostName, Annotated[VendorModel, BeforeValidator(_vendor)]] = {}
     mcp: list[McpModel] = []
+    tests: list[CaseModel] = []
 
 
 def json_schema() -> dict[str, Any]:

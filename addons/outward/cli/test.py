@@ -1,0 +1,107 @@
+"""`outward test`: what the policy's authors expect, held against what it decides."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import click
+
+from outward.cli.common import load_or_exit, refuse, require_config
+from outward.cli.options import config_option
+from outward.cli.table import has_colour
+from outward.config.cases import parse_cases
+from outward.config.diagnostics import Report
+from outward.config.loaded import Loaded
+from outward.core.cases import Case, Outcome, hold
+
+FAILED = 4  # exit code
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--junit", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write JUnit XML there.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@config_option
+def test(files: tuple[Path, ...], junit: Path | None, *, as_json: bool, config: Path | None) -> None:
+    """Hold the policy against its tests: those of FILES, or the `tests` of the configuration itself.
+
+    A test is `{group: acme, url: "https://example.com/", method: GET, expect: allow, reason: rule}`; `method` and
+    `reason` may be left out. Exits with 0 if all pass, and with 4 if one fails.
+    """
+    loaded = load_or_exit(require_config(config), as_json=as_json, hold=False)
+    policy = loaded.policy
+    if policy is None:
+        raise click.ClickException("the configuration has no policy")
+    cases = _cases(files, loaded, list(policy.groups), as_json=as_json) if files else loaded.cases
+    if not cases:
+        raise click.UsageError("no tests: write `tests:` into the configuration, or name a file that holds some")
+    outcomes = [hold(policy, case) for case in cases]
+    if junit is not None:
+        junit.write_bytes(_junit(outcomes))
+    click.echo(json.dumps(_as_json(outcomes), indent=2) if as_json else _as_text(outcomes))
+    if not all(outcome.passed for outcome in outcomes):
+        sys.exit(FAILED)
+
+
+def _cases(files: Sequence[Path], loaded: Loaded, groups: Sequence[str], *, as_json: bool) -> tuple[Case, ...]:
+    report = Report()
+    cases: list[Case] = []
+    for path in files:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.ClickException(f"cannot read `{path}`: {error}") from error
+        cases += parse_cases(text, str(path), groups, report)
+    if report.failed:
+        refuse(Loaded(loaded.settings, None, report.sorted(), (), report.sources), as_json=as_json)
+    return tuple(cases)
+
+
+def _as_text(outcomes: Sequence[Outcome]) -> str:
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    red, plain = ("\x1b[31m", "\x1b[0m") if has_colour() else ("", "")
+    lines = []
+    for outcome in failed:
+        lines.append(f"{red}FAIL{plain} {outcome.case.place}  {outcome.case.name}: {outcome.difference}")
+        decided = next((step for step in outcome.trail.steps if step.decided), None)
+        if decided is not None:
+            lines.append(
+                f"     decided by {decided.kind} {decided.rule.pattern} ({decided.group}, {decided.rule.place})"
+            )
+    return "\n".join([*lines, f"{len(outcomes) - len(failed)} passed, {len(failed)} failed"])
+
+
+def _as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    return [
+        {
+            "group": outcome.case.question.group,
+            "url": outcome.case.url,
+            "method": outcome.case.question.method,
+            "expect": outcome.case.expect.name.lower(),
+            "expect_reason": outcome.case.reason,
+            "verdict": outcome.verdict.name.lower(),
+            "reason": outcome.reason,
+            "passed": outcome.passed,
+            "file": outcome.case.place.file,
+            "line": outcome.case.place.line,
+        }
+        for outcome in outcomes
+    ]
+
+
+def _junit(outcomes: Sequence[Outcome]) -> bytes:
+    """Return the outcomes in the form that CI systems read (`testsuite` of JUnit)."""
+    failed = sum(not outcome.passed for outcome in outcomes)
+    suite = ET.Element("testsuite", name="outward", tests=str(len(outcomes)), failures=str(failed))
+    for outcome in outcomes:
+        place = outcome.case.place
+        case = ET.SubElement(
+            suite, "testcase", classname=str(place.file), name=outcome.case.name, file=place.file, line=str(place.line)
+        )
+        if not outcome.passed:
+            ET.SubElement(case, "failure", message=outcome.difference).text = f"{place}: {outcome.difference}"
+    text: bytes = ET.tostring(suite, encoding="utf-8", xml_declaration=True)
+    return text
