@@ -22,6 +22,7 @@ VERBS = {
     "check": ("outward.cli.check", "Check a configuration file: every error and smell at once."),
     "explain": ("outward.cli.explain", "Show how a URL is decided for a group, step by step."),
     "test": ("outward.cli.test", "Hold the policy against the tests that its authors wrote."),
+    "replay": ("outward.cli.replay", "Show what a policy would do to recorded traffic."),
     "blocked": ("outward.cli.blocked", "List what was blocked."),
     "audit": ("outward.cli.audit", "List, export and verify audit events."),
     "web-search": ("outward.cli.web_search", "Show and set whether groups may search the web."),
