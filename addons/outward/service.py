@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from outward.config.loaded import Loaded
 from outward.core.addresses import Own
 from outward.core.policy import Policy
+from outward.ops.access import named_hosts
 from outward.ops.health import Check, Health
 from outward.ops.metrics import Metrics
 from outward.ops.reload import Reloader
@@ -155,7 +156,7 @@ class Service:
         try:
             prepare_records(self.settings.records_url, self.settings.state)
             if self._options.ops:
-                health = Health(self.metrics, self._checks(), self.administration, self._notes())
+                health = Health(self.metrics, self._checks(), self.administration, self._notes(), named_hosts())
                 self._ops = OpsServer(health, self.metrics.internal_error)
                 await bind("ops", self._ops.start, self.settings.ops)
                 log.info("the ops port is open on %s port %d", *self._ops.address)

@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,6 +83,25 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> tuple[Token, ..
     return tuple(Token("environment", digest(secret), name="environment") for secret in found if secret)
 
 
+def named_hosts(environ: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """Return the names of `OUTWARD_OPS_HOSTS`: those that the ops port may be called by, beside local ones."""
+    return frozenset(environ.get("OUTWARD_OPS_HOSTS", "").replace(",", " ").split())
+
+
+def is_known(authority: str, hosts: Container[str]) -> bool:
+    """Tell whether a Host cannot be a name that an attacker's DNS answers for (DNS rebinding)."""
+    try:
+        host, _ = parse_authority(authority, 80)
+    except MalformedHostError:
+        return False
+    return host.address is not None or is_local_name(host.name) or host.name in hosts
+
+
+def not_for_this_host() -> Problem:
+    """Return the answer to a Host that is not known."""
+    return Problem(421, "ask by address, or list this name in OUTWARD_OPS_HOSTS")
+
+
 class Buckets:
     """Token buckets by key; the oldest keys are forgotten, so memory is bounded."""
 
@@ -142,16 +161,14 @@ class Access:
             raise Problem(403, "not from another site's page")
         if request.header("sec-fetch-site") in ("cross-site", "same-site") and request.method not in _SAFE:
             raise Problem(403, "not from another site's page")
-        if not (request.header("authorization") or self._is_known(host)):
-            raise Problem(421, "browse this page by address, or list its name in OUTWARD_OPS_HOSTS")
+        if not (request.header("authorization") or is_known(host, self.hosts)):
+            raise not_for_this_host()
 
-    def _is_known(self, authority: str) -> bool:
-        """Tell whether a Host cannot be a name that an attacker's DNS answers for (DNS rebinding)."""
-        try:
-            host, _ = parse_authority(authority, 80)
-        except MalformedHostError:
-            return False
-        return host.address is not None or is_local_name(host.name) or host.name in self.hosts
+    def holds(self, request: Request, token: Token) -> bool:
+        """Tell whether the token that a request was let in with is still in force; for answers that take long."""
+        scheme, _, secret = (request.header("authorization") or "").partition(" ")
+        found = self._by_digest(digest(secret.strip())) if scheme else self.session(request)
+        return found is not None and (found.id, found.scope) == (token.id, token.scope)
 
     def token(self, request: Request, *, cookie: bool = False) -> Token:
         """Return the token that a request carries.

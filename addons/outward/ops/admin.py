@@ -3,10 +3,9 @@
 Handlers of the API and of the page run in threads, so that no query holds up traffic; streams run on the loop.
 """
 
-import asyncio
 import json
 import mimetypes
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import cached_property
 from importlib import resources
 
@@ -18,15 +17,17 @@ from outward.ops.ask import Asked
 from outward.ops.chainwatch import ChainWatch
 from outward.ops.openapi import document
 from outward.ops.pages import Pages, wants_html
+from outward.ops.places import Places
 from outward.ops.reader import Reader
-from outward.ops.stream import Stream
+from outward.ops.stream import Stream, Watcher
 from outward.ops.web import Problem, Request, Response, Route, Router, as_problem, redirect
 from outward.records import query, verify
 from outward.records.database import Database
 from outward.records.events import Record
 from outward.records.state import State
+from outward.threads import Threads
 
-_PAGE = 1000
+WATCHERS, EXPORTS, ANSWERS = (64, 16), (8, 2), (64, 32)  # places in all, and for each token
 _STATIC = "/static/"
 
 
@@ -58,6 +59,9 @@ class Admin:
         self._access, self._stream = access, stream
         self._reader = Reader(connect)
         self._sources = Sources(policy, state, self._reader, now)
+        self._watchers, self._exports = Places("streams", *WATCHERS), Places("exports", *EXPORTS)
+        self._answers = Places("answers", *ANSWERS)
+        self._queries, self._pages_of_exports = Threads("admin", 4), Threads("export", 2)
         self._check_chain = check_chain
         self._chains = ChainWatch(self._verified)
 
@@ -70,10 +74,12 @@ class Admin:
                 return as_problem(problem)
             if problem.status == 401:
                 return redirect("/login")
-            return await asyncio.to_thread(self._pages.problem, problem)
+            return await self._queries.run(self._pages.problem, problem)
 
     def close(self) -> None:
         """Close what is open."""
+        self._queries.close()
+        self._pages_of_exports.close()
         self._reader.close()
 
     async def _answer(self, request: Request) -> Response:
@@ -81,7 +87,7 @@ class Admin:
         if request.path.startswith(_STATIC):
             return _static(request)
         if request.path in ("/login", "/logout"):
-            return await asyncio.to_thread(self._door, request)
+            return await self._queries.run(self._door, request)
         api = request.path.startswith("/api/")
         safe = request.method in ("GET", "HEAD")
         # A cookie alone changes nothing through the API: forms with their proof do that, and bearers of tokens.
@@ -92,7 +98,14 @@ class Admin:
                 raise Problem(405, "this method has no meaning here", {"Allow": "GET"})
             return await special[request.path](Asked(request, token))
         handler, params = self._router.find(request.method, request.path)
-        return await asyncio.to_thread(handler, Asked(request, token, params))
+        give_back = self._answers.take(token)
+        try:
+            response = await self._queries.run(handler, Asked(request, token, params))
+        except BaseException:
+            give_back()
+            raise
+        response.done = give_back  # a long answer is in memory until its reader has taken it
+        return response
 
     @cached_property
     def _pages(self) -> Pages:
@@ -136,7 +149,19 @@ class Admin:
             path = record["group"]
             return within(path or "", group) and asked.token.covers(path) and verdict in (None, record["verdict"])
 
-        return Response(200, self._stream.watch(wanted), "text/event-stream", {"X-Accel-Buffering": "no"})
+        give_back = self._watchers.take(asked.token)
+        watcher = Watcher(wanted, self._may_go_on(asked))
+        leave = self._stream.join(watcher)
+
+        def done() -> None:
+            leave()
+            give_back()
+
+        return Response(200, watcher.events(), "text/event-stream", {"X-Accel-Buffering": "no"}, done)
+
+    def _may_go_on(self, asked: Asked) -> Callable[[], bool]:
+        """Return what tells whether the token of a long answer is still in force."""
+        return lambda: self._access.holds(asked.request, asked.token)
 
     async def _export(self, asked: Asked) -> Response:
         """Stream the blocked log as a file."""
@@ -145,19 +170,20 @@ class Admin:
         since = {} if period == "all" else {"since": period}
         wanted = ask.filters(asked, found | since, views.ignored(self._sources.policy()))
 
-        def page(last: Record | None) -> list[Record]:
-            with self._reader.database() as database:
-                return query.blocked(database, wanted, _PAGE, query.cursor_of(last) if last else None)
-
-        async def fetch(last: Record | None) -> list[Record]:
-            return await asyncio.to_thread(page, last)
-
         kind = asked.request.path.rpartition(".")[2]
         render, content_type = (
             (export.as_csv, "text/csv; charset=utf-8") if kind == "csv" else (export.as_lines, "application/jsonl")
         )
-        body: AsyncIterator[bytes] = export.stream(fetch, render)
-        return Response(200, body, content_type, {"Content-Disposition": f'attachment; filename="blocked.{kind}"'})
+
+        def page(rows: int, last: Record | None, head: bool) -> tuple[Record | None, bytes]:
+            with self._reader.database() as database:
+                found = query.blocked(database, wanted, rows, query.cursor_of(last) if last else None)
+            return found[-1] if found else None, render(found, head=head)
+
+        give_back = self._exports.take(asked.token)
+        body = export.stream(page, self._pages_of_exports, self._may_go_on(asked))
+        headers = {"Content-Disposition": f'attachment; filename="blocked.{kind}"'}
+        return Response(200, body, content_type, headers, give_back)
 
 
 def _document(asked: Asked) -> Response:

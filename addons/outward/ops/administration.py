@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from outward.config.settings import Settings
 from outward.core.policy import Policy
-from outward.ops.access import Access, Token, from_environment
+from outward.ops.access import Access, Token, from_environment, named_hosts
 from outward.ops.stream import Stream
 from outward.ops.web import Request, Response
 from outward.records.changes import CHANNEL
@@ -48,8 +48,7 @@ class Administration:
         self._settings, self._policy = settings, policy
         self.state = State(policy(), self._connect, self._chain, lambda: open_listener(settings.records_url, CHANNEL))
         self.stream = Stream()
-        hosts = environ.get("OUTWARD_OPS_HOSTS", "").replace(",", " ").split()
-        self._access = Access(from_environment(environ), self._stored, hosts)
+        self._access = Access(from_environment(environ), self._stored, named_hosts(environ))
         self._admin: Admin | None = None
         self._building = asyncio.Lock()
 

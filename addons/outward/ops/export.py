@@ -1,4 +1,4 @@
-"""The blocked log as CSV and as JSON lines, page by page, for spreadsheets and scripts."""
+"""The blocked log as CSV and as JSON lines, page by page, for spreadsheets and scripts: whole, however long it is."""
 
 import csv
 import io
@@ -8,16 +8,21 @@ from typing import Any
 import orjson
 
 from outward.records.events import Record
+from outward.threads import Threads
 
 FIELDS = (
     *("time", "id", "reason", "stage", "group", "client", "conversation", "method", "scheme", "host", "port", "path"),
     *("status", "user_agent", "generation"),
 )
-MOST = 100_000  # rows of one export
+_FIRST, _MOST = 50, 500  # rows of a page: the first one, and at most
+_BYTES = 128 << 10  # of a page, about
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
-type Fetch = Callable[[Record | None], Any]
-"""Awaitable page of records after a record; empty at the end."""
+type Fetch = Callable[[int, Record | None, bool], tuple[Record | None, bytes]]
+"""Reads a number of rows after one, and renders them, with a heading or without: the last one and the text.
+
+Called in a thread. The last one is None at the end.
+"""
 
 
 def as_csv(records: Iterable[Record], *, head: bool) -> bytes:
@@ -41,13 +46,20 @@ def as_lines(records: Iterable[Record], *, head: bool) -> bytes:
     return b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
 
 
-async def stream(fetch: Fetch, render: Callable[..., bytes]) -> AsyncIterator[bytes]:
-    """Yield every page, rendered, until there is none or the bound is reached."""
+async def stream(fetch: Fetch, threads: Threads, allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
+    """Yield every row, rendered, in pages of about the same bytes, until there is none.
+
+    Args:
+        fetch: reads and renders a page.
+        threads: in which it does.
+        allowed: tells whether the reader may still read; asked before each page.
+    """
     last: Record | None = None
-    count = 0
-    while count < MOST:
-        rows: list[Record] = await fetch(last)
-        yield render(rows, head=count == 0)
-        if not rows:
+    rows, head = _FIRST, True
+    while allowed():
+        last, page = await threads.run(fetch, rows, last, head)
+        yield page
+        if last is None:
             return
-        last, count = rows[-1], count + len(rows)
+        rows, head = max(1, min(_MOST, rows * _BYTES // max(1, len(page)))), False
+    raise PermissionError("the token was taken back")

@@ -7,6 +7,7 @@ cost a quarter of a second to import, half of the time that the whole proxy may 
 import asyncio
 import logging
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -18,7 +19,7 @@ _log = logging.getLogger(__name__)
 type App = Callable[[Request], Awaitable[Response]]
 
 HEAD_BYTES = 16_384
-BODY_BYTES = 1 << 20
+BODY_BYTES = 64 << 10
 CONNECTIONS = 256
 READ_TIMEOUT = 5.0  # seconds for a head, and for a body
 IDLE_TIMEOUT = 75.0  # seconds between requests
@@ -46,7 +47,7 @@ class OpsServer:
         self._on_error = on_error
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: dict[asyncio.Task[None], None] = {}  # for their client, the longest waiting first
+        self._waiting: dict[asyncio.Task[None], str] = {}  # and for which client, the longest waiting first
 
     @property
     def address(self) -> tuple[str, int]:
@@ -79,9 +80,11 @@ class OpsServer:
             writer.close()
             return
         self._tasks.add(task)
+        name = writer.get_extra_info("peername")
+        peer = str(name[0]) if name else ""
         try:
-            await self._serve(task, reader, writer)
-            self._waiting[task] = None
+            await self._serve(task, peer, reader, writer)
+            self._waiting[task] = peer
             writer.close()
             async with asyncio.timeout(WRITE_TIMEOUT):
                 await writer.wait_closed()
@@ -93,28 +96,31 @@ class OpsServer:
             writer.transport.abort()  # what it did not take by now, it never will
 
     def _has_room(self) -> bool:
-        """Tell whether a connection may be taken; where all places are, the one that dawdles longest makes room.
+        """Tell whether a connection may be taken; where all places are, one that waits for its client makes room.
 
-        So strangers who hold connections open keep no probe from learning that the proxy is well.
+        It is the one that dawdles longest, of the address that has most of them. Answers that are worked on make none,
+        but are far fewer than places (see `Health` and `Places`). So neither strangers nor readers of exports keep a
+        probe from learning that the proxy is well.
         """
         if len(self._tasks) < CONNECTIONS:
             return True
-        for task in self._waiting:
-            task.cancel()
-            self._tasks.discard(task)
-            del self._waiting[task]
-            return True
-        return False
+        if not self._waiting:
+            return False
+        [(crowd, _)] = Counter(self._waiting.values()).most_common(1)
+        task = next(task for task, peer in self._waiting.items() if peer == crowd)
+        task.cancel()
+        self._tasks.discard(task)
+        del self._waiting[task]
+        return True
 
     async def _serve(
-        self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, task: asyncio.Task[None], peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        peer = writer.get_extra_info("peername")
         wait = READ_TIMEOUT
         while True:
-            self._waiting[task] = None
+            self._waiting[task] = peer
             try:
-                request, keep = await _read(reader, str(peer[0]) if peer else "", wait)
+                request, keep = await _read(reader, peer, wait)
             except Problem as problem:
                 await _write(writer, as_problem(problem), keep=False, head=False)
                 return
@@ -122,9 +128,12 @@ class OpsServer:
                 return
             self._waiting.pop(task, None)
             response = await self._respond(request)
-            if isinstance(response.body, bytes):
-                self._waiting[task] = None
-            await _write(writer, response, keep=keep, head=request.method == "HEAD")
+            try:
+                if isinstance(response.body, bytes):
+                    self._waiting[task] = peer
+                await _write(writer, response, keep=keep, head=request.method == "HEAD")
+            finally:
+                response.done()
             self._waiting.pop(task, None)
             if not keep:
                 return
@@ -217,6 +226,8 @@ async def _stream(writer: asyncio.StreamWriter, chunks: AsyncIterator[bytes]) ->
                 await _drain(writer)
         writer.write(b"0\r\n\r\n")
         await _drain(writer)
+    except Problem as problem:  # the status is sent already: a body that ends early tells
+        raise ConnectionAbortedError(problem.detail) from problem
     finally:
         close = getattr(chunks, "aclose", None)
         if close is not None:

@@ -10,29 +10,64 @@ from contextlib import suppress
 
 import orjson
 
-from outward.ops.web import Problem
 from outward.records.events import Event, Record, as_record
 
-WATCHERS = 64
 QUEUE = 1000
 HEARTBEAT = 15.0  # seconds; keeps middleboxes from closing, and notices who has gone
+RECHECK = 1.0  # seconds that a reader of many events goes unasked whether it still may
 
 
-class _Watcher:
-    """One reader."""
+class Watcher:
+    """One reader's events: an iterator of server-sent events, which ends when the reader may no longer watch."""
 
-    def __init__(self, wanted: Callable[[Record], bool]) -> None:
-        self.wanted = wanted
-        self.waiting: deque[Record] = deque(maxlen=QUEUE)
-        self.lost = 0
-        self.news = asyncio.Event()
+    def __init__(self, wanted: Callable[[Record], bool], allowed: Callable[[], bool]) -> None:
+        """Prepare.
+
+        Args:
+            wanted: tells which events.
+            allowed: tells whether the reader may still watch; asked once a second at most, and with each heartbeat.
+        """
+        self._wanted, self._allowed = wanted, allowed
+        self._waiting: deque[Record] = deque(maxlen=QUEUE)
+        self._lost = 0
+        self._news = asyncio.Event()
+
+    def show(self, record: Record) -> None:
+        """Queue an event, if it is wanted."""
+        if self._wanted(record):
+            self._lost += len(self._waiting) == QUEUE
+            self._waiting.append(record)
+            self._news.set()
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Yield what there is to send."""
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        yield b"retry: 2000\n\n"
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), HEARTBEAT)
+            self._news.clear()
+            if not self._waiting or loop.time() - asked >= RECHECK:
+                asked = loop.time()
+                if not self._allowed():
+                    return
+            if self._lost:
+                yield b"event: lost\ndata: %d\n\n" % self._lost
+                self._lost = 0
+            if not self._waiting:
+                yield b":\n\n"
+            while self._waiting and loop.time() - asked < RECHECK:
+                yield as_sse(self._waiting.popleft())
+            if self._waiting:
+                self._news.set()
 
 
 class Stream:
-    """Hands events to watchers; `publish` belongs to the event loop's thread."""
+    """Hands events to watchers; belongs to the event loop's thread."""
 
     def __init__(self) -> None:
-        self._watchers: list[_Watcher] = []
+        self._watchers: set[Watcher] = set()
 
     def publish(self, event: Event) -> None:
         """Show an event to everyone who watches."""
@@ -40,39 +75,12 @@ class Stream:
             return
         record = as_record(event)
         for watcher in self._watchers:
-            if watcher.wanted(record):
-                watcher.lost += len(watcher.waiting) == QUEUE
-                watcher.waiting.append(record)
-                watcher.news.set()
+            watcher.show(record)
 
-    def watch(self, wanted: Callable[[Record], bool]) -> AsyncIterator[bytes]:
-        """Return the events that are wanted, as server-sent events, until the reader goes.
-
-        Raises:
-            Problem: 503 when too many watch already.
-        """
-        if len(self._watchers) >= WATCHERS:
-            raise Problem(503, "too many readers watch already", {"Retry-After": "30"})
-        watcher = _Watcher(wanted)
-        self._watchers.append(watcher)
-        return self._events(watcher)
-
-    async def _events(self, watcher: _Watcher) -> AsyncIterator[bytes]:
-        try:
-            yield b"retry: 2000\n\n"
-            while True:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(watcher.news.wait(), HEARTBEAT)
-                watcher.news.clear()
-                if watcher.lost:
-                    yield b"event: lost\ndata: %d\n\n" % watcher.lost
-                    watcher.lost = 0
-                if not watcher.waiting:
-                    yield b":\n\n"
-                while watcher.waiting:
-                    yield as_sse(watcher.waiting.popleft())
-        finally:
-            self._watchers.remove(watcher)
+    def join(self, watcher: Watcher) -> Callable[[], None]:
+        """Show a watcher every event from now on, and return what ends that."""
+        self._watchers.add(watcher)
+        return lambda: self._watchers.discard(watcher)
 
 
 def as_sse(record: Record) -> bytes:

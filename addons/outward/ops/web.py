@@ -127,12 +127,17 @@ def _pairs(text: str) -> dict[str, str]:
 
 @dataclass(slots=True)
 class Response:
-    """One answer; a body that is an iterator is streamed."""
+    """One answer; a body that is an iterator is streamed.
+
+    Attributes:
+        done: called when the answer is written or given up, a streamed body that nobody began to read included.
+    """
 
     status: int = 200
     body: Body = b""
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
+    done: Callable[[], None] = lambda: None
 
 
 def as_json(value: Any) -> Response:

@@ -4,7 +4,6 @@ Owns the way from an exchange to a judgement, and from a response to audit event
 judgement itself is pure and lives in `search`; nothing here knows a vendor.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -28,9 +27,11 @@ from outward.search.registry import Registry, registry_of
 from outward.search.suffixes import is_public_suffix
 from outward.search.turn import Action, Finding
 from outward.search.vendors import NAMES, load
+from outward.threads import Threads
 
 # A longer body is judged in a thread: reading it would hold the loop up for milliseconds.
 _IN_LOOP = 64 * 1024
+_THREADS = 4
 
 
 class Sinks(Protocol):
@@ -75,6 +76,7 @@ class SearchGovernor:
     def __init__(self, judge: Judge, registry: Registry, consent: Consent, sinks: Sinks, body_limit: int) -> None:
         self._judge, self._consent, self._sinks = judge, consent, sinks
         self._governance = Governance(registry, body_limit)
+        self._threads = Threads("search", _THREADS)
         self._open: dict[int, _Open] = {}
 
     @staticmethod
@@ -102,7 +104,7 @@ class SearchGovernor:
         return self._decided(exchange, request, self._governance.judge(request))
 
     async def _in_thread(self, exchange: Exchange, request: Request) -> Pass | Refuse:
-        outcome = await asyncio.to_thread(self._governance.judge, request)
+        outcome = await self._threads.run(self._governance.judge, request)
         return self._decided(exchange, request, outcome)
 
     def _request(self, exchange: Exchange, body: bytes) -> Request | None:
