@@ -19,7 +19,8 @@ SSE = "/api/v1/events/stream"
 
 @pytest.fixture
 def running(tmp_path):
-    with admin(tmp_path) as found:
+    with admin(tmp_path) as found, found.client() as first:
+        assert first.get("/api/v1/groups").status_code == 200  # the application is built when somebody asks
         yield found
 
 
