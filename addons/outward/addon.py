@@ -38,10 +38,9 @@ from outward.core.model import Lane, Stage, WebSearch
 from outward.core.names import MalformedHostError, canonical_host
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
-from outward.core.suggest import suggestion
 from outward.ops.metrics import Metrics
 from outward.parts import resolver_of
-from outward.proxy.answer import close_event
+from outward.proxy.answer import close_event, line_for
 from outward.proxy.denial import denial, denial_status
 from outward.proxy.dial import Dialer, DialError
 from outward.proxy.fields import HeadError, hop_fields, reply_fields
@@ -261,8 +260,9 @@ class Outward:
         challenge = identity is not None and identity.challenge
         event.status = event.status or denial_status(event.reason, challenge=challenge)
         accept = flow.request.headers.get("accept")
-        line = suggestion(event.reason, event.host, event.port, event.method) if event.host else None
-        told = denial(event, line, accept, challenge=challenge, head=flow.request.method == "HEAD")
+        told = denial(
+            event, line_for(event, self.judge.policy), accept, challenge=challenge, head=flow.request.method == "HEAD"
+        )
         head, _, body = told.partition(b"\r\n\r\n")
         flow.response = read_response_head(head.split(b"\r\n"))
         flow.response.raw_content = body

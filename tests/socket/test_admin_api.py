@@ -67,8 +67,13 @@ def test_a_query_that_is_not_understood_is_refused(client, query):
 
 def test_the_summary_counts_each_host_once_and_suggests_the_line(running, client):
     """With the first and the last time, and the id to ask about."""
-    running.write([denied(id=DECISION, time=1_800_000_000), denied(time=1_800_000_050, client="10.9.9.9")])
-    running.write([denied(time=1_800_000_020, host="x.example.net", port=8443)])
+    running.write(
+        [
+            denied(group="other", id=DECISION, time=1_800_000_000),
+            denied(group="other", time=1_800_000_050, client="10.9.9.9"),
+        ]
+    )
+    running.write([denied(group="other", time=1_800_000_020, host="x.example.net", port=8443)])
     first, second = rows(client.get("/api/v1/blocked/summary"))
     assert (first.host, first.count, first.suggestion) == ("blocked.example.net", 2, "- blocked.example.net")
     assert (first.first_seen, first.last_seen) == ("2027-01-15T08:00:00.000Z", "2027-01-15T08:00:50.000Z")
@@ -114,10 +119,13 @@ def test_noise_is_counted_and_not_listed(running, client):
 
 def test_a_decision_shows_its_why_and_its_cure(running, client):
     """By the id that the client was given."""
-    running.write([denied(id=DECISION)])
+    running.write([denied(id=DECISION, group="other"), denied(id="0" * 31 + "1")])
     found = client.get(f"/api/v1/decisions/{DECISION}").json()
     assert (found["id"], found["reason"], found["title"]) == (DECISION, "no_rule", "No rule allows this host")
     assert found["suggestion"] == "- blocked.example.net"
+    under_a_ceiling = client.get(f"/api/v1/decisions/{'0' * 31}1").json()
+    assert under_a_ceiling["suggestion"] is None
+    assert "group's own list" in under_a_ceiling["cure"]
     assert client.get(f"/api/v1/decisions/{'0' * 32}").status_code == 404
     assert client.get("/api/v1/decisions/../groups").status_code in (404, 200)
 

@@ -43,6 +43,7 @@ FIELDS = [
     "bytes_down",
     "status",
     "trace_id",
+    "detail",
 ]
 
 

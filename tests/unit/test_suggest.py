@@ -2,30 +2,148 @@
 
 import pytest
 
+from outward.config.load import load_text
+from outward.core.model import Question
+from outward.core.policy import Policy, decide
 from outward.core.reasons import Reason
-from outward.core.suggest import suggestion
+from outward.core.suggest import cure, suggestion
+from outward.core.urls import question_of
+
+TEXT = """\
+version: 1
+upstream: {internal: [10.1.0.0/16, 127.0.0.7/32]}
+sets: {plain: ["set.example:22"]}
+groups:
+  g:
+    allow:
+      - {host: api.example, ports: [24443], methods: [GET], paths: ["/ok/**"]}
+      - {host: read.example, methods: [GET]}
+      - only.example:22
+      - both.example
+      - "*.wild.example"
+      - {host: db.example, ports: [5432], tls: false}
+      - {host: files.example, paths: ["/pub/**"]}
+      - "@plain"
+    deny: [evil.example, {host: read.example, paths: ["/secret/**"]}]
+    ceiling: ["*.inside.example"]
+  g/below: {}
+  g/tunnel: {lane: tunnel, allow: [{host: a.inside.example, methods: [GET]}]}
+  e: {}
+  r: {mode: report}
+clients: [{group: g/below, source: 10.0.0.1}, {group: e, source: 10.0.0.2}, {group: r, source: 10.0.0.3}]
+"""
+
+
+def policy(text: str = TEXT) -> Policy:
+    found = load_text(text, env={}, machine={}).policy
+    assert found is not None
+    return found
+
+
+def asked(url: str, group: str = "e", method: str | None = None) -> Question:
+    return question_of(url, group, method)
 
 
 @pytest.mark.parametrize(
-    ("reason", "host", "port", "method", "line"),
+    ("group", "url", "method", "line"),
     [
-        (Reason.NO_RULE, "a.example", 443, None, "- a.example"),
-        (Reason.NO_RULE, "a.example", None, None, "- a.example"),
-        (Reason.NO_RULE, "a.example", 8443, None, '- "a.example:8443"'),
-        (Reason.PORT_NOT_ALLOWED, "a.example", 22, None, '- "a.example:22"'),
-        (Reason.NO_RULE, "host1", 443, None, "- host1"),
-        (Reason.NO_RULE, "1.1.1.1", 443, None, "- 1.1.1.1"),
-        (Reason.NO_RULE, "2606:4700::1", 443, None, '- "[2606:4700::1]"'),
-        (Reason.METHOD_NOT_ALLOWED, "a.example", 443, "PUT", '- {host: "a.example", methods: [PUT]}'),
-        (Reason.METHOD_NOT_ALLOWED, "a.example", 443, None, None),
-        (Reason.NOT_TLS, "a.example", 22, None, '- {host: "a.example", ports: [22], tls: false}'),
-        (Reason.DENIED_BY_RULE, "a.example", 443, None, None),
-        (Reason.NO_RULE, "169.254.169.254", 80, None, None),
-        (Reason.NO_RULE, "10.0.0.1", 443, None, None),
-        (Reason.NO_RULE, "::1", 443, None, None),
+        ("e", "a.example", None, "- a.example"),
+        ("r", "a.example", None, "- a.example"),
+        ("e", "a.example:8443", None, '- "a.example:8443"'),
+        ("e", "host1", None, "- host1"),
+        ("e", "1.1.1.1", None, "- 1.1.1.1"),
+        ("e", "[2606:4700::1]", None, '- "[2606:4700::1]"'),
+        ("e", "10.1.2.3", None, "- 10.1.2.3"),
+        ("g", "only.example:23", None, '- "only.example:23"'),
+        ("g", "db.example:5433", None, '- {host: "db.example", ports: [5433], tls: false}'),
+        (
+            "g",
+            "api.example:443",
+            None,
+            '- {host: "api.example", ports: [443], methods: [GET], paths: ["/ok/**"]}',
+        ),
+        (
+            "g",
+            "https://api.example:24443/ok/x",
+            "POST",
+            '- {host: "api.example", ports: [24443], methods: [POST], paths: ["/ok/x"]}',
+        ),
+        (
+            "g",
+            "https://api.example:24443/no",
+            "GET",
+            '- {host: "api.example", ports: [24443], methods: [GET], paths: ["/no"]}',
+        ),
+        (
+            "g",
+            "https://files.example/x",
+            "PUT",
+            '- {host: "files.example", ports: [443], methods: [PUT], paths: ["/x"]}',
+        ),
+        ("g/below", "a.inside.example", None, "- a.inside.example"),
+        # None would help, or none can be said:
+        ("g", "https://api.example:24443/no*", "GET", None),
+        ("g", "https://read.example/x", "lower!", None),
+        ("g", "https://read.example/secret/x", "POST", None),
+        ("g", "evil.example", None, None),
+        ("g/below", "a.outside.example", None, None),
+        ("g", "both.example", None, None),
+        ("g/tunnel", "a.inside.example:22", None, None),
+        ("e", "10.0.0.1", None, None),
+        ("e", "169.254.169.254", None, None),
+        ("e", "[::1]", None, None),
+        ("nobody", "a.example", None, None),
     ],
 )
-def test_a_line_is_suggested_only_where_it_would_help(
-    reason: Reason, host: str, port: int | None, method: str | None, line: str | None
-) -> None:
-    assert suggestion(reason, host, port, method) == line
+def test_a_line_adds_what_was_missing_and_keeps_the_limits_that_are_there(group, url, method, line):
+    question = asked(url, group, method)
+    assert suggestion(policy(), question, decide(policy(), question).reason) == line
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("only.example:22", '- {host: "only.example", ports: [22], tls: false}  # instead of line 9'),
+        ("both.example", '- {host: "both.example", ports: [443], tls: false}  # above line 10'),
+        ("a.wild.example", '- {host: "a.wild.example", ports: [443], tls: false}'),
+        ("api.example:24443", None),  # a tunnel could not keep its limits
+        ("unknown.example:22", None),
+    ],
+)
+def test_a_line_without_tls_comes_before_the_rule_that_would_decide(url, line):
+    assert suggestion(policy(), asked(url, "g"), Reason.NOT_TLS) == line
+
+
+def test_a_client_does_not_read_its_own_path_in_a_suggestion():
+    """Where only the path is missing, there is nothing to say then."""
+    post, get = asked("https://api.example:24443/ok/x", "g", "POST"), asked("https://api.example:24443/no", "g")
+    line = '- {host: "api.example", ports: [24443], methods: [POST], paths: ["/ok/**"]}'
+    assert suggestion(policy(), post, Reason.METHOD_NOT_ALLOWED, private=True) == line
+    assert suggestion(policy(), get, Reason.PATH_NOT_ALLOWED, private=True) is None
+
+
+@pytest.mark.parametrize("reason", [Reason.DENIED_BY_RULE, Reason.SNI_MISSING, Reason.RESOLVE_FAILED, Reason.RULE])
+def test_reasons_that_no_line_mends_have_none(reason):
+    assert suggestion(policy(), asked("a.example"), reason) is None
+
+
+@pytest.mark.parametrize("host", ["localhost", "a.localhost", "127.0.0.1", "::1", "0.0.0.0"])
+def test_for_the_clients_own_loopback_the_cure_is_no_proxy(host):
+    assert f"add {host} to NO_PROXY" in cure(Reason.NO_RULE, host)
+    assert f"add {host} to NO_PROXY" in cure(Reason.ADDRESS_NOT_PUBLIC, host)
+
+
+@pytest.mark.parametrize(
+    ("reason", "host", "address", "stage", "told"),
+    [
+        (Reason.ADDRESS_NOT_PUBLIC, "db.example", "10.1.2.3", "address", "not public"),
+        (Reason.ADDRESS_NOT_PUBLIC, "db.example", "169.254.169.254", "address", "never dialled"),
+        (Reason.NO_RULE, "10.1.2.3", None, "connect", "not public"),
+        (Reason.UPSTREAM_FAILED, "a.example", None, "address", "is up"),
+        (Reason.UPSTREAM_FAILED, "a.example", None, "tls", "certificate"),
+        (Reason.UPSTREAM_FAILED, "a.example", None, "response", "HTTP"),
+        (Reason.NO_RULE, "1.2.3.4.5", None, "connect", "allow line"),
+    ],
+)
+def test_the_cure_speaks_of_what_happened(reason, host, address, stage, told):
+    assert told in cure(reason, host, address, stage)

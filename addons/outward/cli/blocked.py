@@ -1,22 +1,24 @@
 """`outward blocked`: what was blocked, de-duplicated, with the line that would allow it. Reads the store by itself."""
 
 import json
+import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from outward.cli.common import settings_of
+from outward.cli.common import judged_by
 from outward.cli.one_of import OneOf
 from outward.cli.options import config_option
 from outward.cli.table import columns
 from outward.cli.when import When
 from outward.config.settings import Settings
-from outward.core.reasons import Reason
+from outward.core.policy import Policy
+from outward.core.reasons import MEANINGS, Reason
 from outward.records import query
 from outward.records.database import Database, StoreAwayError, open_database
 from outward.records.events import Record
@@ -24,6 +26,7 @@ from outward.records.query import Blocked, Filters
 from outward.records.text import clean
 
 _EVERY = 0.5  # seconds between looks, with --follow
+_LONGEST = 512  # characters of a note
 _LATE = 30.0  # seconds that an event may be written after its time, when a slow handshake ended in a denial
 
 
@@ -43,13 +46,13 @@ _LATE = 30.0  # seconds that an event may be written after its time, when a slow
 def blocked(config: Path | None, *, events: bool, follow: bool, limit: int, as_json: bool, **wanted: Any) -> None:
     """List what was blocked, each group, host, port and reason once; works whether the proxy runs or not."""
     filters = Filters(**wanted)
-    settings = settings_of(config, as_json=as_json, group=filters.group)
+    settings, policy = judged_by(config, as_json=as_json, group=filters.group)
     try:
         database = open_database(settings.records_url, settings.state, read_only=True)
     except StoreAwayError as error:
         raise click.ClickException(_absent(settings, error)) from error
     try:
-        _show(database, filters, limit, events=events or follow, as_json=as_json, follow=follow)
+        _show(database, filters, limit, policy, events=events or follow, as_json=as_json, follow=follow)
     except StoreAwayError as error:
         raise click.ClickException(f"the records cannot be read: {error}") from error
     except KeyboardInterrupt:
@@ -63,10 +66,24 @@ def _absent(settings: Settings, error: StoreAwayError) -> str:
     return f"the records cannot be opened: {error}. {hint}".strip()
 
 
-def _show(database: Database, filters: Filters, limit: int, *, events: bool, as_json: bool, follow: bool) -> None:
+def _show(
+    database: Database,
+    filters: Filters,
+    limit: int,
+    policy: Policy | None,
+    *,
+    events: bool,
+    as_json: bool,
+    follow: bool,
+) -> None:
     if not events:
         rows = query.summary(database, filters, limit)
-        click.echo(json.dumps([asdict(row) for row in rows], indent=2) + "\n" if as_json else _table(rows), nl=False)
+        if as_json:
+            lines = query.lines_for(database, rows, policy)
+            listed = [{**asdict(row), "suggestion": line} for row, line in zip(rows, lines, strict=True)]
+            click.echo(json.dumps(listed, indent=2))
+        else:
+            click.echo(_text(database, rows, policy), nl=False)
         return
     found = query.blocked(database, filters, limit)
     if as_json and not follow:
@@ -93,8 +110,30 @@ def newer(database: Database, filters: Filters, seen: set[str]) -> Iterator[Reco
         time.sleep(_EVERY)
 
 
-def _table(rows: Iterable[Blocked]) -> str:
-    lines = [
+def _text(database: Database, rows: Sequence[Blocked], policy: Policy | None) -> str:
+    """Return the rows as tables: what was decided against, and what failed on the way."""
+    if not rows:
+        return "nothing was blocked\n"
+    failed = [row for row in rows if MEANINGS[Reason(row.reason)].unreached]
+    denied = [row for row in rows if row not in failed]
+    lines = query.lines_for(database, denied, policy)
+    told = _table(denied, "WOULD ALLOW IT", [line or "" for line in lines]) if denied else ""
+    if not failed:
+        return told
+    unreached = _table(failed, "WHAT FAILED", [_failure(database, row) for row in failed])
+    return (f"blocked\n{told}\n" if told else "") + f"could not reach\n{unreached}"
+
+
+def _failure(database: Database, row: Blocked) -> str:
+    """Return which hop failed the last time, and its error."""
+    record = query.event(database, row.last_id)
+    return (record or {}).get("detail") or MEANINGS[Reason(row.reason)].title
+
+
+def _table(rows: Sequence[Blocked], title: str, notes: Sequence[str]) -> str:
+    """Return a table; where a terminal is too narrow for the notes, each stands below its row."""
+    head = ("LAST SEEN (UTC)", "FIRST SEEN", "COUNT", "GROUP", "HOST", "REASON", title)
+    cells = [
         (
             row.last.replace("T", " ")[:19],
             row.first.replace("T", " ")[:19],
@@ -102,13 +141,17 @@ def _table(rows: Iterable[Blocked]) -> str:
             row.group or "-",
             _target(row.host, row.port),
             row.reason,
-            row.suggestion or "",
+            note,
         )
-        for row in rows
+        for row, note in zip(rows, notes, strict=True)
     ]
-    if not lines:
-        return "nothing was blocked\n"
-    return columns(("LAST SEEN (UTC)", "FIRST SEEN", "COUNT", "GROUP", "HOST", "REASON", "WOULD ALLOW IT"), lines)
+    wide = columns(head, cells)
+    if not sys.stdout.isatty() or max(map(len, wide.splitlines())) <= shutil.get_terminal_size().columns:
+        return wide
+    short = [(last, count, group, target, reason) for last, _, count, group, target, reason, _ in cells]
+    first, *body = columns((head[0], *head[2:6]), short).splitlines()
+    below = [f"{line}\n    {clean(note, _LONGEST)}" if note else line for line, note in zip(body, notes, strict=True)]
+    return "\n".join([first, *below, ""])
 
 
 def _target(host: str | None, port: int | None) -> str:

@@ -61,7 +61,12 @@ def load_for_operator(path: Path, *, as_json: bool, needs_policy: bool = False) 
 
 
 def settings_of(given: Path | None, *, as_json: bool, group: str | None = None) -> Settings:
-    """Return the settings of a configuration; the defaults, which `run` has too, where there is none.
+    """Return the settings of a configuration, like `judged_by`."""
+    return judged_by(given, as_json=as_json, group=group)[0]
+
+
+def judged_by(given: Path | None, *, as_json: bool, group: str | None = None) -> tuple[Settings, Policy | None]:
+    """Return the settings of a configuration and its policy, where that loads; without a file the defaults of `run`.
 
     Args:
         given: the file named on the command line.
@@ -71,13 +76,13 @@ def settings_of(given: Path | None, *, as_json: bool, group: str | None = None) 
     """
     path = find_config(given)
     if path is None:
-        return Settings()
+        return Settings(), None
     settings, policy = load_for_operator(path, as_json=as_json)
     known = sorted(policy.groups) if policy else []
     if group is not None and known and not any(f"{each}/".startswith(f"{group}/") for each in known):
         listed = ", ".join(known)
         click.echo(f"outward: warning: the configuration has no group `{group}`; there are {listed}", err=True)
-    return settings
+    return settings, policy
 
 
 def load_starter() -> Loaded:

@@ -4,43 +4,53 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
 from outward.cli.common import load_or_exit, require_config
 from outward.cli.options import config_option
 from outward.cli.private import NoGroupError, choose_group
+from outward.cli.reach import elsewhere, meet
 from outward.core.explain import Step, Trail
 from outward.core.explain import explain as trail_of
-from outward.core.model import Question
-from outward.core.names import MalformedHostError, parse_authority
 from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
+from outward.core.suggest import cure
+from outward.core.urls import question_of
 
 DENIED = 4  # exit code
-_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 @click.command()
 @click.argument("url", required=False)
 @click.option("--group", "-g", help="Path of the client's group; default: the one for anyone, or the only one.")
 @click.option("--method", "-X", help="HTTP method; default: GET for a URL with a path, else the connection alone.")
+@click.option("--resolve", is_flag=True, help="Ask the name servers too, and judge the addresses that they give.")
 @click.option("--search", is_flag=True, help="Show what each vendor's hosted search would be sent, instead of a URL.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_option
 def explain(
-    url: str | None, *, group: str | None, method: str | None, search: bool, as_json: bool, config: Path | None
+    url: str | None,
+    *,
+    group: str | None,
+    method: str | None,
+    resolve: bool,
+    search: bool,
+    as_json: bool,
+    config: Path | None,
 ) -> None:
     """Show how URL (or host, or host:port) is decided for a group: the rules considered, and the one that decided.
 
-    Exits with 0 when it is allowed, and with 4 when it is denied. With --search it shows, for each vendor, the domains
+    Asks no name server, unless told to. Exits with 0 when it is allowed, and with 4 when it is denied.
+
+    With --search it shows, for each vendor, the domains
     that a hosted search would be sent, what the vendor's filter cannot say, and the line that would make it sayable.
     """
     if search == (url is not None):
         raise click.UsageError("give a URL, or --search")
-    policy = load_or_exit(require_config(config), as_json=as_json).policy
-    if policy is None:
+    loaded = load_or_exit(require_config(config), as_json=as_json)
+    policy, settings = loaded.policy, loaded.settings
+    if policy is None or settings is None:
         raise click.ClickException("the configuration has no policy")
     try:
         chosen = choose_group(policy, group)
@@ -49,8 +59,13 @@ def explain(
     if url is None:
         _explain_search(policy, chosen, as_json=as_json)
         return
-    trail = trail_of(policy, _question(url, chosen, method))
-    click.echo(json.dumps(_as_json(trail), indent=2) if as_json else _as_text(trail))
+    try:
+        question = question_of(url, chosen, method)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    trail = meet(policy, settings, trail_of(policy, question), resolve=resolve)
+    other = elsewhere(settings, trail)
+    click.echo(json.dumps(_as_json(trail), indent=2) if as_json else _as_text(trail, other))
     if not trail.decision.allowed:
         sys.exit(DENIED)
 
@@ -69,24 +84,7 @@ def _explain_search(policy: Policy, path: str, *, as_json: bool) -> None:
     click.echo(as_text(group, tools))
 
 
-def _question(url: str, group: str, method: str | None) -> Question:
-    """Read a URL, or a host with or without a port, as a client of that group would ask it."""
-    parts = urlsplit(url if "://" in url else f"//{url}")
-    if parts.scheme and parts.scheme not in _PORTS:
-        raise click.UsageError(f"`{parts.scheme}` is not a scheme of the web")
-    try:
-        host, port = parse_authority(parts.netloc.rpartition("@")[2], _PORTS.get(parts.scheme, 443))
-    except MalformedHostError as error:
-        raise click.UsageError(f"`{url}`: {error}") from error
-    path = parts.path or None
-    if method is None and path is not None:
-        method = "GET"
-    clear = parts.scheme == "http"
-    method = method.upper() if method else None
-    return Question(group, host, port, method, (path or "/") if method else None, clear=clear)
-
-
-def _as_text(trail: Trail) -> str:
+def _as_text(trail: Trail, other: str | None) -> str:
     question, decision = trail.question, trail.decision
     asked = f"{question.method or 'CONNECT'} {question.host}:{question.port}{question.path or ''}"
     verdict = "allowed" if decision.allowed else "denied"
@@ -94,18 +92,21 @@ def _as_text(trail: Trail) -> str:
     lines.append(f"  groups  {' < '.join(trail.chain)} (mode {decision.mode})")
     if decision.allowed and decision.lane:
         governed = f", governed as {decision.vendor}" if decision.vendor else ""
-        lines.append(f"  lane    {decision.lane}{governed}")
+        unseen = "" if trail.judged == question else "; method and path are not seen in it"
+        lines.append(f"  lane    {decision.lane}{governed}{unseen}")
     lines.append("  rules   " + ("considered in this order:" if trail.steps else "none is about this host"))
     lines += [f"    {'=>' if step.decided else '  '} {_step(step)}" for step in trail.steps]
     if trail.ceiling and not decision.allowed:
         lines.append(f"  The ceiling of `{trail.ceiling}` does not admit it; an entry below would have no effect.")
     if trail.closed:
         lines.append(f"  address {question.host.name} is not dialled ({trail.closed}), whatever the rules say")
-        lines.append(f"  {MEANINGS[Reason.ADDRESS_NOT_PUBLIC].cure}")
+        lines.append(f"  {cure(Reason.ADDRESS_NOT_PUBLIC, question.host.name, trail.address)}")
     elif trail.suggestion:
         lines += [f"  This entry under `allow` of `{question.group}` would allow it:", f"    {trail.suggestion}"]
     elif not decision.allowed:
-        lines.append(f"  {MEANINGS[decision.reason].cure}")
+        lines.append(f"  {cure(decision.reason, question.host.name, line=False)}")
+    if other:
+        lines.append(f"  {other}")
     return "\n".join(lines)
 
 

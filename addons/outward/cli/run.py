@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from contextlib import nullcontext
@@ -79,7 +80,7 @@ def run(
         except CommandError as error:
             click.echo(f"outward: {error}", err=True)
             status = error.status
-    _tell(summary, chosen, report=report, as_json=as_json)
+    _tell(summary, chosen, as_json=as_json)
     sys.exit(status)
 
 
@@ -99,6 +100,7 @@ async def _run(
         environment = _environment(service, private, jail.address)
         return await attend(jail.process, lambda: jail.start(command, environment))
     finally:
+        summary.policy = service.judge.policy
         await service.drain(_GRACE)
         await service.stop()
 
@@ -124,10 +126,11 @@ def _own_port(loaded: Loaded, spare: Path) -> Loaded:
     return replace(loaded, settings=replace(settings, listen=("127.0.0.1", 0), state=state if writable else spare))
 
 
-def _tell(summary: Summary, group: str, *, report: bool, as_json: bool) -> None:
+def _tell(summary: Summary, group: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"group": group, "blocked": summary.as_json()}), err=True)
         return
-    for line in summary.text(group, report=report):
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+    for line in summary.text(group, width):
         bold = line.startswith("outward: ") and "NO_COLOR" not in os.environ
         click.secho(line, err=True, bold=bold or None, reset=bold)

@@ -1,36 +1,53 @@
 """The summary at the end of `outward run`: each blocked host once, how often, why, and the line that would allow it.
 
-Keeps one row for each host and reason, up to a bound; keeps no paths and no queries.
+Keeps one row for each host and reason, up to a bound; of paths only those that a line would have to name.
 """
 
+import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from outward.config.starter import as_file
 from outward.core.addresses import Network
-from outward.core.model import Verdict
+from outward.core.model import Question, Verdict
+from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
-from outward.core.suggest import cure, suggestion
+from outward.core.suggest import cure, question_about, suggestion
 from outward.records.events import Event
+from outward.records.text import clean
 
 MAX_ROWS = 1000
+MAX_LINES = 10  # of one row
+_ENDLESS = 100_000
+_INDENT = " " * 6
+
+_BY_REQUEST = (Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
 
 
 @dataclass(slots=True)
 class Row:
-    """What was blocked, or would have been.
+    """What was blocked, or would have been, or could not be reached.
 
     Attributes:
-        line: entry that would allow it, or None.
-        passed: that report mode let it through.
+        passed: that it was let through: by report mode, or because it was only flagged.
+        what: what to do, where no line would allow it; for what could not be reached, which hop and which error.
+        questions: what was asked, each once.
     """
 
     host: str
     port: int | None
     reason: Reason
-    count: int
-    line: str | None
     passed: bool
+    what: str
+    count: int = 0
+    questions: list[Question] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The host, with its port unless that is the usual one."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port in (None, 443) else f"{host}:{self.port}"
 
 
 class Summary:
@@ -38,10 +55,12 @@ class Summary:
 
     Attributes:
         opened: networks that the starter policy opened; None where a configuration holds.
+        policy: in force at the end; lines are made for it.
     """
 
     def __init__(self) -> None:
         self.opened: tuple[Network, ...] | None = None
+        self.policy = Policy()
         self.rows: dict[tuple[str, int | None, Reason, bool], Row] = {}
         self.more = 0
 
@@ -51,48 +70,56 @@ class Summary:
         What report mode let through may still have failed: then it counts as both.
         """
         if event.would_deny:
-            self._count(event, Reason.NO_RULE, passed=True)
+            self._count(event, Reason.NO_RULE if event.verdict is not Verdict.ALLOW else event.reason, passed=True)
         if event.verdict is not Verdict.ALLOW:
             self._count(event, event.reason, passed=False)
 
     def _count(self, event: Event, reason: Reason, *, passed: bool) -> None:
+        reason = Reason.NO_RULE if reason is Reason.REPORT_ONLY else reason
         key = (event.host or "-", event.port, reason, passed)
         row = self.rows.get(key)
-        if row is not None:
-            row.count += 1
-        elif len(self.rows) >= MAX_ROWS:
-            self.more += 1
-        else:
-            line = suggestion(reason, event.host, event.port, event.method) if event.host else None
-            self.rows[key] = Row(event.host or "-", event.port, reason, 1, line, passed)
+        if row is None:
+            if len(self.rows) >= MAX_ROWS:
+                self.more += 1
+                return
+            row = self.rows[key] = Row(event.host or "-", event.port, reason, passed, _what(event, reason))
+        row.count += 1
+        if not row.questions or (reason in _BY_REQUEST and len(row.questions) < MAX_LINES):
+            asked = question_about(
+                event.group, event.host, event.port, method=event.method, path=event.path, scheme=event.scheme
+            )
+            if asked is not None and asked not in row.questions:
+                row.questions.append(asked)
 
     def as_json(self) -> list[dict[str, object]]:
-        """Return the rows as plain data, the most frequent first."""
-        return [
-            {"host": row.host, "port": row.port, "reason": row.reason.value, "count": row.count, "suggestion": row.line}
-            for row in self._sorted()
-        ]
+        """Return the rows as plain data, the most frequent first; `detail` says why something could not be reached."""
+        return [_plain(row) for row in self._sorted()]
 
-    def text(self, group: str, *, report: bool) -> Iterator[str]:
+    def text(self, group: str, columns: int | None = None) -> Iterator[str]:
         """Yield the lines of the summary; none where nothing was blocked.
 
         Args:
             group: path of the group whose policy was in force.
-            report: that the group's mode let through what it would have blocked.
+            columns: of the terminal, for advice that is longer; None breaks no line.
         """
         rows = self._sorted()
-        passed, stopped = [row for row in rows if row.passed], [row for row in rows if not row.passed]
-        width = max((len(_name(row)) for row in rows), default=0)
-        if passed:
-            yield f"outward: would have blocked {_hosts(passed)}"
-            yield from _lines(passed, width)
-        if stopped:
-            told = "could not reach {}, rules aside" if report or passed else "blocked {}"
-            yield f"outward: {told.format(_hosts(stopped))}"
-            yield from _lines(stopped, width)
+        flagged = [row for row in rows if row.reason is Reason.SOURCE_OUTSIDE_ALLOWLIST and row.passed]
+        passed = [row for row in rows if row.passed and row not in flagged]
+        failed = [row for row in rows if not row.passed and MEANINGS[row.reason].unreached]
+        blocked = [row for row in rows if not row.passed and row not in failed]
+        width = max((len(row.name) for row in rows), default=0)
+        for told, some in (
+            (f"would have blocked {_hosts(passed)}", passed),
+            (f"blocked {_hosts(blocked)}", blocked),
+            (f"could not reach {_hosts(failed)}", failed),
+            (f"searches through {_hosts(flagged)} named sources outside the allowlist", flagged),
+        ):
+            if some:
+                yield f"outward: {told}"
+                yield from _told(some, width, columns)
         if self.more:
             yield f"  and {self.more} more"
-        lines = list(dict.fromkeys(row.line for row in rows if row.line))
+        lines = list(dict.fromkeys(line for row in rows for line in row.lines))
         if lines and self.opened is None:
             yield f"to allow, in the configuration under groups, {group}, allow:"
         elif lines and self.opened is not None:
@@ -101,7 +128,16 @@ class Summary:
         yield from (f"  {line}" for line in lines)
 
     def _sorted(self) -> list[Row]:
+        for row in self.rows.values():
+            found = (suggestion(self.policy, asked, row.reason) for asked in row.questions)
+            row.lines = list(dict.fromkeys(line for line in found if line is not None))
         return sorted(self.rows.values(), key=lambda row: (-row.count, row.host, row.port or 0))
+
+
+def _what(event: Event, reason: Reason) -> str:
+    """Return what to do about an event, and of what could not be reached, what failed."""
+    told = cure(reason, event.host, event.address, event.stage)
+    return f"{clean(event.detail, 160)}. {told}" if event.detail and MEANINGS[reason].unreached else told
 
 
 def _hosts(rows: Iterable[Row]) -> str:
@@ -109,13 +145,27 @@ def _hosts(rows: Iterable[Row]) -> str:
     return f"{count} host{'' if count == 1 else 's'}"
 
 
-def _name(row: Row) -> str:
-    return row.host if row.port in (None, 443) else f"{row.host}:{row.port}"
-
-
-def _lines(rows: Iterable[Row], width: int) -> Iterator[str]:
-    """Yield a line for each row, and its cure where no entry would allow it."""
+def _told(rows: Iterable[Row], width: int, columns: int | None) -> Iterator[str]:
+    """Yield a line for each row, and what to do where no entry would allow it: once for rows in turn."""
+    last = ""
     for row in rows:
-        yield f"  {_name(row):<{width}}  {row.count:>3}x  {row.reason.value}: {MEANINGS[row.reason].title}"
-        if row.line is None:
-            yield f"  {'':<{width}}        {cure(row.reason, row.host)}"
+        yield f"  {row.name:<{width}}  {row.count:>3}x  {row.reason.value}: {MEANINGS[row.reason].title}"
+        if not row.lines and row.what != last:
+            yield from textwrap.wrap(row.what, columns or _ENDLESS, initial_indent=_INDENT, subsequent_indent=_INDENT)
+        last = "" if row.lines else row.what
+
+
+def _plain(row: Row) -> dict[str, object]:
+    first = row.lines[0] if row.lines else None
+    plain: dict[str, object] = {
+        "host": row.host,
+        "port": row.port,
+        "reason": row.reason.value,
+        "count": row.count,
+        "suggestion": first,
+    }
+    if len(row.lines) > 1:
+        plain["suggestions"] = row.lines
+    if MEANINGS[row.reason].unreached:
+        plain["detail"] = row.what
+    return plain

@@ -59,13 +59,17 @@ def as_file(entries: Iterable[str], internal: Iterable[Network]) -> list[str]:
         entries: of `allow`, as a list in YAML has them: `- example.com`.
         internal: networks that were opened for the machine's mirrors.
     """
-    allow = ", ".join([f'"{name}"' for name in SETS] + [entry.removeprefix("- ") for entry in entries])
     opened = ", ".join(f'"{network}"' for network in internal)
     return [
         "version: 1",
         *([f"upstream: {{internal: [{opened}]}}"] if opened else []),
         f"clients: [{{group: {GROUP}, anyone: true}}]",
-        f"groups: {{{GROUP}: {{allow: [{allow}]}}}}",
+        "groups:",
+        f"  {GROUP}:",
+        "    allow:",
+        # First, so that they come before what the sets say of the same hosts, and need no word of where they belong.
+        *(f"      {entry.partition('  #')[0]}" for entry in entries),
+        *(f'      - "{name}"' for name in SETS),
     ]
 
 

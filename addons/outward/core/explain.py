@@ -6,11 +6,10 @@ Built on the very tests that `decide` uses; changes nothing and decides nothing.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from outward.core.addresses import Own, judge_address
-from outward.core.model import Decision, LaneChoice, Question, Rule, Verdict
+from outward.core.model import Decision, Lane, LaneChoice, Question, Rule, Verdict
 from outward.core.policy import Group, Policy, decide, misses, refuses
 from outward.core.reasons import Reason
-from outward.core.suggest import suggestion
+from outward.core.suggest import shut, suggestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +36,26 @@ class Trail:
     """The way to a decision.
 
     Attributes:
+        question: as it was asked.
+        judged: the part of it that decided: the connection alone, where that is refused or nothing in it is seen.
         chain: paths of the client's group and its ancestors, the nearest first; empty for an unknown client.
         steps: the rules for the host, in the order in which they were considered.
         ceiling: path of the ancestor whose ceiling the question lies above, or None.
         suggestion: the entry of `allow` that would allow it, or None where no entry would.
         closed: what the address is, where the question names one that is not dialled whatever the rules say; of a name
             only the proxy knows the addresses.
+        address: the one that is not dialled, where the question does not name it.
     """
 
     question: Question
+    judged: Question
     decision: Decision
     chain: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
     ceiling: str | None = None
     suggestion: str | None = None
     closed: str | None = None
+    address: str | None = None
 
 
 _MISSES: dict[Reason, str] = {
@@ -63,32 +67,40 @@ _MISSES: dict[Reason, str] = {
 
 
 def explain(policy: Policy, question: Question) -> Trail:
-    """Return the decision of a question and the way to it."""
-    decision = decide(policy, question)
+    """Return the decision of a question and the way to it.
+
+    Over TLS a request is two questions, and the proxy asks them in turn: may the client connect, and, if the connection
+    is inspected, may it ask that. The trail is that of the one which decides.
+    """
+    judged = _deciding(policy, question)
+    decision = decide(policy, judged)
     group = policy.groups.get(question.group) if question.group is not None else None
     if group is None:
-        return Trail(question, decision)
-    closed = _closed(policy, question)
+        return Trail(question, judged, decision)
+    closed = shut(policy, question.host)
     if decision.allowed and closed:
         decision = replace(decision, verdict=Verdict.DENY, reason=Reason.ADDRESS_NOT_PUBLIC)
-    ceiling = _ceiling(group, question)
-    line = suggestion(decision.reason, question.host.name, question.port, question.method)
+    if question.clear and decision.allowed:
+        decision = replace(decision, lane=Lane.INSPECT)  # a request in the clear is read, whatever the group's lane
     return Trail(
         question=question,
+        judged=judged,
         decision=decision,
         chain=tuple(node.path for node in group.chain),
-        steps=tuple(_steps(group, question, decision)),
-        ceiling=ceiling,
-        suggestion=line if ceiling is None else None,
+        steps=tuple(_steps(group, judged, decision)),
+        ceiling=_ceiling(group, judged),
+        suggestion=suggestion(policy, judged, decision.reason),
         closed=closed,
     )
 
 
-def _closed(policy: Policy, question: Question) -> str | None:
-    """Return what the address in a question is, where it would not be dialled."""
-    address = question.host.address
-    refusal = judge_address(address, question.port, policy.internal, Own()) if address else None
-    return refusal.what if refusal else None
+def _deciding(policy: Policy, question: Question) -> Question:
+    """Return the connection where that decides: it is refused, or nothing within it is seen."""
+    if question.method is None or question.clear:
+        return question
+    connecting = replace(question, method=None, path=None)
+    first = decide(policy, connecting)
+    return question if first.allowed and first.lane is Lane.INSPECT else connecting
 
 
 def _steps(group: Group, question: Question, decision: Decision) -> Iterator[Step]:

@@ -38,6 +38,7 @@ _LOCAL_SUFFIXES = frozenset(
         "onion",
     }
 )
+_LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback"})
 _LOCAL_NAMES = frozenset({"metadata.goog", "metadata.tencentyun.com"})
 
 
@@ -176,3 +177,8 @@ def is_local_name(name: str) -> bool:
     """Tell whether a canonical name has no public meaning: single labels, special-use suffixes, metadata services."""
     last = name.rpartition(".")[2]
     return "." not in name or last in _LOCAL_SUFFIXES or name in _LOCAL_NAMES or name.endswith(".home.arpa")
+
+
+def is_loopback_name(name: str) -> bool:
+    """Tell whether a canonical name means the machine itself, whatever a name server says (RFC 6761 6.3)."""
+    return name in _LOOPBACK_NAMES or name.endswith(".localhost")

@@ -54,6 +54,11 @@ class Meaning:
     cure: str
     retryable: bool = False
 
+    @property
+    def unreached(self) -> bool:
+        """Whether something failed on the way to the destination, rather than that somebody decided against it."""
+        return self.status >= 500
+
 
 _DENIED = "http_request_denied"
 _MALFORMED = "http_request_error"
@@ -124,7 +129,7 @@ MEANINGS: dict[Reason, Meaning] = {
         502,
         "destination_unavailable",
         "The destination could not be reached",
-        "Try again; check its certificate.",
+        "Check that it is up, and that this is its port; then try again.",
         True,
     ),
     Reason.LOOP: Meaning(

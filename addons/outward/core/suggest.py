@@ -1,55 +1,225 @@
-"""What to do about a denial, and the line that would allow it. Pure; suggests, never judges whether one should."""
+"""What to do about a denial, and the line that would allow it. Pure; suggests, never judges whether one should.
 
-from ipaddress import ip_address
+A line adds what was missing and nothing else: it names one host, and keeps the limits of the rule that is there. Before
+it is shown, `decide` is asked whether the policy with this line allows the request.
+"""
 
-from outward.core.addresses import Own, judge_address
-from outward.core.model import DEFAULT_PORTS
+import json
+import re
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
+
+from outward.core.addresses import LOOPBACK, Address, Network, Own, is_loopback, judge_address
+from outward.core.model import DEFAULT_PORTS, Decision, Mode, Pattern, PatternKind, Place, Question, Rule, Stage
+from outward.core.names import Host, MalformedHostError, canonical_host, is_loopback_name
+from outward.core.paths import PathGlob
+from outward.core.policy import Group, Policy, Rules, decide
 from outward.core.reasons import MEANINGS, Reason
 
-_RULE_HELPS = (Reason.NO_RULE, Reason.PORT_NOT_ALLOWED)
-_CLOSED = "This address is not public. If it is meant to be reached, it needs `upstream.internal` beside an allow line."
+_MISSES = (Reason.NO_RULE, Reason.PORT_NOT_ALLOWED, Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
+_ASKS = (Reason.NO_RULE, Reason.PORT_NOT_ALLOWED)  # their cure is the line
+_METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")  # what a rule can name
+_NEW = Place("", 0)
+
+_LOOPBACK = (
+    "A proxy's loopback is not the client's: for a service on the client's own machine, add {host} to NO_PROXY there."
+)
+_PRIVATE = (
+    "This address is not public. If it is meant to be reached, it needs `upstream.internal` beside an allow line."
+)
+_ADVICE: dict[str, str] = {
+    Stage.TLS: "Check its certificate, and whether `upstream.trust` holds the CA that signed it.",
+    Stage.RESPONSE: "Its answer is not what HTTP asks for: ask the one who runs it.",
+}
+_NEVER = "This address is never dialled, whatever the policy says."
 
 
-def cure(reason: Reason, host: str | None) -> str:
+def cure(
+    reason: Reason, host: str | None, address: str | None = None, stage: str | None = None, *, line: bool = True
+) -> str:
     """Return what to do about a denial: the reason's own cure, unless that is a rule and a rule alone would not help.
 
     Args:
         reason: why it was blocked.
         host: canonical host name, or an address without brackets.
+        address: the address that was refused, where one was.
+        stage: where it was blocked.
+        line: whether a line is suggested beside it.
     """
-    if host and reason in _RULE_HELPS and _never_dialled(host):
-        return _CLOSED
+    if host and reason in (*_MISSES, Reason.REPORT_ONLY, Reason.ADDRESS_NOT_PUBLIC):
+        if is_loopback_name(host):
+            return _LOOPBACK.format(host=host)
+        met = _address(address or host)
+        if met is not None and judge_address(met, 0, (), Own()) is not None:
+            return _of_address(met, host)
+    if not line and reason in _ASKS:
+        return "No line of the group's own list would allow it: ask the one who owns the policy."
+    if reason is Reason.UPSTREAM_FAILED and stage in _ADVICE:
+        return _ADVICE[stage]
     return MEANINGS[reason].cure
 
 
-def suggestion(reason: Reason, host: str, port: int | None, method: str | None = None) -> str | None:
-    """Return the entry of a group's `allow` list that would allow a blocked request; None where none would.
+def _of_address(address: Address, host: str) -> str:
+    if is_loopback(address):
+        return _LOOPBACK.format(host=host)
+    return _PRIVATE if judge_address(address, 0, (_single(address),), Own()) is None else _NEVER
+
+
+def question_about(
+    group: str | None, host: str | None, port: int | None, *, method: str | None, path: str | None, scheme: str | None
+) -> Question | None:
+    """Return the question behind a recorded denial; None where its host cannot be read.
 
     Args:
-        reason: why it was blocked.
-        host: canonical host name, or an address without brackets.
-        port: TCP port.
-        method: HTTP method of the request, for `method_not_allowed`.
+        group: path of the client's group.
+        host: as recorded: a name, or an address without brackets.
+        port: TCP port; None means that of HTTPS.
+        method: as recorded; of a CONNECT nothing but the target is asked about.
+        path: raw path without query.
+        scheme: `http` where the request was in the clear.
     """
-    if _never_dialled(host):
-        return None
-    name = f"[{host}]" if ":" in host else host
-    if reason in _RULE_HELPS:
-        target = name if port is None or port in DEFAULT_PORTS else f"{name}:{port}"
-        return f'- "{target}"' if ":" in target else f"- {target}"
-    if reason is Reason.METHOD_NOT_ALLOWED and method:
-        return f'- {{host: "{name}", methods: [{method}]}}'
-    if reason is Reason.NOT_TLS:
-        return f'- {{host: "{name}", ports: [{port}], tls: false}}'
-    return None
-
-
-def _never_dialled(host: str) -> bool:
-    """Tell whether a host is an address that a rule alone would not open."""
-    if ":" not in host and not host[-1:].isdigit():
-        return False  # a name; having `ip_address` refuse it is slow
     try:
-        address = ip_address(host)
+        named = canonical_host(f"[{host}]" if host and ":" in host else host or "")
+    except MalformedHostError:
+        return None
+    seen = None if method == "CONNECT" else method
+    return Question(group, named, port or 443, seen, (path or "/") if seen else None, clear=scheme == "http")
+
+
+def suggestion(policy: Policy, question: Question, reason: Reason, *, private: bool = False) -> str | None:
+    """Return the entry of the group's `allow` list that would allow a blocked request; None where none would.
+
+    Args:
+        policy: in force.
+        question: what was asked.
+        reason: why it was blocked.
+        private: leave the request's own path out, and so suggest nothing where only the path is missing.
+
+    Returns:
+        A YAML list item, with a comment where it takes another one's place.
+
+    Example:
+        `- {host: "api.example.com", ports: [443], methods: [POST], paths: ["/v1/items"]}`
+    """
+    group = policy.groups.get(question.group) if question.group is not None else None
+    if group is None or (reason not in _MISSES and reason not in (Reason.NOT_TLS, Reason.REPORT_ONLY)):
+        return None
+    near = replace(group, mode=Mode.ENFORCE, allow=Rules(group.allow.for_host(question.host)))
+    found = decide(replace(policy, groups={group.path: near}), question)
+    entry = _plain(near, question, found) if reason is Reason.NOT_TLS else _missing(question, found, private=private)
+    if entry is None or shut(policy, question.host) or not _opens(policy, near, question, entry):
+        return None
+    return f"- {_written(entry.rule)}{entry.comment}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A rule to add.
+
+    Attributes:
+        comment: how to add it, as a comment in YAML.
+        instead: the rule whose place it takes.
+    """
+
+    rule: Rule
+    comment: str = ""
+    instead: Rule | None = None
+
+
+def _missing(question: Question, found: Decision, *, private: bool) -> _Entry | None:
+    """Return the rule that adds what a question misses."""
+    if found.reason not in _MISSES or (question.method is not None and not _METHOD.fullmatch(question.method)):
+        return None
+    port, near = question.port, found.rule
+    if near is None or found.reason is Reason.NO_RULE:
+        return _Entry(
+            Rule(_exactly(question.host), _NEW, DEFAULT_PORTS if port in DEFAULT_PORTS else frozenset({port}))
+        )
+    methods, paths = near.methods, near.paths
+    by_request = found.reason in (Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
+    if question.method is not None:
+        if by_request or methods is not None:
+            methods = frozenset({question.method})
+        if (by_request or paths is not None) and not private:
+            paths = _one_path(question.path)
+            if paths is None:
+                return None
+    elif by_request:
+        return None  # nothing is seen of what it needs to see
+    return _Entry(Rule(_exactly(question.host), _NEW, frozenset({port}), methods, paths, near.tls))
+
+
+def _plain(group: Group, question: Question, found: Decision) -> _Entry | None:
+    """Return the rule that lets something else than TLS pass, and how it comes before the one that is there."""
+    near = found.rule
+    if near is None or near.needs_sight or found.reason not in (Reason.RULE, Reason.NOT_TLS):
+        return None
+    rule = replace(near, pattern=_exactly(question.host), ports=frozenset({question.port}), tls=False)
+    if near not in group.allow.all or near.pattern != rule.pattern:
+        return _Entry(rule)
+    if near.ports == rule.ports:
+        return _Entry(rule, f"  # instead of line {near.place.line}", near)
+    return _Entry(rule, f"  # above line {near.place.line}")
+
+
+def _opens(policy: Policy, group: Group, question: Question, entry: _Entry) -> bool:
+    """Tell whether the policy with an entry allows the question."""
+    kept = [rule for rule in group.allow.all if rule is not entry.instead]
+    rules = Rules([entry.rule, *kept] if entry.comment else [*kept, entry.rule])
+    after = decide(replace(policy, groups={group.path: replace(group, allow=rules)}), question)
+    return after.allowed and (entry.rule.tls or (after.rule is not None and not after.rule.tls))
+
+
+def _exactly(host: Host) -> Pattern:
+    if host.address is None:
+        return Pattern(PatternKind.EXACT, host.name)
+    return Pattern(PatternKind.NETWORK, host.name, _single(host.address))
+
+
+def _single(address: Address) -> Network:
+    return ip_network(address)
+
+
+def _one_path(path: str | None) -> tuple[PathGlob, ...] | None:
+    """Return a glob that is one path and no other; None where a rule cannot name it."""
+    if path is None or "*" in path:
+        return None
+    try:
+        return (PathGlob(path),)
     except ValueError:
-        return False
-    return judge_address(address, 0, (), Own()) is not None
+        return None
+
+
+def _written(rule: Rule) -> str:
+    """Return a rule as an entry in YAML."""
+    value = rule.pattern.value
+    name = f"[{value}]" if ":" in value else value
+    ports = sorted(rule.ports or ())
+    if rule.methods is None and rule.paths is None and rule.tls:
+        target = name if rule.ports == DEFAULT_PORTS else f"{name}:{ports[0]}"
+        return f'"{target}"' if ":" in target else target
+    parts = [f'host: "{name}"', f"ports: {ports}"]
+    if rule.methods is not None:
+        parts.append(f"methods: [{', '.join(sorted(rule.methods))}]")
+    if rule.paths is not None:
+        parts.append(f"paths: [{', '.join(json.dumps(glob.text) for glob in rule.paths)}]")
+    if not rule.tls:
+        parts.append("tls: false")
+    return f"{{{', '.join(parts)}}}"
+
+
+def shut(policy: Policy, host: Host) -> str | None:
+    """Return what a host's address is, where that is known without asking and never dialled; None for all others."""
+    known = tuple(network.network_address for network in LOOPBACK) if is_loopback_name(host.name) else (host.address,)
+    judged = [judge_address(each, 0, policy.internal, Own()) for each in known if each is not None]
+    return judged[0].what if judged and judged[0] is not None and all(judged) else None
+
+
+def _address(text: str) -> Address | None:
+    """Read an address; None for a name, which having `ip_address` refuse is slow."""
+    if ":" not in text and not text[-1:].isdigit():
+        return None
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None

@@ -140,7 +140,7 @@ class Api:
         with self._from.reader.database() as database:
             rows = query.blocked(database, self._filters(asked, found), limit + 1, after)
         more = query.cursor_of(rows[limit - 1]) if len(rows) > limit else None
-        return _list([told(row) for row in rows[:limit]], more)
+        return _list([told(row, self._from.policy()) for row in rows[:limit]], more)
 
     def summary(self, asked: Asked) -> Response:
         """List what was blocked, each group, host, port and reason once."""
@@ -149,6 +149,7 @@ class Api:
         offset = after[0] if after else 0
         with self._from.reader.database() as database:
             rows = query.summary(database, self._filters(asked, found), limit + 1, offset)
+            lines = query.lines_for(database, rows[:limit], self._from.policy())
         items = [
             {
                 "group": row.group,
@@ -159,9 +160,9 @@ class Api:
                 "first_seen": row.first,
                 "last_seen": row.last,
                 "last_id": row.last_id,
-                "suggestion": row.suggestion,
+                "suggestion": line,
             }
-            for row in rows[:limit]
+            for row, line in zip(rows, lines, strict=False)
         ]
         return _list(items, (offset + limit, "") if len(rows) > limit else None)
 
@@ -171,7 +172,7 @@ class Api:
     def decision(self, asked: Asked) -> Response:
         """Show one decision."""
         asked.query()
-        return as_json(told(self._from.decision(asked.token, asked.params["id"])))
+        return as_json(told(self._from.decision(asked.token, asked.params["id"]), self._from.policy()))
 
     def groups(self, asked: Asked) -> Response:
         """List the groups of the policy in force."""
@@ -278,13 +279,19 @@ class Api:
         return as_json(views.trail(explain(self._from.policy(), question)))
 
 
-def told(record: Record) -> dict[str, Any]:
-    """Return a record with what its reason means, and what would allow it."""
+def told(record: Record, policy: Policy) -> dict[str, Any]:
+    """Return a record with what its reason means, and what would allow it under the policy in force."""
     reason = Reason(record["reason"])
     host = record["host"]
     shown = Reason.NO_RULE if reason is Reason.REPORT_ONLY else reason
-    line = query.line_for(record) if host is not None and record["verdict"] == "deny" else None
-    return {**record, "title": MEANINGS[shown].title, "cure": cure(shown, host), "suggestion": line}
+    line = query.line_for(record, policy) if record["verdict"] == "deny" else None
+    return {
+        "detail": None,
+        **record,
+        "title": MEANINGS[shown].title,
+        "cure": cure(shown, host, record["address"], record["stage"], line=line is not None),
+        "suggestion": line,
+    }
 
 
 def _list(items: list[Any], cursor: query.Cursor | None) -> Response:

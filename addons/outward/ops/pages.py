@@ -10,8 +10,8 @@ from urllib.parse import quote, urlencode
 
 from outward.core.explain import explain
 from outward.core.model import Question
-from outward.core.names import MalformedHostError, canonical_host
 from outward.core.reasons import Reason
+from outward.core.suggest import question_about
 from outward.ops import ask, views
 from outward.ops.access import Access
 from outward.ops.api import Handler, Sources, scope, told
@@ -108,7 +108,7 @@ class Pages:
 
     def decision(self, asked: Asked) -> Response:
         """Show one decision: why, what would allow it, and what else this client was refused."""
-        row = told(self._from.decision(asked.token, asked.params["id"]))
+        row = told(self._from.decision(asked.token, asked.params["id"]), self._from.policy())
         question = _question(row)
         found = explain(self._from.policy(), question) if question else None
         others: list[query.Blocked] = []
@@ -126,7 +126,7 @@ class Pages:
             row=row,
             trail=list(views.told(found)) if found and judged else [],
             changed=now if judged and now != row["reason"] else None,
-            cures=views.cures(self._from.policy(), question, row["suggestion"]) if question else [],
+            cures=views.cures(self._from.policy(), question, Reason(row["reason"])) if question else [],
             others=[_line(other) for other in others if (other.host, other.port, other.reason) != this],
             facts=_facts(row),
         )
@@ -238,13 +238,8 @@ def wants_html(request: Request) -> bool:
 
 def _question(row: Record) -> Question | None:
     """Return the question that a record answered, or None where its host cannot be read."""
-    try:
-        host = canonical_host(f"[{row['host']}]" if ":" in (row["host"] or "") else row["host"] or "")
-    except MalformedHostError:
-        return None
     method = row["method"] if row["stage"] == "request" else None
-    clear = row["scheme"] == "http"
-    return Question(row["group"], host, row["port"] or 443, method, row["path"] if method else None, clear=clear)
+    return question_about(row["group"], row["host"], row["port"], method=method, path=row["path"], scheme=row["scheme"])
 
 
 def _facts(row: Record) -> list[tuple[str, Any]]:

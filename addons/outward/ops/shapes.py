@@ -62,7 +62,7 @@ _EVENT: Json = {
     "ech": or_null(FLAG),
     "lane": {"enum": [*(str(lane) for lane in Lane), None]},
     "rule": {"anyOf": [an_object(**_PLACE), {"type": "null"}]},
-    **{name: or_null(TEXT) for name in ("generation", "conversation", "user_agent", "trace_id")},
+    **{name: or_null(TEXT) for name in ("generation", "conversation", "user_agent", "trace_id", "detail")},
     "duration_ms": {"type": ["number", "null"]},
     **{name: {"type": ["integer", "null"]} for name in ("bytes_up", "bytes_down", "status")},
     "title": TEXT,

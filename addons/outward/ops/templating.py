@@ -30,11 +30,16 @@ def templates() -> "Environment":
         ago=_ago,
         url_path=lambda path: quote(str(path)),
         title=lambda code: MEANINGS[Reason(code)].title,
-        cure=lambda code, host: cure(Reason(code), host),
+        cure=_cure,
+        unreached=lambda code: MEANINGS[Reason(code)].unreached,
         with_cursor=lambda text, cursor: f"{text}&{urlencode({'cursor': cursor})}".lstrip("&"),
         with_value=_with_value,
     )
     return found
+
+
+def _cure(code: str, row: dict[str, Any]) -> str:
+    return cure(Reason(code), row["host"], row["address"], row["stage"], line=row["suggestion"] is not None)
 
 
 def _ago(text: str) -> str:

@@ -6,10 +6,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from outward.core.cover import covering
-from outward.core.explain import Trail, explain
+from outward.core.explain import Trail
 from outward.core.model import DEFAULT_PORTS, Question, Rule, WebSearch
 from outward.core.names import MalformedHostError, canonical_host, parse_authority
 from outward.core.policy import Group, Policy
+from outward.core.reasons import Reason
+from outward.core.suggest import suggestion
 from outward.core.toggles import Toggle
 from outward.ops.web import Problem
 from outward.records.events import rfc3339
@@ -207,10 +209,19 @@ def told(found: Trail) -> Iterator[dict[str, str | None]]:
     yield {"kind": "allow" if allowed else "deny", "text": f"{verdict}: {decision.reason}.", "place": None}
 
 
-def cures(policy: Policy, question: Question, line: str | None) -> list[dict[str, str]]:
-    """Return the YAML that would allow it, for the group and for each ancestor, where no ceiling forbids it there."""
+def cures(policy: Policy, question: Question, reason: Reason) -> list[dict[str, str]]:
+    """Return the YAML that would allow it, for the group and for each ancestor, where it would do so."""
     group = policy.groups.get(question.group) if question.group is not None else None
-    if group is None or line is None:
+    if group is None:
         return []
-    open_nodes = [node for node in group.chain if explain(policy, replace(question, group=node.path)).ceiling is None]
-    return [{"group": node.path, "text": f"groups:\n  {node.path}:\n    allow:\n      {line}\n"} for node in open_nodes]
+    found = [(node.path, suggestion(policy, replace(question, group=node.path), reason)) for node in group.chain]
+    lines = [(path, line) for path, line in found if line is not None]
+    return [
+        {"group": path, "text": f"groups:\n  {path}:\n    allow:\n      {line}\n"}
+        for path, line in lines
+        if _entry(line) == _entry(lines[0][1])  # above, more may be missing, and the line would say less
+    ]
+
+
+def _entry(line: str) -> str:
+    return line.partition("  #")[0]

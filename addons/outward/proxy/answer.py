@@ -8,7 +8,8 @@ for a bounded time and amount.
 import asyncio
 from collections.abc import Callable
 
-from outward.core.suggest import suggestion
+from outward.core.policy import Policy
+from outward.core.suggest import question_about, suggestion
 from outward.proxy.alert import alert_of
 from outward.proxy.deadlines import Deadlines
 from outward.proxy.denial import denial, denial_status
@@ -20,18 +21,26 @@ from outward.records.events import Event
 _DROPPED = 1024 * 1024  # bytes
 
 
-def denial_of(event: Event, head: Head | None, *, challenge: bool) -> bytes:
-    """Return the wire form of an event's denial, and note its status in the event."""
+def denial_of(event: Event, head: Head | None, policy: Policy, *, challenge: bool) -> bytes:
+    """Return the wire form of an event's denial under a policy, and note its status in the event."""
     event.status = event.status or denial_status(event.reason, challenge=challenge)
-    line = suggestion(event.reason, event.host, event.port, event.method) if event.host else None
+    line = line_for(event, policy)
     accept = head.get("accept") if head is not None and event.method != "CONNECT" else None
     return denial(event, line, accept, challenge=challenge, head=event.method == "HEAD")
 
 
-def refusal_of(event: Event, passport: Passport) -> bytes:
+def line_for(event: Event, policy: Policy) -> str | None:
+    """Return the entry that would allow what an event denies, as a client may see it: its own path is not echoed."""
+    question = question_about(
+        event.group, event.host, event.port, method=event.method, path=event.path, scheme=event.scheme
+    )
+    return None if question is None else suggestion(policy, question, event.reason, private=True)
+
+
+def refusal_of(event: Event, passport: Passport, policy: Policy) -> bytes:
     """Return what refuses a client whose connection a lane has taken and not opened."""
     if passport.original is None or passport.head.path is not None:
-        return denial_of(event, passport.head, challenge=False)
+        return denial_of(event, passport.head, policy, challenge=False)
     rule = passport.decision.rule
     return b"" if rule is not None and not rule.tls else alert_of(event.reason).wire
 

@@ -6,6 +6,7 @@ only address literals are judged here. Never decides about names.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
@@ -199,11 +200,18 @@ class _Dialling:
         if isinstance(error, TimeoutError):
             raise self._failed(Reason.TIMEOUT, "the destination did not accept in time") from error
         if isinstance(error, (OSError, ParentError)):
-            raise self._failed(Reason.UPSTREAM_FAILED, str(error)) from error
+            raise self._failed(Reason.UPSTREAM_FAILED, _words(error)) from error
 
     def _failed(self, reason: Reason, detail: str) -> DialError:
         self._metrics.upstream_failure(reason)
         return DialError(reason, detail)
+
+
+def _words(error: OSError | ParentError) -> str:
+    """Return what failed, without the addresses that the system's own words repeat."""
+    if isinstance(error, ParentError):
+        return str(error)
+    return f"the destination: {os.strerror(error.errno) if error.errno else error}"
 
 
 def _hand_over[P: asyncio.Protocol](transport: asyncio.Transport, protocol: P, rest: bytes) -> P:

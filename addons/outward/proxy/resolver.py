@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from outward.core.addresses import Address
+from outward.core.names import is_loopback_name
 from outward.core.reasons import Reason
 from outward.proxy.dnsmessage import Answer, Kind, MessageError, Rcode
 from outward.proxy.dnsquery import Server, ask
@@ -25,7 +26,6 @@ MAX_TTL = 3600.0
 ABSENT_TTL = 5.0  # a name that does not exist
 FAILURE_TTL = 1.0  # servers that fail: RFC 9520 3.2 asks for at least this
 
-_LOCAL = frozenset({"localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback"})
 _LOOPBACK: tuple[Address, ...] = (ip_address("127.0.0.1"), ip_address("::1"))
 
 
@@ -115,7 +115,7 @@ class Resolver:
             del self._cache[name]
         if self._own_hosts is not None and (listed := self._own_hosts.get().get(name)):
             return _Outcome(listed)
-        if name in _LOCAL or name.endswith(".localhost"):  # RFC 6761 6.3
+        if is_loopback_name(name):
             return _Outcome(_LOOPBACK)
         return None
 

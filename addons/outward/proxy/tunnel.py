@@ -74,6 +74,7 @@ class Tunnel(asyncio.Protocol):
             _, _, address = await self._resources.dialer.connect(head.host, head.port, lambda: self._server, via)
         except DialError as error:
             self._event.address = str(error.address) if error.address is not None else None
+            self._event.detail = str(error)
             self._refuse(error.reason, Stage.ADDRESS)
         except Exception:  # noqa: BLE001 - fail closed: whatever goes wrong is a denial
             self._resources.judge.metrics.internal_error("tunnel")
@@ -201,7 +202,7 @@ class Tunnel(asyncio.Protocol):
         refuse(self._event, reason, stage)
         self._event.status = None
         if not self._answered:
-            self._transport.write(refusal_of(self._event, self._passport))
+            self._transport.write(refusal_of(self._event, self._passport, self._resources.judge.policy))
         elif alert is not None:
             self._transport.write(alert.wire)
         self._record()

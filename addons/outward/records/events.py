@@ -42,6 +42,7 @@ class Event:
         duration_ms: from the question to its end, in milliseconds.
         bytes_up, bytes_down: payload bytes carried, of a tunnel or an inspected exchange.
         status: HTTP status that the client was given.
+        detail: of what was not reached: which hop failed, and its error, in words.
     """
 
     id: str = field(default_factory=new_id)
@@ -71,6 +72,7 @@ class Event:
     bytes_down: int | None = None
     status: int | None = None
     trace_id: str | None = None
+    detail: str | None = None
 
 
 def trim(event: Event) -> None:
@@ -117,6 +119,7 @@ def as_record(event: Event) -> Record:
         "bytes_down": event.bytes_down,
         "status": event.status,
         "trace_id": _text(event.trace_id, MAX_WORD),
+        "detail": _text(event.detail, MAX_NAME),
     }
 
 

@@ -1,11 +1,12 @@
 """Reading the records: the blocked log, its summary, single decisions. SQL that both databases run from an index."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
-from outward.core.suggest import suggestion
+from outward.core.suggest import question_about, suggestion
 from outward.records.database import Database, subtree
 from outward.records.events import SCHEMA_VERSION, Record, rfc3339
 from outward.records.store import COLUMNS, milliseconds
@@ -13,6 +14,8 @@ from outward.records.store import COLUMNS, milliseconds
 MAX_LIMIT = 500
 MAX_COUNTED = 50_000  # newest events that a summary by time, client or conversation counts
 _TOTALS = "group_path, host, port, reason, count, first_ms, last_ms, last_id"
+_UNNAMED = (Reason.NO_RULE, Reason.REPORT_ONLY)
+_BY_REQUEST = (Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"
 
 type Cursor = tuple[int, str]
@@ -111,7 +114,6 @@ class Blocked:
     Attributes:
         first, last: RFC 3339.
         last_id: decision id of the last one.
-        suggestion: the entry that would allow it, or None.
     """
 
     group: str | None
@@ -122,7 +124,6 @@ class Blocked:
     first: str
     last: str
     last_id: str
-    suggestion: str | None
 
 
 def blocked(database: Database, filters: Filters, limit: int, after: Cursor | None = None) -> list[Record]:
@@ -196,9 +197,39 @@ def event(database: Database, ident: str) -> Record | None:
     return record_of(rows[0]) if rows else None
 
 
-def line_for(record: Record) -> str | None:
-    """Return the entry of `allow` that would allow a denied record, or None where none would."""
-    return suggestion(Reason(record["reason"]), record["host"], record["port"], record["method"])
+def line_for(record: Record, policy: Policy | None) -> str | None:
+    """Return the entry of `allow` that would allow a denied record, or None where none would.
+
+    Args:
+        record: an event.
+        policy: in force; None where it is not at hand. In groups that it lacks, only hosts without a rule have a line.
+    """
+    reason, group = Reason(record["reason"]), record["group"]
+    if group is not None and (policy is None or group not in policy.groups) and reason in _UNNAMED:
+        policy = Policy(groups={group: Group(group)})
+    question = question_about(
+        group,
+        record["host"],
+        record["port"],
+        method=record["method"],
+        path=record["path"],
+        scheme=record["scheme"],
+    )
+    return None if question is None or policy is None else suggestion(policy, question, reason)
+
+
+def lines_for(database: Database, rows: Iterable[Blocked], policy: Policy | None) -> list[str | None]:
+    """Return the entry that would allow what each line of a summary counts, or None where none would.
+
+    A line knows neither method nor path. Where these were missing, its last event tells them.
+    """
+    return [line_for(_last(database, row), policy) for row in rows]
+
+
+def _last(database: Database, row: Blocked) -> Record:
+    seen = event(database, row.last_id) if row.reason in _BY_REQUEST else None
+    bare = {"group": row.group, "host": row.host, "port": row.port, "reason": row.reason}
+    return seen or {**bare, "method": None, "path": None, "scheme": None}
 
 
 def record_of(row: Sequence[Any]) -> Record:
@@ -216,6 +247,4 @@ def record_of(row: Sequence[Any]) -> Record:
 def _blocked(row: Sequence[Any]) -> Blocked:
     group, host, port, reason, count, first, last, last_id = row
     group, host, port = group or None, host or None, port or None
-    known = Reason.NO_RULE if reason == Reason.REPORT_ONLY else Reason(reason)
-    line = suggestion(known, host, port) if host is not None else None
-    return Blocked(group, host, reason, port, count, rfc3339(first / 1000), rfc3339(last / 1000), last_id, line)
+    return Blocked(group, host, reason, port, count, rfc3339(first / 1000), rfc3339(last / 1000), last_id)

@@ -15,7 +15,7 @@ groups:
   a:
     allow: ["*.corp.example", "*"]
     deny: [{host: bad.corp.example, methods: [POST]}, evil.example]
-    ceiling: ["*.corp.example"]
+    ceiling: ["*.corp.example", "*.corp.example:8443"]
   a/b:
     allow:
       - x.example
@@ -133,7 +133,7 @@ def test_a_ceiling_with_methods_is_closed_to_a_tunnel():
     found = explain(CEILING, question)
     assert (found.decision.reason, found.ceiling) == (Reason.NO_RULE, "c")
     assert steps(found)[0][3] == "lies outside the ceiling of `c`"
-    seen = explain(CEILING, Question("c/t", canonical_host("read.example"), 443, "GET", "/"))
+    seen = explain(CEILING, Question("c/t", canonical_host("read.example"), 80, "GET", "/", clear=True))
     assert (seen.decision.reason, seen.ceiling) == (Reason.RULE, None)
 
 
@@ -143,7 +143,7 @@ def test_a_method_that_is_missing_is_suggested():
     )
     subject = load_text(text, env={}, machine={}).policy
     found = explain(subject, Question("g", canonical_host("a.example"), 443, "PUT", "/"))
-    assert found.suggestion == '- {host: "a.example", methods: [PUT]}'
+    assert found.suggestion == '- {host: "a.example", ports: [443], methods: [PUT], paths: ["/"]}'
 
 
 HOSTS = ("x.example", "api.corp.example", "bad.corp.example", "evil.example", "printer.local", "192.0.2.1")
@@ -155,7 +155,7 @@ HOSTS = ("x.example", "api.corp.example", "bad.corp.example", "evil.example", "p
 @pytest.mark.parametrize("method", [None, "GET", "POST"])
 def test_the_step_that_decided_is_the_rule_of_the_decision(group: str, host: str, port: int, method: str | None):
     found = trail(group, host, port, method, "/v1/x" if method else None)
-    assert found.decision == decide(POLICY, found.question)
+    assert found.decision == decide(POLICY, found.judged)
     deciding = [step.rule for step in found.steps if step.decided]
     if found.decision.reason in (Reason.RULE, Reason.DENIED_BY_RULE):
         assert deciding == [found.decision.rule]

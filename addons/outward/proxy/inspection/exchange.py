@@ -106,14 +106,15 @@ class Exchange:
             refuse(self.event, reason, stage)
             self.event.status = status
 
-    def fail(self, reason: Reason, stage: Stage) -> None:
-        """Count a destination that failed, and refuse where that can still be told."""
+    def fail(self, reason: Reason, stage: Stage, detail: str) -> None:
+        """Count a destination that failed, and refuse where that can still be told; `detail` says what broke."""
         self._judge.metrics.upstream_failure(reason)
+        self.event.detail = detail
         self.refuse(reason, stage)
 
     def answer(self) -> bytes:
         """Return the denial as it goes to the client."""
-        return denial_of(self.event, self.head, challenge=self._challenge)
+        return denial_of(self.event, self.head, self._judge.policy, challenge=self._challenge)
 
     def hold(self, count: int) -> bool:
         """Charge bytes that are held back until the exchange closes; False where all exchanges hold too much."""

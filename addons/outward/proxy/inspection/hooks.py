@@ -133,7 +133,7 @@ class Hooks:
         head = exchange.head
         unasked_switch = response.status == 101 and not (head and websocket_accepted(head, response))
         if unasked_switch or response.status == 407:  # a client would answer a 407 with our credentials
-            exchange.fail(Reason.UPSTREAM_FAILED, Stage.RESPONSE)
+            exchange.fail(Reason.UPSTREAM_FAILED, Stage.RESPONSE, f"the destination answered {response.status} unasked")
         elif exchange.governed and self._parts.governor is not None:
             governor = self._parts.governor
             if response.status == 400 and exchange.collected and governor.holds(exchange, response):

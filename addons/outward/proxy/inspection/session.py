@@ -223,9 +223,10 @@ class Session:
                 await self._dial(server, exchange, exchange.request)
         except DialError as failure:
             exchange.event.address = str(failure.address) if failure.address is not None else None
+            exchange.event.detail = str(failure)
             exchange.refuse(failure.reason, Stage.ADDRESS)
         except TimeoutError:
-            exchange.fail(Reason.TIMEOUT, Stage.ADDRESS)
+            exchange.fail(Reason.TIMEOUT, Stage.ADDRESS, "the destination did not accept in time")
         except Exception:  # noqa: BLE001 - fail closed
             self.judge.metrics.internal_error("dial")
             _log.exception("the dial failed: the request is refused")
@@ -253,7 +254,7 @@ class Session:
     def _unanswered(self, connection: Connection) -> None:
         """Give up a destination that does not finish its handshake."""
         if self.exchange is not None:
-            self.exchange.fail(Reason.TIMEOUT, Stage.TLS)
+            self.exchange.fail(Reason.TIMEOUT, Stage.TLS, "TLS with the destination took too long")
         self._legs.cut(connection)
 
     def expired(self) -> None:

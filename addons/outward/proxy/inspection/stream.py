@@ -259,8 +259,8 @@ class Stream(Layer):
             exchange.close()
         yield DropStream(self._id)
 
-    def _upstream_failed(self, exchange: Exchange, _event: ResponseProtocolError) -> CommandGenerator[None]:
-        exchange.fail(Reason.UPSTREAM_FAILED, Stage.RESPONSE)
+    def _upstream_failed(self, exchange: Exchange, event: ResponseProtocolError) -> CommandGenerator[None]:
+        exchange.fail(Reason.UPSTREAM_FAILED, Stage.RESPONSE, f"the destination's answer: {event.message}")
         if exchange.begun:
             yield from self._cut(exchange)
         else:

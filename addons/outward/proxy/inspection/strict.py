@@ -168,7 +168,7 @@ class UpstreamTls(_Tls):
         self.conn.error = err
         self._line.greeted(self.conn)
         if self._line.exchange is not None:
-            self._line.exchange.fail(Reason.UPSTREAM_FAILED, Stage.TLS)
+            self._line.exchange.fail(Reason.UPSTREAM_FAILED, Stage.TLS, f"TLS with the destination: {err}")
         yield commands.CloseConnection(self.tunnel_connection)
 
 
