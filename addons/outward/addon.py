@@ -51,7 +51,7 @@ from outward.proxy.judge import Judge, refuse
 from outward.proxy.question import ask, event_of
 from outward.records.events import Event, as_record, line
 from outward.search.govern import Governance, Request
-from outward.search.registry import ADAPTERS, vendor_of
+from outward.search.registry import adapters, vendor_of
 
 _log = logging.getLogger(__name__)
 _OPEN = "outward"  # key in a flow's metadata: its open event, and when it was asked
@@ -107,7 +107,7 @@ class Outward:
     def running(self) -> None:
         """Load the policy, and set every option on which the promises rest; without a policy nothing is let through."""
         path = Path(os.environ.get("OUTWARD_CONFIG", "outward.yaml"))
-        loaded = load_file(path, vendor_of=vendor_of, adapters=ADAPTERS)
+        loaded = load_file(path, vendor_of=vendor_of, adapters=adapters())
         if loaded.settings is None or loaded.policy is None:
             _log.error("%s has errors, see `outward check`: everything is denied", path)
         self._settings = loaded.settings or Settings()

@@ -42,14 +42,18 @@ def check(file: Path | None, config: Path | None, form: str, as_json: bool, stri
 
 def _load(file: Path) -> Loaded:
     from outward.config.load import load, load_text  # noqa: PLC0415 - the schema takes a while to import
-    from outward.search.registry import ADAPTERS, GOVERNED, vendor_of  # noqa: PLC0415 - goes with it
+    from outward.search.registry import adapters, governed, vendor_of  # noqa: PLC0415 - goes with it
 
     if str(file) == "-":
         text = sys.stdin.buffer.read()
-        loaded = load_text(text, "<stdin>", vendor_of=vendor_of, adapters=ADAPTERS, governed=GOVERNED)
+        loaded = load_text(text, "<stdin>", vendor_of=vendor_of, adapters=adapters(), governed=governed())
     else:
-        loaded = load(file, vendor_of=vendor_of, adapters=ADAPTERS, governed=GOVERNED)
-    return loaded if loaded.policy is None else replace(loaded, findings=(*loaded.findings, *_mute(loaded.policy)))
+        loaded = load(file, vendor_of=vendor_of, adapters=adapters(), governed=governed())
+    return (
+        loaded
+        if loaded.policy is None
+        else replace(loaded, findings=(*loaded.findings, *_mute(loaded.policy), *_ungoverned(loaded.policy)))
+    )
 
 
 def _mute(policy: Policy) -> Iterator[Finding]:
@@ -64,6 +68,16 @@ def _mute(policy: Policy) -> Iterator[Finding]:
             message = f"web search of `{group.path}` finds nothing: its list names no host that a vendor can be sent"
             cure = f"give `web_search` of `{group.path}` its own `sources`, with `h` beside each `*.h`"
             yield Finding(Level.WARNING, "W122", message, rule.place, len(str(rule.pattern)), cure)
+
+
+def _ungoverned(policy: Policy) -> Iterator[Finding]:
+    """Yield the allowed hosts that are known to search and that nothing governs."""
+    from outward.search.ungoverned import allowed  # noqa: PLC0415 - no other verb needs the list
+
+    for rule, host, what in allowed(policy):
+        message = f"{host} can search the web, or fronts models that do, and nothing here governs it ({what})"
+        cure = f"leave it out, or say whose format it speaks: `vendors: {{{host}: openai}}`"
+        yield Finding(Level.WARNING, "W128", message, rule.place, len(str(rule.pattern)), cure)
 
 
 def _text(loaded: Loaded) -> None:

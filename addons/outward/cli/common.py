@@ -9,7 +9,7 @@ import click
 from outward.config.load import Loaded, load
 from outward.config.settings import Settings
 from outward.core.policy import Policy
-from outward.search.registry import ADAPTERS, GOVERNED, vendor_of
+from outward.search.registry import adapters, governed, vendor_of
 
 DEFAULT_FILES = (Path("outward.yaml"), Path("/etc/outward/outward.yaml"))
 INVALID = 3  # exit code
@@ -35,7 +35,7 @@ def load_configuration(path: Path, *, hold: bool = True) -> Loaded:
         path: the file.
         hold: whether a failing test of the file is an error.
     """
-    return load(path, vendor_of=vendor_of, adapters=ADAPTERS, governed=GOVERNED, hold=hold)
+    return load(path, vendor_of=vendor_of, adapters=adapters(), governed=governed(), hold=hold)
 
 
 def load_or_exit(path: Path, *, as_json: bool = False, hold: bool = True) -> Loaded:

@@ -41,6 +41,8 @@ class Reason(StrEnum):
     WEB_SEARCH_UNFILTERABLE = "web_search_unfilterable"
     WEB_SEARCH_UNKNOWN_TOOL = "web_search_unknown_tool"
     WEB_SEARCH_UNINSPECTABLE = "web_search_uninspectable"
+    WEB_SEARCH_UNKNOWN_ENDPOINT = "web_search_unknown_endpoint"
+    WEB_SEARCH_UNKNOWN_FIELD = "web_search_unknown_field"
     SOURCE_OUTSIDE_ALLOWLIST = "source_outside_allowlist"
 
 
@@ -175,6 +177,18 @@ MEANINGS: dict[Reason, Meaning] = {
         _DENIED,
         "The request to a model vendor, or its answer, cannot be read",
         "Send plain JSON over HTTP, without encoding.",
+    ),
+    Reason.WEB_SEARCH_UNKNOWN_ENDPOINT: Meaning(
+        403,
+        _DENIED,
+        "The request goes to an endpoint of a model vendor that the proxy does not know",
+        "Ask for the suggested line under `vendors`, or for a newer table.",
+    ),
+    Reason.WEB_SEARCH_UNKNOWN_FIELD: Meaning(
+        403,
+        _DENIED,
+        "The request names an address under a key that the proxy does not know",
+        "Ask for the suggested line under `vendors`, or leave the address out.",
     ),
     Reason.SOURCE_OUTSIDE_ALLOWLIST: Meaning(
         403, _DENIED, "A search source lies outside the allowlist", "Ask for the source's host in the policy."

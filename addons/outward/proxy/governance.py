@@ -91,8 +91,8 @@ class SearchGovernor:
         self._governance.registry = registry_for(settings)
 
     def request_needs_body(self, vendor: str, head: Head) -> bool:
-        """Tell whether the path belongs to the vendor; GitLab's host serves others too."""
-        return self._governance.concerns(vendor, head.path or "/")
+        """Tell whether the body is judged; where the endpoint alone decides, it streams unread."""
+        return self._governance.needs_body(vendor, head.host.name, head.method, head.path or "/")
 
     def on_request(self, exchange: Exchange, body: bytes) -> Awaitable[Pass | Refuse] | Pass | Refuse:
         """Judge a request to a governed host."""
@@ -122,7 +122,7 @@ class SearchGovernor:
         )
         return Request(
             vendor, head.host.name, head.method, head.path or "/", policy, group, settings, opted_in,
-            query=head.target.partition("?")[2], headers=_joined(head.fields), body=body,
+            query=head.target.partition("?")[2], headers=_joined(head.fields), body=body, bodied=head.length != 0,
         )  # fmt: skip
 
     def _decided(self, exchange: Exchange, request: Request, outcome: Outcome) -> Pass | Refuse:
@@ -152,7 +152,9 @@ class SearchGovernor:
         state.observation = observation
         if observation is None:
             return None
-        if observation.whole and observation.encoded:  # although it was asked for plain: it may be a bomb
+        if (
+            observation.whole or observation.turn.filtered
+        ) and observation.encoded:  # although it was asked for plain: it may be a bomb
             exchange.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, Stage.RESPONSE)
             return None
         return (

@@ -4,14 +4,16 @@ An adapter recognises searches in a request and says how to narrow or strip them
 It never decides by policy: it asks the turn.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
 from outward.core.reasons import Reason
+from outward.search.forms import decode_form, is_form
 from outward.search.jsonbody import BodyError, check_keys, decode, encode, folded
 from outward.search.narrowing import Language
 from outward.search.seen import Seen
-from outward.search.turn import Turn
+from outward.search.turn import Call, Turn
 
 Json = dict[str, Any]
 
@@ -42,8 +44,11 @@ class Adapter(Protocol):
     def filters_responses(self) -> bool:
         """Whether responses are filtered exactly, so that a tool without a filter does no harm."""
 
+    def disguised(self, call: Call) -> str | None:
+        """Return why a request may be another one than its method and path say, or None."""
+
     def govern(self, turn: Turn) -> None:
-        """Judge a request: ask the turn about every search, change `turn.json`, or refuse."""
+        """Judge a request by its schema: ask the turn about every search, change `turn.json`, or refuse."""
 
     def observer(self, turn: Turn, seen: Seen) -> Observer | None:
         """Return a reader for the response, or None where it holds no searches."""
@@ -64,6 +69,27 @@ class Plain:
     name = ""
     filters_responses: ClassVar[bool] = False
     languages: ClassVar[Mapping[str, Language | None]] = {}
+
+    def disguised(self, call: Call) -> str | None:  # noqa: ARG002 - part of the interface
+        """Return None: what it says, it is."""
+        return None
+
+    def govern(self, turn: Turn) -> None:
+        """Judge a request by a schema that all vendors share.
+
+        Raises:
+            LookupError: for a schema that the adapter does not have.
+        """
+        match turn.call.schema:
+            case "plain":
+                body_value(turn)
+            case "retrieve":
+                turn.watch = True
+                body_value(turn)
+            case "unlisted":
+                unlisted(turn)
+            case schema:
+                raise LookupError(schema)
 
     def observer(self, turn: Turn, seen: Seen) -> Observer | None:  # noqa: ARG002 - part of the interface
         """Read nothing."""
@@ -90,6 +116,22 @@ def body_object(turn: Turn, governed: frozenset[str]) -> Json:
     """
     turn.json = decode(turn.call.body)
     return obj(turn.json, governed)
+
+
+def body_value(turn: Turn) -> Any:
+    """Decode a body of any shape: JSON, a form, or none.
+
+    Raises:
+        BodyError: when it is anything else.
+    """
+    kind = turn.call.headers.get("content-type", "")
+    if not turn.call.body:
+        turn.json = None
+    elif is_form(kind):
+        turn.json = decode_form(turn.call.body, kind)
+    else:
+        turn.json = decode(turn.call.body)
+    return turn.json
 
 
 def obj(value: Any, governed: frozenset[str] = frozenset()) -> Json:
@@ -131,47 +173,48 @@ def keep(tools: list[Any], judge: Callable[[Json], Json | None]) -> list[Any]:
     return [kept for tool in tools if (kept := judge(obj(tool, TYPED))) is not None]
 
 
-# Content parts by type, and where the address stands that the vendor fetches.
-_PARTS: dict[str, tuple[str, ...]] = {
-    "image": ("source", "url"),
-    "document": ("source", "url"),
-    "input_image": ("image_url", "url"),
-    "input_file": ("file_url", "url"),
-    "image_url": ("image_url", "url"),
-    "document_url": ("document_url", "url"),
-    "video_url": ("video_url", "url"),
-    "audio_url": ("audio_url", "url"),
-    "file": ("file", "file_data"),
-}
-# Arguments of tools are data: no vendor fetches what stands in them.
-_DATA = frozenset({"input", "arguments", "args", "input_schema", "parameters", "response"})
+_ASKS = re.compile(r"\s*(?:please )?(?:perform|do|run|execute) a (?:web )?search\b", re.IGNORECASE)
+_SYSTEM = re.compile(r"performing a web search", re.IGNORECASE)
+_FORCED = frozenset({"any", "required"})
 
 
-def reach_parts(turn: Turn, value: Any) -> None:
-    """Judge every address in content parts that the vendor would fetch."""
-    for part in _parts(value):
-        outer, inner = _PARTS[part["type"]]
-        found = obj(part, frozenset({outer})).get(outer)
-        if isinstance(found, dict):
-            found = obj(found, frozenset({inner})).get(inner)
-        if isinstance(found, str) and not found.lstrip().lower().startswith(("data:", "gs:")):
-            if outer == "file" and ":" not in found[:12]:
-                continue  # base64 data, not an address
-            turn.reach(found, f"{part['type']} content")
+def asks_only(body: Json) -> bool:
+    """Tell whether a request whose tools are all searches asks for nothing else.
+
+    It does where a tool must be called, and where a program of somebody else asks in the words that it has for that:
+    Claude Code searches in a request of its own.
+    """
+    holders = (body, body.get("completion_args"), body.get("generation_config"))
+    choice = next((found for each in holders if isinstance(each, dict) and (found := each.get("tool_choice"))), None)
+    if (isinstance(choice, str) and choice in _FORCED) or (isinstance(choice, dict) and choice.get("type") != "auto"):
+        return True
+    asked = body.get("messages", body.get("input"))
+    if isinstance(asked, list):
+        asked = asked[0].get("content") if len(asked) == 1 and isinstance(asked[0], dict) else None
+    return bool(_ASKS.match(_first_text(asked)) or _SYSTEM.search(_first_text(body.get("system"))))
 
 
-def _parts(value: Any) -> Iterator[Json]:
-    stack = [value]
-    while stack:
-        each = stack.pop()
-        if isinstance(each, list):
-            stack.extend(each)
-        elif isinstance(each, dict):
-            kind = each.get("type")
-            if isinstance(kind, str) and kind in _PARTS:
-                yield each
-            is_call = isinstance(kind, str) and kind.endswith(("_use", "_call"))
-            stack.extend(inner for key, inner in each.items() if not (is_call and key in _DATA))
+def _first_text(value: Any) -> str:
+    """Return the first words of a content, plain or in parts."""
+    if isinstance(value, list):
+        value = " ".join(str(part.get("text", ""))[:1000] for part in value[:4] if isinstance(part, dict))
+    return value[:4000] if isinstance(value, str) else ""
+
+
+def keep_tools(turn: Turn, body: Json, judge: Callable[[Json], Json | None], key: str = "tools") -> list[Any]:
+    """Judge a request's tools in place, and return those that stay.
+
+    Raises:
+        RefusedError: where a search was all that the request asked for: without it a model answers from memory, and who
+            asked takes that for what was found.
+    """
+    before = items(body.get(key))
+    kept = keep(before, judge)
+    if before and not kept and turn.audited and asks_only(body):
+        turn.must_survive("a search was all that this request asked for")
+    if key in body:
+        replace(body, key, kept)
+    return kept
 
 
 _CARRIERS = frozenset(
@@ -192,24 +235,18 @@ _CARRIERS = frozenset(
 )
 
 
-def unknown_endpoint(turn: Turn) -> None:
-    """Let an endpoint pass that the adapter does not know only where it plainly carries no tools.
+def unlisted(turn: Turn) -> None:
+    """Judge the body of an endpoint that the policy opened: nobody knows its tools, so it may have no place for them.
 
     Raises:
-        RefusedError: for a body that is not JSON, or that has a place for tools.
+        RefusedError: for a body that has one.
     """
-    if not turn.call.body:
-        return
-    try:
-        value = decode(turn.call.body)
-    except BodyError:
-        turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "an unknown endpoint with a body that cannot be read")
-    stack = [value]
+    stack = [body_value(turn)]
     while stack:
         each = stack.pop()
         if isinstance(each, dict):
             if any(folded(key) in _CARRIERS for key in each):
-                turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "an unknown endpoint that carries tools")
+                turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "an endpoint that no table names, with a place for tools")
             stack.extend(each.values())
         elif isinstance(each, list):
             stack.extend(each)

@@ -5,20 +5,22 @@ Pure: bytes and values in, an outcome out. Exceptions that are not foreseen here
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from outward.core.model import OptIn, WebSearch
 from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
-from outward.search.adapter import Adapter, Json, unknown_endpoint
+from outward.search.adapter import Adapter, Json
 from outward.search.inflate import EncodingError, decompress
 from outward.search.jsonbody import BodyError, decode, encode
 from outward.search.learned import Recent
 from outward.search.observation import Observation
-from outward.search.registry import Adapted, Registry, adapter_for, plain_path
+from outward.search.registry import Registry, by_default, plain_path
 from outward.search.scope import Scopes
-from outward.search.turn import Action, Call, Finding, RefusedError, Turn
+from outward.search.surface import DENIALS, Endpoint, Kind, Surface
+from outward.search.turn import Action, Call, Finding, RefusedError, Turn, Unknown, endpoint_line, opening
 from outward.search.vendors import load
+from outward.search.walk import query, walk
 
 _CHARSET = re.compile(r"charset\*?\s*=\s*\"?([^\s\";,]*)", re.IGNORECASE)
 _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
@@ -32,7 +34,8 @@ class Request:
         vendor: as the registry named the host.
         path: raw path, without query.
         headers: values by lower-case name.
-        body: as received, content encoding and all.
+        body: as received, content encoding and all; empty where it was not asked for.
+        bodied: whether there is one, asked for or not.
         settings: the group's search settings in force (run-time values included).
         opted_in: whether the conversation, or its client entry, has opted in.
     """
@@ -48,6 +51,7 @@ class Request:
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    bodied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class Outcome:
         deny: the reason of a denial, or None.
         detail: a sentence for the client of a denied request.
         error: members of the vendor's own error body, for clients that show only these.
+        line: of a policy, that would let it through; None where none would.
+        unknowns: what no table names, and passes to be watched.
         turn: for the response's observation.
     """
 
@@ -72,6 +78,8 @@ class Outcome:
     deny: Reason | None = None
     detail: str = ""
     error: Json = field(default_factory=dict)
+    line: str | None = None
+    unknowns: tuple[Unknown, ...] = ()
     turn: Turn | None = None
 
     @property
@@ -99,40 +107,71 @@ class Governance:
         self._scopes = Scopes()
         self._counted = Recent()
 
-    def concerns(self, vendor: str, path: str) -> bool:
-        """Tell whether a request to a governed host belongs to a vendor at all."""
+    def needs_body(self, vendor: str, host: str, method: str, path: str) -> bool:
+        """Tell whether a request must be read as a whole; what passes or fails by its endpoint alone streams unread."""
         plain = plain_path(path)
-        return plain is None or adapter_for(vendor, plain) is not None
+        placed = None if plain is None else self.registry.place(vendor, plain)
+        if placed is None:
+            return False
+        endpoint = self.registry.endpoint(placed[0], host, method, placed[1])
+        return endpoint is not None and endpoint.kind is Kind.GOVERNED
 
     def judge(self, request: Request) -> Outcome:
         """Judge one request."""
         path = plain_path(request.path)
         if path is None:
             return Outcome(deny=Reason.MALFORMED_REQUEST, detail="a path that servers read in different ways")
-        adapted = adapter_for(request.vendor, path)
-        return Outcome() if adapted is None else self._judge(request, adapted)
+        placed = self.registry.place(request.vendor, path)
+        return Outcome() if placed is None else self._judge(request, *placed)
 
-    def _judge(self, request: Request, adapted: Adapted) -> Outcome:
-        adapter = load(adapted.adapter)
+    def _judge(self, request: Request, surface: Surface, path: str) -> Outcome:
+        bodied = request.bodied or bool(request.body)
+        endpoint = self.registry.endpoint(surface, request.host, request.method, path)
+        if endpoint is None:
+            endpoint = by_default(surface, request.method, request.query, bodied=bodied)
+        adapter = load(surface.adapter)
+        call = Call(adapter.name, request.host, request.method, path, request.query, request.headers)
+        why = "WebSocket messages to a vendor are not read" if "upgrade" in call.headers else adapter.disguised(call)
+        if why is not None:
+            return _denied(adapter, RefusedError(Reason.WEB_SEARCH_UNINSPECTABLE, why, "request"))
+        if endpoint is None:
+            return self._unlisted(adapter, surface, call)
+        if endpoint.kind is Kind.DENIED:
+            return _denied(adapter, RefusedError(*DENIALS[endpoint.why], "endpoint"))
+        return Outcome(adapter.name) if endpoint.kind is Kind.USUAL else self._governed(request, call, endpoint)
+
+    def _unlisted(self, adapter: Adapter, surface: Surface, call: Call) -> Outcome:
+        """Deny what no table names, unless the policy only watches it."""
+        reason, line = Reason.WEB_SEARCH_UNKNOWN_ENDPOINT, endpoint_line(call.method, call.path)
+        if self.registry.valve(call.host).report:
+            return Outcome(adapter.name, unknowns=(Unknown(reason, line),))
+        detail = f"an endpoint that no table names: {line}"
+        return _denied(
+            adapter, RefusedError(reason, detail, "endpoint", opening(call.host, surface.name, reason, line))
+        )
+
+    def _governed(self, request: Request, call: Call, endpoint: Endpoint) -> Outcome:
+        surface = self.registry.surface(endpoint.surface)
+        adapter = load(surface.adapter)
         encoding = request.headers.get("content-encoding", "")
         try:
             _check_charset(request.headers.get("content-type", ""))
             body = decompress(request.body, encoding, self._limit)
-            call = Call(adapter.name, request.host, request.method, adapted.path, request.query, request.headers, body)
-            turn = self._turn(request, call)
-            _check_upgrade(turn)
+            call = replace(call, adapter=adapter.name, path=endpoint.path, schema=endpoint.schema, body=body)
+            turn = self._turn(request, call, surface)
             adapter.govern(turn)
-            _check_unread(turn)
+            walk(turn, turn.json)
+            query(turn)
             _check_signed(turn)
         except EncodingError as error:
-            return _denied(adapter, Reason.WEB_SEARCH_UNINSPECTABLE, str(error), "body")
+            return _denied(adapter, RefusedError(Reason.WEB_SEARCH_UNINSPECTABLE, str(error), "body"))
         except BodyError as error:
-            return _denied(adapter, Reason.MALFORMED_REQUEST, str(error), None)
+            return _denied(adapter, RefusedError(Reason.MALFORMED_REQUEST, str(error), ""))
         except RefusedError as error:
-            return _denied(adapter, error.reason, error.detail, error.tool)
+            return _denied(adapter, error)
         return self._passed(adapter, turn, encoded=encoding.strip().lower() not in ("", "identity"))
 
-    def _turn(self, request: Request, call: Call) -> Turn:
+    def _turn(self, request: Request, call: Call, surface: Surface) -> Turn:
         settings = request.settings
         stop = None if settings.enabled else Reason.WEB_SEARCH_DISABLED
         if stop is None and settings.opt_in is OptIn.REQUIRED and not request.opted_in:
@@ -141,6 +180,8 @@ class Governance:
             call,
             self._scopes.of(request.policy, request.group, settings),
             settings,
+            surface,
+            self.registry.valve(request.host),
             stop,
             trusted=self.registry.trusts(request.host),
             mcp_tools=self.registry.mcp_tools(request.host),
@@ -153,7 +194,7 @@ class Governance:
         if changed and encoded:
             headers["content-encoding"] = None
         body = encode(turn.json) if changed else None
-        return Outcome(adapter.name, findings, body, headers, turn=turn)
+        return Outcome(adapter.name, findings, body, headers, unknowns=tuple(turn.unknowns), turn=turn)
 
     def observe(self, outcome: Outcome, status: int, headers: Mapping[str, str]) -> Observation | None:
         """Return a reader for the response, or None where there is nothing to read.
@@ -194,9 +235,10 @@ class Governance:
         return bool(fresh)
 
 
-def _denied(adapter: Adapter, reason: Reason, detail: str, tool: str | None) -> Outcome:
-    findings = () if tool is None else (Finding(tool, Action.DENIED, reason),)
-    return Outcome(adapter.name, findings, deny=reason, detail=detail, error=adapter.error(f"{detail} ({reason})"))
+def _denied(adapter: Adapter, error: RefusedError) -> Outcome:
+    findings = (Finding(error.tool, Action.DENIED, error.reason),) if error.tool else ()
+    told = adapter.error(f"{error.detail} ({error.reason})")
+    return Outcome(adapter.name, findings, deny=error.reason, detail=error.detail, error=told, line=error.line)
 
 
 def _check_charset(content_type: str) -> None:
@@ -207,18 +249,6 @@ def _check_charset(content_type: str) -> None:
     """
     if any(name.lower() not in _UTF_8 for name in _CHARSET.findall(content_type)):
         raise EncodingError("a body in another character set than UTF-8")
-
-
-def _check_upgrade(turn: Turn) -> None:
-    """Refuse WebSocket: its messages are not read."""
-    if "upgrade" in turn.call.headers:
-        turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "WebSocket messages to a vendor are not read", "websocket")
-
-
-def _check_unread(turn: Turn) -> None:
-    """Refuse a body that stands beside an unusual method and may hold tools: a lenient server would read it."""
-    if turn.json is None and turn.call.method != "POST":
-        unknown_endpoint(turn)
 
 
 def _check_signed(turn: Turn) -> None:

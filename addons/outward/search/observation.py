@@ -43,7 +43,7 @@ class Observation:
         self._observer = adapter.observer(turn, self.seen)
         self._cuts = turn.settings.on_violation is OnViolation.CUT
         self._streams = isinstance(self._reader, SseReader)
-        self.whole = turn.filtered or (self._cuts and not self._streams)
+        self.whole = not self._streams and (turn.filtered or self._cuts)
         self._held = b""
         self._understood = False  # whether anything of the body could be read
         try:
@@ -71,6 +71,10 @@ class Observation:
         """Read a chunk and return the bytes to pass on now."""
         if self.was_cut:
             return b""
+        if self.turn.filtered:
+            filtered = filter_events(self._complete_events(chunk), self._filter_message)
+            self._read(filtered)
+            return filtered
         if self._inflater is not None:
             try:
                 self._read(self._inflater.feed(chunk))
@@ -113,7 +117,7 @@ class Observation:
         else:
             self.seen.incomplete = self.seen.incomplete or aborted or observer is not None
         held, self._held = self._held, b""
-        return b"" if self.was_cut or (self._cuts and self.seen.violated) else held
+        return b"" if self.was_cut or self.turn.filtered or (self._cuts and self.seen.violated) else held
 
     def replace(self, body: bytes) -> bytes | None:
         """Return a whole response as it may be passed on, without content encoding; None where it may not be."""
@@ -135,8 +139,6 @@ class Observation:
 
     def _filter(self, plain: bytes) -> bytes:
         if self.turn.call.adapter == "mcp":
-            if self._streams:
-                return filter_events(plain, self._filter_message)
             value = decode(plain) if plain.strip() else None
             self._filter_message(value)
             return encode(value) if plain.strip() else plain
@@ -145,7 +147,10 @@ class Observation:
         return encode(value)
 
     def _filter_message(self, message: Any) -> None:
-        filter_tool_results(message, self._permits)
+        if self.turn.call.adapter == "mcp":
+            filter_tool_results(message, self._permits)
+        else:
+            filter_json(message, self._permits)
 
     def _permits(self, url: str) -> bool:
         return self.turn.scope.source(url).permitted

@@ -1,113 +1,72 @@
-"""The registry of governed hosts: which model vendor or search API a host name belongs to.
+"""The registry of governed hosts: which model vendor or search API a host name belongs to, and what its endpoints are.
 
-Names only, so that the policy can be compiled at start-up without loading an adapter. Never judges a request.
+The hosts stand in the tables; start-up reads no more of them. Never judges a request.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-_EXACT: dict[str, str] = {
-    "api.anthropic.com": "anthropic",
-    "claude.googleapis.com": "anthropic",
-    "api.openai.com": "openai",
-    "eu.api.openai.com": "openai",
-    "us.api.openai.com": "openai",
-    "generativelanguage.googleapis.com": "gemini",
-    "aiplatform.googleapis.com": "vertex",
-    "api.x.ai": "xai",
-    "api.perplexity.ai": "perplexity",
-    "api.mistral.ai": "mistral",
-    "api.cohere.com": "cohere",
-    "api.cohere.ai": "cohere",
-    "api.groq.com": "groq",
-    "openrouter.ai": "openrouter",
-    "api.parallel.ai": "parallel",
-    "api.fireworks.ai": "fireworks",
-    "cloud.gitlab.com": "gitlab",
-    "api.tavily.com": "tavily",
-    "api.exa.ai": "exa",
-    "api.search.brave.com": "brave",
-    "google.serper.dev": "serper",
-    "scrape.serper.dev": "serper",
-    "kagi.com": "kagi",
-    "mcp.tavily.com": "mcp",
-    "mcp.exa.ai": "mcp",
-}
-_SUFFIXES: dict[str, str] = {
-    ".openai.azure.com": "openai",
-    ".cognitiveservices.azure.com": "foundry",
-    ".services.ai.azure.com": "foundry",
-}
-_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), vendor)
-    for pattern, vendor in (
-        (r"[a-z0-9-]+-aiplatform\.googleapis\.com", "vertex"),
-        (r"aiplatform\.[a-z0-9-]+\.rep\.googleapis\.com", "vertex"),
-        (r"[a-z0-9-]+\.api\.x\.ai", "xai"),
-        (r"generativelanguage\.mtls\.googleapis\.com", "gemini"),
-        (r"([a-z0-9-]+-)?aiplatform\.mtls\.googleapis\.com", "vertex"),
-        (r"bedrock(-agent)?(-runtime)?(-fips)?\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)", "bedrock"),
-        (r"bedrock-mantle\.[a-z0-9-]+\.api\.aws", "bedrock"),
-        (r"aws-external-anthropic\.[a-z0-9-]+\.api\.aws", "anthropic"),
-    )
-)
-# Names that a configuration's `vendors` may give.
-ADAPTERS = frozenset((*_EXACT.values(), *_SUFFIXES.values(), *(vendor for _, vendor in _PATTERNS)))
-# A name of each kind, for the warning about wildcards wide enough to reach one from beside it.
-GOVERNED = (
-    *_EXACT,
-    *(f"name{suffix}" for suffix in _SUFFIXES),
-    "bedrock-runtime.us-east-1.amazonaws.com",
-    "bedrock-runtime.us-east-1.api.aws",
-)
-_MCP_TOOLS: dict[str, dict[str, str]] = {
-    "mcp.tavily.com": dict.fromkeys(
-        ("tavily_search", "tavily_extract", "tavily_crawl", "tavily_map", "tavily_research"), "tavily"
-    ),
-    "mcp.exa.ai": dict.fromkeys(
-        ("web_search_exa", "web_search_advanced_exa", "web_fetch_exa", "crawling_exa", "get_code_context_exa"), "exa"
-    ),
-}
+from outward.search.surface import DENIALS, Endpoint, Fields, Kind, Routes, Surface
+from outward.search.surface import Field as FieldKind
+from outward.search.tables import heads, surface
+
 # A gateway of one's own has no `/ai` before it.
 _PASS_THROUGH = re.compile(r"(?:/ai)?/v1/proxy/([^/]+)", re.IGNORECASE)
-_ODD = re.compile(r"[^!-~]|[%\\?#]|/\.\.?(?=[/;]|$)")  # after decoding: what servers go on to read in different ways
-_VENDOR_PATHS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
-    "vertex": (
-        (re.compile(r"/publishers/anthropic/"), "anthropic"),
-        (re.compile(r"/publishers/mistralai/"), "mistral"),
-    ),
-    "foundry": (
-        (re.compile(r"^/anthropic/"), "anthropic"),
-        (re.compile(r"^/(openai|models)/"), "openai"),
-    ),
-    "bedrock": ((re.compile(r"^/(openai/)?v1/(responses|chat/completions)"), "openai"),),
-}
-_DEFAULT = {"vertex": "gemini", "foundry": "openai"}
 _PASSED_TO = {"vertex-ai": "vertex"}  # where GitLab's name for a vendor is not ours
+_ODD = re.compile(r"[^!-~]|[%\\?#]|/\.\.?(?=[/;]|$)")  # after decoding: what servers go on to read in different ways
+_BODILESS = frozenset({"GET", "HEAD", "DELETE"})
+_URL_IN_QUERY = re.compile(r"(?:https?|wss?|ftps?|s3|gs)(?::|%3a)(?:/|%2f|\\|%5c)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Adapted:
-    """Which adapter reads a request, and at which path the vendor itself would see it."""
-
-    adapter: str
-    path: str
+@cache
+def _hosts() -> tuple[dict[str, str], tuple[tuple[str, str], ...], tuple[tuple[re.Pattern[str], str], ...]]:
+    """Return the tables' hosts: exact ones, suffixes, patterns."""
+    exact: dict[str, str] = {}
+    suffixes: list[tuple[str, str]] = []
+    patterns: list[tuple[re.Pattern[str], str]] = []
+    for name, head in heads().items():
+        for host in head.get("hosts") or ():
+            if host.startswith("*."):
+                suffixes.append((host[1:], name))
+            elif "{" in host:
+                patterns.append((re.compile(re.escape(host).replace(r"\{\}", r"[a-z0-9-]+")), name))
+            else:
+                exact[host] = name
+    return exact, tuple(suffixes), tuple(patterns)
 
 
 def vendor_of(host: str) -> str | None:
     """Return the governed vendor that a canonical host name belongs to, or None."""
-    found = _EXACT.get(host)
+    exact, suffixes, patterns = _hosts()
+    found = exact.get(host)
     if found is not None:
         return found
-    for suffix, vendor in _SUFFIXES.items():
+    for suffix, vendor in suffixes:
         if host.endswith(suffix):
             return vendor
-    for pattern, vendor in _PATTERNS:
+    for pattern, vendor in patterns:
         if pattern.fullmatch(host):
             return vendor
     return None
+
+
+def adapters() -> frozenset[str]:
+    """Return the names that a configuration's `vendors` may give."""
+    return frozenset(heads())
+
+
+def governed() -> tuple[str, ...]:
+    """Return a name of each kind of governed host, for the warning about wildcards that reach one from beside it."""
+    exact, suffixes, patterns = _hosts()
+    return (*exact, *(f"name{suffix}" for suffix, _ in suffixes), *_sample(patterns))
+
+
+def _sample(patterns: Iterable[tuple[re.Pattern[str], str]]) -> Iterable[str]:
+    return (re.sub(r"\[a-z0-9-\]\+", "name", pattern.pattern).replace("\\", "") for pattern, _ in patterns)
 
 
 def plain_path(raw: str) -> str | None:
@@ -120,25 +79,31 @@ def plain_path(raw: str) -> str | None:
     return None if _ODD.search(path) else path
 
 
-def adapter_for(vendor: str, path: str) -> Adapted | None:
-    """Return the adapter for a request to a governed host; None where the path belongs to no vendor.
+@dataclass(frozen=True, slots=True)
+class Valve:
+    """What a configuration lets through at one host although no table names it.
 
-    Args:
-        vendor: as `vendor_of` named it.
-        path: the plain path.
+    Attributes:
+        routes: endpoints, whose bodies are judged all the same.
+        tools: tool types that count as the client's own.
+        fields: keys under which an address is nothing to be fetched.
+        report: whether the unknown passes, and is reported.
     """
-    if vendor == "gitlab":
-        match = _PASS_THROUGH.match(path)
-        if match is None:
-            return None
-        named = _PASSED_TO.get(match[1].lower(), match[1].lower())
-        if named not in ADAPTERS or named in ("gitlab", "mcp"):
-            return Adapted("gitlab", path)
-        vendor, path = named, path[match.end() :] or "/"
-    for pattern, adapter in _VENDOR_PATHS.get(vendor, ()):
-        if pattern.search(path):
-            return Adapted(adapter, path)
-    return Adapted(_DEFAULT.get(vendor, vendor), path)
+
+    routes: Routes | None = None
+    tools: frozenset[str] = frozenset()
+    fields: Fields | None = None
+    report: bool = False
+
+
+CLOSED = Valve()
+
+
+def valve_of(endpoints: Iterable[str], tools: Iterable[str], fields: Iterable[str], *, report: bool) -> Valve:
+    """Build a valve from the settings' values."""
+    lines = {line: Endpoint(Kind.GOVERNED, "", "unlisted") for line in endpoints}
+    keys = dict.fromkeys(fields, (FieldKind.TEXT, ""))
+    return Valve(Routes(lines) if lines else None, frozenset(tools), Fields.of(keys) if keys else None, report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +111,18 @@ class Registry:
     """The governed hosts of one configuration: the known ones and those that it adds.
 
     Attributes:
-        vendors: adapter names by added host.
+        vendors: names of tables by added host.
         trusted: added hosts whose domain filter is trusted; known hosts always are.
         mcp: formats of search tools by tool name, by MCP host.
+        valves: what is let through, by host.
+        tables: folders whose tables are laid over the shipped ones.
     """
 
     vendors: Mapping[str, str] = field(default_factory=dict)
     trusted: frozenset[str] = frozenset()
     mcp: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    valves: Mapping[str, Valve] = field(default_factory=dict)
+    tables: tuple[Path, ...] = ()
 
     def vendor_of(self, host: str) -> str | None:
         """Return the governed vendor of a host name; what the configuration says comes first."""
@@ -163,15 +132,71 @@ class Registry:
 
     def trusts(self, host: str) -> bool:
         """Tell whether a host is trusted to apply the domain filter of its format; Bedrock has no search with one."""
-        return host in self.trusted or (host not in self.vendors and vendor_of(host) not in (None, "bedrock"))
+        known = vendor_of(host)
+        return host in self.trusted or (known not in (None, "bedrock") and self.vendors.get(host, known) == known)
 
     def mcp_tools(self, host: str) -> Mapping[str, str]:
         """Return the formats of a server's search tools by tool name."""
-        return self.mcp.get(host) or _MCP_TOOLS.get(host, {})
+        return self.mcp.get(host) or {}
+
+    def valve(self, host: str) -> Valve:
+        """Return what is let through at a host although no table names it."""
+        return self.valves.get(host, CLOSED)
+
+    def surface(self, name: str) -> Surface:
+        """Return a surface, with what is laid over it."""
+        return surface(name, self.tables)
+
+    def place(self, vendor: str, path: str) -> tuple[Surface, str] | None:
+        """Return the surface that a request belongs to, and the path as it sees it; None where that is no vendor's.
+
+        Args:
+            vendor: as `vendor_of` named it.
+            path: the plain path.
+        """
+        if vendor == "gitlab":
+            match = _PASS_THROUGH.match(path)
+            if match is None:
+                return None
+            named = _PASSED_TO.get(match[1].lower(), match[1].lower())
+            if named not in heads() or named in ("gitlab", "mcp"):
+                return self.surface("gitlab"), path
+            vendor, path = named, path[match.end() :] or "/"
+        found = self.surface(vendor)
+        while (mounted := found.mounted(path)) is not None:
+            found, path = self.surface(mounted[0]), mounted[1]
+        return found, path
+
+    def endpoint(self, found: Surface, host: str, method: str, path: str) -> Endpoint | None:
+        """Return what an endpoint is; None where nobody knows. The valve opens what no line denies."""
+        loose = vendor_of(host) is None
+        listed = found.anywhere(method, path) if loose else found.endpoint(method, path)
+        routes = self.valve(host).routes
+        if listed is not None or routes is None:
+            return listed
+        opened = routes.find(method, path)
+        return None if opened is None else opened._replace(surface=found.name, path=path)
+
+
+def by_default(found: Surface, method: str, query: str, *, bodied: bool) -> Endpoint | None:
+    """Return what an unlisted endpoint is: a plain read or delete is nothing to judge."""
+    if found.closed or bodied or method not in _BODILESS or _URL_IN_QUERY.search(query):
+        return None
+    return Endpoint(Kind.USUAL, found.name)
+
+
+def why(endpoint: Endpoint) -> tuple[object, str]:
+    """Return the reason of a denied endpoint and the sentence for it."""
+    return DENIALS[endpoint.why]
 
 
 def registry_of(
-    vendors: Mapping[str, str], trusted: Iterable[str], mcp: Iterable[tuple[str, Mapping[str, str]]]
+    vendors: Mapping[str, str],
+    trusted: Iterable[str],
+    mcp: Iterable[tuple[str, Mapping[str, str]]],
+    valves: Mapping[str, Valve] | None = None,
+    tables: Iterable[Path] = (),
 ) -> Registry:
     """Build a registry from the settings' values."""
-    return Registry(dict(vendors), frozenset(trusted), {host: dict(tools) for host, tools in mcp})
+    mcp_hosts = {host: dict(tools) for host, tools in mcp}
+    return Registry(dict(vendors), frozenset(trusted), mcp_hosts, dict(valves or {}), tuple(tables))

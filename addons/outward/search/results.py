@@ -106,18 +106,25 @@ def _block_stays(block: Any, permits: Permits) -> bool:
 
 
 def filter_events(body: bytes, change: Callable[[Any], None]) -> bytes:
-    """Rewrite the data of server-sent events; what is not JSON is dropped."""
+    """Rewrite the data of server-sent events; what is not JSON is dropped.
+
+    An event without data says where to go on from, or keeps the connection open: MCP's clients fail without it.
+    """
     out = []
     for event in re.split(rb"\r\n\r\n|\n\n|\r\r", body):
-        lines = re.split(rb"\r\n|\n|\r", event)
+        lines = [line for line in re.split(rb"\r\n|\n|\r", event) if line]
+        if not lines:
+            continue
+        others = [line for line in lines if not line.startswith((b"data", b":"))]
         data = b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
-        if not data:
+        if not data.strip():
+            bare = [b"data:"] if any(line.startswith(b"data") for line in lines) else []
+            out.append(b"\n".join((*others, *bare) or (b":",)) + b"\n\n")
             continue
         try:
             value = json.loads(data)
         except ValueError:
             continue
         change(value)
-        others = [line for line in lines if line and not line.startswith((b"data:", b":"))]
         out.append(b"\n".join((*others, b"data: " + encode(value))) + b"\n\n")
     return b"".join(out)

@@ -132,6 +132,7 @@ class Scope:
         self._connect_policy = Policy(groups={group.path: group}, vendor_of=policy.vendor_of)
         self.rules = tuple(rule for node in self._group.chain for rule in node.allow.all)
         self._layers = tuple(_layers(self._group))
+        self._connects = self._layers if self._group is group else tuple(_layers(group))
         self._learned: dict[str, Learned] = {}  # by the few governed hosts
         self.denied = Denied.of(rule for node in self._group.chain for rule in node.deny.all)
         self.unrestricted = not self.denied.everything and any(
@@ -178,6 +179,20 @@ class Scope:
     def reach(self, url: str) -> Sight:
         """Judge a URL that the vendor would fetch or connect to, like a connection of the client's own."""
         return self._judge(self._connect_policy, url)
+
+    @cached_property
+    def machines(self) -> tuple[str, ...]:
+        """What a machine at a vendor may reach because the group may: hosts, and `*.h` for all below h; sorted."""
+        exact = {name for allow, _ in self._connects for name in allow.exact}
+        below = {name for allow, _ in self._connects for name in allow.below}
+        kept = {name for name in exact if self.reach(f"https://{name}/").permitted}
+        return tuple(sorted(kept | {f"*.{name}" for name in below if self.below(name)}))
+
+    def below(self, name: str) -> bool:
+        """Tell whether the group may connect to every name below the name."""
+        return not self.denied.touches(name) and any(
+            allow.under(name) and all(ceiling.under(name) for ceiling in ceilings) for allow, ceilings in self._connects
+        )
 
     def _judge(self, policy: Policy, url: str) -> Sight:
         if _CONTROL.search(url):  # some readers drop them, some stop there: two hosts in one address

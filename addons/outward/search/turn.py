@@ -4,6 +4,7 @@ An adapter knows a vendor's shapes; the turn knows the policy. Whatever the adap
 `unfilterable`, `reach` or `refuse`: toggle, opt-in, narrowing and the order of reasons are decided in one place.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -13,7 +14,10 @@ from outward.core.model import Unfilterable, WebSearch
 from outward.core.reasons import Reason
 from outward.search.learned import Learned
 from outward.search.narrowing import BlockListError, Dropped, Language, Narrowed, narrow
+from outward.search.registry import CLOSED, Valve
+from outward.search.sandbox import reachable
 from outward.search.scope import Scope
+from outward.search.surface import Surface, Tool
 
 MOST_ASKED = 20_000  # searches and filter entries of one request: each costs some 100 microseconds
 
@@ -34,6 +38,7 @@ class Call:
 
     Attributes:
         adapter: name of the vendor's adapter.
+        schema: of the endpoint, as the adapter names it.
         host: canonical host that the request goes to.
         path: path as the vendor routes it, escapes decoded, without query.
         query: raw query, without the question mark.
@@ -48,6 +53,7 @@ class Call:
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    schema: str = ""
 
     @property
     def signed(self) -> bool:
@@ -82,9 +88,17 @@ class Finding:
 class RefusedError(Exception):
     """The request is denied: the turn does not survive, or may not."""
 
-    def __init__(self, reason: Reason, detail: str, tool: str) -> None:
+    def __init__(self, reason: Reason, detail: str, tool: str, line: str | None = None) -> None:
         super().__init__(detail)
-        self.reason, self.detail, self.tool = reason, detail, tool
+        self.reason, self.detail, self.tool, self.line = reason, detail, tool, line
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """What no table names, and the policy lets through to be watched."""
+
+    reason: Reason
+    what: str
 
 
 @dataclass(slots=True)
@@ -92,6 +106,8 @@ class Turn:
     """A request being judged.
 
     Attributes:
+        surface: of the vendor whose format this is.
+        valve: what the policy lets through at this host although no table names it.
         stop: why this client may not search at all, or None.
         trusted: whether the host is trusted to apply its format's filter.
         mcp_tools: formats of search tools by name, on an MCP server.
@@ -103,11 +119,15 @@ class Turn:
         filtered: whether the response is filtered exactly, as a whole.
         touched: whether something other than a search was rewritten.
         asked: searches and filter entries judged so far.
+        unknowns: what no table names, and passes to be watched.
+        sandboxes: machines at the vendor, and the network that each was given.
     """
 
     call: Call
     scope: Scope
     settings: WebSearch
+    surface: Surface
+    valve: Valve = CLOSED
     stop: Reason | None = None
     trusted: bool = True
     mcp_tools: Mapping[str, str] = field(default_factory=dict)
@@ -119,6 +139,8 @@ class Turn:
     filtered: bool = False
     touched: bool = False
     asked: int = 0
+    unknowns: list[Unknown] = field(default_factory=list)
+    sandboxes: list[Finding] = field(default_factory=list)
 
     @property
     def learned(self) -> Learned:
@@ -217,6 +239,42 @@ class Turn:
             reason = Reason.MALFORMED_REQUEST if sight is None else sight.reason
             raise RefusedError(reason, f"the vendor would fetch an address that this group may not reach: {what}", what)
 
+    def sandbox(self, what: str, asked: Sequence[object] | None, *, wildcards: bool) -> list[str]:
+        """Return the network of a machine at the vendor, and note what was sent; an empty one is no network.
+
+        Args:
+            what: the vendor's name of the machine.
+            asked: the hosts that the request names; None asks for all that the group may reach.
+            wildcards: whether the vendor's list can say `*.h`.
+        """
+        names = reachable(self.scope, asked, wildcards=wildcards)
+        wanted = None if asked is None else tuple(str(entry)[:255] for entry in asked)
+        action = Action.ALLOWED if wanted is not None and set(names) == set(wanted) else Action.NARROWED
+        self.sandboxes.append(Finding(what, action, requested=wanted, effective=tuple(names)))
+        return names
+
+    def tool(self, kind: str) -> Tool:
+        """Return what a tool does; one that no table names is the client's own only where the policy says so.
+
+        Raises:
+            RefusedError: for one that nobody knows.
+        """
+        found = self.surface.tool(kind)
+        if found is None and kind not in self.valve.tools:
+            self.unknown(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool type", kind)
+        return found or Tool.OWN
+
+    def unknown(self, reason: Reason, detail: str, what: str) -> None:
+        """Refuse what no table names, unless the policy only watches it; the line says what would open it.
+
+        Raises:
+            RefusedError: where the policy does not only watch.
+        """
+        if self.valve.report:
+            self.unknowns.append(Unknown(reason, what[:100]))
+            return
+        raise RefusedError(reason, detail, what[:100], opening(self.call.host, self.surface.name, reason, what))
+
     def refuse(self, reason: Reason, detail: str, tool: str = "request") -> NoReturn:
         """Deny the request."""
         raise RefusedError(reason, detail, tool)
@@ -236,3 +294,39 @@ class Turn:
         own = asked if isinstance(asked, int) and not isinstance(asked, bool) and asked >= 0 else None
         most = self.settings.max_searches
         return most if own is None else own if most is None else min(own, most)
+
+
+_OPENS = {
+    Reason.WEB_SEARCH_UNKNOWN_ENDPOINT: "allow_endpoints",
+    Reason.WEB_SEARCH_UNKNOWN_TOOL: "allow_tools",
+    Reason.WEB_SEARCH_UNKNOWN_FIELD: "allow_fields",
+}
+_PLAIN = re.compile(r"[A-Za-z0-9_.:{}/ -]{1,200}")
+_WORD = re.compile(r"v\d+(?:(?:alpha|beta|internal)\d*)?|[a-z][a-z_.-]*(?::[a-zA-Z]+)?|\{\}:[a-zA-Z]+", re.IGNORECASE)
+_LONGEST_WORD = 32
+
+
+def opening(host: str, vendor: str, reason: Reason, what: str) -> str | None:
+    """Return the line of a policy that would let something unknown through, or None where it cannot be said plainly.
+
+    Example:
+        >>> opening("api.openai.com", "openai", Reason.WEB_SEARCH_UNKNOWN_ENDPOINT, "POST /v1/new/{}")
+        'vendors: {api.openai.com: {adapter: openai, allow_endpoints: ["POST /v1/new/{}"]}}'
+    """
+    key = _OPENS.get(reason)
+    if key is None or not _PLAIN.fullmatch(what):
+        return None
+    return f'vendors: {{{host}: {{adapter: {vendor}, {key}: ["{what}"]}}}}'
+
+
+def endpoint_line(method: str, path: str) -> str:
+    """Return a method and a path with `{}` for whatever looks like somebody's own name."""
+    segments = (_segment(each) for each in path.strip("/").split("/"))
+    return f"{method} /{'/'.join(segments)}"
+
+
+def _segment(text: str) -> str:
+    name, colon, verb = text.partition(":")
+    if colon and verb.isalpha() and len(verb) < _LONGEST_WORD:
+        return f"{_segment(name)}:{verb}"
+    return text if len(text) <= _LONGEST_WORD and _WORD.fullmatch(text) else "{}"

@@ -9,7 +9,7 @@ from outward.config.load import load_text
 from outward.core.lint import lint
 from outward.core.model import ClientEntry, Credential, Place
 from outward.core.policy import Group, Policy
-from outward.search.registry import GOVERNED, vendor_of
+from outward.search.registry import governed, vendor_of
 
 CASES = yaml.safe_load((Path(__file__).parent.parent / "config_cases/smells.yaml").read_text(encoding="utf-8"))
 
@@ -66,10 +66,10 @@ def test_the_shipped_registry_knows_what_lies_beside_its_hosts():
     """The wildcard that most people would write for a cloud reaches its models' front end too."""
     allow = "[{host: '*.googleapis.com', public_suffix: true}, '*.mistral.ai', '*.python.org']"
     text = f"version: 1\ngroups: {{dev: {{allow: {allow}}}}}\nclients: [{{group: dev, anyone: true}}]\n"
-    findings = load_text(text, env={}, machine={}, vendor_of=vendor_of, governed=GOVERNED).findings
+    findings = load_text(text, env={}, machine={}, vendor_of=vendor_of, governed=governed()).findings
     told = [(each.ident, each.message.split("`")[1]) for each in findings]
     assert told == [("W121", "*.googleapis.com"), ("W121", "*.mistral.ai")]
-    assert all(vendor_of(name) for name in GOVERNED)
+    assert all(vendor_of(name) for name in governed())
 
 
 def test_a_shipped_list_is_not_the_users_to_mend():

@@ -5,7 +5,7 @@ from importlib import import_module
 
 from outward.search.adapter import Adapter
 
-# Adapters by name. A vendor that is added gets its hosts in `registry`, a module here and a table of cases.
+# Adapters by name. A vendor that is added gets a table of its surface, a module here and a table of cases.
 NAMES = (
     "anthropic",
     "openai",
@@ -26,6 +26,8 @@ NAMES = (
     "kagi",
     "mcp",
     "gitlab",
+    "compatible",
+    "firecrawl",
 )
 
 

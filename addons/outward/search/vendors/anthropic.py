@@ -6,7 +6,6 @@ Source: the SDK's types and platform.claude.com (web search tool, web fetch tool
 import re
 from typing import Any
 
-from outward.core.reasons import Reason
 from outward.search.adapter import (
     TYPED,
     Json,
@@ -15,34 +14,23 @@ from outward.search.adapter import (
     body_object,
     domains,
     items,
-    keep,
+    keep_tools,
     obj,
-    reach_parts,
     replace,
     text,
-    unknown_endpoint,
 )
 from outward.search.jsonbody import encode
 from outward.search.narrowing import Language
 from outward.search.seen import Seen
+from outward.search.surface import Tool
 from outward.search.turn import Turn
 from outward.search.vendors.anthropic_observer import MessagesObserver
 
-_SEARCH = frozenset({"web_search_20250305", "web_search_20260209", "web_search_20260318"})
-_FETCH = frozenset({"web_fetch_20250910", "web_fetch_20260209", "web_fetch_20260309", "web_fetch_20260318"})
 _FIRST = ("web_search_20250305", "web_fetch_20250910")  # before code could call the tools
-# Tools that the client runs, or that run in a container without a network.
-_HARMLESS = re.compile(
-    r"custom|mcp_toolset|(bash|text_editor|computer|memory|code_execution)_\d{8}|tool_search_tool_(regex|bm25)(_\d{8})?"
-)
 _TOOL_KEYS = frozenset(
     {"type", "name", "allowed_domains", "blocked_domains", "max_uses", "allowed_callers", "response_inclusion"}
 )
 _PARAMS = frozenset({"tools", "tool_choice", "mcp_servers", "messages", "system", "thread", "compaction", "container"})
-_HELD = re.compile(r"/v1/(agents|sessions|environments|deployments|vaults)(/|$)")
-_MESSAGES = re.compile(
-    r"/v1/messages(/count_tokens)?$|/publishers/anthropic/models/[^/]+:(stream)?rawPredict$", re.IGNORECASE
-)
 _REFUSED = re.compile(r"not accessible to our user agent:?\s*\[([^\]]*)\]")
 
 
@@ -57,36 +45,25 @@ class Anthropic(Plain):
     languages = _LANGUAGES
 
     def govern(self, turn: Turn) -> None:
-        """Judge a request of any endpoint."""
-        path, method = turn.call.path.rstrip("/"), turn.call.method
-        if _HELD.search(path):
-            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "managed agents keep their tools at the vendor", "agents")
-        if method != "POST":
-            turn.watch = "/v1/messages/batches/" in path and path.endswith("/results")
-        elif _MESSAGES.search(path):
-            turn.audited = not re.search(r"count[-_]tokens", path)
-            self.params(turn, body_object(turn, _PARAMS))
-        elif path.endswith("/v1/messages/batches"):
-            for request in items(body_object(turn, frozenset({"requests"})).get("requests")):
-                self.params(turn, obj(obj(request, frozenset({"params"})).get("params"), _PARAMS))
-        elif re.search(r"/v1/(files|skills)(/|$)", path):
-            return
-        else:
-            unknown_endpoint(turn)
+        """Judge a request by its schema."""
+        match turn.call.schema:
+            case "messages":
+                self.params(turn, body_object(turn, _PARAMS))
+            case "count":
+                turn.audited = False
+                self.params(turn, body_object(turn, _PARAMS))
+            case "batches":
+                for request in items(body_object(turn, frozenset({"requests"})).get("requests")):
+                    self.params(turn, obj(obj(request, frozenset({"params"})).get("params"), _PARAMS))
+            case _:
+                super().govern(turn)
 
     def params(self, turn: Turn, params: Json) -> None:
         """Judge the parameters of one message."""
-        if params.get("thread") is not None:
-            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a message thread keeps its tools at the vendor", "thread")
         for server in items(params.get("mcp_servers")):
             turn.reach(obj(server, frozenset({"url"})).get("url"), "MCP server")
-        reach_parts(turn, [params.get("messages"), params.get("system")])
         stripped = set[str]()
-        tools = items(params.get("tools"))
-        before = len(turn.findings)
-        kept = keep(tools, lambda tool: self._tool(turn, tool, stripped))
-        if "tools" in params and len(turn.findings) > before:
-            replace(params, "tools", kept)
+        kept = keep_tools(turn, params, lambda tool: self._tool(turn, tool, stripped))
         self._added(turn, params, stripped)
         if stripped:
             _repair(params, kept, stripped)
@@ -95,14 +72,13 @@ class Anthropic(Plain):
 
     def _tool(self, turn: Turn, tool: Json, stripped: set[str]) -> Json | None:
         kind = text(tool.get("type"))
-        if kind in _SEARCH or kind in _FETCH:
+        does = turn.tool(kind)
+        if does in (Tool.SEARCH, Tool.FETCH):
             obj(tool, _TOOL_KEYS)
-            narrowed = _narrowed(turn, tool, kind)
+            narrowed = _narrowed(turn, tool, kind, does)
             if narrowed is None:
                 stripped.add(text(tool.get("name")) or kind.rpartition("_")[0])
             return narrowed
-        if kind and not _HARMLESS.fullmatch(kind):
-            turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool type", kind[:100])
         return tool
 
     def _added(self, turn: Turn, params: Json, stripped: set[str]) -> None:
@@ -150,9 +126,9 @@ class Anthropic(Plain):
         return tuple(name.lower() for name in found)
 
 
-def _narrowed(turn: Turn, tool: Json, kind: str) -> Json | None:
+def _narrowed(turn: Turn, tool: Json, kind: str, does: Tool) -> Json | None:
     """Return a search or fetch tool with its filter, or None where it must go."""
-    language = _LANGUAGES["web_search" if kind in _SEARCH else "web_fetch"]
+    language = _LANGUAGES["web_search" if does is Tool.SEARCH else "web_fetch"]
     found = turn.search(
         kind, language, domains(tool.get("allowed_domains")), domains(tool.get("blocked_domains")) or ()
     )
@@ -165,7 +141,7 @@ def _narrowed(turn: Turn, tool: Json, kind: str) -> Json | None:
     elif found.blocked:
         tool["blocked_domains"] = list(found.blocked)
     most = turn.clamp(tool.get("max_uses"))
-    if most is not None and kind in _SEARCH:
+    if most is not None and does is Tool.SEARCH:
         tool["max_uses"] = most
     # Results that code consumed may be left out of the response: an audit blind spot.
     if kind not in _FIRST or "allowed_callers" in tool:

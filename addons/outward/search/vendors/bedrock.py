@@ -1,70 +1,115 @@
-"""Amazon Bedrock: no search tool there has a domain filter, and most bodies are signed, so searches are refused."""
+"""Amazon Bedrock: no search tool of a model there has a domain filter; the service's own search has one.
 
+Most bodies are signed and cannot be rewritten: they pass as they are, or not at all.
+"""
+
+import json
 import re
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from outward.core.reasons import Reason
-from outward.search.adapter import Json, Plain, body_object, items, obj, reach_parts, text, unknown_endpoint
+from outward.search.adapter import Json, Observer, Plain, body_object, domains, items, obj, text
+from outward.search.narrowing import Language
+from outward.search.search_api import ResultsObserver
+from outward.search.seen import Seen
+from outward.search.surface import Tool
 from outward.search.turn import Turn
 
-_MODEL = re.compile(r"^/model/(.+)/(invoke|invoke-with-response-stream|converse|converse-stream)$")
-_MESSAGES = re.compile(r"^(/anthropic)/v1/messages(/count_tokens)?$")
+_MODEL = re.compile(r"^/model/(.+)/[a-z-]+$", re.IGNORECASE)
 _TOOL = frozenset({"type", "systemTool", "toolSpec"})
-_CLIENT_TOOL = re.compile(r"custom|(bash|text_editor|computer|memory)_\d{8}|")
+_BODY = frozenset({"tools", "toolConfig", "mcp_servers", "messages", "additionalModelRequestFields"})
+_LANGUAGE = Language(limit=100, blocks=True)
 
 
 class Bedrock(Plain):
     """The adapter."""
 
     name = "bedrock"
-    languages: ClassVar = {"nova_grounding": None}
+    languages: ClassVar = {"nova_grounding": None, "web_search": _LANGUAGE}
 
     def govern(self, turn: Turn) -> None:
-        """Judge a request of any endpoint."""
-        if turn.call.method not in ("POST", "PUT"):
-            return
-        path = turn.call.path.rstrip("/")
-        match = _MODEL.search(path) or _MESSAGES.search(path)
-        if match is None:
-            if turn.call.host.startswith("bedrock-agent") or "model-invocation-job" in turn.call.path:
-                turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "agents and batches keep their tools", "agent")
-            unknown_endpoint(turn)
-            return
-        if ":prompt/" in unquote(match[1]):
+        """Judge a request by its schema."""
+        match turn.call.schema:
+            case "model" | "messages":
+                self._model(turn, body_object(turn, _BODY))
+            case "async":
+                self._model(turn, obj(body_object(turn, frozenset({"modelInput"})).get("modelInput") or {}, _BODY))
+            case "count":
+                wrapped = obj(body_object(turn, frozenset({"input"})).get("input") or {})
+                self._counted(turn, wrapped)
+            case "web_search":
+                _search(turn, body_object(turn, frozenset({"filters", "searchQuery"})))
+            case _:
+                super().govern(turn)
+
+    def _counted(self, turn: Turn, wrapped: Json) -> None:
+        """Judge a request whose tokens are counted: in one of two wrappers, one of them an encoded text."""
+        turn.audited = False
+        for name, inner in wrapped.items():
+            if name != "converse":
+                continue
+            self._model(turn, obj(inner, _BODY))
+
+    def _model(self, turn: Turn, body: Json) -> None:
+        match = _MODEL.search(turn.call.path)
+        if match is not None and ":prompt/" in unquote(match[1]):
             turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a stored prompt may hold tools", "prompt")
-        body = body_object(turn, frozenset({"tools", "toolConfig", "mcp_servers", "messages"}))
-        reach_parts(turn, body.get("messages"))
+        self._tools(turn, body)
+        more = body.get("additionalModelRequestFields")
+        if more is not None:  # goes into the model's own request as it is
+            self._tools(turn, obj(more, _BODY))
+
+    def _tools(self, turn: Turn, body: Json) -> None:
         if body.get("mcp_servers"):
             turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "MCP servers do not exist here", "mcp")
         for tool in items(body.get("tools")):
             self._native(turn, obj(tool, _TOOL))
-        for tool in items(obj(body.get("toolConfig") or {}).get("tools")):
+        for tool in items(obj(body.get("toolConfig") or {}, frozenset({"tools"})).get("tools")):
             self._converse(turn, obj(tool, _TOOL))
 
     def _native(self, turn: Turn, tool: Json) -> None:
-        kind = text(tool.get("type"))
-        if kind.startswith(("web_search_", "web_fetch_")):
-            turn.always_searches(kind[:100], "search does not exist here with a filter")
         if "systemTool" in tool or "toolSpec" in tool:
             self._converse(turn, tool)
-        elif not _CLIENT_TOOL.fullmatch(kind) and kind != "function":
-            turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool type", kind[:100])
+        else:
+            self._kind(turn, text(tool.get("type")))
 
     def _converse(self, turn: Turn, tool: Json) -> None:
         system: Any = tool.get("systemTool")
         if isinstance(system, dict):
-            name = text(system.get("name"))
-            if name == "nova_grounding":
-                turn.always_searches(name, "this search has no domain filter")
-            if name != "nova_code_interpreter":
-                turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown system tool", name[:100])
+            self._kind(turn, f"system:{text(system.get('name'))}")
         elif not set(tool) <= {"toolSpec", "cachePoint", "systemTool"}:
             turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool", ", ".join(tool)[:100])
+
+    def _kind(self, turn: Turn, kind: str) -> None:
+        does = turn.tool(kind)
+        if does in (Tool.SEARCH, Tool.FETCH):
+            turn.always_searches(kind.removeprefix("system:")[:100], "search does not exist here with a filter")
+
+    def observer(self, turn: Turn, seen: Seen) -> Observer | None:
+        """Return a reader of the service's own search."""
+        body = turn.json if turn.call.schema == "web_search" else None
+        asked = body.get("searchQuery", body.get("query")) if isinstance(body, dict) else None
+        return ResultsObserver(seen, asked if isinstance(asked, str) else None) if turn.searching else None
 
     def error(self, detail: str) -> Json:
         """Return the message member of the service's errors."""
         return {"message": detail}
+
+
+def _search(turn: Turn, body: Json) -> None:
+    """Narrow the service's own search; its answer is filtered exactly, so that a signed body may pass as it is."""
+    turn.filtered = True
+    before = json.dumps(body, sort_keys=True)
+    filters = obj(body.get("filters") or {}, frozenset({"domainFilter"}))
+    listed = obj(filters.get("domainFilter") or {}, frozenset({"include", "exclude"}))
+    found = turn.search("web_search", _LANGUAGE, domains(listed.get("include")), domains(listed.get("exclude")) or ())
+    turn.must_survive("the request is nothing but a search")
+    if found is not None and found.allowed:
+        kept = {key: value for key, value in listed.items() if key not in ("include", "exclude")}
+        body["filters"] = {**filters, "domainFilter": {**kept, "include": list(found.allowed)}}
+    if turn.call.signed and json.dumps(body, sort_keys=True) != before:
+        turn.refuse(Reason.WEB_SEARCH_UNFILTERABLE, "the body is signed, so its filter cannot be narrowed", "signed")
 
 
 ADAPTER = Bedrock()

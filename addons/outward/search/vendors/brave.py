@@ -1,6 +1,5 @@
 """Brave Search: no domain filter in the request, so the response is filtered. Source: its API documentation, 2026."""
 
-import re
 from typing import ClassVar
 from urllib.parse import parse_qs
 
@@ -8,8 +7,6 @@ from outward.search.adapter import Observer, body_object
 from outward.search.search_api import ResultsObserver, SearchApi, by_results, query_of
 from outward.search.seen import Seen
 from outward.search.turn import Turn
-
-_SEARCH = re.compile(r"/res/v1/(web|news|videos|images|local)/(search|pois|descriptions)$")
 
 
 class Brave(SearchApi):
@@ -19,14 +16,13 @@ class Brave(SearchApi):
     languages: ClassVar = {"search": None}
 
     def govern(self, turn: Turn) -> None:
-        """Judge a request of any endpoint."""
-        path = turn.call.path.rstrip("/")
-        if _SEARCH.search(path):
-            if turn.call.method == "POST":
-                body_object(turn, frozenset({"q"}))
-            by_results(turn, path.split("/")[3])
-        elif not path.endswith(("/suggest/search", "/spellcheck/search")):
-            turn.always_searches("answers", "this endpoint cannot be limited to permitted sources")
+        """Judge a request by its schema."""
+        if turn.call.schema != "search":
+            super().govern(turn)
+            return
+        if turn.call.body:
+            body_object(turn, frozenset({"q"}))
+        by_results(turn, turn.call.path.split("/")[3])
 
     def observer(self, turn: Turn, seen: Seen) -> Observer | None:
         """Return a reader of results; the query stands in the address."""

@@ -11,10 +11,8 @@ from outward.search.adapter import (
     items,
     keep,
     obj,
-    reach_parts,
     replace,
     text,
-    unknown_endpoint,
 )
 from outward.search.turn import Turn
 
@@ -26,21 +24,15 @@ class Cohere(Plain):
     languages: ClassVar = {"web-search": None}
 
     def govern(self, turn: Turn) -> None:
-        """Judge a request of any endpoint."""
-        path = turn.call.path.rstrip("/")
-        if turn.call.method != "POST":
-            return
-        if path.endswith(("/v1/chat", "/v2/chat", "/v1/generate")):
+        """Judge a request by its schema."""
+        if turn.call.schema == "chat":
             self._chat(turn, body_object(turn, frozenset({"connectors", "tools", "messages"})))
-        elif not path.endswith(("/embed", "/rerank", "/classify", "/tokenize", "/detokenize", "/summarize")):
-            unknown_endpoint(turn)
+        else:
+            super().govern(turn)
 
     def _chat(self, turn: Turn, body: Json) -> None:
-        reach_parts(turn, body.get("messages"))
         for tool in items(body.get("tools")):
-            kind = text(obj(tool, TYPED).get("type")) or "function"
-            if kind != "function":
-                turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool type", kind[:100])
+            turn.tool(text(obj(tool, TYPED).get("type")) or "function")
         if body.get("connectors"):
             replace(body, "connectors", keep(items(body["connectors"]), lambda each: self._connector(turn, each)))
 

@@ -18,17 +18,15 @@ class Exa(SearchApi):
     languages: ClassVar = {"search": _LANGUAGE}
 
     def govern(self, turn: Turn) -> None:
-        """Judge a request of any endpoint."""
-        path = turn.call.path.strip("/")
-        if turn.call.method not in ("POST", "PUT", "PATCH"):
-            return
-        if path in ("search", "findSimilar"):
-            narrow_lists(turn, path, _LANGUAGE, body_object(turn, _BODY), ("includeDomains", "excludeDomains"))
-        elif path == "contents":
-            body = body_object(turn, _BODY)
-            fetch(turn, path, [*items(body.get("urls")), *items(body.get("ids"))])
-        else:
-            turn.always_searches(path.partition("/")[0][:100], "this endpoint cannot be limited to permitted sources")
+        """Judge a request by its schema."""
+        body = body_object(turn, _BODY)
+        match turn.call.schema:
+            case "search":
+                narrow_lists(turn, "search", _LANGUAGE, body, ("includeDomains", "excludeDomains"))
+            case "contents":
+                fetch(turn, "contents", [*items(body.get("urls")), *items(body.get("ids"))])
+            case _:
+                super().govern(turn)
 
 
 ADAPTER = Exa()

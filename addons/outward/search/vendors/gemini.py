@@ -9,20 +9,20 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
 from outward.core.reasons import Reason
-from outward.search.adapter import Json, Observer, Plain, items, keep, obj, reach_parts, replace, text, unknown_endpoint
+from outward.search.adapter import Json, Observer, Plain, items, obj, replace
 from outward.search.jsonbody import BodyError, decode, folded
 from outward.search.seen import Seen
-from outward.search.turn import Turn
+from outward.search.surface import Tool
+from outward.search.turn import Call, Turn
+from outward.search.vendors.gemini_interactions import interaction
 from outward.search.vendors.gemini_observer import GeminiObserver
 
-_SEARCH = frozenset({"googlesearch", "googlesearchretrieval", "enterprisewebsearch"})
-_UNVERIFIABLE = frozenset({"googlemaps", "computeruse", "exaaisearch", "parallelaisearch"})
-_HARMLESS = frozenset({"functiondeclarations", "codeexecution", "filesearch"})
+_UNVERIFIABLE = frozenset({"googlemaps", "exaaisearch", "parallelaisearch"})
 _EXCLUDING = frozenset({"googlesearch", "enterprisewebsearch"})
 _REWRITING = frozenset({"$httpmethod", "$httpheaders", "$req", "$ct", "x-http-method-override"})
 _MOST_EXCLUDED = 2000
 _URL = re.compile(r"https?://[^\s<>\"'`)\]}]+", re.IGNORECASE)
-_TYPES = {"google_search": "googlesearch", "url_context": "urlcontext", "google_maps": "googlemaps"}
+_HOLD_FILES = frozenset({"parts", "filedata", "functionresponse"})
 
 
 class Gemini(Plain):
@@ -31,33 +31,32 @@ class Gemini(Plain):
     name = "gemini"
     languages: ClassVar = {"googleSearch": None, "urlContext": None}
 
+    def disguised(self, call: Call) -> str | None:
+        """Tell of a parameter that stands for another method, head or body."""
+        names = {name.lower() for name, _ in parse_qsl(call.query, keep_blank_values=True)}
+        return "a parameter stands for another method, head or body" if names & _REWRITING else None
+
     def govern(self, turn: Turn) -> None:
-        """Judge a request of any endpoint."""
-        path, method = turn.call.path.rstrip("/"), turn.call.method
-        names = {name.lower() for name, _ in parse_qsl(turn.call.query, keep_blank_values=True)}
-        if names & _REWRITING:
-            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a parameter stands for another method, head or body", "query")
-        if method != "POST":
-            turn.watch = method == "GET" and bool(re.search(r"/interactions/[^/]+$", path))
-        elif re.search(r":(generateContent|streamGenerateContent|countTokens)$", path):
-            turn.audited = not path.endswith(":countTokens")
-            self._content(turn, _body(turn))
-        elif path.endswith("/interactions"):
-            self._interaction(turn, _body(turn))
-        elif re.search(r":batchGenerateContent$|/cachedContents$|/openai/|/endpoints/openapi/|BidiGenerate", path):
-            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "this endpoint's tools cannot be judged", "endpoint")
-        elif re.search(r":(embedContent|batchEmbedContents|predict|asyncBatchEmbedContent)$|^/upload/", path):
-            return
-        else:
-            unknown_endpoint(turn)
+        """Judge a request by its schema."""
+        match turn.call.schema:
+            case "content":
+                self._content(turn, _body(turn))
+            case "count":
+                turn.audited = False
+                self._content(turn, _body(turn))
+            case "wrapped" | "wrapped_count":  # Gemini CLI, signed in
+                turn.audited = turn.call.schema == "wrapped"
+                self._content(turn, obj(_get(_body(turn), "request") or {}))
+            case "interaction":
+                interaction(turn, _body(turn), self.stays)
+            case _:
+                super().govern(turn)
 
     def _content(self, turn: Turn, body: Json) -> None:
         inner = _get(body, "generateContentRequest")
         if inner is not None:  # countTokens wraps the request
             self._content(turn, obj(inner))
-        if _get(body, "cachedContent"):
-            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "cached content may hold tools", "cachedContent")
-        _reach_files(turn, body)
+        _no_twins_below(body)
         key = _spelling(body, "tools")
         if key is None:
             return
@@ -66,6 +65,8 @@ class Gemini(Plain):
         before = len(turn.findings)
         kept = [each for tool in tools if (each := self._tool(turn, obj(tool), body))]
         if len(turn.findings) > before:
+            if not kept and turn.audited and _asks_only(turn, body):
+                turn.must_survive("a search was all that this request asked for")
             replace(body, key, kept)
             config = _spelling(body, "toolConfig")
             if not kept and config is not None:
@@ -74,45 +75,28 @@ class Gemini(Plain):
     def _tool(self, turn: Turn, tool: Json, body: Json) -> Json:
         """Return a tool without the capabilities that must go; one object may hold several."""
         _no_twins(tool)
-        return {key: value for key, value in tool.items() if self._stays(turn, folded(key), key, value, body)}
+        return {key: value for key, value in tool.items() if self.stays(turn, folded(key), key, value, body)}
 
-    def _stays(self, turn: Turn, name: str, key: str, value: Any, body: Json) -> bool:
-        if name in _HARMLESS or value is None:
-            return True
-        if name in _SEARCH or name == "urlcontext":
+    def stays(self, turn: Turn, name: str, key: str, value: Any, body: Json) -> bool:
+        """Tell whether a capability stays.
+
+        Args:
+            turn: the request.
+            name: of the capability, without case and separators.
+            key: the name as it stands in the request.
+            value: what stands under it.
+            body: of the request.
+        """
+        does = None if value is None else turn.tool(name)
+        if does in (Tool.SEARCH, Tool.FETCH):
+            if name in _UNVERIFIABLE:
+                return turn.unfilterable(key, verifiable=False)
             return _verified(turn, name, key, value, body)
-        if name in _UNVERIFIABLE:
-            return turn.unfilterable(key, verifiable=False)
-        if name == "mcpservers":
-            for server in items(value):
-                transport = _get(obj(server), "streamableHttpTransport") or {}
-                turn.reach(obj(transport).get("url"), "MCP server")
-            return True
-        if name == "retrieval" and isinstance(value, dict) and _get(value, "externalApi") is None:
-            return True
-        return turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool", key[:100])
-
-    def _interaction(self, turn: Turn, body: Json) -> None:
-        if body.get("agent") is not None:
-            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "an agent keeps its tools at the vendor", "agent")
-        reach_parts(turn, body.get("input"))
-        tools = items(body.get("tools"))
-        kept = keep(tools, lambda tool: self._interaction_tool(turn, tool, body))
-        if "tools" in body and turn.findings:
-            replace(body, "tools", kept)
-            config = _get(body, "generationConfig")
-            choice = _spelling(config, "toolChoice") if isinstance(config, dict) else None
-            if not kept and choice is not None:
-                del config[choice]
-
-    def _interaction_tool(self, turn: Turn, tool: Json, body: Json) -> Json | None:
-        kind = text(tool.get("type"))
-        if kind in ("function", "code_execution", "file_search"):
-            return tool
-        if kind == "mcp_server":
-            turn.reach(tool.get("url"), "MCP server")
-            return tool
-        return tool if self._stays(turn, _TYPES.get(kind, "unknown " + kind), kind, tool, body) else None
+        if does is Tool.AGENT:
+            turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "what this tool reaches cannot be seen", key[:100])
+        if name == "retrieval" and isinstance(value, dict) and _get(value, "externalApi") is not None:
+            turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an interface that the vendor would call", key[:100])
+        return True
 
     def observer(self, turn: Turn, seen: Seen) -> Observer:
         """Return a reader of content, its streams, and interactions."""
@@ -138,6 +122,15 @@ def _verified(turn: Turn, name: str, key: str, value: Any, body: Json) -> bool:
         for url in _URL.findall(str(_get(body, "contents") or body.get("input"))):
             turn.reach(url.rstrip(".,;:!?"), "URL in the prompt")
     return True
+
+
+def _asks_only(turn: Turn, body: Json) -> bool:
+    """Tell whether a request is Gemini CLI's own for a search: one turn, and whatever else tells it apart."""
+    turns = _get(body, "contents")
+    if isinstance(turns, list) and len(turns) > 1:
+        return False
+    cli = "geminicli" in turn.call.headers.get("user-agent", "").lower() or turn.call.schema == "wrapped"
+    return cli or _get(body, "systemInstruction") is not None
 
 
 def _body(turn: Turn) -> Json:
@@ -170,8 +163,8 @@ def _exclude(turn: Turn, tool: Json) -> None:
         tool[key] = sorted(names)[:_MOST_EXCLUDED]
 
 
-def _reach_files(turn: Turn, body: Json) -> None:
-    """Judge file addresses that the vendor would fetch; its own storage aside."""
+def _no_twins_below(body: Json) -> None:
+    """Refuse a key in two spellings wherever an address may stand."""
     stack: list[Any] = [_get(body, "contents"), _get(body, "systemInstruction")]
     while stack:
         each = stack.pop()
@@ -179,11 +172,7 @@ def _reach_files(turn: Turn, body: Json) -> None:
             stack.extend(each)
         elif isinstance(each, dict):
             _no_twins(each)
-            data = _get(each, "fileData")
-            uri = _get(data, "fileUri") if isinstance(data, dict) else None
-            if isinstance(uri, str) and not uri.startswith(("gs://", f"https://{turn.call.host}/")):
-                turn.reach(uri, "file address")
-            stack.extend(each[key] for key in each if folded(key) == "parts")
+            stack.extend(each[key] for key in each if folded(key) in _HOLD_FILES)
 
 
 ADAPTER = Gemini()

@@ -8,8 +8,6 @@ from outward.search.search_api import ResultsObserver, SearchApi, by_results, fe
 from outward.search.seen import Seen
 from outward.search.turn import Turn
 
-_ANSWERS = ("/api", "/search", "/html", "/fastgpt", "/assistant")
-
 
 class Kagi(SearchApi):
     """The adapter."""
@@ -18,17 +16,17 @@ class Kagi(SearchApi):
     languages: ClassVar = {"search": None}
 
     def govern(self, turn: Turn) -> None:
-        """Judge a request of any endpoint."""
-        path = turn.call.path.rstrip("/")
-        if path.startswith("/api/") and path.endswith(("/search", "/enrich/web", "/enrich/news")):
-            if turn.call.body:
-                body_object(turn, frozenset({"q", "query"}))
-            by_results(turn, "search")
-        elif path.startswith("/api/") and path.endswith("/summarize"):
-            body = body_object(turn, frozenset({"url", "text"})) if turn.call.body else {}
-            fetch(turn, "summarize", pages(turn, body))
-        elif turn.call.query or turn.call.method != "GET" or path.startswith(_ANSWERS):
-            turn.always_searches("answers", "this endpoint cannot be limited to permitted sources")
+        """Judge a request by its schema."""
+        match turn.call.schema:
+            case "search":
+                if turn.call.body:
+                    body_object(turn, frozenset({"q", "query"}))
+                by_results(turn, "search")
+            case "summarize":
+                body = body_object(turn, frozenset({"url", "text"})) if turn.call.body else {}
+                fetch(turn, "summarize", pages(turn, body))
+            case _:
+                super().govern(turn)
 
     def observer(self, turn: Turn, seen: Seen) -> Observer | None:
         """Return a reader of results; the query stands in the address."""

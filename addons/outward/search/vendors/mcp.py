@@ -13,14 +13,19 @@ from outward.search.narrowing import Language
 from outward.search.results import OWN_URL
 from outward.search.search_api import ResultsObserver, by_results, fetch, narrow_lists
 from outward.search.seen import Seen
+from outward.search.surface import Tool
 from outward.search.turn import Turn
+from outward.search.walk import is_address
 
 # Argument names of each format: allow list, block list.
 _LISTS: dict[str, tuple[str, str]] = {
     "tavily": ("include_domains", "exclude_domains"),
     "exa": ("includeDomains", "excludeDomains"),
 }
+# Servers that are known to search, and the format of their tools.
+_BRANDS = {".tavily.com": "tavily", ".exa.ai": "exa", ".firecrawl.dev": "firecrawl", ".parallel.ai": "parallel"}
 _LANGUAGE = Language(limit=300, blocks=True)
+_EARLIER = "the answer to an earlier call, which is not this one to judge"
 _PARAM = "mcp-param-"
 
 
@@ -33,7 +38,8 @@ class Mcp(Plain):
 
     def govern(self, turn: Turn) -> None:
         """Judge every message of a request."""
-        if turn.call.method != "POST" or not turn.call.body:
+        if turn.call.schema == "listen":
+            _listen(turn)
             return
         turn.json = decode(turn.call.body)
         single = not isinstance(turn.json, list)
@@ -43,22 +49,36 @@ class Mcp(Plain):
             _agree(turn, turn.json)
 
     def _message(self, turn: Turn, message: Json) -> None:
-        if message.get("method") != "tools/call":
+        method = text(message.get("method"))
+        if method == "tasks/result":
+            turn.refuse(turn.stop or Reason.WEB_SEARCH_UNINSPECTABLE, _EARLIER, method)
+        if method == "resources/read" and _brand(turn.call.host) is not None:
+            uri = obj(message.get("params"), frozenset({"uri"})).get("uri")
+            fetch(turn, method, [uri] if isinstance(uri, str) and is_address(uri) else [])
+        if method != "tools/call":
             return
         params = obj(message.get("params"), frozenset({"name", "arguments"}))
         name = text(params.get("name"))
-        kind = turn.mcp_tools.get(name)
+        kind = turn.mcp_tools.get(name) or self._well_known(turn, name)
         if kind is None:
-            if turn.call.host not in ("mcp.tavily.com", "mcp.exa.ai"):
-                return  # a server that the policy allows, and a tool that it does not call a search
-            turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool of a search server", name[:100])
+            return
         arguments = obj(params.setdefault("arguments", {}))
         before = {key: repr(value) for key, value in arguments.items()}
         self._call(turn, name, kind, arguments)
         _mirror(turn, before, arguments)
 
+    def _well_known(self, turn: Turn, name: str) -> str | None:
+        """Return the format of a tool of a server that is known to search; None for a tool that does not."""
+        brand = _brand(turn.call.host)
+        if brand is None:
+            return None  # a server that the policy allows, and a tool that it does not call a search
+        does = turn.tool(name)
+        if does is Tool.AGENT:
+            turn.always_searches(name, "research cannot be limited to permitted sources")
+        return None if does is Tool.OWN else brand
+
     def _call(self, turn: Turn, name: str, kind: str, arguments: Json) -> None:
-        if "research" in name:
+        if "research" in name and turn.surface.tool(name) is None:
             turn.always_searches(name, "research cannot be limited to permitted sources")
         pages = [*items(arguments.get("urls")), *([arguments["url"]] if "url" in arguments else [])]
         if pages:
@@ -78,7 +98,7 @@ class Mcp(Plain):
         """Return a reader of the messages that are passed on."""
         if not turn.searching:
             return None
-        messages = turn.json if isinstance(turn.json, list) else [turn.json]
+        messages = turn.json if isinstance(turn.json, list) else [turn.json] if turn.json else []
         asked = next((m["params"]["arguments"].get("query") for m in messages if m.get("method") == "tools/call"), None)
         return _ToolObserver(seen, asked if isinstance(asked, str) else None)
 
@@ -107,6 +127,18 @@ def _results_in(content: str) -> Any:
         return decode(content.encode())
     except (BodyError, UnicodeEncodeError):
         return [{"url": url} for url in OWN_URL.findall(content)]
+
+
+def _listen(turn: Turn) -> None:
+    """Let a stream of messages pass, each filtered; one that is taken up again answers calls that nobody here saw."""
+    turn.filtered = turn.watch = True
+    if "last-event-id" in turn.call.headers:
+        turn.refuse(turn.stop or Reason.WEB_SEARCH_UNINSPECTABLE, _EARLIER, "stream")
+
+
+def _brand(host: str) -> str | None:
+    """Return the format of the tools of a server that is known to search."""
+    return next((brand for suffix, brand in _BRANDS.items() if host.endswith(suffix)), None)
 
 
 def _agree(turn: Turn, message: Json) -> None:

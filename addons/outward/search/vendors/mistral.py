@@ -3,27 +3,15 @@
 Source: the SDK's types and docs.mistral.ai (connectors), November 2026.
 """
 
-import re
 from typing import Any, ClassVar
 
 from outward.core.reasons import Reason
-from outward.search.adapter import (
-    Json,
-    Observer,
-    Plain,
-    body_object,
-    items,
-    keep,
-    reach_parts,
-    replace,
-    text,
-    unknown_endpoint,
-)
+from outward.search.adapter import Json, Observer, Plain, body_object, keep_tools, text
 from outward.search.seen import Seen
+from outward.search.surface import Tool
 from outward.search.turn import Turn
 from outward.search.vendors.openai_observer import arguments
 
-_HARMLESS = frozenset({"function", "code_interpreter", "image_generation", "document_library"})
 _SEARCH = frozenset({"web_search", "web_search_premium"})
 _BODY = frozenset({"tools", "tool_choice", "agent_id", "agent", "messages", "inputs", "document"})
 
@@ -35,27 +23,17 @@ class Mistral(Plain):
     languages: ClassVar = {"web_search": None, "web_search_premium": None}
 
     def govern(self, turn: Turn) -> None:
-        """Judge a request of any endpoint."""
-        path = turn.call.path.rstrip("/")
-        if turn.call.method not in ("POST", "PATCH", "PUT"):
-            return
-        if re.search(r"/(agents|batch|conversations/.+)(/|$)", path):
-            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "agents and stored conversations keep their tools", "agent")
-        if re.search(
-            r"/(conversations|chat/completions|fim/completions|ocr)$|:(stream)?rawPredict$", path, re.IGNORECASE
-        ):
-            self._turn(turn, body_object(turn, _BODY))
-        elif not re.search(r"/(embeddings|moderations|files|audio|models|fine_tuning)(/|$)", path):
-            unknown_endpoint(turn)
+        """Judge a request by its schema."""
+        match turn.call.schema:
+            case "conversation" | "chat":
+                self._turn(turn, body_object(turn, _BODY))
+            case "responses":
+                self._turn(turn, body_object(turn, _BODY | {"input"}))
+            case _:
+                super().govern(turn)
 
     def _turn(self, turn: Turn, body: Json) -> None:
-        if body.get("agent_id") is not None or body.get("agent") is not None:
-            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "an agent keeps its tools at the vendor", "agent")
-        reach_parts(turn, [body.get("messages"), body.get("inputs"), body.get("document")])
-        if "tools" not in body:
-            return
-        kept = keep(items(body["tools"]), lambda tool: self._tool(turn, tool))
-        replace(body, "tools", kept)
+        kept = keep_tools(turn, body, lambda tool: self._tool(turn, tool))
         if turn.findings and not kept:
             options = body.get("completion_args")  # where conversations have it
             for holder in (body, options if isinstance(options, dict) else {}):
@@ -63,10 +41,11 @@ class Mistral(Plain):
 
     def _tool(self, turn: Turn, tool: Json) -> Json | None:
         kind = text(tool.get("type")) or "function"
-        if kind in _SEARCH:
+        does = turn.tool(kind)
+        if does is Tool.SEARCH:
             return tool if turn.unfilterable(kind) else None
-        if kind not in _HARMLESS:
-            turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool type", kind[:100])
+        if does not in (Tool.OWN, Tool.SANDBOX):
+            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a connector keeps its address at the vendor", kind[:100])
         return tool
 
     def observer(self, turn: Turn, seen: Seen) -> Observer:

@@ -17,18 +17,19 @@ from outward.search.adapter import (
     domains,
     items,
     keep,
+    keep_tools,
     obj,
-    reach_parts,
     replace,
     text,
-    unknown_endpoint,
 )
 from outward.search.jsonbody import encode
 from outward.search.narrowing import Language
 from outward.search.seen import Seen
-from outward.search.turn import Turn
+from outward.search.surface import Tool
+from outward.search.turn import Call, Turn
 from outward.search.vendors.openai_network import container_network, container_of, uploads_batch
 from outward.search.vendors.openai_observer import ResponsesObserver
+from outward.search.vendors.openai_search import AlphaObserver, alpha_search
 
 # What names an agent, a prompt or the like, which brings tools of its own.
 _STORED = frozenset({"prompt", "agent", "agent_id", "agent_reference", "assistant_id"})
@@ -39,82 +40,62 @@ _BODY = frozenset(
     }
 )  # fmt: skip
 _SOURCES = "web_search_call.action.sources"
-# Tools that the client runs, or that read what it uploaded itself.
-_HARMLESS = frozenset(
-    {
-        "function", "custom", "file_search", "image_generation", "local_shell", "apply_patch", "computer",
-        "computer_use_preview", "tool_search", "programmatic_tool_calling",
-    }
-)  # fmt: skip
 _CARRIED = frozenset({"type", "tools"})
 _CLIENT_SIDE = frozenset({"function", "custom", "local_shell", "apply_patch", "computer", "computer_use_preview"})
 _ALWAYS = re.compile(r"-search-(preview|api)(-|$)", re.IGNORECASE)
 _NEEDS = re.compile(r"deep-research", re.IGNORECASE)
-_HELD = re.compile(
-    r"/(assistants|threads|agents|realtime|live|evals|batches|chatkit|workflows|prompts|live_sessions)(/|$)"
-)
-_SAFE = re.compile(
-    r"/(embeddings|moderations|images|audio|models|completions|fine_tuning|vector_stores|videos|responses/[^/]+/cancel)"
-    r"(/|$)"
-)
 
 
 class OpenAI(Plain):
     """The adapter; subclasses say what their vendor's tools are called and how filters are said."""
 
     name = "openai"
-    searches: ClassVar[re.Pattern[str]] = re.compile(r"web_search(_2025_08_26)?|web_search_preview(_2025_03_11)?")
-    harmless: ClassVar[frozenset[str]] = _HARMLESS
     language: ClassVar[Language] = Language(limit=100, blocks=True)
     block_key: ClassVar[str] = "blocked_domains"
     # Whether this is OpenAI's own, where responses repeat the tools as they are applied, and sources can be asked for.
     original: ClassVar[bool] = True
     languages: ClassVar = {"web_search": language, "web_search_options": None}
 
-    def govern(self, turn: Turn) -> None:
-        """Judge a request of any endpoint."""
-        path, method = turn.call.path.rstrip("/").lower(), turn.call.method  # Azure does not tell case apart
-        if "responses_multi_agent" in turn.call.headers.get("openai-beta", ""):
-            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "agents of the vendor bring tools of their own", "multi_agent")
-        if method != "POST":
-            turn.watch = method == "GET" and bool(re.search(r"/responses/[^/]+$", path))
-        elif re.search(r"/responses(/compact|/input_tokens)?$", path):
-            turn.audited = not path.endswith("/input_tokens")
-            self.responses(turn, body_object(turn, _BODY))
-        elif path.endswith("/chat/completions"):
-            self.chat(turn, body_object(turn, _BODY))
-        elif re.search(r"/conversations(/[^/]+/items)?$", path):
-            self.responses(turn, body_object(turn, _BODY | {"items"}))
-        else:
-            self._others(turn, path)
+    def disguised(self, call: Call) -> str | None:
+        """Tell of a header that brings agents into a plain request."""
+        found = "responses_multi_agent" in call.headers.get("openai-beta", "").lower()
+        return "agents of the vendor bring tools of their own" if found else None
 
-    def _others(self, turn: Turn, path: str) -> None:
-        """Judge what is no answer of a model."""
-        if path.endswith("/containers"):
-            container_network(turn, body_object(turn, frozenset({"network_policy"})))
-        elif re.search(r"/(containers|vector_stores)/[^/]+/files$", path):
-            return  # what the client gives its own containers and stores: no batch begins there
-        elif re.search(r"/(files|uploads)$", path):
-            if uploads_batch(turn.call):
-                turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a batch by file keeps its tools at the vendor", "batch")
-        elif _HELD.search(path):
-            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "this endpoint keeps its tools at the vendor", "endpoint")
-        elif not _SAFE.search(path) and not re.search(r"/uploads/", path):
-            unknown_endpoint(turn)
+    def govern(self, turn: Turn) -> None:
+        """Judge a request by its schema."""
+        match turn.call.schema:
+            case "responses":
+                self.responses(turn, body_object(turn, _BODY))
+            case "input_tokens":
+                turn.audited = False
+                self.responses(turn, body_object(turn, _BODY))
+            case "items":
+                self.responses(turn, body_object(turn, _BODY | {"items"}))
+            case "chat":
+                self.chat(turn, body_object(turn, _BODY))
+            case "messages":
+                self.messages(turn, body_object(turn, _BODY | {"mcp_servers", "thread"}))
+            case "container":
+                container_network(turn, body_object(turn, frozenset({"network_policy"})))
+            case "upload":
+                if uploads_batch(turn.call):
+                    turn.refuse(
+                        Reason.WEB_SEARCH_UNINSPECTABLE, "a batch by file keeps its tools at the vendor", "batch"
+                    )
+            case "alpha_search":
+                alpha_search(turn, body_object(turn, frozenset({"commands", "settings"})))
+            case _:
+                super().govern(turn)
 
     def responses(self, turn: Turn, body: Json) -> None:
         """Judge a Responses request."""
         self._held(turn, body)
-        reach_parts(turn, [body.get("input"), body.get("items")])
         gone = set[str]()
-        tools = items(body.get("tools"))
-        kept = keep(tools, lambda tool: self.tool(turn, tool, gone))
-        if "tools" in body:
-            replace(body, "tools", kept)
+        kept = keep_tools(turn, body, lambda tool: self.tool(turn, tool, gone))
         for key in ("input", "items"):
             self._carried(turn, body, key, gone)
         if gone or "tool_choice" in body:
-            self._repair_choice(body, kept, gone)
+            self._repair_choice(turn, body, kept, gone)
         if _NEEDS.search(text(body.get("model"))):
             turn.must_survive("a research model cannot do without its search tool")
         if (
@@ -128,41 +109,64 @@ class OpenAI(Plain):
     def chat(self, turn: Turn, body: Json) -> None:
         """Judge a Chat Completions request."""
         self._held(turn, body)
-        reach_parts(turn, body.get("messages"))
         if body.get("web_search_options") is not None and not turn.unfilterable("web_search_options"):
             del body["web_search_options"]
         gone = set[str]()
-        if "tools" in body:
-            kept = keep(items(body["tools"]), lambda tool: self.chat_tool(turn, tool, gone))
-            replace(body, "tools", kept)
-            if gone:
-                self._repair_choice(body, kept, gone)
+        kept = keep_tools(turn, body, lambda tool: self.chat_tool(turn, tool, gone))
+        if gone:
+            self._repair_choice(turn, body, kept, gone)
+
+    def messages(self, turn: Turn, body: Json) -> None:
+        """Judge a request in Anthropic's format, as many vendors offer it."""
+        self._held(turn, body)
+        gone = set[str]()
+        kept = keep_tools(turn, body, lambda tool: self.messages_tool(turn, tool, gone))
+        if gone and (not kept or body.get("tool_choice") is not None):
+            body.pop("tool_choice", None)
+
+    def messages_tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
+        """Judge a tool of a request in Anthropic's format; no search there has a filter that is trusted."""
+        kind = text(tool.get("type"))
+        does = turn.tool(kind)
+        if does in (Tool.SEARCH, Tool.FETCH):
+            if turn.unfilterable(kind, verifiable=False):
+                return tool
+            gone.add(kind)
+            return None
+        if does in (Tool.CONNECTOR, Tool.AGENT):
+            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "what this tool reaches cannot be seen", kind[:100])
+        return tool
 
     def chat_tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
         """Judge a tool of a chat request."""
         del gone
         kind = text(tool.get("type")) or "function"
-        if kind not in ("function", "custom"):
-            turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool type", kind[:100])
+        if turn.tool(kind) is not Tool.OWN:
+            turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "a tool that this format does not have", kind[:100])
         return tool
 
     def tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
         """Judge a tool of a Responses request; None where it must go."""
         kind = text(tool.get("type"))
-        if self.searches.fullmatch(kind):
+        does = turn.tool(kind)
+        if does in (Tool.SEARCH, Tool.FETCH):
             narrowed = self.search_tool(turn, tool, kind)
             if narrowed is None:
                 gone.add(kind)
             return narrowed
-        if kind == "mcp":
+        if does is Tool.CONNECTOR:
             mcp_server(turn, tool)
+        elif does is Tool.SANDBOX:
+            self.container(turn, tool, kind)
+        elif does is Tool.AGENT:
+            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "agents at the vendor bring tools of their own", kind[:100])
         elif kind == "namespace":
             replace(tool, "tools", keep(items(tool.get("tools")), lambda inner: self.tool(turn, inner, gone)))
-        elif kind in ("code_interpreter", "shell"):
-            container_of(turn, tool, "container" if kind == "code_interpreter" else "environment")
-        elif kind not in self.harmless:
-            turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool type", kind[:100])
         return tool
+
+    def container(self, turn: Turn, tool: Json, kind: str) -> None:
+        """Judge the network of a tool's container."""
+        container_of(turn, tool, "environment" if kind == "shell" else "container")
 
     def search_tool(self, turn: Turn, tool: Json, kind: str) -> Json | None:
         """Return a search tool with its filter, a preview tool as the one that has a filter."""
@@ -220,24 +224,25 @@ class OpenAI(Plain):
             if most is not None:
                 body["max_tool_calls"] = most
 
-    def _repair_choice(self, body: Json, kept: list[Json], gone: set[str]) -> None:
+    def _repair_choice(self, turn: Turn, body: Json, kept: list[Json], gone: set[str]) -> None:
         """Make the choice name what the tools have become: vendors take any name of a search for any other."""
         choice = body.get("tool_choice")
         if gone and not kept:
             body.pop("tool_choice", None)
         elif isinstance(choice, dict) and choice.get("type") == "allowed_tools":
-            named = [self._chosen(obj(each), kept, gone) for each in items(choice.get("tools"))]
+            named = [self._chosen(turn, obj(each), kept, gone) for each in items(choice.get("tools"))]
             left = [each for each in named if each is not None]
             body["tool_choice"] = {**choice, "tools": left} if left else "auto"
         elif isinstance(choice, dict):
-            body["tool_choice"] = self._chosen(choice, kept, gone) or "auto"
+            body["tool_choice"] = self._chosen(turn, choice, kept, gone) or "auto"
 
-    def _chosen(self, choice: Json, kept: list[Json], gone: set[str]) -> Json | None:
+    def _chosen(self, turn: Turn, choice: Json, kept: list[Json], gone: set[str]) -> Json | None:
         """Return a choice of one tool in the name that the tool goes by now; None where it is gone."""
         kind = text(choice.get("type"))
-        if not self.searches.fullmatch(kind):
+        searches = turn.surface.tool
+        if searches(kind) is not Tool.SEARCH:
             return None if kind in gone else choice
-        left = [found for tool in kept if self.searches.fullmatch(found := text(tool.get("type")))]
+        left = [found for tool in kept if searches(found := text(tool.get("type"))) is Tool.SEARCH]
         if not left and gone:
             return None
         now = left[0] if left else "web_search" if kind.startswith("web_search_preview") else kind
@@ -245,6 +250,8 @@ class OpenAI(Plain):
 
     def observer(self, turn: Turn, seen: Seen) -> Observer | None:
         """Return a reader of responses, chat completions and their streams."""
+        if turn.call.schema == "alpha_search":
+            return AlphaObserver(seen, turn.json)
         return ResponsesObserver(seen, turn.effective if self.original else None)
 
     def cut(self, detail: str) -> bytes:

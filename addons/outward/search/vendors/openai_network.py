@@ -5,7 +5,6 @@ import re
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, items, obj
 from outward.search.jsonbody import BodyError, decode
-from outward.search.narrowing import parse_entry
 from outward.search.turn import Call, Turn
 
 _EXISTING = "the network of an existing container cannot be seen"
@@ -38,21 +37,17 @@ def container_network(turn: Turn, container: Json) -> None:
         return
     if "container_id" in container or kind == "container_reference":
         turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, _EXISTING, "container")
-    policy = obj(container.get("network_policy") or {}, frozenset({"type", "allowed_domains"}))
-    permitted = []
-    if policy.get("type") == "allowlist":
-        permitted = sorted({name for text in items(policy.get("allowed_domains")) if (name := _reachable(turn, text))})
-    mended = {"type": "allowlist", "allowed_domains": permitted} if permitted else {"type": "disabled"}
+    policy = obj(container.get("network_policy") or {}, frozenset({"type", "allowed_domains", "domain_secrets"}))
+    asked = items(policy.get("allowed_domains")) if policy.get("type") == "allowlist" else []
+    permitted = turn.sandbox("container", asked, wildcards=False)
+    mended: Json = {"type": "disabled"}
+    if permitted:
+        mended = {"type": "allowlist", "allowed_domains": permitted}
+        secrets = [each for each in items(policy.get("domain_secrets")) if obj(each).get("domain") in permitted]
+        if secrets:
+            mended["domain_secrets"] = secrets
     turn.touched = turn.touched or container.get("network_policy") != mended
     container["network_policy"] = mended
-
-
-def _reachable(turn: Turn, entry: object) -> str | None:
-    try:
-        host, path = parse_entry(entry)
-    except (TypeError, ValueError):
-        return None
-    return host if not path and turn.scope.reach(f"https://{host}/").permitted else None
 
 
 def uploads_batch(call: Call) -> bool:

@@ -7,14 +7,15 @@ import re
 from typing import Any, ClassVar
 
 from outward.core.reasons import Reason
-from outward.search.adapter import Json, body_object, domains, items, keep, obj, replace, text
+from outward.search.adapter import Json, domains, items, keep, obj, replace, text
 from outward.search.narrowing import Language
+from outward.search.surface import Tool
 from outward.search.turn import Turn
 from outward.search.vendors.openai import OpenAI
 
 _LANGUAGE = Language(blocks=True)
 _ONLINE = re.compile(r":online(?=:|$)", re.IGNORECASE)
-_ALWAYS = re.compile(r"^perplexity/|-search-(preview|api)|deep-research|(^|/)compound", re.IGNORECASE)
+_ALWAYS = re.compile(r"^perplexity/|-search-(preview|api)|deep-research|(^|/)compound|(^|/)fusion", re.IGNORECASE)
 _OWN = frozenset({"model", "models", "plugins", "preset", "tools", "messages", "web_search_options"})
 _TOOL = "openrouter:web_search"
 
@@ -24,8 +25,6 @@ class OpenRouter(OpenAI):
 
     name = "openrouter"
     original: ClassVar[bool] = False
-    searches: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")
-    harmless: ClassVar[frozenset[str]] = frozenset({"function", "custom"})
     languages: ClassVar = {"plugins": _LANGUAGE, _TOOL: _LANGUAGE}
 
     def responses(self, turn: Turn, body: Json) -> None:
@@ -38,16 +37,15 @@ class OpenRouter(OpenAI):
         self._own(turn, body)
         super().chat(turn, body)
 
-    def _others(self, turn: Turn, path: str) -> None:
-        """Judge what is no chat and no response: older completions and Anthropic's format can search alike."""
-        if path.endswith("/completions"):
-            self.chat(turn, body_object(turn, _OWN))
-            return
-        if path.endswith("/messages"):
-            self._own(turn, body_object(turn, _OWN))
-            if turn.findings:
-                turn.refuse(Reason.WEB_SEARCH_UNFILTERABLE, "this format's searches cannot be limited", "messages")
-        super()._others(turn, path)
+    def messages(self, turn: Turn, body: Json) -> None:
+        """Judge a request in Anthropic's format."""
+        self._own(turn, body)
+        super().messages(turn, body)
+
+    def messages_tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
+        """Judge a tool of a request in Anthropic's format; this vendor's own searches run there too."""
+        own = text(tool.get("type")).startswith("openrouter:")
+        return self.tool(turn, tool, gone) if own else super().messages_tool(turn, tool, gone)
 
     def _own(self, turn: Turn, body: Json) -> None:
         """Judge what only this vendor has: presets, `:online`, plugins."""
@@ -77,22 +75,29 @@ class OpenRouter(OpenAI):
 
     def _plugin(self, turn: Turn, plugin: Json) -> Json | None:
         kind = text(plugin.get("id"))
-        if kind in ("file-parser", "response-healing", "auto-router", "moderation"):
+        does = turn.tool(f"plugin:{kind}")
+        if does is Tool.OWN:
             return plugin
-        if kind != "web":
-            turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown plugin", kind[:100])
+        if does is not Tool.SEARCH:
+            turn.refuse(Reason.WEB_SEARCH_UNFILTERABLE, "this plugin searches, and cannot be limited", kind[:100])
         return _pinned(turn, "plugins.web", plugin, "include_domains", "exclude_domains")
 
     def tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
         """Judge a tool."""
-        if tool.get("type") != _TOOL:
+        kind = text(tool.get("type"))
+        does = turn.tool(kind)
+        if does not in (Tool.SEARCH, Tool.FETCH):
             return super().tool(turn, tool, gone)
-        parameters = _pinned(turn, _TOOL, obj(tool.get("parameters") or {}), "allowed_domains", "excluded_domains")
-        if parameters is None:
-            gone.add(_TOOL)
+        if not kind.startswith("openrouter:"):  # the shorthand, which has its parameters beside its type
+            kept = _pinned(turn, kind, tool, "allowed_domains", "excluded_domains")
+        elif does is Tool.FETCH:
+            kept = _narrowed(turn, kind, obj(tool.get("parameters") or {}), "allowed_domains", "blocked_domains")
+        else:
+            kept = _pinned(turn, kind, obj(tool.get("parameters") or {}), "allowed_domains", "excluded_domains")
+        if kept is None:
+            gone.add(kind)
             return None
-        tool["parameters"] = parameters
-        return tool
+        return {**tool, "parameters": kept} if kind.startswith("openrouter:") else kept
 
     def chat_tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
         """Judge a tool of a chat request."""
@@ -101,11 +106,16 @@ class OpenRouter(OpenAI):
 
 def _pinned(turn: Turn, name: str, holder: Json, allow: str, block: str) -> Json | None:
     """Return the parameters with a filter and the engine that applies it, or None."""
+    kept = _narrowed(turn, name, holder, allow, block)
+    return None if kept is None else {**kept, "engine": "exa"}
+
+
+def _narrowed(turn: Turn, name: str, holder: Json, allow: str, block: str) -> Json | None:
+    obj(holder, frozenset({allow, block}))
     found = turn.search(name, _LANGUAGE, domains(holder.get(allow)), domains(holder.get(block)) or ())
     if found is None:
         return None
     kept = {key: value for key, value in holder.items() if key not in (allow, block)}
-    kept["engine"] = "exa"
     if found.allowed:
         kept[allow] = list(found.allowed)
     elif found.blocked:

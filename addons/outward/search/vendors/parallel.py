@@ -1,9 +1,7 @@
 """Parallel: a Responses endpoint that always searches, and a search API whose results are filtered exactly."""
 
-import re
 from typing import ClassVar
 
-from outward.core.reasons import Reason
 from outward.search.adapter import Json, body_object, domains, items, obj
 from outward.search.narrowing import Language
 from outward.search.turn import Turn
@@ -15,18 +13,13 @@ class Parallel(OpenAI):
 
     name = "parallel"
     original: ClassVar[bool] = False
-    searches: ClassVar[re.Pattern[str]] = re.compile(r"web_search")
-    harmless: ClassVar[frozenset[str]] = frozenset({"function", "custom"})
     language: ClassVar[Language] = Language(limit=200, blocks=True)
     languages: ClassVar = {"web_search": language, "search": language}
 
     def govern(self, turn: Turn) -> None:
-        """Judge a request of any endpoint."""
-        path = turn.call.path.rstrip("/")
-        if turn.call.method == "POST" and re.search(r"/v1(beta)?/(search|extract)$", path):
+        """Judge a request by its schema."""
+        if turn.call.schema == "search":
             self._search(turn, body_object(turn, frozenset({"source_policy", "urls"})))
-        elif turn.call.method == "POST" and not path.endswith(("/responses", "/chat/completions")):
-            turn.refuse(Reason.WEB_SEARCH_UNFILTERABLE, "research tasks cannot be limited", "task")
         else:
             super().govern(turn)
 

@@ -3,23 +3,21 @@
 Source: docs.perplexity.ai (search domain filter), November 2026. One list: names, or blocked ones with `-`.
 """
 
+import re
 from typing import Any, ClassVar
 
-from outward.search.adapter import (
-    Observer,
-    Plain,
-    body_object,
-    items,
-    reach_parts,
-    unknown_endpoint,
-)
+from outward.core.reasons import Reason
+from outward.search.adapter import Json, Observer, Plain, body_object, items, keep_tools, obj, text
 from outward.search.narrowing import Language
 from outward.search.seen import Seen
+from outward.search.surface import Tool
 from outward.search.turn import Turn
 from outward.search.vendors.openai_observer import ResponsesObserver
 
 _LANGUAGE = Language(limit=20, blocks=True)
 _KEY = "search_domain_filter"
+_SONAR = re.compile(r"sonar|deep-research", re.IGNORECASE)
+_RESPONSES = frozenset({"tools", "preset", "profile", "skills", "model", "models"})
 _BODY = frozenset({_KEY, "messages", "model", "tools", "query"})
 
 
@@ -30,29 +28,51 @@ class Perplexity(Plain):
     languages: ClassVar = {"chat": _LANGUAGE, "search": _LANGUAGE}
 
     def govern(self, turn: Turn) -> None:
-        """Judge a request of any endpoint."""
-        path = turn.call.path.rstrip("/")
-        if turn.call.method != "POST":
-            turn.watch = "/async/" in path
-        elif path.endswith("/async/chat/completions"):
-            body = body_object(turn, frozenset({"request"}))
-            self._narrow(turn, body.get("request") if isinstance(body.get("request"), dict) else body)
-        elif path.endswith("/chat/completions"):
-            self._narrow(turn, body_object(turn, _BODY))
-        elif path.endswith("/search"):
-            turn.filtered = True
-            self._narrow(turn, body_object(turn, _BODY))
-        elif path.endswith("embeddings"):
-            unknown_endpoint(turn)
-        else:
-            turn.always_searches("search", "this endpoint cannot be limited to permitted sources")
+        """Judge a request by its schema."""
+        match turn.call.schema:
+            case "async":
+                body = body_object(turn, frozenset({"request"}))
+                self._narrow(turn, body.get("request") if isinstance(body.get("request"), dict) else body)
+            case "chat":
+                self._narrow(turn, body_object(turn, _BODY))
+            case "search":
+                turn.filtered = True
+                self._narrow(turn, body_object(turn, _BODY))
+            case "responses":
+                self._responses(turn, body_object(turn, _RESPONSES))
+            case _:
+                super().govern(turn)
+
+    def _responses(self, turn: Turn, body: Json) -> None:
+        """Judge a Responses request: here a model searches with the tools that it is given, and with no others."""
+        for key in ("preset", "profile", "skills"):
+            if body.get(key) is not None:
+                turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a preset brings tools of its own", key)
+        for model in (text(each) for each in (body.get("model"), *items(body.get("models")))):
+            if _SONAR.search(model):
+                turn.always_searches(model[:100], "this model searches whether or not it has a tool")
+        keep_tools(turn, body, lambda tool: self._tool(turn, tool))
+
+    def _tool(self, turn: Turn, tool: Json) -> Json | None:
+        kind = text(tool.get("type"))
+        does = turn.tool(kind)
+        if does is Tool.FETCH or (does is Tool.SEARCH and kind != "web_search"):
+            return tool if turn.unfilterable(kind, verifiable=does is Tool.FETCH) else None
+        if does is Tool.CONNECTOR:
+            turn.reach(tool.get("server_url"), "MCP server")
+        elif does is Tool.SEARCH:
+            filters = obj(tool.get("filters") or {}, frozenset({_KEY}))
+            found = turn.search(kind, _LANGUAGE, *_lists(filters))
+            if found is None:
+                return None
+            if found.allowed or found.blocked:
+                tool["filters"] = {**filters, _KEY: [*found.allowed, *(f"-{name}" for name in found.blocked)]}
+        elif does is not Tool.OWN:
+            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "what this tool reaches cannot be seen", kind[:100])
+        return tool
 
     def _narrow(self, turn: Turn, body: Any) -> None:
-        reach_parts(turn, body.get("messages"))
-        given = items(body.get(_KEY))
-        allow = [each for each in given if not str(each).startswith("-")]
-        block = [str(each)[1:] for each in given if str(each).startswith("-")]
-        found = turn.search("search", _LANGUAGE, allow or None, block)
+        found = turn.search("search", _LANGUAGE, *_lists(body))
         if found is None:
             turn.must_survive("this vendor searches with every request")
         elif found.allowed or found.blocked:
@@ -62,6 +82,13 @@ class Perplexity(Plain):
         """Return a reader of chat completions."""
         del turn
         return _Counted(seen)
+
+
+def _lists(holder: Json) -> tuple[list[Any] | None, list[Any]]:
+    """Return the allow list and the block list that stand in one."""
+    given = items(holder.get(_KEY))
+    allow = [each for each in given if not str(each).startswith("-")]
+    return allow or None, [str(each)[1:] for each in given if str(each).startswith("-")]
 
 
 class _Counted(ResponsesObserver):

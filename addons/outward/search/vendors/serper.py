@@ -7,10 +7,6 @@ from outward.search.jsonbody import decode
 from outward.search.search_api import SearchApi, by_results, fetch, pages
 from outward.search.turn import Turn
 
-_SEARCH = frozenset(
-    {"search", "news", "images", "videos", "places", "maps", "shopping", "scholar", "patents", "reviews", "lens"}
-)
-
 
 class Serper(SearchApi):
     """The adapter."""
@@ -19,17 +15,17 @@ class Serper(SearchApi):
     languages: ClassVar = {"search": None}
 
     def govern(self, turn: Turn) -> None:
-        """Judge a request of any endpoint."""
-        endpoint = turn.call.path.strip("/")
-        if turn.call.host.startswith("scrape."):
-            body = body_object(turn, frozenset({"url"})) if turn.call.body else {}
-            fetch(turn, "scrape", pages(turn, body) or [None])
-        elif endpoint in _SEARCH:
-            if turn.call.body:
-                turn.json = decode(turn.call.body)
-            by_results(turn, endpoint)
-        elif endpoint not in ("autocomplete", "account"):
-            turn.always_searches(endpoint[:100] or "search", "this endpoint cannot be limited to permitted sources")
+        """Judge a request by its schema."""
+        match turn.call.schema:
+            case "scrape":
+                body = body_object(turn, frozenset({"url"})) if turn.call.body else {}
+                fetch(turn, "scrape", pages(turn, body) or [None])
+            case "search":
+                if turn.call.body:
+                    turn.json = decode(turn.call.body)
+                by_results(turn, turn.call.path.strip("/") or "search")
+            case _:
+                super().govern(turn)
 
 
 ADAPTER = Serper()

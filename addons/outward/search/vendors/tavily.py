@@ -18,23 +18,19 @@ class Tavily(SearchApi):
     languages: ClassVar = {"search": _LANGUAGE}
 
     def govern(self, turn: Turn) -> None:
-        """Judge a request of any endpoint."""
-        endpoint = turn.call.path.rstrip("/").rpartition("/")[2]
-        if turn.call.method != "POST":
-            return
-        if endpoint == "search":
-            narrow_lists(turn, "search", _LANGUAGE, body_object(turn, _BODY), ("include_domains", "exclude_domains"))
-        elif endpoint == "extract":
-            urls = body_object(turn, _BODY).get("urls")
-            fetch(turn, endpoint, urls if isinstance(urls, list) else [urls])
-        elif endpoint in ("crawl", "map"):
-            body = body_object(turn, _BODY)
-            fetch(turn, endpoint, [body.get("url")])
-            body["allow_external"] = False
-        elif endpoint == "research":
-            turn.always_searches(endpoint, "research cannot be limited to permitted sources")
-        else:
-            turn.always_searches("search", "this endpoint cannot be limited to permitted sources")
+        """Judge a request by its schema."""
+        body = body_object(turn, _BODY)
+        match turn.call.schema:
+            case "search":
+                narrow_lists(turn, "search", _LANGUAGE, body, ("include_domains", "exclude_domains"))
+            case "extract":
+                urls = body.get("urls")
+                fetch(turn, "extract", urls if isinstance(urls, list) else [urls])
+            case "crawl":
+                fetch(turn, "crawl", [body.get("url")])
+                body["allow_external"] = False
+            case _:
+                super().govern(turn)
 
 
 ADAPTER = Tavily()

@@ -3,13 +3,11 @@
 Source: docs.x.ai (web search, live search), November 2026. Filters take registrable domains, at most five.
 """
 
-import re
 from typing import ClassVar
 
-from outward.core.reasons import Reason
 from outward.search.adapter import Json, domains, items, obj, text
 from outward.search.narrowing import Language
-from outward.search.turn import Turn
+from outward.search.turn import Call, Turn
 from outward.search.vendors.openai import OpenAI
 
 
@@ -18,19 +16,15 @@ class XAI(OpenAI):
 
     name = "xai"
     original: ClassVar[bool] = False
-    searches: ClassVar[re.Pattern[str]] = re.compile(r"web_search(_preview)?")
-    harmless: ClassVar[frozenset[str]] = frozenset(
-        {"function", "custom", "code_execution", "code_interpreter", "collections_search", "file_search"}
-    )
     language: ClassVar[Language] = Language(limit=5, blocks=True, registrable=True)
     block_key: ClassVar[str] = "excluded_domains"
     languages: ClassVar = {"web_search": language, "x_search": None}
 
-    def govern(self, turn: Turn) -> None:
-        """Judge a request of any endpoint; gRPC cannot be read."""
-        if "grpc" in turn.call.headers.get("content-type", "") or turn.call.path.startswith("/xai_api"):
-            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "gRPC cannot be judged", "grpc")
-        super().govern(turn)
+    def disguised(self, call: Call) -> str | None:
+        """Tell of gRPC, which cannot be read."""
+        if "grpc" in call.headers.get("content-type", "").lower() or call.path.lower().startswith("/xai_api"):
+            return "gRPC cannot be judged"
+        return super().disguised(call)
 
     def tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
         """Judge a tool; search on X has no domain filter."""
@@ -39,9 +33,10 @@ class XAI(OpenAI):
                 return tool
             gone.add("x_search")
             return None
-        if tool.get("type") in self.harmless:
-            return tool
         return super().tool(turn, tool, gone)
+
+    def container(self, turn: Turn, tool: Json, kind: str) -> None:
+        """Do nothing: code runs without a network there."""
 
     def chat(self, turn: Turn, body: Json) -> None:
         """Judge a chat request, live search included."""

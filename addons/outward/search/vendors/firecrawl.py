@@ -1,0 +1,31 @@
+"""Firecrawl: a search without a list of domains, so its results are filtered; pages are judged one by one.
+
+Source: docs.firecrawl.dev (v1, v2), November 2026.
+"""
+
+from typing import ClassVar
+
+from outward.search.adapter import body_object
+from outward.search.search_api import SearchApi, by_results, fetch
+from outward.search.turn import Turn
+
+
+class Firecrawl(SearchApi):
+    """The adapter."""
+
+    name = "firecrawl"
+    languages: ClassVar = {"search": None}
+
+    def govern(self, turn: Turn) -> None:
+        """Judge a request by its schema."""
+        match turn.call.schema:
+            case "search":
+                body_object(turn, frozenset({"query"}))
+                by_results(turn, "search")
+            case "scrape":
+                fetch(turn, "scrape", [body_object(turn, frozenset({"url"})).get("url")])
+            case _:
+                super().govern(turn)
+
+
+ADAPTER = Firecrawl()

@@ -1,0 +1,68 @@
+"""Gemini's interactions: tools by type, agents, and a machine at the vendor with a network."""
+
+from collections.abc import Callable
+from typing import Any
+
+from outward.core.reasons import Reason
+from outward.search.adapter import Json, items, keep_tools, obj, text
+from outward.search.jsonbody import folded
+from outward.search.surface import Tool
+from outward.search.turn import Turn
+
+Stays = Callable[[Turn, str, str, Any, Json], bool]
+_ENVIRONMENT = frozenset({"type", "network", "sources"})
+
+
+def interaction(turn: Turn, body: Json, stays: Stays) -> None:
+    """Judge an interaction.
+
+    Args:
+        turn: the request.
+        body: of the request.
+        stays: judges a capability.
+    """
+    if "environment" in body:
+        body["environment"] = environment(turn, body["environment"])
+    kept = keep_tools(turn, body, lambda tool: _tool(turn, tool, body, stays))
+    config = body.get("generation_config", body.get("generationConfig"))
+    if turn.findings and not kept and isinstance(config, dict):
+        for key in [key for key in config if folded(key) == "toolchoice"]:
+            del config[key]
+
+
+def _tool(turn: Turn, tool: Json, body: Json, stays: Stays) -> Json | None:
+    kind = text(tool.get("type"))
+    name = folded(kind)
+    if turn.surface.tool(name) is Tool.CONNECTOR:
+        turn.reach(tool.get("url"), "MCP server")
+        return tool
+    if kind == "retrieval" and any("external" in str(each) or "exa" in str(each) for each in _retrieval_types(tool)):
+        turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an interface that the vendor would call", kind)
+    return tool if stays(turn, name, kind, tool, body) else None
+
+
+def _retrieval_types(tool: Json) -> list[Any]:
+    return [*items(tool.get("retrieval_types")), *(key for key in tool if key.endswith("_config"))]
+
+
+def environment(turn: Turn, value: Any) -> Any:
+    """Return the vendor's machine with the group's own network: what it asks for and the group may reach, else none.
+
+    Raises:
+        RefusedError: for a machine that exists already: its network cannot be seen.
+    """
+    if isinstance(value, str):
+        turn.refuse(
+            Reason.WEB_SEARCH_UNINSPECTABLE, "the network of an existing environment cannot be seen", value[:100]
+        )
+    if value is None:
+        return None
+    wanted = obj(value, _ENVIRONMENT)
+    network = wanted.get("network")
+    listed = obj(network, frozenset({"allowlist"})).get("allowlist") if isinstance(network, dict) else None
+    entries = [obj(each, frozenset({"domain"})) for each in listed] if isinstance(listed, list) else []
+    allowed = turn.sandbox("environment", [entry.get("domain") for entry in entries], wildcards=True)
+    kept = {str(entry.get("domain")): entry for entry in entries}
+    mended = {"allowlist": [kept.get(name) or {"domain": name} for name in allowed] or "disabled"}
+    turn.touched = turn.touched or network != mended
+    return {**wanted, "network": mended}
