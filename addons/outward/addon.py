@@ -34,7 +34,7 @@ from outward.config.load import load as load_file  # a module-level `load` would
 from outward.config.settings import Settings
 from outward.core.addresses import Address, Own
 from outward.core.identity import Identity
-from outward.core.model import Lane, Stage, WebSearch
+from outward.core.model import Decision, Lane, Stage, WebSearch
 from outward.core.names import MalformedHostError, canonical_host
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
@@ -99,6 +99,7 @@ class Outward:
     def __init__(self) -> None:
         self.judge = Judge(Policy(), _Stdout(), Metrics(), Own())
         self._settings = Settings()
+        self._decisions: dict[Client, Decision] = {}
         self._tunnels: dict[Client, tuple[Head, Identity]] = {}
         self._mismatched: set[Client] = set()
 
@@ -119,6 +120,7 @@ class Outward:
     def client_disconnected(self, client: Client) -> None:
         """Forget a client."""
         self._tunnels.pop(client, None)
+        self._decisions.pop(client, None)
         self._mismatched.discard(client)
 
     # Hooks --------------------------------------------------------------------------------------------------------
@@ -162,7 +164,8 @@ class Outward:
         """Judge the addresses of what is about to be dialled."""
         try:
             host, port = data.server.address or ("", 0)
-            await self._dialer.addresses(canonical_host(f"[{host}]" if ":" in host else host), port)
+            decision = self._decisions[data.client]
+            await self._dialer.addresses(canonical_host(f"[{host}]" if ":" in host else host), port, decision)
         except DialError as error:
             data.server.error = error.reason.value
         except Exception:  # noqa: BLE001 - fail closed
@@ -237,6 +240,7 @@ class Outward:
         if not event.verdict:
             self._deny(flow, event, started, identity)
             return None
+        self._decisions[flow.client_conn] = decision
         flow.metadata[_OPEN] = event, started
         return head
 
@@ -277,7 +281,13 @@ class Outward:
 
 def _reason_of(flow: http.HTTPFlow) -> Reason:
     """Return why a flow failed: the refusal of `server_connect`, or the destination."""
-    for reason in (Reason.ADDRESS_NOT_PUBLIC, Reason.LOOP, Reason.RESOLVE_FAILED, Reason.TIMEOUT):
+    for reason in (
+        Reason.ADDRESS_NOT_PUBLIC,
+        Reason.DENIED_BY_RULE,
+        Reason.LOOP,
+        Reason.RESOLVE_FAILED,
+        Reason.TIMEOUT,
+    ):
         if flow.server_conn.error and flow.server_conn.error.endswith(reason.value):
             return reason
     return Reason.UPSTREAM_FAILED

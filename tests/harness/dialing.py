@@ -10,6 +10,7 @@ import pytest
 
 from outward.config.settings import Limits
 from outward.core.addresses import Address, Own
+from outward.core.model import Decision
 from outward.core.names import Host, canonical_host
 from outward.core.policy import Policy
 from outward.ops.metrics import Metrics
@@ -71,12 +72,12 @@ async def open_streams(
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Address | None]:
     loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
     transport, protocol, address = await subject.connect(
-        canonical_host(name), port, lambda: asyncio.StreamReaderProtocol(reader)
+        canonical_host(name), port, lambda: asyncio.StreamReaderProtocol(reader), Decision()
     )
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop), address
 
 
 async def refused(subject: Dialer, host: Host, port: int) -> DialError:
     with pytest.raises(DialError) as caught:
-        await subject.connect(host, port, asyncio.Protocol)
+        await subject.connect(host, port, asyncio.Protocol, Decision())
     return caught.value

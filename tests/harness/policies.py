@@ -14,6 +14,8 @@ def pattern(text: str) -> Pattern:
         return Pattern(PatternKind.ANY)
     if text.startswith("*."):
         return Pattern(PatternKind.BELOW, text[2:])
+    if text.startswith("."):
+        return Pattern(PatternKind.SUFFIX, text[1:])
     if text[0].isdigit() or ":" in text:
         return Pattern(PatternKind.NETWORK, text, ip_network(text))
     return Pattern(PatternKind.EXACT, text)

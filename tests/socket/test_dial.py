@@ -13,6 +13,7 @@ from harness.dialing import LOOPBACK, Origin, dialer, open_streams, origin, refu
 from harness.dns_stub import dns_stub
 from harness.loops import on_loop, until
 from outward.core.addresses import Own
+from outward.core.model import Decision
 from outward.core.names import canonical_host
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
@@ -44,7 +45,9 @@ def observed(subject: Dialer, histogram: str) -> float:
 async def test_what_is_dialled_is_the_address_that_was_judged():
     async with origin() as there:
         subject = dialer({"a.test": ["127.0.0.5"]})
-        transport, _, address = await subject.connect(canonical_host("a.test"), there.port, asyncio.Protocol)
+        transport, _, address = await subject.connect(
+            canonical_host("a.test"), there.port, asyncio.Protocol, Decision()
+        )
         await until(lambda: there.accepted)
         assert (str(address), there.accepted) == ("127.0.0.5", ["127.0.0.5"])
         assert transport.get_extra_info("peername") == ("127.0.0.5", there.port)
@@ -57,7 +60,7 @@ async def test_what_is_dialled_is_the_address_that_was_judged():
 async def test_a_transport_with_another_peer_than_was_judged_is_aborted():
     async with origin() as there:
         subject = dialer({"a.test": ["127.0.0.5"]})
-        transport, _, _ = await subject.connect(canonical_host("a.test"), there.port, asyncio.Protocol)
+        transport, _, _ = await subject.connect(canonical_host("a.test"), there.port, asyncio.Protocol, Decision())
         with pytest.raises(DialError) as caught:
             subject._check_peer(transport, ip_address("127.0.0.6"))
         assert caught.value.reason is Reason.INTERNAL_ERROR
@@ -69,8 +72,8 @@ async def test_of_a_mixed_answer_only_permitted_addresses_are_dialled():
     async with origin() as there:
         subject = dialer({"a.test": ["10.0.0.1", "169.254.169.254", "127.0.0.3", "::ffff:10.0.0.1"]})
         host = canonical_host("a.test")
-        assert await subject.addresses(host, there.port) == [ip_address("127.0.0.3")]
-        transport, _, address = await subject.connect(host, there.port, asyncio.Protocol)
+        assert await subject.addresses(host, there.port, Decision()) == [ip_address("127.0.0.3")]
+        transport, _, address = await subject.connect(host, there.port, asyncio.Protocol, Decision())
         assert str(address) == "127.0.0.3"
         transport.abort()
 
@@ -107,7 +110,7 @@ async def test_a_name_that_turns_to_loopback_is_refused_from_then_on():
         host = canonical_host("turn.example.test")
         stub.add(host.name, "A", "192.0.2.1", ttl=0)
         subject = dialer(servers=(stub.address,), internal=())
-        assert [str(each) for each in await subject.addresses(host, 443)] == ["192.0.2.1"]
+        assert [str(each) for each in await subject.addresses(host, 443, Decision())] == ["192.0.2.1"]
         stub.add(host.name, "A", "127.0.0.1", ttl=0)
         assert (await refused(subject, host, 443)).reason is Reason.ADDRESS_NOT_PUBLIC
 
@@ -116,7 +119,7 @@ async def test_a_name_that_turns_to_loopback_is_refused_from_then_on():
 async def test_an_address_that_is_kept_is_judged_again_by_the_policy_of_the_moment():
     async with origin() as there:
         subject = dialer({"a.test": ["127.0.0.1"]})
-        assert await subject.addresses(canonical_host("a.test"), there.port)
+        assert await subject.addresses(canonical_host("a.test"), there.port, Decision())
         subject._judge.policy = Policy()
         assert (await refused(subject, canonical_host("a.test"), there.port)).reason is Reason.ADDRESS_NOT_PUBLIC
         assert there.accepted == []
@@ -175,7 +178,7 @@ async def test_a_black_hole_costs_a_quarter_of_a_second_and_not_the_connection()
         server = await asyncio.start_server(Origin().serve, "127.0.0.3", port)
         subject = dialer({"a.test": ["127.0.0.2", "127.0.0.3"]})
         started = asyncio.get_running_loop().time()
-        transport, _, address = await subject.connect(canonical_host("a.test"), port, asyncio.Protocol)
+        transport, _, address = await subject.connect(canonical_host("a.test"), port, asyncio.Protocol, Decision())
         assert str(address) == "127.0.0.3"
         assert asyncio.get_running_loop().time() - started < 2
         transport.abort()
@@ -186,7 +189,9 @@ async def test_a_black_hole_costs_a_quarter_of_a_second_and_not_the_connection()
 async def test_an_address_that_refuses_is_passed_over_at_once():
     async with origin("127.0.0.3") as there:
         subject = dialer({"a.test": ["127.0.0.2", "::1", "127.0.0.3"]})
-        transport, _, address = await subject.connect(canonical_host("a.test"), there.port, asyncio.Protocol)
+        transport, _, address = await subject.connect(
+            canonical_host("a.test"), there.port, asyncio.Protocol, Decision()
+        )
         assert str(address) == "127.0.0.3"
         transport.abort()
 
@@ -219,7 +224,7 @@ async def test_a_cancelled_dial_leaves_no_socket_behind():
     with black_hole("127.0.0.2") as port:
         subject = dialer({"a.test": ["127.0.0.2", "127.0.0.2"]})
         before = _open_sockets()
-        task = asyncio.create_task(subject.connect(canonical_host("a.test"), port, asyncio.Protocol))
+        task = asyncio.create_task(subject.connect(canonical_host("a.test"), port, asyncio.Protocol, Decision()))
         await until(lambda: _open_sockets() > before)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -51,7 +51,7 @@ from outward.proxy.judge import Judge
 own = Own(listeners=frozenset({(ip_address("127.0.0.1"), 8080)}))
 judge = Judge(Policy(internal=(ip_network("10.0.0.0/8"),)), None, Metrics(), own)
 for address, port in (("10.99.0.1", 8080), ("::ffff:10.99.0.1", 8080), ("10.99.0.1", 8081), ("10.98.0.1", 8080)):
-    print(judge.address(ip_address(address), port))
+    print(judge.address(ip_address(address), port, Decision())[0])
 """
 
 

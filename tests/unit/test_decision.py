@@ -29,6 +29,7 @@ def test_a_decision_carries_all_that_is_known_of_it() -> None:
         group="dev",
         lane=Lane.INSPECT,
         mode=Mode.REPORT,
+        question=Question("dev", Host("a.test"), 443),
         vendor=None,
         sighted=False,
         denial=Denial.INSIDE,
@@ -37,7 +38,7 @@ def test_a_decision_carries_all_that_is_known_of_it() -> None:
     )
     assert decide(policy(subject), Question("dev", Host("a.test"), 443)) == expected
     assert decide(policy(subject), Question("?", Host("a.test"), 443)) == Decision(
-        reason=Reason.UNKNOWN_CLIENT, generation="g1"
+        reason=Reason.UNKNOWN_CLIENT, question=Question("?", Host("a.test"), 443), generation="g1"
     )
 
 

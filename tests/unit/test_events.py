@@ -23,6 +23,7 @@ FIELDS = [
     "stage",
     "mode",
     "would_deny",
+    "would_reason",
     "group",
     "client",
     "method",

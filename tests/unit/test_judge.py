@@ -51,20 +51,23 @@ def test_an_address_is_judged_by_what_is_in_force_now():
     """Networks that a reload closes, and addresses that this machine gets, are refused at the very next dial."""
     address = ip_address("10.1.2.3")
     judge = made(replace(DEV, internal=(ip_network("10.1.0.0/16"),)))
-    assert [judge.address(address, 443) for _ in range(2)] == [None, None]
+    assert [judge.address(address, 443, Decision())[0] for _ in range(2)] == [None, None]
     judge.own = Own(frozenset({address}))
-    assert [judge.address(address, 443) for _ in range(2)] == [Reason.LOOP] * 2
+    assert [judge.address(address, 443, Decision())[0] for _ in range(2)] == [Reason.LOOP] * 2
     judge.own = Own(listeners=frozenset({(address, 8080)}))
-    assert (judge.address(address, 443), judge.address(address, 8080)) == (None, Reason.LOOP)
+    assert (judge.address(address, 443, Decision())[0], judge.address(address, 8080, Decision())[0]) == (
+        None,
+        Reason.LOOP,
+    )
     judge.policy = DEV
-    assert judge.address(address, 443) is Reason.ADDRESS_NOT_PUBLIC
+    assert judge.address(address, 443, Decision())[0] is Reason.ADDRESS_NOT_PUBLIC
 
 
 def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(subject, "_REMEMBERED", 10)
     judge = made()
     for port in range(1, 100):
-        judge.address(ip_address("192.0.2.9"), port)
+        judge.address(ip_address("192.0.2.9"), port, Decision())
         assert len(judge._memory) <= 11
 
 

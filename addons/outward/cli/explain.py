@@ -127,6 +127,7 @@ def _as_json(trail: Trail) -> dict[str, Any]:
         "lane": decision.lane,
         "mode": decision.mode,
         "would_deny": decision.would_deny,
+        "would_reason": decision.would_reason,
         "vendor": decision.vendor,
         "chain": trail.chain,
         "steps": [

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 
 from outward.core.addresses import Address, Network, is_loopback
+from outward.core.model import Decision
 from outward.core.names import MalformedHostError, canonical_host
 from outward.core.reasons import Reason
 from outward.proxy.judge import Judge
@@ -33,7 +34,7 @@ async def internal_mirrors(
     closed = (
         address
         for address in found
-        if not is_loopback(address) and judge.address(address, 443) is Reason.ADDRESS_NOT_PUBLIC
+        if not is_loopback(address) and judge.address(address, 443, Decision())[0] is Reason.ADDRESS_NOT_PUBLIC
     )
     return tuple(ip_network(address) for address in closed)
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from outward.config.cases import hold_cases, read_cases
@@ -101,7 +102,8 @@ class _Loading:
         report.findings += apart.findings
         own = {name: node for name, (_, node) in gathered.sets.items()}
         sets = Sets(own, discoveries(env) if self.machine is None else self.machine, report)
-        rules = RuleCompiler(sets, report)
+        today = datetime.now(UTC).date()
+        rules = RuleCompiler(sets, report, today)
         groups = compile_groups(gathered.groups, rules, report)
         rules.check_unused()
         clients = compile_clients(gathered.clients, groups, self.base, report)
@@ -114,6 +116,7 @@ class _Loading:
             clients=clients,
             internal=composed.internal,
             vendor_of=_over(composed.settings, self.vendor_of),
+            today=today.isoformat(),
         )
         check_transparent(gathered.main, composed.settings, clients, report)
         governed = (*self.governed, *composed.settings.vendors, *(server.host for server in composed.settings.mcp))

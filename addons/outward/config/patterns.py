@@ -1,4 +1,4 @@
-"""Host patterns as people write them: `host`, `*.host`, `*`, `1.2.3.4`, `10.0.0.0/8`, `[v6]`, each with `:port`.
+"""Host patterns as people write them: `host`, `*.host`, `.host`, `*`, `1.2.3.4`, `10.0.0.0/8`, `[v6]`, with `:port`.
 
 Owns the grammar and its refusals, each with a cure. Says nothing about what a pattern is used for.
 """
@@ -51,6 +51,8 @@ def parse_pattern(text: str, *, public_suffix: bool) -> tuple[Pattern, int | Non
     host, port = _split_port(text)
     if host == "*":
         return Pattern(PatternKind.ANY), port
+    if host.startswith(".") and len(host) > 1 and "*" not in host:
+        return _over(host, host[1:], PatternKind.SUFFIX, public_suffix), port
     if "*" in host:
         return _wildcard(host, public_suffix), port
     network = _network(host)
@@ -83,6 +85,11 @@ def _wildcard(host: str, public_suffix: bool) -> Pattern:
     if star != "*" or "*" in base or not base:
         cure = "the star must be the whole first label, such as `*.example.com`"
         raise PatternError("E011", f"misplaced wildcard in `{_shown(host)}`", cure)
+    return _over(host, base, PatternKind.BELOW, public_suffix)
+
+
+def _over(host: str, base: str, kind: PatternKind, public_suffix: bool) -> Pattern:
+    """Read what stands for every name below a base."""
     try:
         name = canonical_host(base)
     except MalformedHostError as error:
@@ -94,9 +101,9 @@ def _wildcard(host: str, public_suffix: bool) -> Pattern:
             "E012",
             f"wildcard `{host}` covers a public suffix",
             "name the registrable domain, such as `*.example.com`, or, if everyone's names below are meant, "
-            f'write `{{host: "*.{name.name}", public_suffix: true}}`',
+            f'write `{{host: "{Pattern(kind, name.name)}", public_suffix: true}}`',
         )
-    return Pattern(PatternKind.BELOW, name.name)
+    return Pattern(kind, name.name)
 
 
 def _is_public_suffix(name: str) -> bool:
@@ -146,8 +153,6 @@ def _why(error: ValueError) -> str:
 
 
 def _exact(host: str) -> Pattern:
-    if host.startswith(".") and _PLAIN.fullmatch(host):
-        raise PatternError("E010", f"`{host}` begins with a dot", f"write `*{host}` for every name below")
     try:
         name = canonical_host(host)
     except MalformedHostError as error:

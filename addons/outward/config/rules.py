@@ -6,6 +6,7 @@ Owns the meaning of one entry (text, `@set` or mapping) and the expansion of set
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from enum import Enum
 
 from outward.config.diagnostics import Report
@@ -13,11 +14,18 @@ from outward.config.document import MappingNode, Node, ScalarNode, SequenceNode
 from outward.config.nearest import did_you_mean
 from outward.config.patterns import PatternError, parse_pattern
 from outward.config.sets import NAME, Sets
-from outward.core.model import DEFAULT_PORTS, Place, Rule
+from outward.config.values import network
+from outward.core.addresses import Network
+from outward.core.model import DEFAULT_PORTS, PatternKind, Place, Rule
 from outward.core.names import MalformedHostError, parse_port
 from outward.core.paths import PathGlob
 
-_KEYS = ("host", "port", "ports", "methods", "paths", "tls", "public_suffix")
+_KEYS = (
+    *("host", "port", "ports", "methods", "paths", "encoded_slash", "tls", "public_suffix", "addresses", "until"),
+    *("owner", "note"),
+)
+_SOON = timedelta(days=14)
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
 
 
@@ -35,10 +43,12 @@ class RuleCompiler:
     Attributes:
         sets: named lists.
         report: takes the findings.
+        today: the day in UTC, for rules that have an end.
     """
 
     sets: Sets
     report: Report
+    today: date
     _done: dict[tuple[str, Use], tuple[Rule, ...]] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
 
@@ -122,7 +132,23 @@ class RuleCompiler:
             return None
         default = DEFAULT_PORTS if use is Use.ALLOW else None
         ports = frozenset((port,)) if port is not None else extras.ports or default
-        return Rule(pattern, host.place, ports, extras.methods, extras.paths, extras.tls)
+        if extras.addresses and pattern.kind is PatternKind.ANY:
+            cure = "name the host that may resolve to them: anybody's name could be made to"
+            self.report.error("E014", "`addresses` of every public host", host.place, host.length, cure)
+            return None
+        return Rule(
+            pattern,
+            host.place,
+            ports,
+            methods=extras.methods,
+            paths=extras.paths,
+            tls=extras.tls,
+            encoded_slash=extras.encoded_slash,
+            addresses=extras.addresses,
+            until=extras.until,
+            owner=extras.owner,
+            note=extras.note,
+        )
 
     def _mapping(self, node: MappingNode, use: Use) -> Rule | None:
         before = len(self.report.findings)
@@ -137,7 +163,7 @@ class RuleCompiler:
             self.report.error(
                 "E010", "`host` is one host pattern", host.place, host.length, "a set stands alone: `- @name`"
             )
-        extras = _ExtrasReader(node, self.report).read(use)
+        extras = _ExtrasReader(node, self.report, self.today).read(use)
         if len(self.report.findings) > before or not isinstance(host, ScalarNode):
             return None
         return self._rule(host, use, extras)
@@ -152,6 +178,11 @@ class _Extras:
     paths: tuple[PathGlob, ...] | None = None
     tls: bool = True
     public_suffix: bool = False
+    encoded_slash: bool = False
+    addresses: tuple[Network, ...] = ()
+    until: str | None = None
+    owner: str | None = None
+    note: str | None = None
 
 
 @dataclass(slots=True)
@@ -160,6 +191,7 @@ class _ExtrasReader:
 
     node: MappingNode
     report: Report
+    today: date
 
     def read(self, use: Use) -> _Extras:
         extras = _Extras(
@@ -168,7 +200,18 @@ class _ExtrasReader:
             paths=self._paths(),
             tls=self._flag("tls", default=True),
             public_suffix=self._flag("public_suffix", default=False),
+            encoded_slash=self._flag("encoded_slash", default=False),
+            addresses=self._addresses(),
+            until=self._until(use),
+            owner=self._text("owner"),
+            note=self._text("note"),
         )
+        if extras.addresses and use is Use.DENY:
+            cure = "a deny rule that names a network as its host refuses every name that resolves into it"
+            self._error("E014", "`addresses` opens, and a deny rule opens nothing", self.node.values["addresses"], cure)
+        if extras.encoded_slash and extras.paths is None:
+            cure = "it says how `paths` are read: add them, or leave it out"
+            self._error("E014", "`encoded_slash` has no meaning here", self.node.values["encoded_slash"], cure)
         if not extras.tls and (use is Use.DENY or extras.methods is not None or extras.paths is not None):
             cure = "`tls: false` stands on an allow rule without `methods` and `paths`: the tunnel cannot be read"
             self._error("E014", "`tls: false` has no meaning here", self.node.values["tls"], cure)
@@ -235,6 +278,42 @@ class _ExtrasReader:
             )
             return None
         return glob
+
+    def _addresses(self) -> tuple[Network, ...]:
+        found: list[Network] = []
+        for node in self._texts("addresses") or ():
+            try:
+                found.append(network(node.text))
+            except ValueError as error:
+                self._error("E014", "not a network of addresses", node, f"write {error}")
+        return tuple(found)
+
+    def _until(self, use: Use) -> str | None:
+        node = self.node.values.get("until")
+        if node is None:
+            return None
+        text = node.text if isinstance(node, ScalarNode) else ""
+        try:
+            day = date.fromisoformat(text) if _DAY.fullmatch(text) else None
+        except ValueError:
+            day = None
+        if day is None:
+            self._error("E014", "`until` is not a day", node, "write the day in UTC, such as `until: 2027-01-31`")
+            return None
+        if use is Use.ALLOW and day <= self.today + _SOON:
+            ended = day <= self.today
+            message = (
+                f"this rule has allowed nothing since {day}" if ended else f"this rule allows nothing from {day} on"
+            )
+            self.report.warning("W123", message, node.place, node.length, "write a later day, or remove the rule")
+        return text
+
+    def _text(self, key: str) -> str | None:
+        node = self.node.values.get(key)
+        if node is None or (isinstance(node, ScalarNode) and node.text.strip()):
+            return node.text if isinstance(node, ScalarNode) else None
+        self._error("E007", f"`{key}` is a text", node)
+        return None
 
     def _flag(self, key: str, *, default: bool) -> bool:
         node = self.node.values.get(key)

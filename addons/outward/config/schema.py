@@ -42,6 +42,7 @@ NetworkText = Annotated[IPv4Network | IPv6Network, _reader(values.network), With
 AddressText = Annotated[IPv4Address | IPv6Address, _reader(values.address), WithJsonSchema(_TEXT)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=1)]
+Day = Annotated[str, WithJsonSchema({"type": "string", "format": "date", "examples": ["2027-01-31"]})]
 
 
 class Model(BaseModel):
@@ -154,11 +155,18 @@ class RuleMapping(Model):
     ports: Annotated[list[Annotated[Whole, Field(ge=1, le=65_535)]], Field(min_length=1)] | None = None
     methods: Annotated[list[Annotated[str, Field(pattern="^[A-Z][A-Z0-9_-]*$")]], Field(min_length=1)] | None = None
     paths: Annotated[list[Annotated[str, Field(pattern="^/")]], Field(min_length=1)] | None = None
+    encoded_slash: Flag = False
     tls: Flag = True
     public_suffix: Flag = False
+    addresses: Annotated[list[NetworkText], Field(min_length=1)] | None = None
+    until: Day | None = None
+    owner: Text | None = None
+    note: Text | None = None
 
 
-Rules = list[Annotated[str, Field(description="host, *.host, *, host:port, address, network or @set")] | RuleMapping]
+Rules = list[
+    Annotated[str, Field(description="host, *.host, .host, *, host:port, address, network or @set")] | RuleMapping
+]
 
 
 def _searches(text: str) -> int | str:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import date
 from hashlib import sha256
 
 from outward.config.diagnostics import Report
@@ -40,7 +41,7 @@ def starter_policy(
     report = Report()
     asked = _ask(discoveries(os.environ if env is None else env) if machine is None else machine)
     sets = Sets({}, asked, report)
-    rules = RuleCompiler(sets, report).compile_texts(SETS, _PLACE, Use.ALLOW)
+    rules = RuleCompiler(sets, report, date.min).compile_texts(SETS, _PLACE, Use.ALLOW)
     names = "\n".join(f"{rule.pattern} {rule.ports}" for rule in rules)
     policy = Policy(
         generation=sha256(names.encode()).hexdigest()[:12],

@@ -115,13 +115,13 @@ def judge_address(address: Address, port: int, internal: Collection[Network], ow
     """
     if getattr(address, "scope_id", None):
         return Refusal("an address with a zone")
-    embedded = tuple(_embedded(address))
-    for each in (address, *embedded):
+    within = tuple(embedded(address))
+    for each in (address, *within):
         if each in METADATA:
             return Refusal(METADATA[each])
         if _is_own(each, port, own):
             return Refusal("the proxy's own address", loop=True)
-    judged = embedded[0] if embedded and _transparent(address) else address
+    judged = within[0] if within and _transparent(address) else address
     what = _special(judged)
     return None if what is None or _opened(judged, internal) else Refusal(what)
 
@@ -131,7 +131,7 @@ def _transparent(address: Address) -> bool:
     return isinstance(address, IPv6Address) and (address.ipv4_mapped is not None or address in _NAT64)
 
 
-def _embedded(address: Address) -> Iterable[IPv4Address]:
+def embedded(address: Address) -> Iterable[IPv4Address]:
     """Yield the IPv4 addresses that an IPv6 address carries."""
     if isinstance(address, IPv4Address):
         return
@@ -153,7 +153,7 @@ def _special(address: Address) -> str | None:
     if isinstance(address, IPv6Address):
         if address not in _GLOBAL_UNICAST:
             return "unallocated"
-        for inner in _embedded(address):
+        for inner in embedded(address):
             within = _special(inner)
             if within is not None:
                 return f"{within}, embedded in IPv6"

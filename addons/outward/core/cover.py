@@ -28,8 +28,8 @@ def pattern_covers(wide: Pattern, narrow: Pattern) -> bool:
         return narrow.kind is PatternKind.ANY or not is_local_name(narrow.value)
     if narrow.kind is PatternKind.ANY:
         return False
-    if wide.kind is PatternKind.BELOW:
-        same = narrow.kind is PatternKind.BELOW and narrow.value == wide.value
+    if wide.kind in (PatternKind.BELOW, PatternKind.SUFFIX):
+        same = narrow.value == wide.value and (wide.kind is PatternKind.SUFFIX or narrow.kind is PatternKind.BELOW)
         return same or narrow.value.endswith(f".{wide.value}")
     return narrow.kind is PatternKind.EXACT and narrow.value == wide.value
 
@@ -41,6 +41,9 @@ def rule_covers(wide: Rule, narrow: Rule) -> bool:
         and (wide.methods is None or (narrow.methods is not None and narrow.methods <= wide.methods))
         and (wide.paths is None or (narrow.paths is not None and set(narrow.paths) <= set(wide.paths)))
         and (narrow.tls or not wide.tls)
+        and (narrow.encoded_slash is wide.encoded_slash or narrow.paths is None)
+        and set(narrow.addresses) <= set(wide.addresses)
+        and (wide.until is None or (narrow.until is not None and narrow.until <= wide.until))
     )
 
 

@@ -62,6 +62,7 @@ _MISSES: dict[Reason, str] = {
     Reason.NO_RULE: "does not cover local names",
     Reason.PORT_NOT_ALLOWED: "is for other ports",
     Reason.METHOD_NOT_ALLOWED: "is for other methods",
+    Reason.RULE_EXPIRED: "has ended",
     Reason.PATH_NOT_ALLOWED: "is for other paths",
 }
 
@@ -77,7 +78,7 @@ def explain(policy: Policy, question: Question) -> Trail:
     group = policy.groups.get(question.group) if question.group is not None else None
     if group is None:
         return Trail(question, judged, decision)
-    closed = shut(policy, question.host)
+    closed = shut(policy, question.host, decision)
     if decision.allowed and closed:
         decision = replace(decision, verdict=Verdict.DENY, reason=Reason.ADDRESS_NOT_PUBLIC)
     if question.clear and decision.allowed:
@@ -87,8 +88,8 @@ def explain(policy: Policy, question: Question) -> Trail:
         judged=judged,
         decision=decision,
         chain=tuple(node.path for node in group.chain),
-        steps=tuple(_steps(group, judged, decision)),
-        ceiling=_ceiling(group, judged),
+        steps=tuple(_steps(policy, group, judged, decision)),
+        ceiling=_ceiling(policy, group, judged),
         suggestion=suggestion(policy, judged, decision.reason),
         closed=closed,
     )
@@ -103,7 +104,7 @@ def _deciding(policy: Policy, question: Question) -> Question:
     return question if first.allowed and first.lane is Lane.INSPECT else connecting
 
 
-def _steps(group: Group, question: Question, decision: Decision) -> Iterator[Step]:
+def _steps(policy: Policy, group: Group, question: Question, decision: Decision) -> Iterator[Step]:
     """Yield the rules up to the one that decided."""
     blind = _blind(group, question)
     for node in group.chain:
@@ -114,7 +115,7 @@ def _steps(group: Group, question: Question, decision: Decision) -> Iterator[Ste
                 return
     for node in group.chain:
         for rule in node.allow.for_host(question.host):
-            outcome = _allow_outcome(node, rule, question, blind)
+            outcome = _allow_outcome(policy, node, rule, question, blind)
             decided = decision.rule is rule and outcome == "allows"
             yield Step(node.path, "allow", rule, outcome, decided)
             if decided:
@@ -127,31 +128,31 @@ def _passed(rule: Rule, question: Question) -> str:
     return "is for other ports, methods or paths"
 
 
-def _allow_outcome(node: Group, rule: Rule, question: Question, blind: bool) -> str:
-    miss = misses(rule, question, blind)
+def _allow_outcome(policy: Policy, node: Group, rule: Rule, question: Question, blind: bool) -> str:
+    miss = misses(policy, rule, question, blind)
     if miss is not None:
         return "needs inspection, which `lane: tunnel` forbids" if blind and rule.needs_sight else _MISSES[miss]
-    above = _ceiling_above(node, question, blind)
+    above = _ceiling_above(policy, node, question, blind)
     if above is not None:
         return f"lies outside the ceiling of `{above}`"
     return "allows"
 
 
-def _ceiling_above(node: Group, question: Question, blind: bool) -> str | None:
+def _ceiling_above(policy: Policy, node: Group, question: Question, blind: bool) -> str | None:
     """Return the path of the nearest ancestor whose ceiling does not admit the question."""
     closing = (
         ancestor.path
         for ancestor in node.chain
         if ancestor is not node
         and ancestor.ceiling is not None
-        and all(misses(rule, question, blind) is not None for rule in ancestor.ceiling.for_host(question.host))
+        and all(misses(policy, rule, question, blind) is not None for rule in ancestor.ceiling.for_host(question.host))
     )
     return next(closing, None)
 
 
-def _ceiling(group: Group, question: Question) -> str | None:
+def _ceiling(policy: Policy, group: Group, question: Question) -> str | None:
     """Return the ancestor whose ceiling a new rule of this group would run into, or None."""
-    return _ceiling_above(group, question, _blind(group, question))
+    return _ceiling_above(policy, group, question, _blind(group, question))
 
 
 def _blind(group: Group, question: Question) -> bool:

@@ -67,12 +67,13 @@ class Ech(StrEnum):
 
 
 class PatternKind(IntEnum):
-    """What a pattern matches: one name, every name below, every public host, or addresses."""
+    """What a pattern matches: one name, every name below, every public host, addresses, or a name and all below."""
 
     EXACT = 0
     BELOW = 1
     ANY = 2
     NETWORK = 3
+    SUFFIX = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ class Pattern:
     network: Network | None = None
 
     def __str__(self) -> str:
-        return {PatternKind.BELOW: f"*.{self.value}", PatternKind.ANY: "*"}.get(self.kind, self.value)
+        shown = {PatternKind.BELOW: f"*.{self.value}", PatternKind.SUFFIX: f".{self.value}", PatternKind.ANY: "*"}
+        return shown.get(self.kind, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,12 @@ class Rule:
         place: file and line, for every decision that the rule makes.
         ports: TCP ports; None means every port (the default of a deny rule).
         methods: HTTP methods, upper case; None means every method.
-        paths: globs over the normal path; None means every path.
+        paths: globs over every reading of the path; None means every path.
         tls: False where the tunnel may carry something else than TLS.
+        encoded_slash: an encoded slash is a part of its segment; otherwise it might separate segments too.
+        addresses: networks that an allowed host may resolve to although they are not public.
+        until: UTC day, `YYYY-MM-DD`, from which on an allow rule allows nothing; None means for good.
+        owner, note: who answers for the rule, and why it is there.
     """
 
     pattern: Pattern
@@ -118,6 +124,11 @@ class Rule:
     methods: frozenset[str] | None = None
     paths: tuple[PathGlob, ...] | None = None
     tls: bool = True
+    encoded_slash: bool = False
+    addresses: tuple[Network, ...] = ()
+    until: str | None = None
+    owner: str | None = None
+    note: str | None = None
 
     @property
     def needs_sight(self) -> bool:
@@ -247,6 +258,8 @@ class Decision:
 
     Attributes:
         would_deny: in report mode, that enforcing would have denied.
+        would_reason: the reason that enforcing would have given; None where nothing was softened.
+        question: what was asked; None where nothing was.
         vendor: name of the governed model vendor or search API that the host belongs to.
         sighted: whether anything on the group's chain, or governance, judges more of a request than its host.
         denial: how a blocked CONNECT of this group is answered.
@@ -260,6 +273,8 @@ class Decision:
     lane: Lane | None = None
     mode: Mode = Mode.ENFORCE
     would_deny: bool = False
+    would_reason: Reason | None = None
+    question: Question | None = None
     vendor: str | None = None
     sighted: bool = True
     denial: Denial = Denial.CONNECT
@@ -270,3 +285,8 @@ class Decision:
     def allowed(self) -> bool:
         """Whether the traffic may pass."""
         return self.verdict is Verdict.ALLOW
+
+    @property
+    def plain(self) -> bool:
+        """Whether the rule that allowed it says that something else than TLS may pass; a softened denial never does."""
+        return self.reason is Reason.RULE and self.rule is not None and not self.rule.tls

@@ -5,9 +5,9 @@ denied. Never reads files, clocks or sockets.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from outward.core.addresses import Network
+from outward.core.addresses import Address, Network, Own, Refusal, embedded, judge_address
 from outward.core.model import (
     ClientEntry,
     Decision,
@@ -26,7 +26,15 @@ from outward.core.names import Host, is_local_name
 from outward.core.paths import OddPathError, normal_path
 from outward.core.reasons import Reason
 
-_SOFTENED = (Reason.NO_RULE, Reason.DENIED_BY_RULE)
+_SOFTENED = frozenset(
+    {
+        Reason.NO_RULE,
+        Reason.DENIED_BY_RULE,
+        Reason.PORT_NOT_ALLOWED,
+        Reason.METHOD_NOT_ALLOWED,
+        Reason.PATH_NOT_ALLOWED,
+    }
+)
 _SECURE = 443  # a rule without ports opens it for TLS
 
 
@@ -35,10 +43,11 @@ class Rules:
 
     Attributes:
         all: the rules in the order of the file.
+        networks: whether any of them names addresses.
         sighted: whether any of them judges more than host and port.
     """
 
-    __slots__ = ("_any", "_below", "_exact", "_networks", "all", "sighted")
+    __slots__ = ("_any", "_below", "_exact", "_networks", "all", "networks", "sighted")
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self.all = tuple(rules)
@@ -46,27 +55,30 @@ class Rules:
         self._exact: dict[str, tuple[Rule, ...]] = {}
         self._below: dict[str, tuple[Rule, ...]] = {}
         self._any: tuple[Rule, ...] = ()
-        self._networks: list[tuple[Network, Rule]] = []
+        self._networks: dict[tuple[int, int], dict[int, tuple[Rule, ...]]] = {}
         for rule in self.all:
             self._add(rule)
+        self._networks = dict(sorted(self._networks.items(), reverse=True))  # longer prefixes are more specific
+        self.networks = bool(self._networks)
 
     def _add(self, rule: Rule) -> None:
         pattern = rule.pattern
-        if pattern.kind is PatternKind.EXACT:
+        if pattern.kind in (PatternKind.EXACT, PatternKind.SUFFIX):
             self._exact[pattern.value] = (*self._exact.get(pattern.value, ()), rule)
-        elif pattern.kind is PatternKind.BELOW:
+        if pattern.kind in (PatternKind.BELOW, PatternKind.SUFFIX):
             self._below[pattern.value] = (*self._below.get(pattern.value, ()), rule)
         elif pattern.kind is PatternKind.ANY:
             self._any = (*self._any, rule)
         elif pattern.network is not None:  # nothing else is left; an empty pattern matches nothing
-            self._networks.append((pattern.network, rule))
+            network = pattern.network
+            same = self._networks.setdefault((network.version, network.prefixlen), {})
+            start = int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
+            same[start] = (*same.get(start, ()), rule)
 
     def for_host(self, host: Host) -> Iterator[Rule]:
         """Yield the rules whose pattern matches a host, the most specific first."""
         if host.address is not None:
-            for network, rule in self._networks:
-                if network.version == host.address.version and host.address in network:
-                    yield rule
+            yield from self._for_address(host.address)
             return
         yield from self._exact.get(host.name, ())
         if self._below:
@@ -75,6 +87,11 @@ class Rules:
                 yield from self._below.get(base, ())
                 _, dot, base = base.partition(".")
         yield from self._any
+
+    def _for_address(self, address: Address) -> Iterator[Rule]:
+        for (version, prefix), starts in self._networks.items():
+            if version == address.version:
+                yield from starts.get(int(address) >> (address.max_prefixlen - prefix), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +146,7 @@ class Policy:
         clients: in the order of the file.
         internal: networks that allowed names may resolve to although they are not public.
         vendor_of: name of the governed vendor that a host name belongs to, or None.
+        today: UTC day, `YYYY-MM-DD`; where it is not known, every rule with an end has ended.
     """
 
     generation: str = ""
@@ -136,6 +154,11 @@ class Policy:
     clients: tuple[ClientEntry, ...] = ()
     internal: tuple[Network, ...] = ()
     vendor_of: Callable[[str], str | None] = _ungoverned
+    today: str = ""
+
+    def expired(self, rule: Rule) -> bool:
+        """Tell whether the day of a rule's end has come."""
+        return rule.until is not None and (not self.today or rule.until <= self.today)
 
 
 def decide(policy: Policy, question: Question) -> Decision:
@@ -149,25 +172,26 @@ def decide(policy: Policy, question: Question) -> Decision:
 def _decide(policy: Policy, question: Question) -> Decision:
     group = policy.groups.get(question.group) if question.group is not None else None
     if group is None:
-        return Decision(reason=Reason.UNKNOWN_CLIENT, generation=policy.generation)
+        return Decision(reason=Reason.UNKNOWN_CLIENT, question=question, generation=policy.generation)
     vendor = policy.vendor_of(question.host.name)
-    reason, rule = _verdict(group, question)
+    reason, rule = _verdict(policy, group, question)
     sighted = vendor is not None or _needs_sight(group, question.host)
-    lane = _lane(group, rule, sighted=sighted)
-    verdict, would_deny = Verdict(reason is Reason.RULE), False
-    if reason in _SOFTENED and group.mode is Mode.REPORT:
-        verdict, reason, would_deny = Verdict.ALLOW, Reason.REPORT_ONLY, True
-    barred = _barred(question, rule, lane, vendor) if verdict else None
+    lane = _lane(group, rule if reason is Reason.RULE else None, sighted=sighted)
+    would_reason = reason if reason in _SOFTENED and group.mode is Mode.REPORT else None
+    verdict = Verdict(reason is Reason.RULE or would_reason is not None)
+    barred = _barred(question, rule if reason is Reason.RULE else None, lane, vendor) if verdict else None
     if barred is not None:
-        verdict, reason, would_deny = Verdict.DENY, barred, False
+        verdict, reason, would_reason = Verdict.DENY, barred, None
     return Decision(
         verdict=verdict,
-        reason=reason,
+        reason=reason if would_reason is None else Reason.REPORT_ONLY,
         rule=rule,
         group=group.path,
         lane=lane,
         mode=group.mode,
-        would_deny=would_deny,
+        would_deny=would_reason is not None,
+        would_reason=would_reason,
+        question=question,
         vendor=vendor,
         sighted=sighted,
         denial=group.denial,
@@ -202,7 +226,7 @@ def _needs_sight(group: Group, host: Host) -> bool:
     return False
 
 
-def _verdict(group: Group, question: Question) -> tuple[Reason, Rule | None]:
+def _verdict(policy: Policy, group: Group, question: Question) -> tuple[Reason, Rule | None]:
     """Return the reason and the rule that gave it."""
     blind = question.method is None and group.lane is LaneChoice.TUNNEL
     denying = _denying(group, question, blind)
@@ -211,14 +235,59 @@ def _verdict(group: Group, question: Question) -> tuple[Reason, Rule | None]:
     closest, blocked = Reason.NO_RULE, None
     for node in group.chain:
         for rule in node.allow.for_host(question.host):
-            unseen = blind or (question.method is None and not rule.tls)
-            miss = misses(rule, question, unseen) or above_ceiling(node, question, unseen)
-            denying = _denying(group, question, blind=True) if miss is None and unseen else None
-            if miss is None and denying is None:
+            miss, culprit = _miss(policy, group, node, rule, question)
+            if miss is None:
                 return Reason.RULE, rule
-            if closest is Reason.NO_RULE and miss is not Reason.NO_RULE:
-                closest, blocked = (miss, rule) if miss is not None else (Reason.DENIED_BY_RULE, denying)
+            if closest is Reason.NO_RULE or miss is Reason.RULE_EXPIRED:
+                closest, blocked = miss, culprit
     return closest, blocked
+
+
+def _miss(
+    policy: Policy, group: Group, node: Group, rule: Rule, question: Question
+) -> tuple[Reason | None, Rule | None]:
+    """Return why an allow rule of `node` does not allow the question, and the rule that says so."""
+    unseen = question.method is None and (group.lane is LaneChoice.TUNNEL or not rule.tls)
+    miss = misses(policy, rule, question, unseen) or above_ceiling(policy, node, question, unseen)
+    if miss is None and unseen:
+        denying = _denying(group, question, blind=True)
+        return (None, None) if denying is None else (Reason.DENIED_BY_RULE, denying)
+    return miss, None if miss is Reason.NO_RULE else rule
+
+
+def address_denied(policy: Policy, decision: Decision, address: Address) -> Rule | None:
+    """Return the deny rule for a network that an allowed name has been resolved into, or None.
+
+    A tunnel is blind, so that there a rule with methods or paths denies as well.
+    """
+    question, group = decision.question, policy.groups.get(decision.group or "")
+    if question is None or group is None or not any(node.deny.networks for node in group.chain):
+        return None
+    for each in (address, *embedded(address)):
+        denying = _denying(group, replace(question, host=Host(str(each), each)), blind=question.method is None)
+        if denying is not None:
+            return denying
+    return None
+
+
+def address_refused(policy: Policy, decision: Decision, address: Address, port: int, own: Own) -> Refusal | None:
+    """Judge an address by what it is: not public, unless the policy or a rule that allows the question opens it."""
+    refusal = judge_address(address, port, policy.internal, own)
+    if refusal is None:
+        return None
+    more = tuple(opened(policy, decision))
+    return judge_address(address, port, (*policy.internal, *more), own) if more else refusal
+
+
+def opened(policy: Policy, decision: Decision) -> Iterator[Network]:
+    """Yield the networks of every rule that allows what was asked; report mode opens none."""
+    question, group = decision.question, policy.groups.get(decision.group or "")
+    if question is None or group is None:
+        return
+    for node in group.chain:
+        for rule in node.allow.for_host(question.host):
+            if rule.addresses and _miss(policy, group, node, rule, question)[0] is None:
+                yield from rule.addresses
 
 
 def _denying(group: Group, question: Question, blind: bool) -> Rule | None:
@@ -229,20 +298,25 @@ def _denying(group: Group, question: Question, blind: bool) -> Rule | None:
     return None
 
 
-def above_ceiling(node: Group, question: Question, blind: bool) -> Reason | None:
+def above_ceiling(policy: Policy, node: Group, question: Question, blind: bool) -> Reason | None:
     """Judge an allow rule of `node` by the ceilings of the node's ancestors."""
     ancestor = node.parent
     while ancestor is not None:
         if ancestor.ceiling is not None and not any(
-            misses(rule, question, blind) is None for rule in ancestor.ceiling.for_host(question.host)
+            misses(policy, rule, question, blind) is None for rule in ancestor.ceiling.for_host(question.host)
         ):
             return Reason.NO_RULE
         ancestor = ancestor.parent
     return None
 
 
-def misses(rule: Rule, question: Question, blind: bool) -> Reason | None:
+def misses(policy: Policy, rule: Rule, question: Question, blind: bool) -> Reason | None:
     """Return why an allow rule for the host does not allow the question, or None where it does."""
+    miss = _mismatch(rule, question, blind)
+    return Reason.RULE_EXPIRED if miss is None and policy.expired(rule) else miss
+
+
+def _mismatch(rule: Rule, question: Question, blind: bool) -> Reason | None:
     if rule.pattern.kind is PatternKind.ANY and is_local_name(question.host.name):
         return Reason.NO_RULE
     if rule.ports is not None and question.port not in rule.ports:

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     PORT_NOT_ALLOWED = "port_not_allowed"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     PATH_NOT_ALLOWED = "path_not_allowed"
+    RULE_EXPIRED = "rule_expired"
     UNKNOWN_CLIENT = "unknown_client"
     BAD_CREDENTIALS = "bad_credentials"
     MALFORMED_HOST = "malformed_host"
@@ -84,6 +85,9 @@ MEANINGS: dict[Reason, Meaning] = {
     ),
     Reason.PATH_NOT_ALLOWED: Meaning(
         403, _DENIED, "The host is allowed, this path is not", "Use a permitted path, or ask for the path."
+    ),
+    Reason.RULE_EXPIRED: Meaning(
+        403, _DENIED, "The rule that allowed this has ended", "Ask for a later `until` on the rule, or for its removal."
     ),
     Reason.UNKNOWN_CLIENT: Meaning(
         403, _DENIED, "The proxy does not know this client", "Send the group's token, or ask for a `clients` entry."

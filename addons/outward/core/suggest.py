@@ -13,7 +13,7 @@ from outward.core.addresses import LOOPBACK, Address, Network, Own, is_loopback,
 from outward.core.model import DEFAULT_PORTS, Decision, Mode, Pattern, PatternKind, Place, Question, Rule, Stage
 from outward.core.names import Host, MalformedHostError, canonical_host, is_loopback_name
 from outward.core.paths import PathGlob
-from outward.core.policy import Group, Policy, Rules, decide
+from outward.core.policy import Group, Policy, Rules, decide, opened
 from outward.core.reasons import MEANINGS, Reason
 
 _MISSES = (Reason.NO_RULE, Reason.PORT_NOT_ALLOWED, Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
@@ -208,10 +208,11 @@ def _written(rule: Rule) -> str:
     return f"{{{', '.join(parts)}}}"
 
 
-def shut(policy: Policy, host: Host) -> str | None:
+def shut(policy: Policy, host: Host, decision: Decision = Decision()) -> str | None:  # noqa: B008 - immutable
     """Return what a host's address is, where that is known without asking and never dialled; None for all others."""
+    internal = (*policy.internal, *opened(policy, decision))
     known = tuple(network.network_address for network in LOOPBACK) if is_loopback_name(host.name) else (host.address,)
-    judged = [judge_address(each, 0, policy.internal, Own()) for each in known if each is not None]
+    judged = [judge_address(each, 0, internal, Own()) for each in known if each is not None]
     return judged[0].what if judged and judged[0] is not None and all(judged) else None
 
 

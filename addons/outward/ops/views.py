@@ -69,7 +69,12 @@ def _row(path: str, rule: Rule, *, deny: bool = False) -> dict[str, Any]:
         "ports": None if rule.ports is None else sorted(rule.ports),
         "methods": None if rule.methods is None else sorted(rule.methods),
         "paths": None if rule.paths is None else [glob.text for glob in rule.paths],
+        "encoded_slash": rule.encoded_slash,
         "tls": rule.tls,
+        "addresses": [str(network) for network in rule.addresses],
+        "until": rule.until,
+        "owner": rule.owner,
+        "note": rule.note,
         "limits": _limits(rule, deny=deny),
         "group": path,
         "file": rule.place.file,
@@ -88,8 +93,14 @@ def _limits(rule: Rule, *, deny: bool) -> str:
         parts.append(", ".join(sorted(rule.methods)))
     if rule.paths is not None:
         parts.append(", ".join(glob.text for glob in rule.paths))
+    if rule.encoded_slash:
+        parts.append("%2F within a segment")
     if not rule.tls:
         parts.append("not TLS")
+    if rule.addresses:
+        parts.append("addresses " + ", ".join(map(str, rule.addresses)))
+    if rule.until is not None:
+        parts.append(f"until {rule.until}")
     return " · ".join(parts)
 
 
@@ -164,6 +175,7 @@ def trail(found: Trail) -> dict[str, Any]:
         "lane": None if decision.lane is None else str(decision.lane),
         "mode": str(decision.mode),
         "would_deny": decision.would_deny,
+        "would_reason": None if decision.would_reason is None else str(decision.would_reason),
         "vendor": decision.vendor,
         "rule": None if decision.rule is None else _place(decision.rule),
         "chain": list(found.chain),

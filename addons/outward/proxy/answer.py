@@ -41,8 +41,7 @@ def refusal_of(event: Event, passport: Passport, policy: Policy) -> bytes:
     """Return what refuses a client whose connection a lane has taken and not opened."""
     if passport.original is None or passport.head.path is not None:
         return denial_of(event, passport.head, policy, challenge=False)
-    rule = passport.decision.rule
-    return b"" if rule is not None and not rule.tls else alert_of(event.reason).wire
+    return b"" if passport.decision.plain else alert_of(event.reason).wire
 
 
 def close_event(judge: Judge, event: Event, started: float) -> None:

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 from outward.config.settings import Limits
 from outward.core.addresses import Address
+from outward.core.model import Decision, Rule
 from outward.core.names import Host
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
@@ -30,12 +31,16 @@ class DialError(Exception):
     Attributes:
         reason: why, as it is recorded.
         address: the address that was refused or failed, where there is one.
+        rule: the deny rule that names the address, where one does.
     """
 
-    def __init__(self, reason: Reason, detail: str = "", address: Address | None = None) -> None:
+    def __init__(
+        self, reason: Reason, detail: str = "", address: Address | None = None, rule: Rule | None = None
+    ) -> None:
         super().__init__(detail or reason.value)
         self.reason = reason
         self.address = address
+        self.rule = rule
 
 
 class Dialer:
@@ -65,20 +70,27 @@ class Dialer:
         self._timeout = limits.connect_timeout
         self._opened: WeakValueDictionary[tuple[str, int], asyncio.Transport] = WeakValueDictionary()
 
-    async def addresses(self, host: Host, port: int) -> list[Address]:
+    async def addresses(self, host: Host, port: int, decision: Decision) -> list[Address]:
         """Resolve and judge a destination.
+
+        Args:
+            host: the destination.
+            port: its TCP port.
+            decision: what allowed it.
 
         Returns:
             The permitted addresses, at least one; of a mixed answer only these.
 
         Raises:
-            DialError: the name does not resolve, or no address may be dialled.
+            DialError: the name does not resolve, one of its addresses is denied by a rule, or none may be dialled.
         """
         found = (host.address,) if host.address is not None else await self._resolve(host)
         refused: list[tuple[Reason, Address]] = []
         permitted: list[Address] = []
         for address in found:
-            reason = self._judge.address(address, port)
+            reason, denying = self._judge.address(address, port, decision)
+            if denying is not None:
+                raise DialError(Reason.DENIED_BY_RULE, "the destination lies in a denied network", address, denying)
             if reason is None:
                 permitted.append(address)
             else:
@@ -89,7 +101,7 @@ class Dialer:
         return permitted
 
     async def connect[P: asyncio.Protocol](
-        self, host: Host, port: int, protocol_factory: Callable[[], P], via: str = ""
+        self, host: Host, port: int, protocol_factory: Callable[[], P], decision: Decision, via: str = ""
     ) -> tuple[asyncio.Transport, P, Address | None]:
         """Connect to a destination.
 
@@ -97,6 +109,7 @@ class Dialer:
             host: a destination whose name has been allowed.
             port: its TCP port.
             protocol_factory: called once, for the connection that is made.
+            decision: what allowed it: its rules may open addresses, and deny networks.
             via: the proxies that the client's request came through, for a parent proxy.
 
         Returns:
@@ -107,8 +120,8 @@ class Dialer:
         """
         parent = self.parent
         if parent is not None:
-            return await self._through(parent, host, port, protocol_factory, via)
-        permitted = await self.addresses(host, port)
+            return await self._through(parent, host, port, protocol_factory, decision=decision, via=via)
+        permitted = await self.addresses(host, port, decision)
         with _Dialling(self._judge.metrics):
             async with asyncio.timeout(self._timeout):
                 return await self._connect(permitted, port, protocol_factory)
@@ -160,14 +173,16 @@ class Dialer:
         return any(isinstance(each, IPv6Address) and not each.is_link_local for each in self._judge.own.addresses)
 
     async def _through[P: asyncio.Protocol](
-        self, parent: Parent, host: Host, port: int, protocol_factory: Callable[[], P], via: str
+        self, parent: Parent, host: Host, port: int, protocol_factory: Callable[[], P], *, decision: Decision, via: str
     ) -> tuple[asyncio.Transport, P, Address | None]:
         """Ask the parent for a tunnel. The parent itself may be private, as the operator named it; never ourselves."""
         if host.address is not None:
-            await self.addresses(host, port)
+            await self.addresses(host, port, decision)
         found = (parent.host.address,) if parent.host.address is not None else await self._resolve(parent.host)
         own_ports = {listening for _, listening in self._judge.own.listeners}
-        if parent.port in own_ports and any(self._judge.address(each, parent.port) is Reason.LOOP for each in found):
+        if parent.port in own_ports and any(
+            self._judge.address(each, parent.port, Decision())[0] is Reason.LOOP for each in found
+        ):
             raise DialError(Reason.LOOP, "the parent proxy is this proxy")
         path = ", ".join(filter(None, (via, f"1.1 {self.pseudonym}")))
         with _Dialling(self._judge.metrics):

@@ -7,17 +7,18 @@ import time
 from dataclasses import replace
 from typing import Protocol
 
-from outward.core.addresses import Address, Own, is_loopback, judge_address
+from outward.core.addresses import Address, Own, is_loopback
 from outward.core.identity import Claims, Identity, Presented, identify
-from outward.core.model import Decision, Ech, Question, Stage, Verdict
+from outward.core.model import Decision, Ech, Mode, Question, Rule, Stage, Verdict
 from outward.core.names import Host, MalformedHostError, canonical_host
-from outward.core.policy import Policy, decide
+from outward.core.policy import Policy, address_denied, address_refused, decide
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
 from outward.proxy.hello import Hello
 from outward.proxy.interfaces import ends_here
 from outward.records.events import Event
 
+_DAY = 86_400  # seconds
 _REMEMBERED = 8192  # answers; then all are forgotten, which costs microseconds
 _LONGEST_REMEMBERED = 512  # characters of credentials: strangers choose them, and would fill the memory
 
@@ -40,7 +41,7 @@ class Judge:
     """Answers questions under the policy in force.
 
     Attributes:
-        policy: replaced as a whole by a reload; each question reads it once.
+        policy: replaced as a whole by a reload, and when a day (UTC) begins; each question reads it once.
         verifier: of JWTs; None where the policy has no entry for them, so that nothing is loaded for it.
         own: the proxy's own addresses and listeners.
     """
@@ -51,7 +52,20 @@ class Judge:
         self.verifier: Verifier | None = None
         self.metrics = metrics
         self._recorder = recorder
-        self._memory = _Memory(policy, own)
+        self._memory = _Memory(self.policy, own)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force, which knows what day it is: rules end without anybody's doing."""
+        if _days() != self._day:
+            self.policy = self._policy
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._day = _days()
+        today = time.strftime("%Y-%m-%d", time.gmtime(self._day * _DAY))
+        self._policy = policy if policy.today == today else replace(policy, today=today)
 
     def who(self, peer: Address, authorization: str | None, names: tuple[str, ...] = ()) -> Identity:
         """Return the identity of a client; what it is by address and token alone is remembered.
@@ -98,14 +112,40 @@ class Judge:
             memory = self._memory = _Memory(self.policy, self.own)
         return memory
 
-    def address(self, address: Address, port: int) -> Reason | None:
-        """Judge an address that is about to be dialled; None where it may be."""
+    def address(self, address: Address, port: int, decision: Decision) -> tuple[Reason | None, Rule | None]:
+        """Judge an address that is about to be dialled.
+
+        Args:
+            address: what the host was resolved to.
+            port: TCP port.
+            decision: what allowed the host; an empty one opens nothing and is denied by no rule.
+
+        Returns:
+            Why it may not be, or None; and the deny rule that says so, if one does.
+        """
         known = self._remembered().addresses
         if (address, port) not in known:
-            refusal = judge_address(address, port, self.policy.internal, self.own)
-            loop = self._leads_back(address, port) if refusal is None else refusal.loop
-            known[address, port] = Reason.LOOP if loop else None if refusal is None else Reason.ADDRESS_NOT_PUBLIC
-        return known[address, port]
+            known[address, port] = self._judged(address, port, Decision())
+        reason = known[address, port]
+        if reason is Reason.ADDRESS_NOT_PUBLIC:
+            reason = self._judged(address, port, decision)
+        denying = address_denied(self.policy, decision, address) if reason is None else None
+        if denying is None or decision.mode is Mode.REPORT:
+            return reason, None
+        return Reason.DENIED_BY_RULE, denying
+
+    def reached(self, event: Event, decision: Decision, address: Address | None) -> None:
+        """Note the address of a connection that stands, and what report mode let through there."""
+        event.address = str(address) if address is not None else None
+        denying = address_denied(self.policy, decision, address) if address is not None else None
+        if denying is not None and decision.mode is Mode.REPORT:
+            event.reason, event.rule, event.stage = Reason.REPORT_ONLY, denying, Stage.ADDRESS
+            event.would_deny, event.would_reason = True, Reason.DENIED_BY_RULE
+
+    def _judged(self, address: Address, port: int, decision: Decision) -> Reason | None:
+        refusal = address_refused(self.policy, decision, address, port, self.own)
+        loop = self._leads_back(address, port) if refusal is None else refusal.loop
+        return Reason.LOOP if loop else None if refusal is None else Reason.ADDRESS_NOT_PUBLIC
 
     def _leads_back(self, address: Address, port: int) -> bool:
         """Tell whether a listener's port is asked for at an address of this machine that no interface shows."""
@@ -134,6 +174,11 @@ class _Memory:
         return len(self.addresses) + len(self.decisions) + len(self.identities)
 
 
+def _days() -> int:
+    """Return the days since 1970 in UTC."""
+    return int(time.time() // _DAY)
+
+
 def judge_hello(hello: Hello, host: Host, decision: Decision) -> Reason | None:
     """Judge a ClientHello in a tunnel to `host`; None where it may pass (promise: CONNECT target = server name)."""
     if hello.ech and decision.ech is Ech.REFUSE:
@@ -152,11 +197,21 @@ def fill(event: Event, decision: Decision, stage: Stage) -> Event:
     event.stage = stage
     event.verdict, event.reason, event.rule = decision.verdict, decision.reason, decision.rule
     event.group, event.lane, event.mode = decision.group, decision.lane, decision.mode
-    event.would_deny, event.generation = decision.would_deny, decision.generation
+    event.would_deny, event.would_reason = decision.would_deny, decision.would_reason
+    event.generation = decision.generation
     return event
 
 
-def refuse(event: Event, reason: Reason, stage: Stage) -> Event:
-    """Turn an event into a denial for a reason that lies outside the rules."""
+def refuse(event: Event, reason: Reason, stage: Stage, rule: Rule | None = None) -> Event:
+    """Turn an event into a denial for a reason that lies outside the rule that matched; softened by nothing.
+
+    Args:
+        event: the open event.
+        reason: why.
+        stage: where.
+        rule: the deny rule that names the address; None where none does.
+    """
     event.stage, event.verdict, event.reason = stage, Verdict.DENY, reason
+    event.would_deny, event.would_reason = False, None
+    event.rule = rule or event.rule
     return event

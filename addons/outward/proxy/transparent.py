@@ -124,8 +124,7 @@ class Redirected(Client):
             if decision.allowed or self._hello.sni is None:
                 reason = judge_hello(self._hello, head.host, decision)
         elif head.path is None:
-            opened = decision.allowed and decision.rule is not None and not decision.rule.tls
-            reason = None if opened else Reason.NOT_TLS
+            reason = None if decision.allowed and decision.plain else Reason.NOT_TLS
         if reason is not None:
             refuse(event, reason, Stage.CONNECT if reason is Reason.LOOP else Stage.TLS)
         return reason is not None

@@ -71,16 +71,19 @@ class Tunnel(asyncio.Protocol):
         head = self._passport.head
         try:
             via = via_of(head.fields)
-            _, _, address = await self._resources.dialer.connect(head.host, head.port, lambda: self._server, via)
+            _, _, address = await self._resources.dialer.connect(
+                head.host, head.port, lambda: self._server, self._passport.decision, via
+            )
         except DialError as error:
             self._event.address = str(error.address) if error.address is not None else None
             self._event.detail = str(error)
+            self._event.rule = error.rule or self._event.rule
             self._refuse(error.reason, Stage.ADDRESS)
         except Exception:  # noqa: BLE001 - fail closed: whatever goes wrong is a denial
             self._resources.judge.metrics.internal_error("tunnel")
             self._refuse(Reason.INTERNAL_ERROR, Stage.ADDRESS)
         else:
-            self._event.address = str(address) if address is not None else None
+            self._resources.judge.reached(self._event, self._passport.decision, address)
             self._answer()
 
     def _answer(self) -> None:
@@ -92,8 +95,7 @@ class Tunnel(asyncio.Protocol):
         if self._passport.original is None:
             self._event.status = 200
             self._transport.write(ESTABLISHED)
-        rule = self._passport.decision.rule
-        if rule is not None and not rule.tls:
+        if self._passport.decision.plain:
             self._relay(bytes(self._early))
             return
         self._resources.waits.handshakes.start(self)

@@ -38,6 +38,7 @@ class Event:
 
     Attributes:
         time: Unix time in seconds when the question was asked.
+        would_reason: why enforcing would have denied what report mode let through.
         path: raw path without query.
         duration_ms: from the question to its end, in milliseconds.
         bytes_up, bytes_down: payload bytes carried, of a tunnel or an inspected exchange.
@@ -52,6 +53,7 @@ class Event:
     stage: Stage = Stage.CONNECT
     mode: Mode = Mode.ENFORCE
     would_deny: bool = False
+    would_reason: Reason | None = None
     group: str | None = None
     client: str | None = None
     method: str | None = None
@@ -99,6 +101,7 @@ def as_record(event: Event) -> Record:
         "stage": str(event.stage),
         "mode": str(event.mode),
         "would_deny": event.would_deny,
+        "would_reason": str(event.would_reason) if event.would_reason is not None else None,
         "group": _text(event.group, MAX_NAME),
         "client": _text(event.client, MAX_NAME),
         "method": _text(event.method, MAX_WORD),

@@ -6,7 +6,7 @@ below it, which is how vendors read their domain filters; our own patterns are e
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from urllib.parse import urlsplit
 
@@ -52,16 +52,16 @@ class Names:
     any: bool
 
     @staticmethod
-    def of(rules: Iterable[Rule]) -> "Names":
-        """Collect the names of the rules that allow a plain GET of the whole host."""
+    def of(rules: Iterable[Rule], policy: Policy) -> "Names":
+        """Collect the names of the rules that allow a plain GET of the whole host today."""
         exact, below, everything = set[str](), set[str](), False
         for rule in rules:
-            if not expressible(rule):
+            if not expressible(rule) or policy.expired(rule):
                 continue
             kind, value = rule.pattern.kind, rule.pattern.value
-            if kind is PatternKind.EXACT:
+            if kind in (PatternKind.EXACT, PatternKind.SUFFIX):
                 exact.add(value)
-            elif kind is PatternKind.BELOW:
+            if kind in (PatternKind.BELOW, PatternKind.SUFFIX):
                 below.add(value)
             elif kind is PatternKind.ANY:
                 everything = True
@@ -96,9 +96,9 @@ class Denied:
                 continue
             kind, value = rule.pattern.kind, rule.pattern.value
             everything = everything or kind is PatternKind.ANY
-            if kind in (PatternKind.EXACT, PatternKind.BELOW):
+            if kind in (PatternKind.EXACT, PatternKind.BELOW, PatternKind.SUFFIX):
                 bases.add(value)
-            if kind is PatternKind.BELOW:
+            if kind in (PatternKind.BELOW, PatternKind.SUFFIX):
                 below.add(value)
         touched = frozenset(above for base in bases for above in suffixes(base))
         return Denied(tuple(sorted(bases)), frozenset(below), touched, everything)
@@ -128,11 +128,11 @@ class Scope:
     def __init__(self, policy: Policy, group: Group, settings: WebSearch) -> None:
         self.mode = settings.filter
         self._group = group if settings.sources is None else _with_sources(group, settings.sources)
-        self._search_policy = Policy(groups={group.path: self._group}, vendor_of=policy.vendor_of)
-        self._connect_policy = Policy(groups={group.path: group}, vendor_of=policy.vendor_of)
+        self._search_policy = replace(policy, groups={group.path: self._group})
+        self._connect_policy = replace(policy, groups={group.path: group})
         self.rules = tuple(rule for node in self._group.chain for rule in node.allow.all)
-        self._layers = tuple(_layers(self._group))
-        self._connects = self._layers if self._group is group else tuple(_layers(group))
+        self._layers = tuple(_layers(self._group, policy))
+        self._connects = self._layers if self._group is group else tuple(_layers(group, policy))
         self._learned: dict[str, Learned] = {}  # by the few governed hosts
         self.denied = Denied.of(rule for node in self._group.chain for rule in node.deny.all)
         self.unrestricted = not self.denied.everything and any(
@@ -210,13 +210,13 @@ class Scope:
         return Sight(decision.reason is Reason.RULE, decision.reason)
 
 
-def _layers(group: Group) -> Iterator[tuple[Names, tuple[Names, ...]]]:
+def _layers(group: Group, policy: Policy) -> Iterator[tuple[Names, tuple[Names, ...]]]:
     """Yield the allow list of each node of the chain with the ceilings that bound it."""
     chain = tuple(group.chain)
-    ceilings = tuple(None if node.ceiling is None else Names.of(node.ceiling.all) for node in chain)
+    ceilings = tuple(None if node.ceiling is None else Names.of(node.ceiling.all, policy) for node in chain)
     for index, node in enumerate(chain):
         if node.allow.all:
-            yield Names.of(node.allow.all), tuple(each for each in ceilings[index + 1 :] if each is not None)
+            yield Names.of(node.allow.all, policy), tuple(each for each in ceilings[index + 1 :] if each is not None)
 
 
 def _with_sources(group: Group, sources: tuple[Rule, ...]) -> Group:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 
 from outward.core.identity import Identity
-from outward.core.model import Decision, Lane, Stage
+from outward.core.model import Decision, Lane, Rule, Stage
 from outward.core.reasons import Reason
 from outward.proxy.answer import close_event, denial_of
 from outward.proxy.head import Head
@@ -100,10 +100,10 @@ class Exchange:
         """Whether the client is not to have what it asked for."""
         return not self.event.verdict
 
-    def refuse(self, reason: Reason, stage: Stage, status: int | None = None) -> None:
+    def refuse(self, reason: Reason, stage: Stage, status: int | None = None, rule: Rule | None = None) -> None:
         """Refuse for a reason outside the rules; the first refusal stands, and none after the response began."""
         if not (self.refused or self.begun or self.closed):
-            refuse(self.event, reason, stage)
+            refuse(self.event, reason, stage, rule)
             self.event.status = status
 
     def fail(self, reason: Reason, stage: Stage, detail: str) -> None:

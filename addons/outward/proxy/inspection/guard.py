@@ -47,6 +47,9 @@ class Line(Protocol):
     def release(self, why: str) -> None:
         """Go on reading the client."""
 
+    def reaches(self) -> bool:
+        """Tell whether the request under way may use the address that the last one was sent to."""
+
     def head_begun(self) -> None:
         """Start the deadline of a request head."""
 

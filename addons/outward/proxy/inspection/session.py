@@ -18,6 +18,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import Layer
 from mitmproxy.proxy.layers.http import HTTPMode
 
+from outward.core.addresses import Address
 from outward.core.model import Stage
 from outward.core.reasons import Reason
 from outward.proxy.dial import DialError
@@ -69,6 +70,7 @@ class Session:
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._queue: deque[events.Event] = deque()
+        self._reached: Address | None = None
         self._busy = self._gone = self._expired = False
         self._head = _Alarm(lambda: self.feed(Late(head=True)))
         self._handshake = _Alarm(self._handshake_late)
@@ -144,6 +146,16 @@ class Session:
         alarm = self._greetings.pop(connection, None)
         if alarm is not None:
             self.engine.waits.handshakes.stop(alarm)
+
+    def reaches(self) -> bool:
+        """Tell whether the request under way may use the address that the last one was sent to."""
+        exchange, address = self.exchange, self._reached
+        if exchange is None or address is None:  # a parent proxy resolves
+            return exchange is not None
+        reason, _ = self.judge.address(address, exchange.request.port, exchange.decision)
+        if reason is None:
+            self.judge.reached(exchange.event, exchange.decision, address)
+        return reason is None
 
     # The loop -------------------------------------------------------------------------------------------------------
 
@@ -224,7 +236,7 @@ class Session:
         except DialError as failure:
             exchange.event.address = str(failure.address) if failure.address is not None else None
             exchange.event.detail = str(failure)
-            exchange.refuse(failure.reason, Stage.ADDRESS)
+            exchange.refuse(failure.reason, Stage.ADDRESS, rule=failure.rule)
         except TimeoutError:
             exchange.fail(Reason.TIMEOUT, Stage.ADDRESS, "the destination did not accept in time")
         except Exception:  # noqa: BLE001 - fail closed
@@ -240,9 +252,12 @@ class Session:
             raise RuntimeError("the engine would dial what was not judged")
         leg = self._legs.dialled(server)
         server.timestamp_start = time.time()
-        _, _, address = await self.engine.dialer.connect(head.host, head.port, lambda: leg, self._via)
+        _, _, address = await self.engine.dialer.connect(
+            head.host, head.port, lambda: leg, exchange.decision, self._via
+        )
         server.state = ConnectionState.OPEN
-        exchange.event.address = str(address) if address is not None else None
+        self._reached = address
+        self.judge.reached(exchange.event, exchange.decision, address)
 
     # Deadlines ------------------------------------------------------------------------------------------------------
 

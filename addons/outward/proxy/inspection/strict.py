@@ -267,10 +267,10 @@ class Inspect(HttpLayer):
         yield from ()
 
     def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> CommandGenerator[None]:
-        """Use the connection of the last request, or open one and give up the last."""
+        """Use the connection of the last request if this one may go there, or open one and give up the last."""
         for connection, upstream in list(self._upstreams.items()):
             idle = upstream.side is not None and upstream.side.idle and connection.connected
-            if reuse and idle and event.connection_spec_matches(connection):
+            if reuse and idle and event.connection_spec_matches(connection) and self._line.reaches():
                 yield from self._connected(event, connection)
                 return
             yield commands.CloseConnection(connection)
