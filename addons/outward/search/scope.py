@@ -6,7 +6,7 @@ below it, which is how vendors read their domain filters; our own patterns are e
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from urllib.parse import urlsplit
 
@@ -232,17 +232,29 @@ def _with_sources(group: Group, sources: tuple[Rule, ...]) -> Group:
 
 
 class Scopes:
-    """The scopes of the policy in force; emptied when another policy comes."""
+    """The scopes of the policy in force; another policy gets a table of its own.
+
+    A body may be judged in a thread while a reload puts another policy in force. Whoever began under the old one goes
+    on with its table, and what is written there is never read under the new one.
+    """
 
     def __init__(self) -> None:
-        self._policy: Policy | None = None
-        self._known: dict[str, tuple[WebSearch, Scope]] = {}
+        self._table = _Table(Policy())
 
     def of(self, policy: Policy, group: Group, settings: WebSearch) -> Scope:
         """Return the scope of a group, compiled at most once for a policy and settings."""
-        if policy is not self._policy:
-            self._policy, self._known = policy, {}
-        known = self._known.get(group.path)
+        table = self._table
+        if table.policy is not policy:
+            table = self._table = _Table(policy)
+        known = table.scopes.get(group.path)
         if known is None or known[0] != settings:
-            known = self._known[group.path] = (settings, Scope(policy, group, settings))
+            known = table.scopes[group.path] = (settings, Scope(policy, group, settings))
         return known[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The scopes of one policy, by group."""
+
+    policy: Policy
+    scopes: dict[str, tuple[WebSearch, Scope]] = field(default_factory=dict)
