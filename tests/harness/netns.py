@@ -171,11 +171,16 @@ def agent_command(uid: int | None = None) -> Sequence[str | Path]:
 
 
 def as_proxy_user() -> Sequence[str]:
-    """Return the prefix that makes a command the proxy's user's, without any power over the network.
+    """Return the prefix that makes a command the proxy's user's, without any power over the network."""
+    return as_user(PROXY_UID)
+
+
+def as_user(number: int) -> Sequence[str]:
+    """Return the prefix that makes a command an ordinary user's.
 
     Reading is left to it, because this interpreter may lie where only root reads.
     """
-    uid = str(PROXY_UID)
+    uid = str(number)
     read = (
         "--inh-caps=-all,+dac_read_search",
         "--ambient-caps=-all,+dac_read_search",

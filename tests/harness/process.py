@@ -1,5 +1,6 @@
 """Outward as a process of its own, as users run it: a configuration file, a command line, signals, ports."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -25,6 +26,17 @@ def environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("OUTWARD_") and not name.lower().endswith("_proxy")
     }
+
+
+def processes_of(*command: str) -> list[int]:
+    """Return the processes of this machine with a command line."""
+    wanted, found = "\0".join(command).encode() + b"\0", []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # it has ended
+                if (entry / "cmdline").read_bytes() == wanted:
+                    found.append(int(entry.name))
+    return found
 
 
 def outward(*arguments: object, patience: float = PATIENCE, **more: str) -> "subprocess.CompletedProcess[str]":

@@ -1,7 +1,8 @@
 """The command of `outward run`: a child in the foreground, with its signals and its exit status.
 
 The child keeps the terminal: it stays in the same process group, so that Ctrl-C and Ctrl-Z reach it from the terminal
-itself. Signals that were sent to this process alone are passed on.
+itself. Signals that were sent to this process alone are passed on. A jailed command has a group of its own, and gets
+the terminal's signals from here while that group is not in the foreground.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as shells say it
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -24,6 +26,16 @@ class CommandError(Exception):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Child(Protocol):
+    """A process that can be told and waited for, as `subprocess.Popen`."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send it a signal."""
+
+    def wait(self) -> int:
+        """Return its exit status when it ends, -n where signal n ended it."""
 
 
 async def run_child(command: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -46,22 +58,24 @@ def cannot_start(program: str, error: OSError) -> CommandError:
     return CommandError(f"{program}: {error.strerror}", NOT_EXECUTABLE)
 
 
-async def attend(child: "subprocess.Popen[bytes]", begin: Callable[[], None] = lambda: None) -> int:
+async def attend(child: Child, begin: Callable[[], None] = lambda: None, *, apart: bool = False) -> int:
     """Pass signals on to a child, and return its exit status when it ends, 128 + n where signal n ended it.
 
     Args:
         child: the process.
         begin: called when signals reach the child, for one that waits to be told.
+        apart: it is in a process group of its own.
     """
     loop = asyncio.get_running_loop()
-    terminal = sys.stdin is not None and sys.stdin.isatty()
+    terminal = not apart and sys.stdin is not None and sys.stdin.isatty()
     loop.add_signal_handler(signal.SIGINT, (lambda: None) if terminal else lambda: child.send_signal(signal.SIGINT))
-    for number in _FORWARDED:
+    passed_on = (*_FORWARDED, signal.SIGTSTP) if apart else _FORWARDED
+    for number in passed_on:
         loop.add_signal_handler(number, child.send_signal, number)
     try:
         begin()
         status = await loop.run_in_executor(None, child.wait)
     finally:
-        for number in (signal.SIGINT, *_FORWARDED):
+        for number in (signal.SIGINT, *passed_on):
             loop.remove_signal_handler(number)
     return status if status >= 0 else 128 - status

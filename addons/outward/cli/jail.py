@@ -1,19 +1,23 @@
 """The outside of `outward run --jail`: starts a process in namespaces of its own and takes over its only way out.
 
-Owns the conversation with `jailed`, and what is said where the kernel refuses. Never weakens the jail: what cannot be
-made is an error, not a command that runs without it.
+Owns the conversation with the jail's first process, and what is said where the kernel refuses. Never weakens the jail:
+what cannot be made is an error, not a command that runs without it.
 """
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from outward.cli.child import cannot_start
+from outward.cli.terminal import Terminal
+from outward.jail import inside
 
 _PATIENCE = 20.0  # seconds for the namespaces to be made
 _SYSCTL = Path("/proc/sys")
@@ -21,6 +25,7 @@ _CAUSES = (
     ("kernel/apparmor_restrict_unprivileged_userns", "1", "AppArmor restricts user namespaces"),
     ("kernel/unprivileged_userns_clone", "0", "user namespaces are switched off"),
     ("user/max_user_namespaces", "0", "no user namespaces are allowed"),
+    ("kernel/yama/ptrace_scope", "3", "no process may look into another, as the jail's supervisor has to"),
 )
 
 
@@ -28,12 +33,38 @@ class JailError(Exception):
     """The jail cannot be made; the message says why and what helps."""
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the command sees of the files.
+
+    Attributes:
+        hidden: folders that are empty in the jail.
+        shown: files in them that are seen nevertheless, read-only.
+        fixed: files that cannot be written or replaced.
+    """
+
+    hidden: Sequence[str] = ()
+    shown: Sequence[str] = ()
+    fixed: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, hidden: Sequence[Path], shown: Sequence[Path] = (), fixed: Sequence[Path] = ()) -> Self:
+        """Make the hidden folders, so that nobody else can, and return the view with links resolved."""
+        for folder in hidden:
+            with contextlib.suppress(OSError):  # where we cannot make it, the command cannot either
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        hide, show, fix = (
+            [os.path.realpath(path) for path in paths if path.exists()] for paths in (hidden, shown, fixed)
+        )
+        tops = [path for path in hide if not any(path.startswith(f"{other}/") for other in hide)]
+        return cls(tops, show, [path for path in fix if not any(path.startswith(f"{top}/") for top in tops)])
+
+
 class Jail:
-    """A process that waits in its namespaces for the command that it becomes.
+    """A process that waits in its namespaces for the command to start.
 
     Attributes:
         listener: listens on the jail's loopback; whoever accepts on it is the way out.
-        process: the process; after `start`, the command.
     """
 
     def __init__(self) -> None:
@@ -44,21 +75,21 @@ class Jail:
         """
         if sys.platform != "linux":
             raise JailError("--jail needs Linux; here, what ignores the proxy's variables is not held by anything")
-        self._control, inside = socket.socketpair()
+        self._control, inner = socket.socketpair()
         self._control.settimeout(_PATIENCE)
-        program = Path(__file__).with_name("jailed.py")
-        with inside:
-            self.process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-I", "-S", program, str(inside.fileno())], pass_fds=[inside.fileno()]
+        self._terminal = Terminal()
+        with inner:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-I", "-S", inside.__file__, str(inner.fileno())], pass_fds=[inner.fileno()]
             )
         try:
             message, received, _, _ = socket.recv_fds(self._control, 4096, 1)
         except OSError as error:
-            self.process.kill()
+            self._process.kill()
             raise JailError(f"the jail did not answer: {error}") from error
         if not received:
-            self.process.wait()
-            raise JailError(_refusal(message.decode("utf-8", "replace") or "the jail ended at once"))
+            self._process.wait()
+            raise JailError(_refusal(json.loads(message or "{}").get("refused", "the jail ended at once")))
         self.listener = socket.socket(fileno=received[0])
 
     @property
@@ -67,29 +98,69 @@ class Jail:
         host, port = self.listener.getsockname()
         return host, port
 
-    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Let the process become a command.
+    def start(self, command: Sequence[str], environment: Mapping[str, str], view: View) -> None:
+        """Start the command.
 
         Raises:
             CommandError: it cannot be started.
+            JailError: the jail could not be made after all.
         """
-        self._control.sendall(json.dumps([list(command), dict(environment)]).encode())
-        self._control.shutdown(socket.SHUT_WR)
-        failed = self._control.recv(4096)  # closed by the kernel when the command has begun
-        if failed:
-            self.process.wait()
-            number, text = json.loads(failed)
-            raise cannot_start(command[0], OSError(number, text))
+        folder = os.path.realpath(Path.cwd())
+        wanted = {"command": list(command), "environment": dict(environment), "folder": folder, **asdict(view)}
+        self._send(**wanted, foreground=self._terminal.is_wanted)
+        answer = b""
+        while not answer.endswith(b"\n"):
+            data = self._control.recv(4096)
+            if not data:
+                raise JailError(_refusal("the jail ended at once"))
+            answer += data
+        said = json.loads(answer.partition(b"\n")[0])
+        if "refused" in said:
+            raise JailError(_refusal(said["refused"]))
+        if said["failed"]:
+            self._process.wait()
+            raise cannot_start(command[0], OSError(*said["failed"]))
+
+    def fileno(self) -> int:
+        """Return the descriptor that is ready when the jail has something to say."""
+        return self._control.fileno()
+
+    def listen(self) -> None:
+        """Follow the command where it was stopped: stop too, and continue it afterwards."""
+        try:
+            data = self._control.recv(4096)
+        except OSError:
+            return
+        for line in data.splitlines():
+            foreground = self._terminal.follow(json.loads(line)["stopped"])
+            if foreground is not None:
+                self._send(signal=int(self._terminal.CONTINUE), foreground=foreground)
+
+    def send_signal(self, sig: int) -> None:
+        """Send the command a signal, or its group one that a terminal sends."""
+        self._send(signal=int(sig))
+
+    def wait(self) -> int:
+        """Wait for the command's end, and return its exit status."""
+        status = self._process.wait()
+        self._terminal.take_back()
+        return status
+
+    def _send(self, **message: Any) -> None:
+        try:
+            self._control.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            return  # it has ended, which `wait` tells
 
     def __enter__(self) -> Self:
         """Return the jail."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End a process that has not become a command; a command has ended already."""
+        """End what runs in it: without this end of the socket its first process ends, and all with it."""
         self._control.close()
         self.listener.close()
-        self.process.wait()
+        self._process.wait()
 
 
 def _refusal(said: str) -> str:

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,10 @@ import click
 from outward.cli.child import CommandError, attend, run_child
 from outward.cli.common import find_config, load_or_exit, load_starter
 from outward.cli.environment import TRUSTED_BEFORE, ProxyAddress, client_environment
-from outward.cli.jail import Jail, JailError
+from outward.cli.jail import Jail, JailError, View
 from outward.cli.mirrors import internal_mirrors
 from outward.cli.options import config_option
+from outward.cli.own_files import own_folders
 from outward.cli.private import USER, NoGroupError, Private, choose_group, new_token
 from outward.cli.serve import new_event_loop
 from outward.cli.summary import Summary
@@ -98,11 +100,28 @@ async def _run(
             return await run_child(command, _environment(service, private, service.address))
         await service.adopt(jail.listener)
         environment = _environment(service, private, jail.address)
-        return await attend(jail.process, lambda: jail.start(command, environment))
+        return await _attend(jail, command, environment, _view(loaded, Path(environment["SSL_CERT_FILE"])))
     finally:
         summary.policy = service.judge.policy
         await service.drain(_GRACE)
         await service.stop()
+
+
+async def _attend(jail: Jail, command: tuple[str, ...], environment: Mapping[str, str], view: View) -> int:
+    """Start a command in its jail, and follow it to its end."""
+    loop = asyncio.get_running_loop()
+    loop.add_reader(jail, jail.listen)
+    try:
+        return await attend(jail, lambda: jail.start(command, environment, view), apart=True)
+    finally:
+        loop.remove_reader(jail)
+
+
+def _view(loaded: Loaded, bundle: Path) -> View:
+    """Return what a jailed command sees: of Outward's own folders the certificates only, and a fixed policy."""
+    settings = loaded.settings
+    hidden = own_folders(settings.state, os.environ) if settings else ()
+    return View.of(hidden, shown=(bundle, bundle.with_name("ca.pem")), fixed=loaded.files)
 
 
 def _environment(service: Service, private: Private, address: tuple[str, int]) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""The jail of `outward run --jail`: what it is made of, and the program inside. Standard library only."""
