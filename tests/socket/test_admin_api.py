@@ -184,7 +184,8 @@ def test_a_reader_that_leaves_is_forgotten(running, client):
     """Its place is free again."""
     stream = running.administration.stream
     with client.stream("GET", "/api/v1/events/stream") as reply:
-        next(reply.iter_lines())
+        lines = reply.iter_lines()
+        next(lines)
         assert len(stream._watchers) == 1
     deadline = time.monotonic() + 5
     while stream._watchers:

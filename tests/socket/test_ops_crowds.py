@@ -10,7 +10,6 @@ import pytest
 
 from harness.admin import TOKEN, Admin, admin, denied, grant
 from harness.waiting import wait_for
-from outward.core.model import Verdict
 from outward.ops import admin as application
 from outward.ops import server, stream
 
@@ -19,8 +18,9 @@ SSE = "/api/v1/events/stream"
 
 @pytest.fixture
 def running(tmp_path):
-    with admin(tmp_path) as found, found.client() as first:
-        assert first.get("/api/v1/groups").status_code == 200  # the application is built when somebody asks
+    with admin(tmp_path) as found:
+        with found.client() as first:
+            assert first.get("/api/v1/groups").status_code == 200  # the application is built when somebody asks
         yield found
 
 
@@ -178,15 +178,15 @@ def test_who_leaves_before_the_first_byte_is_forgotten(running, client, path, wa
             sock = ask(running, path)
             reset(sock) if way == "reset" else sock.close()
 
+    app = running.administration._admin
+
     def free() -> bool:
-        running.publish(denied(verdict=Verdict.DENY))
-        app = running.administration._admin
-        return not len(app._watchers) and not len(app._exports) and not running.administration.stream._watchers
+        """Sooner than any heartbeat would notice; some of the requests may still be on their way."""
+        with client.stream("GET", path) as reply:
+            return reply.status_code == 200 and len(app._watchers) + len(app._exports) == 1
 
     wait_for(free)
-    if path == SSE:
-        with client.stream("GET", path) as reply:
-            assert reply.status_code == 200
+    wait_for(lambda: not len(app._watchers) + len(app._exports) + len(running.administration.stream._watchers))
 
 
 def test_long_answers_of_one_token_are_few_while_nobody_reads_them(running, client):

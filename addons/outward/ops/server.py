@@ -131,7 +131,11 @@ class OpsServer:
             try:
                 if isinstance(response.body, bytes):
                     self._waiting[task] = peer
+                else:
+                    keep = False
                 await _write(writer, response, keep=keep, head=request.method == "HEAD")
+                if not isinstance(response.body, bytes) and request.method != "HEAD":
+                    await _stream(reader, writer, response.body)
             finally:
                 response.done()
             self._waiting.pop(task, None)
@@ -199,7 +203,15 @@ def _content_length(request: Request) -> int:
     return int(text)
 
 
+async def _gone(reader: asyncio.StreamReader) -> None:
+    """Wait until a client closes, or is lost; what it still sends is not for us."""
+    with suppress(OSError):
+        while await reader.read(HEAD_BYTES):
+            pass
+
+
 async def _write(writer: asyncio.StreamWriter, response: Response, *, keep: bool, head: bool) -> None:
+    """Send an answer; of one that is streamed, the head."""
     body = response.body
     headers = {**_ALWAYS, "Content-Type": response.content_type, **response.headers}
     headers["Connection"] = "keep-alive" if keep else "close"
@@ -212,15 +224,14 @@ async def _write(writer: asyncio.StreamWriter, response: Response, *, keep: bool
     if isinstance(body, bytes):
         writer.write(b"" if head else body)
         await _drain(writer)
-    elif not head:
-        await _stream(writer, body)
 
 
-async def _stream(writer: asyncio.StreamWriter, chunks: AsyncIterator[bytes]) -> None:
-    """Send a body in chunks as they come; ends when the client goes away."""
+async def _stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, chunks: AsyncIterator[bytes]) -> None:
+    """Send a body in chunks as they come; ends at once when the client goes away."""
+    gone = asyncio.ensure_future(_gone(reader))
     try:
         await _drain(writer)
-        async for chunk in chunks:
+        while (chunk := await _next(chunks, gone)) is not None:
             if chunk:
                 writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
                 await _drain(writer)
@@ -229,9 +240,28 @@ async def _stream(writer: asyncio.StreamWriter, chunks: AsyncIterator[bytes]) ->
     except Problem as problem:  # the status is sent already: a body that ends early tells
         raise ConnectionAbortedError(problem.detail) from problem
     finally:
+        gone.cancel()
         close = getattr(chunks, "aclose", None)
         if close is not None:
             await close()
+
+
+async def _next(chunks: AsyncIterator[bytes], gone: asyncio.Future[None]) -> bytes | None:
+    """Return the next chunk, or None at the end; raises ConnectionResetError when the client goes before that."""
+
+    async def step() -> bytes | None:
+        return await anext(chunks, None)
+
+    task = asyncio.ensure_future(step())
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ConnectionResetError("the client is gone")
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
 
 
 async def _drain(writer: asyncio.StreamWriter) -> None:
