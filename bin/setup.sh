@@ -3,15 +3,21 @@
 # setup ROOT LOCK: afterwards ROOT/.venv holds exactly what LOCK names, with every file checked by its hash, and
 # Outward itself, linked to this checkout. Costs one checksum when that is so already. Progress goes to stderr.
 
+probe='import sys; print(sys.executable) if sys.version_info >= (3, 12) else sys.exit(1)'
+
 say() { printf 'outward: %s\n' "$*" >&2; }
 
 # Print the path of a Python from 3.12 on; look at every name that one may hide behind.
 find_python() {
-  for candidate in "${OUTWARD_PYTHON:-}" python3.13 python3.12 python3.14 python3 python \
-    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[2-9]*/bin/python3; do
-    [ -n "$candidate" ] || continue
+  if [ -n "${OUTWARD_PYTHON:-}" ]; then # named, so that no other one is tried, and its own error is shown
+    "$OUTWARD_PYTHON" -c "$probe" && return
+    say "OUTWARD_PYTHON=$OUTWARD_PYTHON does not run, or is older than 3.12"
+    return 2
+  fi
+  for candidate in python3.13 python3.12 python3.14 python3 python \
+    "${PYENV_ROOT:-${HOME:-/nonexistent}/.pyenv}"/versions/3.1[2-9]*/bin/python3; do
     # A pyenv shim may exist and still refuse to run, so that only a Python that answers counts.
-    "$candidate" -c 'import sys; print(sys.executable) if sys.version_info >= (3, 12) else sys.exit(1)' 2>/dev/null && return
+    "$candidate" -c "$probe" 2>/dev/null && return
   done
   if command -v uv >/dev/null 2>&1; then uv python find '>=3.12' 2>/dev/null && return; fi
   return 1
@@ -71,7 +77,7 @@ setup() {
     return
   fi
   python=$(cd "$1" && find_python) || {
-    say 'needs Python 3.12 or newer, and found none. Install one, or name it: OUTWARD_PYTHON=/path/to/python3'
+    [ $? -eq 2 ] || say 'needs Python 3.12 or newer, and found none. Install one, or name it: OUTWARD_PYTHON=/path/to/python3'
     return 1
   }
   alone "$1"

@@ -213,7 +213,8 @@ async def bind(what: str, start: Callable[[str, int], Awaitable[None]], at: tupl
     except OSError as error:
         key = {"proxy": "listen"}.get(what, what)
         where = f"the {what} port cannot be opened on {at[0]} port {at[1]}: {_reason(error)}"
-        raise StartError(f"{where}; `server.{key}` names it") from error
+        named = f"; `server.{key}` names it" if at[1] else ""  # `run` takes a free port, which no key names
+        raise StartError(f"{where}{named}") from error
 
 
 async def every(interval: float, action: Callable[[], None]) -> None:

@@ -47,6 +47,20 @@ def folder_with(path: Path, **scripts: str) -> Path:
     return path
 
 
+def test_a_python_that_is_named_and_does_not_run_shows_its_own_error(checkout: Path, tmp_path: Path) -> None:
+    """No other one is taken in its place, through a link, and without HOME."""
+    broken = folder_with(tmp_path / "broken", python3="echo libfoo.so is missing >&2; exit 127") / "python3"
+    (tmp_path / "first").symlink_to(checkout / "bin" / "outward")
+    (tmp_path / "second").symlink_to("first")
+    env = {name: value for name, value in os.environ.items() if name != "HOME"} | {"OUTWARD_PYTHON": str(broken)}
+    done = subprocess.run([tmp_path / "second"], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "libfoo.so is missing" in done.stderr
+    assert f"OUTWARD_PYTHON={broken} does not run" in done.stderr
+    assert "HOME" not in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
 def test_without_a_new_enough_python_it_says_what_to_do(checkout: Path, tmp_path: Path) -> None:
     """Pythons that are too old, and shims that refuse to run, count as none."""
     old = "exit 1"

@@ -18,9 +18,13 @@ HOST = "www.example.test"
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> dict[str, str]:
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """An environment whose system store is one file of a test's own."""
-    return {"SSL_CERT_FILE": str(write(tmp_path / "system.pem", b"# comment\n", Ca("System").pem))}
+    nowhere = str(tmp_path / "nowhere")
+    paths = ssl.get_default_verify_paths()._replace(openssl_cafile=nowhere, openssl_capath=nowhere)
+    monkeypatch.setattr(trust.ssl, "get_default_verify_paths", lambda: paths)
+    monkeypatch.setattr(trust, "BUNDLES", (write(tmp_path / "system.pem", b"# comment\n", Ca("System").pem),))
+    return {}
 
 
 def names(pem: bytes) -> list[str]:
@@ -31,20 +35,36 @@ def test_this_machines_store_is_found():
     assert len(names(trust.system_store({}))) > 10
 
 
-def test_the_named_store_replaces_all_others_even_where_it_is_empty(system: dict[str, str], tmp_path: Path):
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_a_named_store_is_added_to_the_system_s(system: dict[str, str], tmp_path: Path, variable: str):
+    """A company's CA, named alone, takes no public root away: not from the proxy, not from the tools behind it."""
+    folder = tmp_path / "corp"
+    folder.mkdir()
+    corp = write(folder / "corp.pem", Ca("Corp").pem)
+    named = {variable: str(corp if variable == "SSL_CERT_FILE" else folder)}
     assert names(trust.system_store(system)) == ["CN=System"]
-    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        with pytest.raises(TrustError, match="no store of roots"):
-            trust.system_store({variable: str(tmp_path / "missing")})
+    assert names(trust.system_store(system | named)) == ["CN=System", "CN=Corp"]
+    roots = trust.upstream_roots(["system"], tmp_path / "state", named)
+    assert names(roots.read_bytes()) == ["CN=System", "CN=Corp"]
+    own = write(tmp_path / "ca.pem", Ca("Outward").pem)
+    assert sorted(names(trust.bundle_for_tools(own, named).read_bytes())) == ["CN=Corp", "CN=Outward", "CN=System"]
 
 
-def test_a_folder_is_a_store_and_each_certificate_counts_once(tmp_path: Path):
+def test_a_system_without_any_roots_is_an_error(
+    system: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(trust, "BUNDLES", ())
+    with pytest.raises(TrustError, match="no store of roots"):
+        trust.system_store({"SSL_CERT_FILE": str(tmp_path / "missing")})
+
+
+def test_a_folder_is_a_store_and_each_certificate_counts_once(system: dict[str, str], tmp_path: Path):
     folder = tmp_path / "certs"
     folder.mkdir()
     one = write(folder / "one.pem", Ca("One").pem)
     write(folder / "two.crt", Ca("Two").pem)
     (folder / "0a1b2c3d.0").symlink_to(one)
-    assert sorted(names(trust.system_store({"SSL_CERT_DIR": str(folder)}))) == ["CN=One", "CN=Two"]
+    assert sorted(names(trust.system_store({"SSL_CERT_DIR": str(folder)}))) == ["CN=One", "CN=System", "CN=Two"]
 
 
 def test_roots_are_what_the_configuration_names_without_keys(system: dict[str, str], tmp_path: Path):

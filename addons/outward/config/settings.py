@@ -30,7 +30,7 @@ class Limits:
 
     head_bytes: int = 65_536
     header_count: int = 100
-    body_inspect_bytes: int = 10 * _MIB
+    body_inspect_bytes: int = 64 * _MIB  # above what the vendors take: 32 MB, 50 MB
     connections: int = 10_000
     connections_per_client: int = 1_000
     head_timeout: float = 10.0

@@ -100,6 +100,8 @@ def denial(event: Event, suggestion: str | None, accept: str | None, *, challeng
     status = event.status or denial_status(event.reason, challenge=challenge)
     kind = _kind(accept)
     advice = cure(event.reason, event.host, None, event.stage, line=suggestion is not None)
+    if event.reason is Reason.TOO_LARGE and event.detail:
+        advice = f"{event.detail} {advice}"
     form = _form(event.reason, status, event.stage, kind, advice)
     body = _fill(form.body, kind, event, suggestion)
     return form.head % (event.id.encode("ascii"), len(body)) + (b"" if head else body)

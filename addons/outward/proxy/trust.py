@@ -48,18 +48,19 @@ class TrustError(Exception):
 def system_store(environ: Mapping[str, str] = os.environ) -> bytes:
     """Return the system's roots as PEM certificates.
 
-    `SSL_CERT_FILE` and `SSL_CERT_DIR` replace all others where they are set; otherwise OpenSSL's compiled-in file, the
-    usual bundles and OpenSSL's compiled-in folder are tried in this order.
+    They are the first of OpenSSL's compiled-in file, the usual bundles and OpenSSL's compiled-in folder that holds any,
+    and what `SSL_CERT_FILE` and `SSL_CERT_DIR` name besides: a company's own CA stands there alone as often as not.
 
     Raises:
         TrustError: there is none.
     """
     paths = ssl.get_default_verify_paths()
     named = [Path(environ[name]) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if environ.get(name)]
-    for path in named or (Path(paths.openssl_cafile), *BUNDLES, Path(paths.openssl_capath)):
-        found = _certificates_in(path)
-        if found:
-            return found
+    places = (Path(paths.openssl_cafile), *BUNDLES, Path(paths.openssl_capath))
+    usual = next(filter(None, map(_certificates_in, places)), b"")
+    blocks = dict.fromkeys(block for pem in (usual, *map(_certificates_in, named)) for block in _blocks(pem))
+    if blocks:
+        return b"".join(block + b"\n" for block in blocks)
     raise TrustError("the system has no store of roots: name a PEM file in `upstream.trust`")
 
 

@@ -29,3 +29,9 @@ class Budget:
     def give(self, count: int) -> None:
         """Take bytes back."""
         self.left += count
+
+
+def too_long(limit: int) -> str:
+    """Return what a body that is read as a whole may have at most, and the key that says so."""
+    most = f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{limit} bytes"
+    return f"A request to a model vendor is read as a whole, up to {most} (`server.limits.body_inspect_bytes`)."

@@ -18,7 +18,7 @@ from outward.proxy.alert import Alert
 from outward.proxy.fields import HeadError
 from outward.proxy.head import Head, ResponseHead, Within, parse_head, redirected
 from outward.proxy.hello import Hello
-from outward.proxy.inspection.budget import Budget
+from outward.proxy.inspection.budget import Budget, too_long
 from outward.proxy.inspection.contexts import SPOKEN
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.forwarding import websocket_accepted
@@ -227,6 +227,7 @@ class Hooks:
             exchange.collected = head.length != 0 and governor.request_needs_body(vendor, head)
             if exchange.collected and head.length is not None and head.length > limit:
                 exchange.refuse(Reason.TOO_LARGE, Stage.SEARCH)
+                exchange.event.detail = too_long(limit)
 
 
 def _shown(sni: str | None) -> Host | None:

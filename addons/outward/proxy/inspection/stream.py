@@ -24,6 +24,7 @@ from mitmproxy.proxy.layers.http._events import (
 
 from outward.core.model import Stage
 from outward.core.reasons import Reason
+from outward.proxy.inspection.budget import too_long
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.forwarding import request_head, response_head
 from outward.proxy.inspection.governor import CutError, Pass, Refuse, Tap, Whole
@@ -77,6 +78,7 @@ class Stream(Layer):
         self._collected += event.data
         if len(self._collected) > self._line.limits.body_inspect_bytes:
             exchange.refuse(Reason.TOO_LARGE, Stage.SEARCH)
+            exchange.event.detail = too_long(self._line.limits.body_inspect_bytes)
             yield from self._refuse(exchange)
         elif not exchange.hold(len(event.data)):
             exchange.refuse(Reason.OVERLOADED, Stage.SEARCH)
