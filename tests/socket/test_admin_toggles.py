@@ -2,8 +2,16 @@
 
 import pytest
 
-from harness.admin import admin, grant, rows
+from harness.admin import POLICY, admin, grant, rows
+from outward.config.load import load_text
 from outward.records.verify import verify
+
+CLIENTS = f"""
+  - {{group: acme, certificate: runner.example, name: runner}}
+  - {{group: acme, source: 10.1.0.0/16, name: both}}
+  - {{group: acme, token_sha256: "{"0" * 64}", name: both}}
+  - {{group: acme, name: gitlab, issuer: "https://gitlab.example", audience: outward, jwks: jwks.json}}
+"""
 
 
 def test_the_toggle_changes_at_once_is_audited_once_and_survives(running, client, tmp_path):
@@ -56,6 +64,38 @@ def test_opting_in_and_out(running, client):
     assert client.put(path, json={}).status_code == 400
     assert client.put(f"/api/v1/conversations/{'x' * 257}/opt-in", json={"group": "acme"}).status_code == 400
     assert client.put("/api/v1/conversations/a%0Ab/opt-in", json={"group": "acme"}).status_code == 400
+
+
+def test_an_opt_in_may_name_the_client_that_it_is_for(running, client):
+    """By the entry's name or by its credential; a JWT's entry is many clients, so the subject is named too."""
+    state, path = running.administration.state, "/api/v1/conversations/chat-7/opt-in"
+    state.policy = running.policy = load_text(POLICY.rstrip().format(state=running.state) + CLIENTS, env={}).policy
+    group = "acme/platform"
+    for body, credential in (
+        ({"client": "runner"}, "certificate:runner.example"),
+        ({"client": "gitlab", "subject": "project_path:a/b"}, "jwt:https://gitlab.example:project_path:a/b"),
+        ({"client": "token:0123456789abcdef"}, "token:0123456789abcdef"),
+        ({}, "token:0123456789abcdef"),
+        ({"client": "anyone"}, "anyone"),
+    ):
+        found = client.put(path, json={"group": group, **body})
+        assert (found.status_code, found.json().get("credential")) == (200, credential), found.text
+        assert state.opted_in(group, "chat-7", credential)
+        assert not state.opted_in(group, "chat-7", "token:another")
+    for wrong in (
+        {"client": "gitlab"},
+        {"client": "runner", "subject": "x"},
+        {"client": "both"},
+        {"client": "nobody"},
+        {"client": "token:1", "subject": "x"},
+        {"subject": "x"},
+        {"client": 7},
+        {"client": "runner", "more": "x"},
+    ):
+        assert client.put(path, json={"group": group, **wrong}).status_code == 400, wrong
+    assert client.delete(path).status_code == 204
+    client.put(path, json={"group": group})
+    assert state.opted_in(group, "chat-7", "token:another")  # free again
 
 
 def test_a_withdrawal_names_its_group_or_covers_the_scope(running, client):

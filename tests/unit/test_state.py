@@ -1,5 +1,7 @@
 """Run-time state: shared by every process with the database, audited once, and closed until it is known."""
 
+from dataclasses import replace
+
 import pytest
 
 from harness.records import unaudited
@@ -188,7 +190,26 @@ def test_an_opt_in_is_bound_to_the_credential_that_used_it_first(state, connect,
     assert not state.opted_in("acme", "chat", "token:1")
     state.set_opt_in(wanted())
     assert state.opted_in("acme", "chat", "token:2")
-    assert len(audited(connect)) == 3
+    given, bound = "conversation_opt_in_changed", "conversation_opt_in_bound"
+    wait_for(lambda: [row[0] for row in audited(connect)] == [given, bound, given, given, bound])
+    database.close()
+
+
+def test_an_opt_in_that_names_a_credential_takes_it_from_whoever_was_first(state, connect, new_state):
+    """Whoever knows a conversation's name can use it first; the one who gives the opt-in has the last word."""
+    state.set_opt_in(wanted())
+    assert state.opted_in("acme", "chat", "token:thief")
+    assert state.set_opt_in(replace(wanted(), credential="token:1"))
+    assert not state.opted_in("acme", "chat", "token:thief")
+    assert state.opted_in("acme", "chat", "token:1")
+    assert not state.set_opt_in(replace(wanted(), credential="token:1"))
+    assert not state.set_opt_in(wanted())  # names nobody: the binding stays
+    other = new_state()
+    other.refresh()
+    assert not other.opted_in("acme", "chat", "token:thief")
+    assert other.opted_in("acme", "chat", "token:1")
+    database = connect()
+    assert any('"token:1"' in body for (body,) in database.execute("SELECT body FROM audit_events"))
     database.close()
 
 
@@ -202,7 +223,7 @@ def test_two_proxies_that_bind_an_opt_in_at_once_agree_on_the_first_one_written(
     assert one.opted_in("acme", "chat", "token:a")
     assert two.opted_in("acme", "chat", "token:b")
     for each in (two, one, two):  # what their threads do in turn
-        each._change(each._bind)
+        each._bind()
     for each in (one, two, new_state()):
         each.refresh()
         assert each.opted_in("acme", "chat", "token:b")

@@ -55,6 +55,7 @@ def _entry(node: Node, groups: Collection[str], base: Path, report: Report) -> C
         group_map=model.group_map or {},
         certificate=model.certificate,
         opt_in=model.opt_in,
+        name=model.name,
     )
 
 

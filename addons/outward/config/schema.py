@@ -215,6 +215,7 @@ class ClientModel(Model):
     certificate: Text | None = None
     anyone: Flag | None = None
     opt_in: OptIn | None = None
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._/@-]{0,63}$")] | None = None
 
 
 class VendorModel(Model):

@@ -59,6 +59,7 @@ class Identity:
         refusal: why it was refused, or None.
         challenge: whether credentials would help (a 407 instead of a 403).
         opt_in: the client entry's own opt-in setting, or None.
+        client_name: the client entry's name, or None.
     """
 
     group: str | None = None
@@ -68,6 +69,7 @@ class Identity:
     refusal: Reason | None = None
     challenge: bool = False
     opt_in: OptIn | None = None
+    client_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,12 @@ def identify(policy: Policy, presented: Presented) -> Identity:
     if group is None or group not in policy.groups:
         return Identity(client=client, credential=credential, refusal=Reason.UNKNOWN_CLIENT)
     return Identity(
-        group=group, conversation=secret.conversation, client=client, credential=credential, opt_in=entry.opt_in
+        group=group,
+        conversation=secret.conversation,
+        client=client,
+        credential=credential,
+        opt_in=entry.opt_in,
+        client_name=entry.name,
     )
 
 
@@ -114,8 +121,32 @@ def _by_token(policy: Policy, token: str) -> _Found | None:
     for entry in policy.clients:
         if entry.token_sha256 is not None and hmac.compare_digest(digest, entry.token_sha256) and found is None:
             found = entry
-    # Half of the digest of the digest: stable, and of no use to one who has read the log and the configuration.
-    return (found, found.group, f"token:{hashlib.sha256(digest.encode()).hexdigest()[:16]}") if found else None
+    return (found, found.group, credential_of(found)) if found else None
+
+
+def credential_of(entry: ClientEntry, subject: str | None = None) -> str:
+    """Return the stable label of what an entry identifies by, as opt-ins are bound to it; never a secret.
+
+    Args:
+        entry: of `clients`.
+        subject: the `sub` of a JWT, which is one client of many; other entries have none.
+
+    Example:
+        >>> credential_of(entry)  # doctest: +SKIP
+        'certificate:spiffe://example.org/ns/agents/sa/bot'
+    """
+    match entry.kind:
+        case Credential.TOKEN:
+            # Half of the digest of the digest: stable, and of no use to one who has read log and configuration.
+            return f"token:{hashlib.sha256((entry.token_sha256 or '').encode()).hexdigest()[:16]}"
+        case Credential.JWT:
+            return f"jwt:{entry.issuer}:{subject}"
+        case Credential.CERTIFICATE:
+            return f"certificate:{entry.certificate}"
+        case Credential.SOURCE:
+            return f"source:{entry.source}"
+        case Credential.ANYONE:
+            return "anyone"
 
 
 def _by_claims(policy: Policy, claims: Claims) -> _Found | None:
@@ -157,14 +188,14 @@ def _by_connection(policy: Policy, presented: Presented) -> _Found | None:
     for name in names:
         for entry in policy.clients:
             if entry.certificate == name:
-                return entry, entry.group, f"certificate:{name}"
+                return entry, entry.group, credential_of(entry)
     networks = [entry for entry in policy.clients if entry.source is not None and _comes_from(peer, entry)]
     if networks:
         entry = max(networks, key=lambda each: each.source.prefixlen if each.source else 0)
-        return entry, entry.group, f"source:{entry.source}"
+        return entry, entry.group, credential_of(entry)
     for entry in policy.clients:
         if entry.kind is Credential.ANYONE:
-            return entry, entry.group, "anyone"
+            return entry, entry.group, credential_of(entry)
     return None
 
 

@@ -216,6 +216,7 @@ class ClientEntry:
         issuer, audience, jwks, group_claim, group_map: verification of a JWT (RFC 7519); `jwks` is a path or URL.
         certificate: SPIFFE URI or DNS name of a client certificate.
         opt_in: overrides the group's opt-in for flows that have no person to ask.
+        name: what the operator calls it; None for none.
     """
 
     kind: Credential
@@ -230,6 +231,7 @@ class ClientEntry:
     group_map: Mapping[str, str] = field(default_factory=dict)
     certificate: str | None = None
     opt_in: OptIn | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

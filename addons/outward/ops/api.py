@@ -222,12 +222,15 @@ class Api:
         return _list(items, (last.time_ms, last.conversation) if last else None)
 
     def opt_in(self, asked: Asked) -> Response:
-        """Opt a conversation in to web search, for one group."""
+        """Opt a conversation in to web search, for one group, and for one client where the body names it."""
         asked.query()
         name = ask.conversation(asked.params["id"])
-        group = self._from.group(asked.token, asked.body(group=str)["group"])
-        self._set_opt_in(asked, name, group.path, active=True)
-        return as_json({"conversation": name, "group": group.path, "opted_in": True})
+        body = asked.body({"client": str, "subject": str}, group=str)
+        group = self._from.group(asked.token, body["group"])
+        credential = ask.credential(self._from.policy(), body.get("client"), body.get("subject"))
+        self._set_opt_in(asked, name, group.path, active=True, credential=credential)
+        bound = next((each.credential for each in self._from.state.opt_ins(name) if each.group == group.path), None)
+        return as_json({"conversation": name, "group": group.path, "opted_in": True, "credential": bound})
 
     def opt_out(self, asked: Asked) -> Response:
         """Withdraw a conversation's opt-in, for one group or for all of the scope."""
@@ -242,8 +245,10 @@ class Api:
                 self._set_opt_in(asked, name, known.group, active=False)
         return Response(204)
 
-    def _set_opt_in(self, asked: Asked, conversation: str, group: str, *, active: bool) -> None:
-        wanted = OptIn(conversation, group, active, None, actor(asked.token), self._from.now())
+    def _set_opt_in(
+        self, asked: Asked, conversation: str, group: str, *, active: bool, credential: str | None = None
+    ) -> None:
+        wanted = OptIn(conversation, group, active, credential, actor(asked.token), self._from.now())
         try:
             self._from.state.set_opt_in(wanted, asked.request.peer)
         except StoreAwayError as error:

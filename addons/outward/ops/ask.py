@@ -4,11 +4,16 @@ import re
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
+from outward.core.identity import credential_of
+from outward.core.model import Credential
 from outward.core.names import MalformedHostError, canonical_host
+from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.ops.access import ALL, Token
 from outward.ops.web import Problem, Request
@@ -20,6 +25,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _AGO = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _FILTERS = {"group", "host", "reason", "client", "conversation", "since", "until", "would_deny", "ignored"}
+_LABELS = frozenset(Credential) - {Credential.ANYONE}
 MAX_NAME = 256
 
 
@@ -54,14 +60,17 @@ class Asked:
             )
         return {name: value for name, value in found.items() if value or not form}
 
-    def body(self, **types: type) -> dict[str, Any]:
-        """Return the JSON object of the body with exactly these members.
+    def body(self, optional: Mapping[str, type] = MappingProxyType({}), **types: type) -> dict[str, Any]:
+        """Return the JSON object of the body with exactly these members, and those optional ones that it has.
 
         Raises:
             Problem: 400 or 415.
         """
         found = self.request.json()
-        if set(found) != set(types) or not all(type(found[name]) is kind for name, kind in types.items()):
+        known = {**types, **optional}
+        if not types.keys() <= found.keys() <= known.keys() or any(
+            type(found[name]) is not known[name] for name in found
+        ):
             wanted = ", ".join(f'"{name}": {kind.__name__}' for name, kind in types.items())
             raise Problem(400, f"send {{{wanted}}}")
         return found
@@ -169,6 +178,37 @@ def conversation(text: str) -> str:
     if not text or len(text) > MAX_NAME or not text.isprintable():
         raise Problem(400, f"a conversation's name has 1 to {MAX_NAME} printable characters")
     return text
+
+
+def credential(policy: Policy, client: str | None, subject: str | None) -> str | None:
+    """Return the label of the credential that an opt-in is for; None where the request names no client.
+
+    Args:
+        policy: whose `clients` are meant.
+        client: the name of an entry, or a label as events and audit rows show it.
+        subject: the `sub` of the client's JWT.
+
+    Raises:
+        Problem: 400 where that is no client, or more than one.
+    """
+    if client is None:
+        if subject is not None:
+            raise Problem(400, "`subject` needs `client`")
+        return None
+    entries = [entry for entry in policy.clients if entry.name == client]
+    if not entries:
+        if subject is None and (client == Credential.ANYONE or (client.partition(":")[0] in _LABELS and ":" in client)):
+            return client
+        raise Problem(400, "`client` is the name of an entry of `clients`, or a credential such as `token:…`")
+    is_jwt = {entry.kind is Credential.JWT for entry in entries}
+    if is_jwt == {True} and not subject:
+        raise Problem(400, "tokens of this client have many subjects: name its `subject`")
+    if is_jwt == {False} and subject is not None:
+        raise Problem(400, "only clients with `issuer` have a `subject`")
+    found = {credential_of(entry, subject) for entry in entries}
+    if len(found) > 1:
+        raise Problem(400, "several credentials have this name: give the credential itself")
+    return found.pop()
 
 
 def _host(text: str) -> str:

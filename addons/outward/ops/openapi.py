@@ -92,7 +92,10 @@ def _receipt() -> Json:
 
 def _opt_in() -> Json:
     group = _query("group", "Only for this group; else for every group of the scope.")
-    body = an_object(group={"type": "string", "minLength": 1})
+    named = {"type": "string", "minLength": 1}
+    body = an_object(group=named, client=named, subject=named)
+    body["required"] = ["group"]
+    body["properties"]["client"]["description"] = "Entry of `clients`, or credential, that it is bound to from now on."
     parameters = (_CONVERSATION,)
     opt_in = _operation("Opt a conversation in", ref("OptIn"), "403", "404", "415", parameters=parameters, body=body)
     opt_out = _operation("Withdraw an opt-in", {}, "403", parameters=(_CONVERSATION, group))

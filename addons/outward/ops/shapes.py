@@ -131,7 +131,7 @@ SCHEMAS: Json = {
     ),
     "GroupSearch": an_object(group=TEXT, **_SEARCH),
     "Conversation": an_object(conversation=TEXT, group=TEXT, searches=_COUNT, opted_in=FLAG, time=_TIME),
-    "OptIn": an_object(conversation=TEXT, group=TEXT, opted_in=FLAG),
+    "OptIn": an_object(conversation=TEXT, group=TEXT, opted_in=FLAG, credential=or_null(TEXT)),
     "Receipt": an_object(
         conversation=TEXT,
         group=TEXT,

@@ -31,7 +31,20 @@ def opt_in_set(wanted: OptIn, address: str | None) -> AuditEvent:
         author_class="Administrator",
         ip_address=address,
         message=f"conversation opted {'in to' if wanted.active else 'out of'} web search",
-        details={"change": "opt_in", "from": not wanted.active, "to": wanted.active},
+        details={"change": "opt_in", "to": wanted.active, "credential": wanted.credential},
+    )
+
+
+def opt_in_bound(conversation: str, group: str, credential: str) -> AuditEvent:
+    """Return the event of an opt-in's first use, which binds it to a credential."""
+    return AuditEvent(
+        event_type="conversation_opt_in_bound",
+        group=group,
+        target=conversation,
+        author="outward",
+        author_class="Proxy",
+        message="conversation's opt-in bound to the credential that used it first",
+        details={"change": "opt_in", "credential": credential},
     )
 
 

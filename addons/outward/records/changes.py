@@ -22,7 +22,8 @@ class OptIn:
     """A conversation's opt-in for one group.
 
     Attributes:
-        credential: label of the credential that it is bound to; None until its first use.
+        credential: label of the credential that it is bound to; None until its first use. In a change: whom to
+            bind it to, whatever stood there; None leaves it as it is.
     """
 
     conversation: str
@@ -108,31 +109,40 @@ def set_toggle(database: Database, path: str, toggle: Toggle, audit: Audit) -> b
 
 
 def set_opt_in(database: Database, wanted: OptIn, audit: Audit) -> bool:
-    """Opt a conversation in or out; False, and no audit row, where nothing changes."""
+    """Opt a conversation in or out, or bind it; False, and no audit row, where nothing changes.
+
+    A withdrawal frees what was bound.
+    """
     key = (wanted.conversation, wanted.group)
     with database.transaction(LOCK):
-        known = database.execute("SELECT active FROM opt_ins WHERE conversation = ? AND group_path = ?", key)
-        if bool(known and known[0][0]) is wanted.active:
+        known = database.execute(
+            "SELECT active, credential FROM opt_ins WHERE conversation = ? AND group_path = ?", key
+        )
+        active, bound = (bool(known[0][0]), known[0][1]) if known else (False, None)
+        credential = (wanted.credential or (bound if active else None)) if wanted.active else None
+        if active is wanted.active and (not active or credential == bound):
             return False
         database.execute(
             "INSERT INTO opt_ins (conversation, group_path, active, credential, actor, time_ms, version)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (conversation, group_path) DO UPDATE SET"
             " active = excluded.active, credential = excluded.credential, actor = excluded.actor,"
             " time_ms = excluded.time_ms, version = excluded.version",
-            (*key, wanted.active, wanted.credential, wanted.actor, round(wanted.time * 1000), _next(database)),
+            (*key, wanted.active, credential, wanted.actor, round(wanted.time * 1000), _next(database)),
         )
         audit(database)
     return True
 
 
-def bind(database: Database, conversation: str, group: str, credential: str) -> None:
-    """Bind an opt-in to the credential that used it first; the first of several proxies wins."""
+def bind(database: Database, conversation: str, group: str, credential: str, audit: Audit) -> bool:
+    """Bind an opt-in to the credential that used it first; False where another one, or another proxy, was first."""
     with database.transaction(LOCK):
-        database.execute(
-            "UPDATE opt_ins SET credential = ?, version = ?"
-            " WHERE conversation = ? AND group_path = ? AND active AND credential IS NULL",
-            (credential, _next(database), conversation, group),
-        )
+        free = "conversation = ? AND group_path = ? AND active AND credential IS NULL"
+        if not database.execute(f"SELECT 1 FROM opt_ins WHERE {free}", (conversation, group)):
+            return False
+        changed = (credential, _next(database), conversation, group)
+        database.execute(f"UPDATE opt_ins SET credential = ?, version = ? WHERE {free}", changed)
+        audit(database)
+    return True
 
 
 def add_token(database: Database, token: StoredToken, audit: Audit) -> None:

@@ -116,8 +116,8 @@ class State:
     def opted_in(self, group: str, conversation: str | None, credential: str) -> bool:
         """Tell whether a conversation has opted in to web search, for this group and with this credential.
 
-        The first credential that uses an opt-in is the one that it is bound to: another client that knows the
-        conversation's name cannot borrow it.
+        It is bound to the credential that it was given to, or else to the first one that uses it: another client that
+        knows the conversation's name cannot borrow it then.
         """
         key = (conversation or "", group)
         found = self._opt_ins.get(key)
@@ -158,7 +158,7 @@ class State:
         return self._audited(event, lambda database, audit: changes.set_toggle(database, path, toggle, audit))
 
     def set_opt_in(self, wanted: OptIn, address: str | None = None) -> bool:
-        """Opt a conversation in or out; False where nothing changes.
+        """Opt a conversation in or out, and bind it where a credential is named; False where nothing changes.
 
         Raises:
             KeyError: there is no such group.
@@ -258,7 +258,8 @@ class State:
         while not self._stop.is_set():
             try:
                 listener = listener or self._listen()
-                self._change(self._bind)
+                self._bind()
+                self._change(lambda _database: True)
             except StoreAwayError as error:
                 log.debug("run-time state cannot be read now: %s", error)
             except Exception:  # the thread must outlive what it does not understand; what is known stays in force
@@ -269,9 +270,12 @@ class State:
         if listener is not None:
             listener.close()
 
-    def _bind(self, database: Database) -> bool:
+    def _bind(self) -> None:
         """Write the bindings that `opted_in` made; each is taken off the queue when it is written."""
         while self._unbound:
-            changes.bind(database, *self._unbound[0])
+            self._audited(acts.opt_in_bound(*self._unbound[0]), self._bind_first)
             self._unbound.popleft()
-        return True
+
+    def _bind_first(self, database: Database, audit: changes.Audit) -> bool:
+        conversation, group, credential = self._unbound[0]
+        return changes.bind(database, conversation, group, credential, audit)
