@@ -1,13 +1,16 @@
-"""Request paths: one normal form and the globs that rules hold against it.
+"""Request paths: the globs that rules hold against them, and the normal form of a path that has only one.
 
-A path that two servers could read differently has no normal form; a rule with paths then does not match.
+A path that servers could read differently is held against a rule in every reading (see `readings`).
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+ODD = re.compile(r"[\x00-\x20\x7f-\U0010ffff#]|%(?![0-9A-Fa-f]{2})")  # what no URL holds (RFC 3986 2)
 _ODD = re.compile(r"[\x00-\x20\x7f-\U0010ffff\\#]|//|%(?![0-9A-Fa-f]{2})|%(?:2[fF]|5[cC]|25|[01][0-9A-Fa-f]|7[fF])")
-_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_NO_GLOB = re.compile(r"//|\\|%(?:2[aA]|[01][0-9A-Fa-f]|7[fF])")
 _UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")  # RFC 3986 2.3
 
 
@@ -23,10 +26,15 @@ def normal_path(raw: str) -> str:
     """
     if not raw.startswith("/") or _ODD.search(raw):
         raise OddPathError(raw)
-    path = _ESCAPE.sub(_decode, raw)
+    path = unreserved(raw)
     if any(segment.partition(";")[0] in (".", "..") for segment in path.split("/")):
         raise OddPathError(raw)
     return path
+
+
+def unreserved(text: str) -> str:
+    """Decode what means the same decoded, and write the other escapes in capitals (RFC 3986 6.2.2)."""
+    return ESCAPE.sub(_decode, text)
 
 
 def _decode(match: re.Match[str]) -> str:
@@ -36,9 +44,19 @@ def _decode(match: re.Match[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PathGlob:
-    """A glob over the normal path: `*` within a segment, `**` as a whole segment for any number of segments."""
+    """A glob over a path: `*` within a segment, `**` as a whole segment for any number of segments.
+
+    Attributes:
+        text: as written.
+        segments: its segments.
+        plain: no reader takes it for another one.
+        everything: it is `/**`, which is every path.
+    """
 
     text: str
+    segments: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    plain: bool = field(init=False, repr=False, compare=False)
+    everything: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what could not match or would surprise.
@@ -46,21 +64,20 @@ class PathGlob:
         Raises:
             ValueError: with a sentence for the person who wrote the glob.
         """
+        segments = tuple(self.text.split("/")[1:])
+        object.__setattr__(self, "segments", segments)
+        object.__setattr__(self, "plain", not re.search("[%;]", self.text))
+        object.__setattr__(self, "everything", self.text == "/**")
         if not self.text.startswith("/"):
             raise ValueError("a path starts with `/`")
-        if any("**" in segment and segment != "**" for segment in self.text.split("/")):
+        if any("**" in segment and segment != "**" for segment in segments):
             raise ValueError("`**` must be a whole segment, such as `/repos/**`")
-        try:
-            normal_path(self.text)
-        except OddPathError as error:
-            raise ValueError("a path without dot segments, `//`, `\\` or encoded separators") from error
-
-    def matches(self, path: str) -> bool:
-        """Tell whether a normal path matches."""
-        return _match(self.text.split("/")[1:], path.split("/")[1:])
+        dotted = any(unreserved(segment).partition(";")[0] in (".", "..") for segment in segments)
+        if dotted or ODD.search(self.text) or _NO_GLOB.search(self.text):
+            raise ValueError("a path without dot segments, `//`, `\\`, `%2A` or control characters")
 
 
-def _match(pattern: list[str], path: list[str]) -> bool:
+def match(pattern: Sequence[str], path: Sequence[str]) -> bool:
     """Match segments; row by row, so that the work is bounded by their product."""
     reachable = {0}
     for index, segment in enumerate(pattern):

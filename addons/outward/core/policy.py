@@ -23,7 +23,7 @@ from outward.core.model import (
     WebSearch,
 )
 from outward.core.names import Host, is_local_name
-from outward.core.paths import OddPathError, normal_path
+from outward.core.readings import allows, denies
 from outward.core.reasons import Reason
 
 _SOFTENED = frozenset(
@@ -325,7 +325,7 @@ def _mismatch(rule: Rule, question: Question, blind: bool) -> Reason | None:
         return Reason.METHOD_NOT_ALLOWED if blind and rule.needs_sight else None
     if rule.methods is not None and question.method not in rule.methods:
         return Reason.METHOD_NOT_ALLOWED
-    if rule.paths is not None and not _path_matches(rule, question.path, odd=False):
+    if rule.paths is not None and not allows(rule.paths, question.path or "", encoded_slash=rule.encoded_slash):
         return Reason.PATH_NOT_ALLOWED
     return None
 
@@ -338,12 +338,4 @@ def refuses(rule: Rule, question: Question, blind: bool) -> bool:
         return blind or not rule.needs_sight
     if rule.methods is not None and question.method not in rule.methods:
         return False
-    return rule.paths is None or _path_matches(rule, question.path, odd=True)
-
-
-def _path_matches(rule: Rule, raw: str | None, *, odd: bool) -> bool:
-    try:
-        path = normal_path(raw or "")
-    except OddPathError:
-        return odd
-    return any(glob.matches(path) for glob in rule.paths or ())
+    return rule.paths is None or denies(rule.paths, question.path or "", encoded_slash=rule.encoded_slash)

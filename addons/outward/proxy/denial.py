@@ -102,6 +102,8 @@ def denial(event: Event, suggestion: str | None, accept: str | None, *, challeng
     advice = cure(event.reason, event.host, None, event.stage, line=suggestion is not None)
     if event.reason is Reason.TOO_LARGE and event.detail:
         advice = f"{event.detail} {advice}"
+    if event.reason is Reason.PATH_NOT_ALLOWED and event.detail is not None:
+        advice = f"{advice} Here {event.detail}."
     form = _form(event.reason, status, event.stage, kind, advice)
     body = _fill(form.body, kind, event, suggestion)
     return form.head % (event.id.encode("ascii"), len(body)) + (b"" if head else body)

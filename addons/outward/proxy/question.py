@@ -8,6 +8,8 @@ from dataclasses import replace
 
 from outward.core.identity import Identity
 from outward.core.model import Decision, Lane, Question, Stage
+from outward.core.readings import objection
+from outward.core.reasons import Reason
 from outward.proxy.head import Head
 from outward.proxy.judge import Judge, fill
 from outward.records.events import Event
@@ -53,6 +55,8 @@ def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None)
         decision = replace(decision, reason=identity.refusal)
     event = event_of(head, identity, scheme)
     fill(event, decision, Stage.CONNECT if connect else Stage.REQUEST)
+    if decision.reason is Reason.PATH_NOT_ALLOWED and decision.rule is not None and decision.rule.paths is not None:
+        event.detail = objection(decision.rule.paths, head.path or "", encoded_slash=decision.rule.encoded_slash)
     if not connect:
         event.lane = Lane.INSPECT  # whatever a tunnel to that host would be: this request was read
     return event, decision
