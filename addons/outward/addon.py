@@ -30,6 +30,7 @@ from mitmproxy.connection import Client
 from mitmproxy.net.http.http1 import assemble_request_head, read_response_head
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
+from outward.config.discovery import choose
 from outward.config.load import load as load_file  # a module-level `load` would be a hook
 from outward.config.settings import Settings
 from outward.core.addresses import Address, Own
@@ -107,9 +108,12 @@ class Outward:
 
     def running(self) -> None:
         """Load the policy, and set every option on which the promises rest; without a policy nothing is let through."""
-        path = Path(os.environ.get("OUTWARD_CONFIG", "outward.yaml"))
+        named = os.environ.get("OUTWARD_CONFIG")
+        path = choose(Path(named) if named else None, os.environ).base  # what a working tree brings does not count
         loaded = load_file(path, vendor_of=vendor_of, adapters=adapters())
-        if loaded.settings is None or loaded.policy is None:
+        if path is None:
+            _log.error("no configuration: name one in OUTWARD_CONFIG; everything is denied")
+        elif loaded.settings is None or loaded.policy is None:
             _log.error("%s has errors, see `outward check`: everything is denied", path)
         self._settings = loaded.settings or Settings()
         self._set(_SAFE)

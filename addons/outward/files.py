@@ -1,10 +1,36 @@
-"""Small files that matter: replaced as a whole and synced, or locked between processes."""
+"""Small files that matter: read only if they are files, replaced as a whole and synced, or locked between processes."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISREG
+
+MIB = 1024 * 1024
+
+
+def read_regular(path: Path, most: int = MIB) -> bytes:
+    """Read a regular file whole; a pipe, device or socket is refused and never waited for.
+
+    Whatever a configuration names is read with this: a name in a file of somebody else's may lead anywhere.
+
+    Args:
+        path: the file; symlinks are followed.
+        most: bytes that it may hold.
+
+    Raises:
+        OSError: it is no regular file, is larger, or cannot be read; `strerror` says which.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"larger than {most // MIB} MiB" if most >= MIB else "too large", str(path))
+    return data
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -80,6 +80,9 @@ def prepare_records(url: str, state: Path) -> None:
         probe.unlink(missing_ok=True)
     except OSError as error:
         raise StartError(f"the state directory {state} cannot be written: {_reason(error)}; {cure}") from error
+    from outward.records.chain import begin  # noqa: PLC0415 - loads cryptography
+
+    begin(url, state)
 
 
 def refused(error: OSError) -> StartError:

@@ -14,7 +14,7 @@ from harness.waiting import wait_for
 from outward.cli.main import main
 from outward.ops.chainwatch import ChainWatch
 from outward.records.audit import as_record
-from outward.records.chain import COLUMNS, Chain, ChainError
+from outward.records.chain import COLUMNS, Chain, ChainError, begin
 from outward.records.database import Database, migrate, open_database
 from outward.records.recorder import Recorder
 from outward.records.verify import Report, verify
@@ -38,12 +38,40 @@ def test_an_untouched_chain_verifies(database: Database, tmp_path: Path) -> None
 
 
 def test_an_unused_chain_verifies(tmp_path: Path) -> None:
+    begin("sqlite", tmp_path)
     opened = open_database("sqlite", tmp_path)
     migrate(opened)
     assert verify(opened, tmp_path).ok
     Chain(tmp_path)
     assert verify(opened, tmp_path).ok
     opened.close()
+
+
+@pytest.mark.parametrize("kept", [(), ("audit.lock",), ("audit.head",)], ids=["nothing", "the lock", "the head"])
+@pytest.mark.parametrize("rows", [True, False], ids=["tables emptied too", "never used"])
+def test_a_chain_that_was_erased_is_missed(tmp_path: Path, kept: tuple[str, ...], rows: bool) -> None:
+    """Whoever can write the state can empty the tables and remove the key with all that names the chain."""
+    begin("sqlite", tmp_path)
+    opened = open_database("sqlite", tmp_path)
+    migrate(opened)
+    if rows:
+        append(Chain(tmp_path), opened, act("one"))
+        opened.execute("DELETE FROM audit_events")
+        opened.execute("DELETE FROM chain_heads")
+    for path in tmp_path.glob("audit.*"):
+        if path.name not in kept:
+            path.unlink()
+    begin("sqlite", tmp_path)  # the next start makes no new chain that would hide it
+    assert not verify(opened, tmp_path).ok
+    opened.close()
+
+
+def test_a_database_that_was_removed_is_missed(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "records.sqlite").unlink()
+    fresh = open_database("sqlite", tmp_path)
+    migrate(fresh)
+    assert not verify(fresh, tmp_path).ok
+    fresh.close()
 
 
 TAMPERINGS = {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -227,6 +228,63 @@ def test_state_that_cannot_be_written_does_not_matter(tmp_path: Path) -> None:
         [OUTWARD, "run", "--", "true"], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=env, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_meant_for_the_proxy_stays_out_of_the_commands_environment(runner: Runner, monkeypatch) -> None:
+    """The administrator's token, the parent proxy's password: a command has no use for them."""
+    for name in ("OUTWARD_ADMIN_TOKEN", "OUTWARD_TOKEN", "OUTWARD_ANYTHING_NEW"):
+        monkeypatch.setenv(name, "the-secret")
+    command = [OUTWARD, "run", "--config", runner.configuration(), "--", "env"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the-secret" not in done.stdout
+    assert [line for line in done.stdout.splitlines() if line.startswith("OUTWARD_")] == ["OUTWARD_INSIDE=1"]
+
+
+def test_run_has_a_state_of_its_own_which_blocked_and_ca_read(runner: Runner) -> None:
+    """The state of `serve`, which the configuration names, is not touched."""
+    env = {**environment(), "HOME": str(runner.folder)}
+    runner.run("curl", "-s", "https://blocked.test/")
+    assert not (runner.folder / "state").exists()
+    own = runner.folder / ".local/state/outward/run"
+    assert (own / "ca.pem").is_file()
+    words = {"capture_output": True, "text": True, "timeout": 60, "cwd": runner.folder, "env": env}
+    assert "blocked.test:443" in subprocess.run([OUTWARD, "blocked"], **words, check=False).stdout
+    assert subprocess.run([OUTWARD, "ca"], **words, check=False).stdout == (own / "ca.pem").read_text()
+    named = subprocess.run([OUTWARD, "blocked", "--config", runner.configuration()], **words, check=False)
+    assert (named.returncode, "Without --config" in named.stderr) == (1, True)
+    moved = subprocess.run(
+        [OUTWARD, "blocked"], **words | {"env": {**env, "XDG_STATE_HOME": str(runner.folder / "x")}}, check=False
+    )
+    assert moved.returncode == 1
+
+
+def test_a_found_policy_is_asked_about_on_a_terminal(tmp_path: Path) -> None:
+    """The answer counts for what was shown, and is remembered; elsewhere than on a terminal there is no question."""
+    (tmp_path / "outward.yaml").write_text(
+        "version: 1\ngroups: {local: {allow: [asked.test]}}\nclients: [{group: local, anyone: true}]\n"
+    )
+    for answer, status in ((b"n\n", 3), (b"y\n", 0)):
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [OUTWARD, "run", "--", "true"],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=tmp_path,
+            env={**environment(), "HOME": str(tmp_path)},
+        )
+        os.close(theirs)
+        shown = b""
+        while b"trust it? [y/N]: " not in shown:
+            shown += os.read(ours, 4096)
+        assert b"asked.test" in shown
+        os.write(ours, answer)
+        assert process.wait(60) == status
+        os.close(ours)
+    command = [OUTWARD, "run", "--", "true"]
+    env = {**environment(), "HOME": str(tmp_path)}
+    assert subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=60, check=False).returncode == 0
 
 
 @pytest.mark.network

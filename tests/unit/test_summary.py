@@ -71,7 +71,8 @@ def test_without_a_configuration_the_summary_is_one() -> None:
     for event in events:
         summary.add(event)
     lines = list(summary.text("local"))
-    start = lines.index("to allow, write to outward.yaml in this folder:")
+    start = next(index for index, line in enumerate(lines) if line.startswith("to allow, write to "))
+    assert lines[start].endswith("/outward/outward.yaml:")  # the user's own: `upstream` does not count in a tree's
     machine = {name: partial(Hosts, (f"{name}.mirror.example",)) for name in ("pip", "npm", "apt")}
     loaded = load_text("\n".join(lines[start + 1 :]), env={}, machine=machine)
     starter = starter_policy(env={}, machine=machine)
@@ -84,6 +85,16 @@ def test_without_a_configuration_the_summary_is_one() -> None:
         host = canonical_host(f"[{event.host}]" if ":" in event.host else event.host)
         asked = Question("local", host, event.port)
         assert decide(loaded.policy, asked).allowed
+
+
+def test_what_needs_no_address_opened_can_stand_in_the_working_tree() -> None:
+    """There it counts once somebody trusts it."""
+    summary = summarised()
+    summary.opened = ()
+    summary.add(blocked())
+    lines = list(summary.text("local"))
+    assert "to allow, write to outward.yaml in this folder, then `outward trust`:" in lines
+    assert not any("upstream" in line for line in lines)
 
 
 def test_report_mode_names_what_it_would_have_blocked() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from outward.cli.common import settings_of
+from outward.cli.common import records_of
 from outward.cli.one_of import OneOf
 from outward.cli.options import config_option
 from outward.cli.table import columns
@@ -93,7 +93,7 @@ def export(
 
 @contextmanager
 def _opened(config: Path | None, *, as_json: bool, group: str | None = None) -> Iterator[tuple[Database, Path]]:
-    settings = settings_of(config, as_json=as_json, group=group)
+    settings, _ = records_of(config, as_json=as_json, group=group, administers=True)
     database = None
     try:
         database = open_database(settings.records_url, settings.state, read_only=True)

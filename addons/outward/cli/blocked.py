@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from outward.cli.common import judged_by
+from outward.cli.common import records_of
 from outward.cli.one_of import OneOf
 from outward.cli.options import config_option
 from outward.cli.table import columns
@@ -46,7 +46,7 @@ _LATE = 30.0  # seconds that an event may be written after its time, when a slow
 def blocked(config: Path | None, *, events: bool, follow: bool, limit: int, as_json: bool, **wanted: Any) -> None:
     """List what was blocked, each group, host, port and reason once; works whether the proxy runs or not."""
     filters = Filters(**wanted)
-    settings, policy = judged_by(config, as_json=as_json, group=filters.group)
+    settings, policy = records_of(config, as_json=as_json, group=filters.group)
     try:
         database = open_database(settings.records_url, settings.state, read_only=True)
     except StoreAwayError as error:
@@ -62,7 +62,8 @@ def blocked(config: Path | None, *, events: bool, follow: bool, limit: int, as_j
 
 
 def _absent(settings: Settings, error: StoreAwayError) -> str:
-    hint = "has the proxy run with this configuration yet?" if settings.records_url.startswith("sqlite") else ""
+    cure = "has the proxy run with this configuration yet? Without --config, what `outward run` recorded is shown."
+    hint = cure if settings.records_url.startswith("sqlite") else ""
     return f"the records cannot be opened: {error}. {hint}".strip()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from outward.cli.authority import authority_of
-from outward.cli.common import settings_of
+from outward.cli.common import records_of
 from outward.cli.options import config_option
 
 
@@ -15,8 +15,8 @@ from outward.cli.options import config_option
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the path, the PEM text and the expiry.")
 def ca(config: Path | None, *, as_json: bool) -> None:
-    """Print the proxy's CA certificate (PEM); it is made on first use."""
-    authority = authority_of(settings_of(config, as_json=as_json))
+    """Print the proxy's CA certificate (PEM), that of `run` where no file is named; it is made on first use."""
+    authority = authority_of(records_of(config, as_json=as_json)[0])
     pem = authority.pem.read_text()
     if as_json:
         expires = datetime.fromtimestamp(authority.expires, UTC).isoformat()

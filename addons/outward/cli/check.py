@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from outward import __version__
-from outward.cli.common import INVALID, require_config
+from outward.cli.common import INVALID, load_configuration, require_config
 from outward.cli.options import config_option
 from outward.config.diagnostics import Finding, Level
+from outward.config.discovery import Choice
 from outward.config.loaded import Loaded
 from outward.config.render import render_json, render_sarif, render_text, summary
 from outward.core.policy import Policy
@@ -28,7 +29,7 @@ def check(file: Path | None, config: Path | None, form: str, as_json: bool, stri
 
     Exits with 0 when it can be used, and with 3 when it cannot.
     """
-    loaded = _load(file or require_config(config))
+    loaded = _load(Choice(file, named=True) if file else require_config(config))
     form = "json" if as_json else form
     if form == "json":
         click.echo(render_json(loaded.findings))
@@ -40,15 +41,15 @@ def check(file: Path | None, config: Path | None, form: str, as_json: bool, stri
         sys.exit(INVALID)
 
 
-def _load(file: Path) -> Loaded:
-    from outward.config.load import load, load_text  # noqa: PLC0415 - the schema takes a while to import
+def _load(choice: Choice) -> Loaded:
+    from outward.config.load import load_text  # noqa: PLC0415 - the schema takes a while to import
     from outward.search.registry import adapters, governed, vendor_of  # noqa: PLC0415 - goes with it
 
-    if str(file) == "-":
+    if str(choice.base) == "-":
         text = sys.stdin.buffer.read()
         loaded = load_text(text, "<stdin>", vendor_of=vendor_of, adapters=adapters(), governed=governed())
     else:
-        loaded = load(file, vendor_of=vendor_of, adapters=adapters(), governed=governed())
+        loaded = load_configuration(choice)
     return (
         loaded
         if loaded.policy is None

@@ -1,62 +1,85 @@
 """What several verbs share: finding, loading and refusing a configuration."""
 
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
+from outward.config.discovery import Choice, choose, describe
 from outward.config.load import Loaded, load
+from outward.config.places import FILE_NAME, SYSTEM_FILE, own_file, run_state
 from outward.config.settings import Settings
 from outward.core.policy import Policy
 from outward.search.registry import adapters, governed, vendor_of
 
-DEFAULT_FILES = (Path("outward.yaml"), Path("/etc/outward/outward.yaml"))
 INVALID = 3  # exit code
 
 
-def find_config(given: Path | None) -> Path | None:
-    """Return the configuration file to use: the given one, else the first default that exists, else None."""
-    return given or next((path for path in DEFAULT_FILES if path.is_file()), None)
-
-
-def require_config(given: Path | None) -> Path:
-    """Return the configuration file to use; ends with a usage error where there is none."""
-    path = find_config(given)
-    if path is None:
-        raise click.UsageError(f"no configuration: give --config, or write {' or '.join(map(str, DEFAULT_FILES))}")
-    return path
-
-
-def load_configuration(path: Path, *, hold: bool = True) -> Loaded:
-    """Load a configuration with the shipped registry of governed vendors.
+def find_config(given: Path | None, *, quiet: bool = False) -> Choice:
+    """Return the configuration to use, and say on standard error which it is where that is not obvious.
 
     Args:
-        path: the file.
+        given: the file named on the command line; it is trusted as a whole.
+        quiet: say nothing: standard error is a document of the caller's.
+    """
+    choice = choose(given, os.environ)
+    told = describe(choice)
+    if told and not quiet:
+        click.echo(f"outward: {told}", err=True)
+    return choice
+
+
+def require_config(given: Path | None) -> Choice:
+    """Return the configuration to use; ends with a usage error where there is none."""
+    choice = find_config(given)
+    if choice.file is None:
+        own = own_file(os.environ) or FILE_NAME
+        raise click.UsageError(
+            f"no configuration: give --config, or write {FILE_NAME} in this folder, {own} or {SYSTEM_FILE}"
+        )
+    return choice
+
+
+def load_configuration(choice: Choice, *, hold: bool = True) -> Loaded:
+    """Load a configuration with the shipped registry of governed vendors; whether it is trusted is not asked.
+
+    Args:
+        choice: the files.
         hold: whether a failing test of the file is an error.
     """
-    return load(path, vendor_of=vendor_of, adapters=adapters(), governed=governed(), hold=hold)
+    return load(
+        choice.base, found=choice.found, vendor_of=vendor_of, adapters=adapters(), governed=governed(), hold=hold
+    )
 
 
-def load_or_exit(path: Path, *, as_json: bool = False, hold: bool = True) -> Loaded:
-    """Load a configuration; on errors print every finding and exit with 3."""
-    loaded = load_configuration(path, hold=hold)
+def load_or_exit(choice: Choice | Path, *, as_json: bool = False, hold: bool = True) -> Loaded:
+    """Load a configuration; on errors print every finding and exit with 3.
+
+    Args:
+        choice: the files, or one that is named.
+        as_json: how to print findings.
+        hold: as for `load_configuration`.
+    """
+    loaded = load_configuration(Choice(choice, named=True) if isinstance(choice, Path) else choice, hold=hold)
     if not loaded.ok:
         refuse(loaded, as_json=as_json)
     return loaded
 
 
-def load_for_operator(path: Path, *, as_json: bool, needs_policy: bool = False) -> tuple[Settings, Policy | None]:
+def load_for_operator(choice: Choice, *, as_json: bool, needs_policy: bool = False) -> tuple[Settings, Policy | None]:
     """Load a configuration for a verb that needs its settings, whatever became of its policy.
 
     A proxy goes on with its last good policy while the file has an error: asking it, and taking something back, must go
     on too. Errors in the settings end the verb like `load_or_exit`; others are a line on stderr.
     """
-    loaded = load_configuration(path)
+    loaded = load_configuration(choice)
     if loaded.settings is None or (needs_policy and loaded.policy is None):
         refuse(loaded, as_json=as_json)
     if not loaded.ok:
-        click.echo(f"outward: warning: the policy does not load; `outward check {path}` says why", err=True)
+        click.echo(f"outward: warning: the policy does not load; `outward check {choice.file}` says why", err=True)
     return loaded.settings, loaded.policy
 
 
@@ -74,15 +97,36 @@ def judged_by(given: Path | None, *, as_json: bool, group: str | None = None) ->
         group: a path whose records are asked for. One that is not in the policy is a line on stderr and no error:
             records outlive their group.
     """
-    path = find_config(given)
-    if path is None:
+    choice = find_config(given)
+    if choice.file is None:
         return Settings(), None
-    settings, policy = load_for_operator(path, as_json=as_json)
+    settings, policy = load_for_operator(choice, as_json=as_json)
     known = sorted(policy.groups) if policy else []
     if group is not None and known and not any(f"{each}/".startswith(f"{group}/") for each in known):
         listed = ", ".join(known)
         click.echo(f"outward: warning: the configuration has no group `{group}`; there are {listed}", err=True)
     return settings, policy
+
+
+def records_of(
+    given: Path | None, *, as_json: bool, group: str | None = None, administers: bool = False
+) -> tuple[Settings, Policy | None]:
+    """Return the settings with which to read records, those of `outward run` where no file is named; and the policy.
+
+    Args:
+        given: the file named on the command line.
+        as_json: how to print findings that end the verb.
+        group: as for `judged_by`.
+        administers: whether the verb is about a proxy first: then the user's own or the machine's file counts as named.
+    """
+    settings, policy = judged_by(given, as_json=as_json, group=group)
+    state = run_state(os.environ)
+    base = choose(given, os.environ).base
+    if given is not None or state is None or (administers and base is not None):
+        return settings, policy
+    if base is not None:
+        click.echo("outward: this is of `outward run`; --config FILE shows what is of a proxy with that file", err=True)
+    return replace(settings, state=state), policy
 
 
 def load_starter() -> Loaded:

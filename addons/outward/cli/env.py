@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from outward.cli.authority import authority_of
-from outward.cli.common import settings_of
+from outward.cli.common import find_config, load_configuration, load_for_operator
 from outward.cli.environment import TRUSTED_BEFORE, ProxyAddress, client_environment
 from outward.cli.health import reachable
 from outward.cli.options import config_option
+from outward.cli.trusting import demand_trust
 
 
 @click.command()
@@ -23,7 +24,10 @@ def env(config: Path | None, token: str | None, conversation: str, *, as_json: b
     r"""Print proxy and CA variables, for: eval "$(outward env)"."""
     from outward.proxy.trust import bundle_for_tools  # noqa: PLC0415 - cryptography is slow to import
 
-    settings = settings_of(config, as_json=as_json)
+    choice = find_config(config)
+    if choice.found is not None:
+        demand_trust(load_configuration(choice), ask=False)
+    settings, _ = load_for_operator(choice, as_json=as_json)
     host, port = settings.listen
     proxy = ProxyAddress(reachable(host), port, conversation, token or "")
     bundle = bundle_for_tools(authority_of(settings).pem, os.environ, TRUSTED_BEFORE)

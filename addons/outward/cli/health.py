@@ -47,16 +47,16 @@ def _configured(config: Path | None, *, as_json: bool) -> tuple[str, int]:
     from outward.cli.common import find_config, load_configuration, refuse  # noqa: PLC0415 - a third of a second
     from outward.config.settings import Settings  # noqa: PLC0415 - as above
 
-    path = find_config(config)
-    loaded = load_configuration(path) if path else None
-    if loaded is None or path is None:
+    choice = find_config(config)
+    if choice.base is None:
         return Settings().ops
+    loaded = load_configuration(choice)
     if loaded.settings is not None:
         return loaded.settings.ops
-    if not path.is_file():
+    if not choice.base.is_file():
         refuse(loaded, as_json=as_json)
     host, port = Settings().ops
-    click.echo(f"outward: warning: asking {host}:{port}, the default: `outward check {path}` says why", err=True)
+    click.echo(f"outward: warning: asking {host}:{port}, the default: `outward check {choice.base}` says why", err=True)
     return host, port
 
 

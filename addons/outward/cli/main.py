@@ -24,6 +24,7 @@ VERBS = {
     "test": ("outward.cli.test", "Hold the policy against the tests that its authors wrote."),
     "replay": ("outward.cli.replay", "Show what a policy would do to recorded traffic."),
     "blocked": ("outward.cli.blocked", "List what was blocked."),
+    "trust": ("outward.cli.trust", "Trust the policy that a working tree brings, as it is now."),
     "audit": ("outward.cli.audit", "List, export and verify audit events."),
     "web-search": ("outward.cli.web_search", "Show and set whether groups may search the web."),
     "conversation": ("outward.cli.conversation", "Opt conversations in to web search; show their receipts."),

@@ -9,5 +9,5 @@ config_option = click.option(
     "-c",
     type=click.Path(dir_okay=False, path_type=Path),
     envvar="OUTWARD_CONFIG",
-    help="Configuration file; default: ./outward.yaml, then /etc/outward/outward.yaml.",
+    help="Configuration file, trusted as a whole; default: see `outward trust --help`.",
 )

@@ -28,7 +28,10 @@ from outward.cli.own_files import own_folders
 from outward.cli.private import USER, NoGroupError, Private, choose_group, new_token
 from outward.cli.serve import new_event_loop
 from outward.cli.summary import Summary
+from outward.cli.trusting import demand_trust
 from outward.config.load import Loaded
+from outward.config.places import run_state
+from outward.config.trust import INSIDE
 from outward.ops.logs import set_up
 from outward.service import Options, Service, StartError
 
@@ -62,8 +65,9 @@ def run(
     are set up to use.
     """
     set_up("text", logging.WARNING)
-    path = find_config(config)
-    loaded = load_or_exit(path) if path else load_starter()
+    choice = find_config(config, quiet=as_json)
+    loaded = load_or_exit(choice) if choice.file else load_starter()
+    demand_trust(loaded, ask=True)
     if loaded.policy is None:
         raise click.ClickException("the configuration has no policy")
     try:
@@ -76,7 +80,7 @@ def run(
         try:
             own = _own_port(loaded, Path(spare))
             with Jail() if jailed else nullcontext() as jail:
-                status = runner.run(_run(command, own, private, summary, starter=path is None, jail=jail))
+                status = runner.run(_run(command, own, private, summary, starter=choice.file is None, jail=jail))
         except (StartError, JailError) as error:
             raise click.ClickException(str(error)) from error
         except CommandError as error:
@@ -125,18 +129,19 @@ def _view(loaded: Loaded, bundle: Path) -> View:
 
 
 def _environment(service: Service, private: Private, address: tuple[str, int]) -> dict[str, str]:
-    """Return the command's environment: the caller's, with the proxy at an address."""
+    """Return the command's environment: the caller's without what is meant for us, with the proxy at an address."""
     proxy = ProxyAddress(*address, USER if private.token else "", private.token)
     bundle = service.tool_bundle(os.environ, TRUSTED_BEFORE)
-    return {**os.environ, **client_environment(proxy, bundle, os.environ)}
+    theirs = {name: value for name, value in os.environ.items() if not name.startswith("OUTWARD_")}
+    return {**theirs, INSIDE: "1", **client_environment(proxy, bundle, theirs)}
 
 
 def _own_port(loaded: Loaded, spare: Path) -> Loaded:
-    """Move the proxy to a free loopback port, and the state to a place that can be written."""
+    """Move the proxy to a free loopback port, and the state to the folder of `run`, or one that can be written."""
     settings = loaded.settings
     if settings is None:
         raise click.ClickException("the configuration has no settings")
-    state = settings.state
+    state = run_state(os.environ) or spare
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         writable = os.access(state, os.W_OK)

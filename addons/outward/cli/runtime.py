@@ -10,7 +10,7 @@ import click
 from outward.cli.common import load_for_operator, require_config
 from outward.config.settings import Settings
 from outward.core.policy import Policy
-from outward.records.chain import Chain
+from outward.records.chain import Chain, begin
 from outward.records.database import Database, StoreAwayError, migrate, open_database
 from outward.records.state import State
 
@@ -26,8 +26,7 @@ def runtime(config: Path | None, *, as_json: bool, needs_policy: bool = False) -
         as_json: how to print findings that end the verb.
         needs_policy: whether the verb ends where the policy does not load; else that is `UNREAD`.
     """
-    path = require_config(config)
-    settings, policy = load_for_operator(path, as_json=as_json, needs_policy=needs_policy)
+    settings, policy = load_for_operator(require_config(config), as_json=as_json, needs_policy=needs_policy)
     try:
         with _opened(settings, policy or UNREAD) as (state, database):
             yield state, database
@@ -42,6 +41,7 @@ def _opened(settings: Settings, policy: Policy) -> Iterator[tuple[State, Databas
     def connect() -> Database:
         return open_database(settings.records_url, settings.state)
 
+    begin(settings.records_url, settings.state)
     database = connect()
     state = State(policy, connect, lambda: Chain(settings.state))
     try:

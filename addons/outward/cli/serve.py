@@ -10,6 +10,7 @@ import click
 
 from outward.cli.common import load_configuration, load_or_exit, require_config
 from outward.cli.options import config_option
+from outward.cli.trusting import demand_trust, if_trusted
 from outward.ops.logs import FORMATS, set_up
 from outward.service import Options, Service, StartError
 
@@ -25,14 +26,17 @@ def serve(config: Path | None, log_format: str, *, as_json: bool) -> None:
 
     TERM or INT drains and exits 0; a second one stops at once. HUP reloads, and so does a changed file.
     """
-    path = require_config(config)
+    choice = require_config(config)
     set_up("json" if as_json else log_format)
-    loaded = load_or_exit(path)
+    loaded = load_or_exit(choice)
+    demand_trust(loaded, ask=False)
     for finding in loaded.findings:
         log.warning("%s%s", f"{finding.place}: " if finding.place else "", finding.message)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         try:
-            service = Service(loaded, Options(stdout=sys.stdout.fileno(), load=lambda: load_configuration(path)))
+            service = Service(
+                loaded, Options(stdout=sys.stdout.fileno(), load=lambda: if_trusted(load_configuration(choice)))
+            )
             runner.run(_serve(service))
         except StartError as error:
             raise click.ClickException(str(error)) from error

@@ -3,10 +3,12 @@
 Keeps one row for each host and reason, up to a bound; of paths only those that a line would have to name.
 """
 
+import os
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from outward.config.places import own_file
 from outward.config.starter import as_file
 from outward.core.addresses import Network
 from outward.core.model import Question, Verdict
@@ -123,7 +125,11 @@ class Summary:
         if lines and self.opened is None:
             yield f"to allow, in the configuration under groups, {group}, allow:"
         elif lines and self.opened is not None:
-            yield "to allow, write to outward.yaml in this folder:"
+            # Addresses that are not public are for the user to open, not for what a working tree brings.
+            where = (
+                f"to {own_file(os.environ)}" if self.opened else "to outward.yaml in this folder, then `outward trust`"
+            )
+            yield f"to allow, write {where}:"
             lines = as_file(lines, self.opened)
         yield from (f"  {line}" for line in lines)
 

@@ -16,6 +16,7 @@ from outward.config.cases import parse_cases
 from outward.config.diagnostics import Report
 from outward.config.loaded import Loaded
 from outward.core.cases import Case, Outcome, hold
+from outward.files import MIB, read_regular
 
 FAILED = 4  # exit code
 
@@ -51,7 +52,7 @@ def _cases(files: Sequence[Path], loaded: Loaded, groups: Sequence[str], *, as_j
     cases: list[Case] = []
     for path in files:
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_regular(path, 16 * MIB).decode()
         except (OSError, UnicodeDecodeError) as error:
             raise click.ClickException(f"cannot read `{path}`: {error}") from error
         cases += parse_cases(text, str(path), groups, report)

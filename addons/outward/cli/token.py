@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from outward.cli.inside import refuse_inside
 from outward.cli.options import config_option
 from outward.cli.runtime import actor, known_group, runtime
 from outward.cli.table import columns
@@ -43,6 +44,7 @@ def _expiry(_context: click.Context, _parameter: click.Parameter, value: str | N
 @config_option
 def create(scope: str, name: str, expires: float | None, as_json: bool, config: Path | None) -> None:
     """Make a token and print it; it cannot be shown again."""
+    refuse_inside("token create")
     secret = new_secret()
     with runtime(config, as_json=as_json, needs_policy=scope != ALL) as (state, _):
         if scope != ALL:

@@ -15,8 +15,10 @@ from outward.config.validate import validate
 from outward.config.values import resolve_path
 from outward.core.addresses import METADATA, Network, is_loopback
 from outward.core.model import ClientEntry, Credential
+from outward.files import MIB, read_regular
 
 _ELSEWHERE = frozenset({"groups", "sets", "clients", "tests"})
+_MAX_PEM = 16 * MIB
 _BLOCKS = {"trust": b"-----BEGIN CERTIFICATE-----", "crl": b"-----BEGIN X509 CRL-----"}
 
 
@@ -105,7 +107,7 @@ def _files(root: MappingNode, key: str, base: Path, home: str | None, report: Re
 
 def _holds(path: Path, block: bytes) -> bool:
     try:
-        return block in path.read_bytes()
+        return block in read_regular(path, _MAX_PEM)
     except OSError:
         return False
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, Node, ScalarNode, SequenceNode
 from outward.core.model import Place
+from outward.files import read_regular
 
 VARIABLES: dict[str, tuple[str, ...]] = {
     "OUTWARD_LISTEN": ("server", "listen"),
@@ -47,8 +48,7 @@ def overlay(root: MappingNode, env: Mapping[str, str], report: Report) -> list[P
 
 def _read_secret(path: Path, name: str, report: Report) -> str | None:
     try:
-        with path.open(encoding="utf-8") as file:
-            return file.read(_MAX_SECRET).strip()
+        return read_regular(path, _MAX_SECRET).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "not UTF-8"
         report.error("E021", f"cannot read the file that `{name}_FILE` names: {why.lower()}", Place(f"${name}_FILE", 1))

@@ -9,17 +9,33 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from outward.config.confines import Confines, confine
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, Node, ScalarNode, SequenceNode, parse
 from outward.config.nearest import did_you_mean
 from outward.core.model import Place
+from outward.files import MIB, read_regular
 
-MAX_BYTES = 128 * 1024 * 1024
+MAX_BYTES = 128 * MIB
 MAX_FILES = 10_000
 
 _SECTIONS = ("groups", "sets")
 _LISTS = ("clients", "tests")
 _INCLUDABLE = ("version", *_SECTIONS, *_LISTS)
+_KNOWN = (*_INCLUDABLE, "include", "server", "records", "upstream", "vendors", "mcp")
+
+
+@dataclass(frozen=True, slots=True)
+class Confined:
+    """A source that is not trusted with everything.
+
+    Attributes:
+        by: what it may hold.
+        folder: where whatever it reads lies; resolved.
+    """
+
+    by: Confines
+    folder: Path
 
 
 @dataclass(slots=True)
@@ -47,6 +63,10 @@ class Gathered:
         """Twelve hex digits that name the content."""
         return self.digest.hexdigest()[:12]
 
+    def following(self, other: "Gathered") -> str:
+        """Return the generation of this content over another's."""
+        return hashlib.sha256(other.digest.digest() + self.digest.digest()).hexdigest()[:12]
+
 
 # YAML ends a line, and so a comment, at characters that editors and reviewers do not see as line ends.
 _HIDDEN_CHARACTERS = {
@@ -59,40 +79,72 @@ _HIDDEN_CHARACTERS = {
 _HIDDEN = re.compile(f"[{''.join(_HIDDEN_CHARACTERS)}]")
 
 
-def gather_file(path: Path, report: Report) -> Gathered | None:
-    """Read a file and what it includes; None after reporting that the file itself cannot be used."""
-    data = _read(path, Place(str(path), 1), report)
-    return None if data is None else gather_bytes(data, str(path), path.parent, report, path)
+def gather_file(path: Path, report: Report, confined: Confined | None = None) -> Gathered | None:
+    """Read a file and what it includes; None after reporting that the file itself cannot be used.
+
+    Args:
+        path: the file.
+        report: takes the findings.
+        confined: what the file may hold and where what it reads lies; None for a file that is trusted.
+    """
+    place = Place(str(path), 1)
+    data = _read(path, place, report) if _is_inside(path, place, confined, report) else None
+    return None if data is None else gather_bytes(data, str(path), path.parent, report, path, confined=confined)
 
 
-def gather_bytes(data: bytes, name: str, base: Path, report: Report, path: Path | None = None) -> Gathered | None:
+def gather_bytes(
+    data: bytes,
+    name: str,
+    base: Path,
+    report: Report,
+    path: Path | None = None,
+    *,
+    confined: Confined | None = None,
+) -> Gathered | None:
     """Read content that is at hand already, under a name, with includes relative to `base`."""
     root = _document(data, name, report)
     if root is None:
         return None
     gathered = Gathered(root, files=[path] if path else [])
     _count(gathered, data)
+    if confined:
+        confine(root, confined.by, report)
     _merge(root, gathered, report)
     for node in _include_nodes(root, report):
-        for included in _expand(node, base, report):
-            _include(included, node, gathered, report)
+        for included in _expand(node, base, confined, report):
+            _include(included, node, gathered, confined, report)
     return gathered
+
+
+def _is_inside(path: Path, place: Place, confined: Confined | None, report: Report, length: int = 1) -> bool:
+    """Tell whether a source may read a file; where its symlinks lead counts, not where they lie."""
+    if confined is None:
+        return True
+    try:
+        if path.resolve().is_relative_to(confined.folder):
+            return True
+    except (OSError, RuntimeError):
+        pass  # a loop of symlinks leads nowhere
+    report.error("E027", f"`{path}` leads out of `{confined.folder}`", place, length, confined.by.cure)
+    return False
 
 
 def _read(path: Path, place: Place, report: Report) -> bytes | None:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        return read_regular(path, MAX_BYTES)
     except OSError as error:
         report.error("E001", f"cannot read `{path}`: {(error.strerror or 'unknown').lower()}", place)
         return None
-    if len(data) > MAX_BYTES:
-        report.error("E001", f"`{path}` is larger than {MAX_BYTES // 2**20} MiB", place)
-        return None
-    return data
 
 
 def _document(data: bytes, name: str, report: Report) -> MappingNode | None:
+    """Parse a file; of one that is no configuration, whatever it is, nothing is told but that.
+
+    Args:
+        data: what it holds.
+        name: its name in places.
+        report: takes the findings, and the text once it is known to be a configuration.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -100,22 +152,28 @@ def _document(data: bytes, name: str, report: Report) -> MappingNode | None:
         report.error("E001", "not UTF-8", place, cure="save the file as UTF-8")
         return None
     text = text.replace("\r\n", "\n")
-    report.sources[name] = text
+    own = Report(sources={name: text})
     hidden = _HIDDEN.search(text)
     if hidden:
         place = Place(name, text.count("\n", 0, hidden.start()) + 1)
-        report.error(
-            "E001", _HIDDEN_CHARACTERS[hidden[0]], place, cure="remove it; the file may show less than it says"
-        )
+        own.error("E001", _HIDDEN_CHARACTERS[hidden[0]], place, cure="remove it; the file may show less than it says")
+    root = None if hidden else parse(text, name, own)
+    if not (_is_ours(root) if isinstance(root, MappingNode) else own.failed and _seems_ours(text)):
+        message = "expected a mapping with `version: 1`"
+        report.error("E001", message, Place(name, 1), cure="start from `config/outward.yaml`")
         return None
-    root = parse(text, name, report)
-    if isinstance(root, MappingNode):
-        return root
-    if not report.failed:
-        report.error(
-            "E001", "expected a mapping with `version: 1`", Place(name, 1), cure="start from `config/outward.yaml`"
-        )
-    return None
+    report.sources.update(own.sources)
+    report.findings += own.findings
+    return root if isinstance(root, MappingNode) else None
+
+
+def _is_ours(root: MappingNode) -> bool:
+    return not root.keys.keys().isdisjoint(_KNOWN)
+
+
+def _seems_ours(text: str) -> bool:
+    """Tell whether a text that cannot be parsed has a line that begins like a configuration's."""
+    return re.search(rf"^(?:{'|'.join(_KNOWN)})\s*:", text, re.MULTILINE) is not None
 
 
 def _count(gathered: Gathered, data: bytes) -> None:
@@ -130,7 +188,12 @@ def _include_nodes(root: MappingNode, report: Report) -> list[ScalarNode]:
     return [item for item in items if isinstance(item, ScalarNode) and not item.is_null]
 
 
-def _expand(node: ScalarNode, base: Path, report: Report) -> list[Path]:
+def _expand(node: ScalarNode, base: Path, confined: Confined | None, report: Report) -> list[Path]:
+    if confined and ("**" in node.text or not {"..", "/"}.isdisjoint(Path(node.text).parts)):
+        # Before anything is looked up: even that a file exists outside is nobody's business, and a search may be long.
+        message = f"`{node.text}` may lead out of `{confined.folder}`, or search all of it"
+        report.error("E027", message, node.place, node.length, "write a path below this file's folder, without `**`")
+        return []
     names = sorted(glob.glob(node.text, root_dir=base, recursive=True))  # noqa: PTH207 - Path.glob walks hidden folders, which in a ConfigMap are the old versions
     found = [path for path in (base / name for name in names) if not path.is_dir()]
     if found or glob.has_magic(node.text):
@@ -140,13 +203,14 @@ def _expand(node: ScalarNode, base: Path, report: Report) -> list[Path]:
     return [base / node.text]
 
 
-def _include(path: Path, node: ScalarNode, gathered: Gathered, report: Report) -> None:
+def _include(path: Path, node: ScalarNode, gathered: Gathered, confined: Confined | None, report: Report) -> None:
     if path in gathered.files:
         return
     if len(gathered.files) >= MAX_FILES:
         report.error("E020", f"more than {MAX_FILES} files", node.place, node.length)
         return
-    data = _read(path, node.place, report)
+    inside = _is_inside(path, node.place, confined, report, node.length)
+    data = _read(path, node.place, report) if inside else None
     if data is None:
         return
     gathered.files.append(path)
@@ -156,6 +220,8 @@ def _include(path: Path, node: ScalarNode, gathered: Gathered, report: Report) -
     root = _document(data, str(path), report)
     if root is not None:
         _check_keys(root, report)
+        if confined:
+            confine(root, confined.by, report)
         _merge(root, gathered, report)
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, Node, ScalarNode
@@ -32,9 +33,21 @@ class _Own:
 
 
 def compile_groups(
-    written: Mapping[str, tuple[ScalarNode, Node]], rules: RuleCompiler, report: Report
+    written: Mapping[str, tuple[ScalarNode, Node]],
+    rules: RuleCompiler,
+    report: Report,
+    over: Mapping[str, Group] = MappingProxyType({}),
+    ground: Group | None = None,
 ) -> dict[str, Group]:
-    """Return the groups by path, ancestors that nobody wrote included."""
+    """Return the groups by path, ancestors that nobody wrote included.
+
+    Args:
+        written: nodes by path, with the path's own node.
+        rules: compiles their lists.
+        report: takes the findings.
+        over: groups that these are laid over; one of the same path becomes the parent.
+        ground: parent of a path's first segment that is not among them.
+    """
     own: dict[str, _Own] = {}
     for path, (key, node) in written.items():
         if len(path) > MAX_PATH or not _PATH.fullmatch(path):
@@ -44,7 +57,7 @@ def compile_groups(
             own[path] = _read(node, rules, report)
     groups: dict[str, Group] = {}
     for path in own:
-        _build(path, own, groups, report)
+        _build(path, _Layers(own, over, ground), groups, report)
     return groups
 
 
@@ -74,13 +87,24 @@ def _read(node: Node, rules: RuleCompiler, report: Report) -> _Own:
     )
 
 
-def _build(path: str, own: Mapping[str, _Own], groups: dict[str, Group], report: Report) -> Group:
+@dataclass(frozen=True, slots=True)
+class _Layers:
+    """What is written, and what it is laid over."""
+
+    own: Mapping[str, _Own]
+    over: Mapping[str, Group]
+    ground: Group | None
+
+
+def _build(path: str, layers: _Layers, groups: dict[str, Group], report: Report) -> Group:
     """Build a group and, first, the ancestors that it lacks."""
     if path in groups:
         return groups[path]
+    if path in layers.over and path not in layers.own:
+        return layers.over[path]
     above = path.rpartition("/")[0]
-    parent = _build(above, own, groups, report) if above else None
-    mine = own.get(path, _Own())
+    parent = layers.over.get(path) or (_build(above, layers, groups, report) if above else layers.ground)
+    mine = layers.own.get(path, _Own())
     inherited = parent or Group("")
     groups[path] = Group(
         path=path,

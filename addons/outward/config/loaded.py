@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from outward.config.diagnostics import Finding, Level
 from outward.config.settings import Settings
 from outward.core.cases import Case
 from outward.core.policy import Policy
+
+if TYPE_CHECKING:
+    from outward.config.brought import Brought  # what `run` needs without a file imports no schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,7 @@ class Loaded:
         sources: their text, for the one who renders findings.
         discovered: entries of the machine's own sets that were used, by name.
         cases: the file's own tests; each that fails is an error among the findings.
+        brought: what of it the working tree brought, which a person has to trust; None where nothing did.
     """
 
     settings: Settings | None
@@ -31,6 +36,7 @@ class Loaded:
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
     discovered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cases: tuple[Case, ...] = ()
+    brought: "Brought | None" = None
 
     @property
     def ok(self) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from outward.core.names import MalformedHostError, is_local_name, parse_authority
 from outward.core.policy import within
+from outward.files import read_regular
 from outward.ops.web import Problem, Request
 
 COOKIE = "outward_session"
@@ -79,7 +80,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> tuple[Token, ..
     """
     found = [environ.get("OUTWARD_ADMIN_TOKEN", "").strip()]
     if environ.get("OUTWARD_ADMIN_TOKEN_FILE"):
-        found.append(Path(environ["OUTWARD_ADMIN_TOKEN_FILE"]).read_text("utf-8").strip())
+        found.append(read_regular(Path(environ["OUTWARD_ADMIN_TOKEN_FILE"])).decode().strip())
     return tuple(Token("environment", digest(secret), name="environment") for secret in found if secret)
 
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from outward.files import locked, replace_file
+from outward.files import locked, read_regular, replace_file
 
 ROOT_LIFE = dt.timedelta(days=730)
 RENEW_BEFORE = dt.timedelta(days=30)
@@ -112,8 +112,8 @@ def _check_ours(path: Path) -> None:
 def _read(certificate_file: Path, key_file: Path) -> Signer:
     """Read a CA from PEM files: the signing certificate first, then what leads to its root."""
     try:
-        certificates = x509.load_pem_x509_certificates(certificate_file.read_bytes())
-        key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
+        certificates = x509.load_pem_x509_certificates(read_regular(certificate_file))
+        key = serialization.load_pem_private_key(read_regular(key_file), password=None)
         first = certificates[0]
         constraints = first.extensions.get_extension_for_class(x509.BasicConstraints).value
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:

@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, KeySet, OKPKey, RSAKey
 
+from outward.files import read_regular
+
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 256 * 1024
@@ -146,8 +148,7 @@ def read_source(name: str) -> bytes:
         KeySetError: when the URL is not acceptable.
     """
     if not _is_url(name):
-        with Path(name).open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+        return read_regular(Path(name), MAX_BYTES)
     if name.startswith("http://") and urlsplit(name).hostname not in ("127.0.0.1", "::1", "localhost"):
         raise KeySetError("keys are fetched over https, or from loopback")
     opener = urllib.request.OpenerDirector()  # no proxy, which may be this very one, no redirect, no other scheme

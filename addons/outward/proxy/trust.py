@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from outward.files import replace_file
+from outward.files import MIB, read_regular, replace_file
 
 if TYPE_CHECKING:
     from OpenSSL import SSL
@@ -36,6 +36,7 @@ BUNDLES = tuple(
     )
 )
 
+_MAX_PEM = 16 * MIB
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----[^-]+-----END X509 CRL-----")
 _UNABLE_TO_GET_CRL = 3  # X509_V_ERR_UNABLE_TO_GET_CRL, openssl/x509_vfy.h
@@ -117,7 +118,7 @@ def load_crls(paths: Iterable[str]) -> tuple[x509.CertificateRevocationList, ...
     lists: list[x509.CertificateRevocationList] = []
     for path in paths:
         try:
-            found = [x509.load_pem_x509_crl(block) for block in _CRL.findall(Path(path).read_bytes())]
+            found = [x509.load_pem_x509_crl(block) for block in _CRL.findall(read_regular(Path(path), _MAX_PEM))]
         except (OSError, ValueError) as error:
             raise TrustError(f"{path} cannot be read: {error}") from error
         if not found:
@@ -162,7 +163,7 @@ def _certificates_in(path: Path) -> bytes:
     try:
         if path.is_dir():
             return b"".join(dict.fromkeys(_certificates_in(each) for each in sorted(path.iterdir()) if each.is_file()))
-        return b"".join(block + b"\n" for block in _CERTIFICATE.findall(path.read_bytes()))
+        return b"".join(block + b"\n" for block in _CERTIFICATE.findall(read_regular(path, _MAX_PEM)))
     except OSError:
         return b""
 

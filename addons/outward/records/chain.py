@@ -8,6 +8,7 @@ own. Safe for several threads.
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from outward.files import locked, replace_file
-from outward.records.database import Database, StoreAwayError
+from outward.records.database import Database, StoreAwayError, driver_of, sqlite_path
 from outward.records.events import Record
 from outward.records.store import milliseconds
 
-KEY_FILE, HEAD_FILE = "audit.key", "audit.head"
+KEY_FILE, HEAD_FILE, LOCK_FILE = "audit.key", "audit.head", "audit.lock"
 GENESIS = "0" * 64  # the hash before the first row
 _CURE = (
     f"restore {KEY_FILE} and {HEAD_FILE} from a backup; or move both away, and a new chain begins, while the rows of"
@@ -77,7 +78,7 @@ class Chain:
         """
         self._head_file = state / HEAD_FILE
         try:
-            with locked(state / "audit.lock"):
+            with locked(state / LOCK_FILE):
                 self._key = self._made(state) if is_unused(state) else _load_key(state / KEY_FILE)
         except OSError as error:
             raise ChainError(
@@ -86,7 +87,7 @@ class Chain:
         self.name = _name(self._key)
         self._check(load_head(self._head_file))
         self._lock = int(self.name[:12], 16)
-        self._lock_file = state / "audit.lock"
+        self._lock_file = state / LOCK_FILE
 
     def append(self, database: Database, records: Sequence[Record]) -> Head:
         """Append audit events, inside the caller's transaction, and return the head to `save` after its commit.
@@ -143,6 +144,18 @@ class Chain:
         if head.chain != self.name or not head.is_signed():
             raise ChainError(f"{self._head_file} was not signed with this state directory's key; {_CURE}")
         return head
+
+
+def begin(url: str, state: Path) -> None:
+    """Make the chain of a state directory before its first record, so that a missing key is known to have been removed.
+
+    Does nothing where there are records already, or a trace of a chain: what is missing then must stay missing. A chain
+    that cannot be made is reported by the one who first appends to it.
+    """
+    if any(state.glob("audit.*")) or (driver_of(url) is None and sqlite_path(url, state).exists()):
+        return
+    with suppress(ChainError):
+        Chain(state)
 
 
 def signed_bytes(chain: str, seq: int, digest: str) -> bytes:

@@ -17,6 +17,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from urllib.parse import urlsplit
 
 from outward.config.settings import AuditStream
+from outward.files import read_regular
 
 TOKEN_HEADER, TYPE_HEADER = "X-Gitlab-Event-Streaming-Token", "X-Gitlab-Audit-Event-Type"
 PATIENCE = 10.0  # seconds for each step of a request
@@ -58,7 +59,7 @@ def secret_of(settings: AuditStream, environ: Mapping[str, str]) -> Callable[[],
 
     def read() -> str | None:
         if settings.token_file is not None:
-            text = settings.token_file.read_text("ascii")
+            text = read_regular(settings.token_file).decode("ascii")
         elif settings.token_env is not None:
             text = environ.get(settings.token_env, "")
         else:

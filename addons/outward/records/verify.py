@@ -11,6 +11,7 @@ from outward.records.chain import (
     COLUMNS,
     GENESIS,
     HEAD_FILE,
+    LOCK_FILE,
     ChainError,
     Head,
     chain_name,
@@ -23,6 +24,7 @@ from outward.records.database import Database
 
 _PAGE = 1000
 _MAX_PROBLEMS = 100
+_TRACES = (HEAD_FILE, LOCK_FILE, "records.sqlite")  # what lies beside the key from the first record on
 
 
 @dataclass(slots=True)
@@ -84,6 +86,8 @@ def verify(database: Database, state: Path, *, after: Report | None = None, sign
 def _own_head(state: Path, report: Report) -> Head | None:
     try:
         if is_unused(state):
+            if any((state / name).exists() for name in _TRACES):
+                report.problems.append(f"{state} holds records, and the key of its audit chain has been removed")
             return None
         head = load_head(state / HEAD_FILE)
         if head.chain != chain_name(state):

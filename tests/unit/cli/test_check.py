@@ -35,11 +35,11 @@ def test_check_tells_by_its_status_whether_the_file_can_be_used(outward, text: s
 
 def test_check_refuses_a_vendor_that_nobody_knows_and_names_the_nearest(outward):
     """A host with a misspelt format would be governed by nobody."""
-    result = outward("check", text=GOOD + "vendors: {llm.example.com: opnai}\n")
+    result = outward("check", "outward.yaml", text=GOOD + "vendors: {llm.example.com: opnai}\n")
     assert result.exit_code == 3
     assert "no vendor is named `opnai`" in result.output
     assert "openai" in result.output
-    assert outward("check", text=GOOD + "vendors: {llm.example.com: foundry}\n").exit_code == 0
+    assert outward("check", "outward.yaml", text=GOOD + "vendors: {llm.example.com: foundry}\n").exit_code == 0
 
 
 def test_check_prints_findings_and_a_summary_without_colour(outward):
@@ -163,6 +163,6 @@ SEARCHING = (
 )
 def test_check_says_where_a_search_would_find_nothing(outward, allow: str, more: str, mute: bool):
     """A list that is right for connections may hold nothing that a vendor's filter can say."""
-    result = outward("check", text=SEARCHING % (allow, more))
+    result = outward("check", "outward.yaml", text=SEARCHING % (allow, more))
     assert result.exit_code == 0
     assert ("W122" in result.output) is mute

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from harness.admin import POLICY
 from outward.cli.main import main
 from outward.records import changes, receipts, trail
+from outward.records.chain import begin
 from outward.records.database import migrate, open_database
 from outward.records.trail import AuditFilters
 from outward.records.verify import verify
@@ -30,6 +31,7 @@ def run(tmp_path):
 @pytest.fixture
 def database(tmp_path):
     (tmp_path / "state").mkdir()
+    begin("sqlite", tmp_path / "state")
     found = open_database("sqlite", tmp_path / "state")
     migrate(found)
     yield found

@@ -1,23 +1,26 @@
-"""What package managers are set up to use, asked of stand-ins with configurations of their own."""
+"""What package managers are set up to use, read from files and programs that are laid out like real ones."""
 
-import json
 import os
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from outward.config.discovery import Tree
 from outward.config.load import load_text
 from outward.config.machine import discoveries
 from outward.config.machine.apt import apt_hosts
-from outward.config.machine.memory import Memory
+from outward.config.machine.hosts import entries
+from outward.config.machine.npm import _TABLE as TABLE
 from outward.config.machine.npm import npm_hosts
 from outward.config.machine.pip import pip_hosts
-from outward.config.machine.tool import entries
+from outward.config.machine.surroundings import Surroundings
 from outward.config.machine.uv import uv_indexes
 from outward.config.sets import Hosts
 from outward.config.starter import starter_policy
@@ -25,23 +28,63 @@ from outward.core.model import Question
 from outward.core.names import canonical_host
 from outward.core.policy import decide
 
-FORGETFUL = Memory(None)
-PYTHON = f"#!{sys.executable}\n"
+PYPI = 'PyPI = PackageIndex("https://index.example/", file_storage_domain="files.example")\n'
+REGISTRY = """
+const definitions = {
+  registry: new Definition('registry', {
+    default: 'https://npm.example/',
+    type: url,
+"""
 
 
-def tool(folder: Path, name: str, body: str) -> dict[str, str]:
-    """Put a program on a path of its own; return the environment in which it is the only one."""
-    path = folder / "bin" / name
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(PYTHON + body)
-    path.chmod(0o755)
-    return {"PATH": str(path.parent), "HOME": str(folder)}
+def put(path: Path, text: str = "") -> Path:
+    """Write a file, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
 
 
-def pip(folder: Path, settings: list[object]) -> dict[str, str]:
-    """Stand in for an interpreter that has pip with these settings."""
-    answer = {"settings": settings, "index": "https://index.example/simple", "files": "files.example", "read": []}
-    return tool(folder, "python3", f"print({json.dumps(answer)!r})")
+def program(path: Path, text: str = "#!/bin/sh\ntouch {asked}\n") -> Path:
+    """Put a program in place that leaves a mark if anybody runs it."""
+    put(path, text.format(asked=path.parent / "asked")).chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Surroundings:
+    """A machine with pip and npm, a user, and a working tree that tries to be heard wherever tools would listen."""
+    machine, home, work = tmp_path / "machine", tmp_path / "home", tmp_path / "home/work"
+    program(machine / "bin/python3")
+    put(machine / "lib/python3.12/site-packages/pip/_internal/models/index.py", PYPI)
+    script = program(machine / "lib/node_modules/npm/bin/npm-cli.js")
+    put(machine / "lib/node_modules/npm" / TABLE, REGISTRY)
+    (machine / "bin/npm").symlink_to(script)
+    program(machine / "bin/node")
+    evil = "https://evil.example/"
+    put(work / ".npmrc", f"registry={evil}\n@acme:registry={evil}\n")
+    put(work / "pip.conf", f"[global]\nindex-url={evil}\nextra-index-url={evil}\n")
+    put(work / "uv.toml", f"index-url = '{evil}'\n")
+    put(work / "pyproject.toml", f"[[tool.uv.index]]\nurl = '{evil}'\n")
+    put(work / ".yarnrc", f"registry '{evil}'\n")
+    for folder in (".venv", "node_modules/.bin"):
+        for name in ("python", "python3", "pip", "npm", "node", "uv"):
+            program(work / folder / "bin" / name)
+            program(work / folder / name)
+    put(work / ".venv/pip.conf", f"[global]\nextra-index-url={evil}\n")
+    put(work / ".venv/lib/python3.12/site-packages/pip/_internal/models/index.py", PYPI.replace("index.", "evil."))
+    put(work / ".venv/etc/npmrc", f"@acme:registry={evil}\n")
+    put(work / "node_modules/lib/node_modules/npm" / TABLE, REGISTRY.replace("npm.", "evil."))
+    monkeypatch.chdir(work)
+    env = {
+        "HOME": str(home),
+        "VIRTUAL_ENV": str(work / ".venv"),
+        "PATH": f"{work}/.venv/bin:{work}/node_modules/.bin:node_modules/.bin::{machine}/bin",
+    }
+    return Surroundings(env, tmp_path / "system", Tree(work))
+
+
+def found(around: Surroundings) -> dict[str, Hosts]:
+    return {name: discover() for name, discover in discoveries(around.env, around.root, around.tree).items()}
 
 
 @contextmanager
@@ -73,7 +116,6 @@ def index(body: str, kind: str = "text/html") -> Iterator[tuple[str, list[tuple[
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
 
 
 APT = {
@@ -105,43 +147,94 @@ def test_apt_reads_both_styles_and_mirror_lists(tmp_path: Path):
     assert apt_hosts(tmp_path) == Hosts(tuple(f"{each}.example{ports.get(each, '')}" for each in numbers))
 
 
-def test_npm_tells_its_registry_and_those_of_scopes(tmp_path: Path):
-    answer = {
-        "registry": "https://npm.example/",
-        "@acme:registry": "https://u:p@acme.example:8443/",
-        "other": "https://no.example",
-    }
-    env = tool(
-        tmp_path, "npm", f"import sys\nassert sys.argv[1:3] == ['config', 'list']\nprint({json.dumps(answer)!r})"
-    )
-    assert npm_hosts(env, FORGETFUL) == Hosts(("npm.example", "acme.example:8443"))
+def test_nothing_that_the_working_tree_says_adds_a_host_and_nothing_is_run(around: Surroundings):
+    hosts = found(around)
+    assert hosts["pip"] == Hosts(("index.example", "files.example"))
+    assert hosts["npm"] == Hosts(("npm.example",))
+    assert list(around.tree.root.parent.parent.rglob("asked")) == []
 
 
-@pytest.mark.parametrize("body", ["raise SystemExit(1)", "print('[]')", "print('no JSON')"])
-def test_an_npm_that_cannot_be_asked_is_an_empty_set_with_a_reason(tmp_path: Path, body: str):
-    hosts = npm_hosts(tool(tmp_path, "npm", body), FORGETFUL)
+def test_what_lies_in_the_tree_by_a_symlink_from_outside_does_not_count(around: Surroundings):
+    home = around.tree.root.parent
+    (home / "env").symlink_to(around.tree.root / ".venv")
+    env = {**around.env, "VIRTUAL_ENV": str(home / "env"), "PATH": f"{home}/env/bin:{around.env['PATH']}"}
+    hosts = found(replace(around, env=env))
+    assert hosts["pip"] == Hosts(("index.example", "files.example"))
+    assert hosts["npm"] == Hosts(("npm.example",))
+
+
+def test_variables_that_name_a_file_in_the_tree_do_not_count(around: Surroundings):
+    work = around.tree.root
+    named = {"PIP_CONFIG_FILE": f"{work}/pip.conf", "NPM_CONFIG_USERCONFIG": f"{work}/.npmrc"}
+    named |= {"npm_config_globalconfig": f"{work}/.venv/etc/npmrc", "PREFIX": f"{work}/.venv"}
+    hosts = found(replace(around, env={**around.env, **named}))
+    assert hosts["pip"] == Hosts(("index.example", "files.example"))
+    assert hosts["npm"] == Hosts(("npm.example",))
+
+
+def test_the_users_files_count_in_the_home_folder_too(around: Surroundings):
+    """Where the home folder is the working folder, the user's own files at their usual places lie in the tree."""
+    home = around.tree.root.parent
+    put(home / ".npmrc", "registry = https://user.example/\n")
+    assert npm_hosts(replace(around, tree=Tree(home))).entries == ("user.example",)
+
+
+def test_npm_is_read_as_npm_reads(around: Surroundings):
+    home, machine = around.tree.root.parent, around.tree.root.parent.parent / "machine"
+    put(machine / "lib/node_modules/npm/npmrc", "registry=https://built.example/\n@a:registry=https://a.example/\n")
+    put(machine / "etc/npmrc", "; a comment\n# another\nregistry = https://global.example/\nnothing\n[section]\n")
+    assert npm_hosts(around).entries == ("global.example", "a.example")
+    put(home / ".npmrc", 'registry="https://${WHERE}.example:8443/"\n//x.example/:_authToken=secret\n')
+    env = {**around.env, "WHERE": "user"}
+    assert npm_hosts(replace(around, env=env)).entries == ("user.example:8443", "a.example")
+    env |= {"npm_config_registry": "https://u:p@env.example/", "npm_config_@b:registry": "https://b.example/"}
+    assert npm_hosts(replace(around, env=env)).entries == ("env.example", "a.example", "b.example")
+
+
+def test_an_npm_that_cannot_be_read_is_an_empty_set_with_a_reason(around: Surroundings):
+    put(around.tree.root.parent.parent / "machine/lib/node_modules/npm" / TABLE, "something else")
+    hosts = npm_hosts(around)
     assert hosts.entries == ()
     assert hosts.problem
 
 
-def test_pip_knows_the_file_host_of_its_default_index(tmp_path: Path):
-    assert pip_hosts(pip(tmp_path, []), FORGETFUL) == Hosts(("index.example", "files.example"))
+def test_pip_in_a_wheel_only_tells_its_default_index(around: Surroundings):
+    lib = around.tree.root.parent.parent / "machine/lib/python3.12"
+    (lib / "site-packages").rename(lib / "gone")
+    (lib / "ensurepip/_bundled").mkdir(parents=True)
+    with zipfile.ZipFile(lib / "ensurepip/_bundled/pip-24.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("pip/_internal/models/index.py", PYPI)
+    assert pip_hosts(around) == Hosts(("index.example", "files.example"))
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        [["global.extra-index-url", "https://two.example/simple file:///srv/simple"], [":env:.find-links", "/srv"]],
-        [
-            ["/etc/pip.conf", {"global.extra-index-url": "https://two.example/simple"}],
-            [":env:", {":env:.find-links": "/srv"}],
-        ],
-    ],
-)
-def test_pip_settings_are_read_in_both_of_its_forms(tmp_path: Path, settings: list[object]):
-    hosts = pip_hosts(pip(tmp_path, settings), FORGETFUL)
-    assert hosts.entries == ("index.example", "two.example", "files.example")
+def test_pips_files_count_in_pips_order(around: Surroundings):
+    home = around.tree.root.parent
+    put(around.root / "etc/xdg/pip/pip.conf", "[global]\nextra-index-url = https://index.example/a\nno-index = true\n")
+    assert pip_hosts(around) == Hosts(("index.example", "files.example"))
+    put(
+        home / ".config/pip/pip.conf",
+        "[global]\nno_index: off\n[install]\nfind-links =\n  https://index.example/b\n  /srv\n",
+    )
+    assert pip_hosts(around) == Hosts(("index.example", "files.example"))
+    put(around.root / "etc/pip.conf", "[global]\nextra-index-url = https://index.example:8443/\n")
+    hosts = pip_hosts(around)
+    assert hosts.entries == ("index.example", "index.example:8443", "files.example")
     assert hosts.problem == "the host of an index's files is not known: its page could not be read"
+    assert pip_hosts(replace(around, env={**around.env, "PIP_CONFIG_FILE": os.devnull})).problem == ""
+
+
+def test_a_named_file_stands_for_the_users(around: Surroundings):
+    home = around.tree.root.parent
+    put(home / ".config/pip/pip.conf", "[global]\nextra-index-url = https://index.example:1/\n")
+    named = put(home / "named.conf", "[global]\nextra-index-url = https://index.example/more\n")
+    env = {**around.env, "PIP_CONFIG_FILE": str(named)}
+    assert pip_hosts(replace(around, env=env)) == Hosts(("index.example", "files.example"))
+
+
+@pytest.mark.parametrize("text", ["[global\n", "no section = x\n", "[a]\nx=1\nx=2\n", "\x00"])
+def test_a_damaged_file_says_nothing(around: Surroundings, text: str):
+    put(around.root / "etc/pip.conf", text)
+    assert pip_hosts(around) == Hosts(("index.example", "files.example"))
 
 
 @pytest.mark.parametrize(
@@ -154,25 +247,32 @@ def test_pip_settings_are_read_in_both_of_its_forms(tmp_path: Path, settings: li
         ),
     ],
 )
-def test_a_mirrors_page_tells_where_its_files_are(tmp_path: Path, body: str, kind: str):
+def test_a_mirrors_page_tells_where_its_files_are(around: Surroundings, body: str, kind: str):
     with index(body, kind) as (address, asked):
-        hosts = pip_hosts(pip(tmp_path, [["global.index-url", f"http://user:p%40ss@{address}/simple/"]]), FORGETFUL)
+        put(around.root / "etc/pip.conf", f"[global]\nindex-url = http://user:p%40ss@{address}/simple/\n")
+        hosts = pip_hosts(around)
     assert hosts == Hosts((address, "cdn.example"))
     assert asked == [("/simple/pip/", "Basic dXNlcjpwQHNz")]
 
 
-def test_the_environments_index_replaces_that_of_the_files(tmp_path: Path):
+def test_the_environments_index_replaces_that_of_the_files(around: Surroundings):
+    put(around.root / "etc/pip.conf", "[global]\nindex-url = https://no.example/\n")
     with index("") as (address, _):
-        settings = [["global.index-url", "https://no.example/"], [":env:.index-url", f"http://{address}/"]]
-        assert pip_hosts(pip(tmp_path, settings), FORGETFUL).entries == (address,)
+        env = {**around.env, "PIP_INDEX_URL": f"http://{address}/"}
+        assert pip_hosts(replace(around, env=env)).entries == (address,)
 
 
-def test_a_pip_without_an_index_uses_none(tmp_path: Path):
-    assert pip_hosts(pip(tmp_path, [["global.no-index", "true"]]), FORGETFUL) == Hosts()
+def test_a_pip_without_an_index_uses_none(around: Surroundings):
+    assert pip_hosts(replace(around, env={**around.env, "PIP_NO_INDEX": "1"})) == Hosts()
 
 
-def test_a_machine_without_tools_has_empty_sets_with_reasons(tmp_path: Path):
-    found = {name: discover() for name, discover in discoveries({"PATH": str(tmp_path)}, tmp_path).items()}
+def test_a_machine_without_tools_has_empty_sets_with_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path))
+    found = {
+        name: discover()
+        for name, discover in discoveries({"PATH": str(tmp_path), "HOME": str(tmp_path)}, tmp_path).items()
+    }
     assert all(hosts.entries == () and hosts.problem for hosts in found.values())
 
 
@@ -182,7 +282,7 @@ def test_uv_tells_its_indexes_by_variable_and_by_file(tmp_path: Path):
         'index-url = "https://a.example/"\n[[index]]\nurl = "https://b.example/"\n[pip]\nextra-index-url = ["https://c.example/"]\n'
     )
     env = {"HOME": str(tmp_path), "UV_INDEX": "name=https://d.example/ https://e.example/"}
-    hosts = [url.split("/")[2][0] for url in uv_indexes(env, tmp_path / "none")]
+    hosts = [url.split("/")[2][0] for url in uv_indexes(Surroundings(env, tmp_path / "none"))]
     assert hosts == ["d", "e", "a", "b", "c"]
 
 

@@ -4,12 +4,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from outward.config.machine.tool import entries
+from outward.config.machine.hosts import entries, text_of
 from outward.config.sets import Hosts
 
 _ONE_LINE = re.compile(r"\s*deb(?:-src)?\s+(?:\[[^\]]*\]\s*)?(\S+)")
 _MIRROR_FILE = re.compile(r"mirror\+file:(?://)?(/\S+)")
-_MAX_BYTES = 1024 * 1024
 
 
 def apt_hosts(root: Path) -> Hosts:
@@ -24,11 +23,11 @@ def apt_hosts(root: Path) -> Hosts:
 
 def _urls(folder: Path) -> Iterator[str]:
     for path in [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*.list"))]:
-        for line in _read(path).splitlines():
+        for line in text_of(path).splitlines():
             if match := _ONE_LINE.match(line):
                 yield match[1]
     for path in sorted((folder / "sources.list.d").glob("*.sources")):
-        for stanza in re.split(r"\n[ \t]*\n", _read(path)):
+        for stanza in re.split(r"\n[ \t]*\n", text_of(path)):
             fields = _fields(stanza)
             if fields.get("enabled", "yes").strip().lower() not in ("no", "false", "0"):
                 yield from fields.get("uris", "").split()
@@ -52,13 +51,5 @@ def _fields(stanza: str) -> dict[str, str]:
 
 def _mirrors(root: Path, path: str) -> list[str]:
     """Return the addresses in a mirror list (apt-transport-mirror(1))."""
-    lines = _read(root / path.lstrip("/")).splitlines()
+    lines = text_of(root / path.lstrip("/")).splitlines()
     return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(_MAX_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""

@@ -1,67 +1,63 @@
-"""`@npm`: the registries that npm is set up to use, scoped ones included, as npm itself tells them."""
+"""`@npm`: the registries that npm is set up to use, scoped ones included, as npm reads them (npmrc(5), npm config).
 
-import json
-import shutil
-from collections.abc import Iterable, Mapping
+From the environment, the user's file, the global file and the one that npm was built with, in that order; a project's
+own `.npmrc` does not count. The default registry is read from npm's own table of settings.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from outward.config.machine.memory import Memory
-from outward.config.machine.tool import ToolError, ask, entries
+from outward.config.machine.hosts import entries, pairs, text_of
+from outward.config.machine.surroundings import Surroundings
 from outward.config.sets import Hosts
 
-_VARIABLES = ("HOME", "PREFIX", "DESTDIR", "XDG_CONFIG_HOME")
+_TABLE = "node_modules/@npmcli/config/lib/definitions/definitions.js"
+_BESIDE = "lib/node_modules/npm"
+_DEFAULT = re.compile(r"""(?:new Definition|define)\(\s*['"]registry['"],\s*\{\s*default:\s*[`'"](https?://[^`'"]+)""")
 
 
-def npm_hosts(env: Mapping[str, str], memory: Memory) -> Hosts:
+def npm_hosts(around: Surroundings) -> Hosts:
     """Return the hosts of npm's registries, its default included."""
-    npm = shutil.which("npm", path=env.get("PATH"))
-    if npm is None:
-        return Hosts(problem="npm is not installed here")
-    node = shutil.which("node", path=env.get("PATH"))
-    tools = [Path(tool).resolve() for tool in (npm, node) if tool]
-    facts = _facts(tools, env)
-    known = memory.recall("npm", facts)
-    if known is not None:
-        return Hosts(known)
-    try:
-        settings = json.loads(ask([npm, "config", "list", "--long", "--json"], env))
-    except (ToolError, ValueError):
-        return Hosts(problem="npm could not be asked for its configuration")
-    if not isinstance(settings, dict):
-        return Hosts(problem="npm answered with something else than its configuration")
-    urls = [value for key, value in settings.items() if key == "registry" or str(key).endswith(":registry")]
-    hosts = entries(url for url in urls if isinstance(url, str))
-    if facts is not None and not hosts.problem:
-        files = _files(tools, settings)
-        memory.keep("npm", None if any(map(_refers, files)) else facts, files, hosts.entries)
-    return hosts
+    package = next(_packages(around), None)
+    settings: dict[str, str] = {}
+    for layer in _layers(around, package):
+        settings = {**layer, **settings}
+    default = _DEFAULT.search(text_of(package / _TABLE)) if package else None
+    urls = [settings["registry"]] if "registry" in settings else [default[1]] if default else []
+    problem = "" if urls else "npm is not installed here, or its default registry cannot be told"
+    return entries([*urls, *(value for key, value in settings.items() if key.endswith(":registry"))], problem)
 
 
-def _facts(tools: list[Path], env: Mapping[str, str]) -> list[str] | None:
-    """Return what decides npm's answer beside files; None where a shim or a project's own file has a say."""
-    if [tool.name for tool in tools] not in (["npm-cli.js", "node"], ["npm-cli.js", "nodejs"]):
-        return None
-    folder = Path.cwd()
-    if any(str(each) != env.get("HOME") and (each / ".npmrc").exists() for each in (folder, *folder.parents)):
-        return None
-    said = [
-        f"{key}={env[key]}" for key in sorted(env) if key.lower().startswith(("npm_", "node_")) or key in _VARIABLES
-    ]
-    return [*map(str, tools), *said]
+def _layers(around: Surroundings, package: Path | None) -> Iterator[Mapping[str, str]]:
+    """Yield the settings of each source, the strongest first."""
+    env = around.env
+    said = {key[len("npm_config_") :]: value for key, value in env.items() if key.lower().startswith("npm_config_")}
+    told = {key if key.startswith("@") else key.lower().replace("_", "-"): value for key, value in said.items()}
+    yield told
+    user = around.named(_spelling(env, "npm_config_userconfig")) or (around.home and around.home / ".npmrc")
+    if user:
+        yield pairs(text_of(user), env)
+    given = around.named(_spelling(env, "npm_config_globalconfig"))
+    prefix = around.named(_spelling(env, "npm_config_prefix")) or around.named("PREFIX")
+    for program in around.programs("node", "nodejs"):
+        prefix = prefix or program.resolve().parent.parent
+    place = given or (prefix and prefix / "etc/npmrc")
+    if place:
+        yield pairs(text_of(place), env)
+    if package:
+        yield pairs(text_of(package / "npmrc"), env)
 
 
-def _files(tools: Iterable[Path], settings: Mapping[str, Any]) -> list[Path]:
-    """Return the files that npm reads: the user's and the system's are where it says."""
-    script, program = tools
-    package = script.parent.parent
-    told = [Path(str(settings.get(key, ""))) for key in ("userconfig", "globalconfig")]
-    return [script, program, package / "package.json", package / "npmrc", *told]
+def _spelling(env: Mapping[str, str], name: str) -> str:
+    """Return the variable as it is spelt here: npm takes any case."""
+    return next((key for key in env if key.lower() == name), name)
 
 
-def _refers(path: Path) -> bool:
-    """Tell whether a configuration file takes values from variables, which may be any."""
-    try:
-        return path.name.endswith("npmrc") and b"${" in path.read_bytes()
-    except OSError:
-        return False
+def _packages(around: Surroundings) -> Iterator[Path]:
+    """Yield the folders of npm's own package, by the programs on the path."""
+    for program in around.programs("npm", "node", "nodejs"):
+        real = program.resolve().parent.parent  # of `…/npm/bin/npm-cli.js`, or of `…/bin/node`
+        for package in (real, real / _BESIDE, program.parent.parent / _BESIDE):
+            if (package / _TABLE).is_file() and not around.tree.holds(package):
+                yield package

@@ -1,25 +1,24 @@
 """The indexes that uv is set up to use: its environment variables and its user and system files."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
+
+from outward.config.machine.hosts import text_of
+from outward.config.machine.surroundings import Surroundings
 
 _VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL")
 
 
-def uv_indexes(env: Mapping[str, str], system: Path = Path("/etc/uv/uv.toml")) -> list[str]:
-    """Return the URLs; empty where uv keeps to its default."""
-    urls = [word.rpartition("=")[2] for name in _VARIABLES for word in env.get(name, "").split()]
-    home = env.get("XDG_CONFIG_HOME") or (f"{env['HOME']}/.config" if env.get("HOME") else "")
-    for path in ([Path(home) / "uv/uv.toml"] if home else []) + [system]:
-        urls += _in_file(path)
+def uv_indexes(around: Surroundings) -> list[str]:
+    """Return the URLs; empty where uv keeps to its default. A project's own files do not count."""
+    urls = [word.rpartition("=")[2] for name in _VARIABLES for word in around.env.get(name, "").split()]
+    for path in ([around.config / "uv/uv.toml"] if around.config else []) + [around.system("/etc/uv/uv.toml")]:
+        urls += _in_file(text_of(path))
     return urls
 
 
-def _in_file(path: Path) -> Iterator[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
+def _in_file(text: str) -> Iterator[str]:
+    if not text:
         return
     import tomllib  # noqa: PLC0415 - few have such a file
 
