@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+import outward
 from harness import netns
 from harness.netns import Agent, as_user, needs_root
 from harness.process import OUTWARD, environment, processes_of
@@ -327,6 +328,15 @@ def test_what_is_outwards_own_is_not_changed(captive: Captive) -> None:
         assert not _ask(captive.inside, "in_a_nest", "uncovered", str(folder / each)).startswith("got ['audit")
         bound = _ask(captive.inside, "in_a_nest", "bound_elsewhere", str(folder), str(folder / "work/elsewhere"))
         assert bound.startswith("none"), bound
+
+
+def test_outwards_own_programs_are_not_changed(captive: Captive) -> None:
+    """They run outside: what the proxy has still to import, and all of it the next time."""
+    package = Path(outward.__file__).parent
+    for path in (package / "service.py", Path(sys.prefix) / "bin/outward"):
+        assert _ask(captive.inside, "opened", str(path), "w").startswith("none")
+    assert _ask(captive.inside, "written", f"{package}/new.txt", "x").startswith("none")
+    assert not (package / "new.txt").exists()
 
 
 def run(*command: object, config: Path, **more: object) -> "subprocess.CompletedProcess[str]":

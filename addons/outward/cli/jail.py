@@ -40,7 +40,7 @@ class View:
     Attributes:
         hidden: folders that are empty in the jail.
         shown: files in them that are seen nevertheless, read-only.
-        fixed: files that cannot be written or replaced.
+        fixed: files and folders that cannot be written or replaced.
     """
 
     hidden: Sequence[str] = ()

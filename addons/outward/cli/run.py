@@ -24,7 +24,7 @@ from outward.cli.environment import TRUSTED_BEFORE, ProxyAddress, client_environ
 from outward.cli.jail import Jail, JailError, View
 from outward.cli.mirrors import internal_mirrors
 from outward.cli.options import config_option
-from outward.cli.own_files import own_folders
+from outward.cli.own_files import own_folders, own_programs
 from outward.cli.private import USER, NoGroupError, Private, choose_group, new_token
 from outward.cli.serve import new_event_loop
 from outward.cli.summary import Summary
@@ -125,7 +125,7 @@ def _view(loaded: Loaded, bundle: Path) -> View:
     """Return what a jailed command sees: of Outward's own folders the certificates only, and a fixed policy."""
     settings = loaded.settings
     hidden = own_folders(settings.state, os.environ) if settings else ()
-    return View.of(hidden, shown=(bundle, bundle.with_name("ca.pem")), fixed=loaded.files)
+    return View.of(hidden, shown=(bundle, bundle.with_name("ca.pem")), fixed=(*loaded.files, *own_programs(os.environ)))
 
 
 def _environment(service: Service, private: Private, address: tuple[str, int]) -> dict[str, str]:

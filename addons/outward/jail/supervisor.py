@@ -22,8 +22,9 @@ from outward.jail import system
 _RECEIVE, _SEND, _IS_VALID, _ADD_DESCRIPTOR = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103  # <linux/seccomp.h>
 _NOTIFICATION, _RESPONSE = struct.Struct("=QIIiIQ6Q"), struct.Struct("=QqiI")
 _ADDITION, _AT_NUMBER = struct.Struct("=QIIII"), 1
-_WORKERS = 16  # connections that may wait at a time, each for a listener that is slow to accept
-_LONGEST = 128  # bytes; struct sockaddr_storage
+_MOST_WORKERS = 512  # connections that may wait at a time, each for a listener that is slow to accept
+_LONGEST, _LONGEST_PATH = 128, 108  # bytes; struct sockaddr_storage, and the path in struct sockaddr_un
+_UNIX = struct.pack("=H", socket.AF_UNIX)
 _TURN = struct.pack("@ll", 1, 0)  # struct timeval: how long to wait before looking whether the caller still does
 _KEPT = (  # options of the caller's socket that its stand-in takes over
     (socket.SO_PASSCRED, 4, 1),
@@ -41,11 +42,26 @@ class Supervisor:
     def __init__(self, notifications: int) -> None:
         self._notifications = notifications
         self._root = os.open("/", os.O_PATH)
+        self._lock = threading.Lock()
+        self._workers = self._idle = 0
 
     def start(self) -> None:
         """Begin to answer; the threads end with the process."""
-        for _ in range(_WORKERS):
+        with self._lock:
+            self._add_worker()
+
+    def _add_worker(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the user may have no more threads: connections wait for the others
             threading.Thread(target=self._work, daemon=True).start()
+            self._workers += 1
+            self._idle += 1
+
+    def _busy(self) -> None:
+        """Leave somebody to answer while this thread cannot: who waits must not keep others from what would end it."""
+        with self._lock:
+            self._idle -= 1
+            if not self._idle and self._workers < _MOST_WORKERS:
+                self._add_worker()
 
     def _work(self) -> None:
         os.unshare(os.CLONE_FS)  # a working folder and a root of this thread's own
@@ -57,7 +73,10 @@ class Supervisor:
                 if error.errno in {errno.EINTR, errno.ENOENT}:
                     continue  # the caller has gone
                 os._exit(1)  # nobody would answer any more: the jail ends
+            self._busy()
             self._answer(buffer)
+            with self._lock:
+                self._idle += 1
 
     def _answer(self, buffer: bytearray) -> None:
         notification, thread, *_, descriptor, address, length, _, _, _ = _NOTIFICATION.unpack(buffer)
@@ -137,6 +156,8 @@ class Call:
 
     def _connect_to_file(self, theirs: socket.socket, address: bytes) -> None:
         """Connect a socket of our own, and give it to the caller if who listens is in the jail."""
+        if len(address) > len(_UNIX) + _LONGEST_PATH:
+            raise OSError(errno.EINVAL, "the address is too long")
         if theirs.type not in {socket.SOCK_STREAM, socket.SOCK_SEQPACKET}:
             raise OSError(errno.EACCES, "this kind of socket needs no connection to send")
         if theirs.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -157,7 +178,10 @@ class Call:
 
     def _path(self, address: bytes) -> bytes:
         path = address[2:].partition(b"\0")[0]
-        return _OWN.sub(b"/proc/%d" % self._process(), path)
+        path = _OWN.sub(b"/proc/%d" % self._process(), path)
+        if len(path) > _LONGEST_PATH:
+            raise OSError(errno.ENAMETOOLONG, "the path is too long")
+        return path
 
     def _dial(self, ours: socket.socket, path: bytes, *, waits: bool) -> None:
         """Connect to a path as the caller would find it, from its working folder and below its root."""
@@ -173,7 +197,7 @@ class Call:
                 ours.setblocking(False)
             while True:
                 try:
-                    ours.connect(path)
+                    system.connect(ours.fileno(), _UNIX + path)
                 except BlockingIOError:
                     if not waits:
                         raise

@@ -23,7 +23,7 @@ def furnish(hidden: Sequence[str], shown: Sequence[str], fixed: Sequence[str], *
     Args:
         hidden: absolute paths of folders that are there, and are to be empty.
         shown: files to be seen nevertheless, read-only; those outside the hidden folders are left as they are.
-        fixed: files that cannot be written or replaced.
+        fixed: files, and folders with all in them, that cannot be written or replaced.
         owner: user id that owns what is made here, where it is not this process's own.
 
     Raises:
@@ -45,7 +45,7 @@ def furnish(hidden: Sequence[str], shown: Sequence[str], fixed: Sequence[str], *
     for path in sorted({os.path.realpath(each) for each in hidden}):
         _hide(path, {each: tree for each, tree in kept.items() if _within(each, [path])})
     for path in fixed:
-        _cover(path, system.clone_tree(path), system.READ_ONLY | _SAFE)
+        _fix(path)
 
 
 def _restrict_all() -> None:
@@ -115,10 +115,22 @@ def _automounts() -> list[str]:
     return [path for path, kind in mounted() if kind == "autofs" and not any(_within(each, [path]) for each in homes)]
 
 
-def _hide(path: str, kept: dict[str, int]) -> None:
-    """Empty a folder, but for some files, and keep its name from being given to another."""
+def _fix(path: str) -> None:
+    """Make a file or a folder read-only; a folder keeps its name too."""
+    if os.path.isdir(path):  # noqa: PTH112 - as above
+        _hold(path)
+    _cover(path, system.clone_tree(path, recursive=True), system.READ_ONLY | _SAFE)
+
+
+def _hold(path: str) -> None:
+    """Keep the name of a folder from being given to another."""
     for above in _movable(path):
         _cover(above, system.clone_tree(above, recursive=True))
+
+
+def _hide(path: str, kept: dict[str, int]) -> None:
+    """Empty a folder, but for some files, and keep its name from being given to another."""
+    _hold(path)
     system.mount("tmpfs", path, MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=64k")
     for name, tree in kept.items():
         os.makedirs(os.path.dirname(name), exist_ok=True)  # noqa: PTH103, PTH120 - as above
