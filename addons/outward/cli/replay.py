@@ -160,7 +160,7 @@ class _Told:
         if not self._results:
             yield "nothing was recorded"
         if self._inspected:
-            yield f"recorded as tunnels, and inspected from now on: {self._inspected:,}; what was asked in them is not known"
+            yield f"recorded as tunnels, inspected from now on: {self._inspected:,}; what they asked is not known"
         if self._strange:
             yield f"not understood: {self._strange:,} of the log's lines"
         if self._odd:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from outward.config.places import own_file
 from outward.config.starter import as_file
 from outward.core.addresses import Network
+from outward.core.exits import writable
 from outward.core.model import Question, Verdict
-from outward.core.policy import Policy
+from outward.core.policy import Group, Policy
 from outward.core.reasons import MEANINGS, Reason
 from outward.core.suggest import cure, question_about, suggestion
 from outward.records.events import Event
@@ -20,6 +21,7 @@ from outward.records.text import clean
 
 MAX_ROWS = 1000
 MAX_LINES = 10  # of one row
+MAX_EXITS = 5  # hosts that are named
 _ENDLESS = 100_000
 _INDENT = " " * 6
 
@@ -121,6 +123,8 @@ class Summary:
                 yield from _told(some, width, columns)
         if self.more:
             yield f"  and {self.more} more"
+        if rows and group in self.policy.groups:
+            yield from textwrap.wrap(_exits(self.policy.groups[group]), columns or _ENDLESS)
         lines = list(dict.fromkeys(line for row in rows for line in row.lines))
         if lines and self.opened is None:
             yield f"to allow, in the configuration under groups, {group}, allow:"
@@ -144,6 +148,15 @@ def _what(event: Event, reason: Reason) -> str:
     """Return what to do about an event, and of what could not be reached, what failed."""
     told = cure(reason, event.host, event.address, event.stage)
     return f"{clean(event.detail, 160)}. {told}" if event.detail and MEANINGS[reason].unreached else told
+
+
+def _exits(group: Group) -> str:
+    """Return through which hosts the policy lets data out."""
+    hosts = writable(group)
+    if not hosts:
+        return "outward: what is allowed can only be read; a URL can still carry data out"
+    more = f" and {len(hosts) - MAX_EXITS} more" if len(hosts) > MAX_EXITS else ""
+    return f"outward: data can leave through {', '.join(hosts[:MAX_EXITS])}{more}; to other hosts, in a URL"
 
 
 def _hosts(rows: Iterable[Row]) -> str:

@@ -4,7 +4,7 @@ The file's own sets come first, so that nothing shipped can change their meaning
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -65,17 +65,32 @@ class Sets:
         if hosts.problem:
             cure = f"list the hosts under `sets: {{{name}: [...]}}`; the file's own set comes first"
             self.report.warning("W117", f"`@{name}`: {hosts.problem}", use.place, use.length, cure)
-        place = use.place
-        return SequenceNode(
-            place.file,
-            place.line,
-            place.column,
-            use.length,
-            [
-                ScalarNode(place.file, place.line, place.column, use.length, entry, bare=False)
-                for entry in hosts.entries
-            ],
-        )
+        rules = [_reading(use, entry, _READS) for entry in hosts.entries]
+        rules += [_reading(use, entry, ("POST",), _ASKS[name]) for entry in hosts.entries if name in _ASKS]
+        return _list(use, rules)
+
+
+# What a package manager needs of its registry; publishing takes other methods (see `@publish`).
+_READS = ("GET", "HEAD")
+_ASKS = {"npm": ("/**/-/npm/v1/security/**",)}  # POSTs that only ask: `npm audit`, which `npm install` runs
+
+
+def _reading(use: ScalarNode, host: str, methods: Iterable[str], paths: Iterable[str] = ()) -> MappingNode:
+    """Return the node of a rule for one host with some methods and paths, at the place where the set is used."""
+    values: dict[str, Node] = {"host": _text(use, host), "methods": _list(use, [_text(use, each) for each in methods])}
+    if paths:
+        values["paths"] = _list(use, [_text(use, each) for each in paths])
+    place = use.place
+    keys = {key: _text(use, key) for key in values}
+    return MappingNode(place.file, place.line, place.column, use.length, keys, values)
+
+
+def _text(use: ScalarNode, text: str) -> ScalarNode:
+    return ScalarNode(use.place.file, use.place.line, use.place.column, use.length, text, bare=False)
+
+
+def _list(use: ScalarNode, items: Sequence[Node]) -> SequenceNode:
+    return SequenceNode(use.place.file, use.place.line, use.place.column, use.length, list(items))
 
 
 @cache
