@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from itertools import combinations
 from pathlib import Path
 
@@ -142,7 +143,9 @@ def _check_upstream(root: MappingNode, upstream: UpstreamModel, report: Report) 
     for item, network in zip(items, upstream.internal, strict=False):
         if is_loopback(network.network_address):
             message = f"`{network}` opens this host's loopback to every allowed name"
-            report.warning("W109", message, item.place, item.length, "list the one address that is meant, or remove it")
+            one = network.num_addresses == 1
+            cure = "" if one else "list the one address that is meant, or "
+            report.warning("W109", message, item.place, item.length, f"{cure}give the host that needs it `addresses`")
         elif any(address.version == network.version and address in network for address in METADATA):
             message = f"`{network}` contains a metadata service, which stays closed"
             report.warning("W114", message, item.place, item.length)
@@ -182,3 +185,20 @@ def check_transparent(root: MappingNode, settings: Settings, clients: Collection
     message = "every redirected connection will be refused: none carries credentials, and no client needs none"
     cure = "add a `clients` entry with `source` or `anyone`"
     report.warning("W120", message, where.place if where else None, where.length if where else 1, cure)
+
+
+def check_anyone(root: MappingNode, settings: Settings, clients: Collection[ClientEntry], report: Report) -> None:
+    """Warn where everybody who reaches a port that is open to other machines is a client."""
+    host = settings.listen[0]
+    entry = next((each for each in clients if each.kind is Credential.ANYONE), None)
+    near = host == "localhost" or (is_loopback(ip_address(host)) and not _every(host))
+    if entry is None or near:
+        return
+    where = at(root, "server", "listen")
+    message = f"whoever reaches {host} is a client: `anyone: true` at {entry.place} asks for nothing"
+    cure = "listen on 127.0.0.1, or know clients by `source`, token or certificate"
+    report.warning("W125", message, where.place if where else None, where.length if where else 1, cure)
+
+
+def _every(host: str) -> bool:
+    return host in ("0.0.0.0", "::")

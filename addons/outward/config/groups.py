@@ -71,12 +71,13 @@ def _read(node: Node, rules: RuleCompiler, report: Report) -> _Own:
     if isinstance(ceiling, ScalarNode) and ceiling.is_null:
         cure = "write `[]` if descendants may add nothing, or leave the key out for no ceiling"
         report.error("E007", "`ceiling` is empty, which could mean two things", ceiling.place, ceiling.length, cure)
+    _check_ech(node, model, report)
     search = node.get("web_search")
     sources = search.get("sources") if isinstance(search, MappingNode) else None
     inherits = sources is None or (isinstance(sources, ScalarNode) and sources.text == "inherit")
     return _Own(
         model=model or GroupModel(),
-        search=(validate(WebSearchModel, search, report, frozenset({"sources"})) if search else None)
+        search=(validate(WebSearchModel, search, report, frozenset({"sources"}), "web_search") if search else None)
         or WebSearchModel(),
         search_place=search.place if search else None,
         sources=None if inherits else rules.compile(sources, Use.ALLOW),
@@ -85,6 +86,15 @@ def _read(node: Node, rules: RuleCompiler, report: Report) -> _Own:
         ceiling=None if ceiling is None else rules.compile(ceiling, Use.ALLOW),
         ignore=rules.compile(node.get("ignore"), Use.DENY),
     )
+
+
+def _check_ech(node: MappingNode, model: GroupModel | None, report: Report) -> None:
+    """Warn that a lane which sees nothing refuses the clients that could hide a second name."""
+    if model is None or model.lane is not LaneChoice.TUNNEL or model.ech is not None:
+        return
+    lane, message = node.values["lane"], "`lane: tunnel` refuses clients that offer ECH, such as Chromium"
+    cure = "write `ech: pass` beside it if browsers are to work, or `ech: refuse` to say that they are not"
+    report.warning("W126", message, lane.place, lane.length, cure)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from outward.config.brought import admit, brought, lay_over
 from outward.config.cases import hold_cases, read_cases
 from outward.config.clients import compile_clients
-from outward.config.compose import check_transparent, compose
+from outward.config.compose import check_anyone, check_transparent, compose
 from outward.config.confines import FOUND
 from outward.config.diagnostics import Report
 from outward.config.discovery import Found
@@ -138,6 +138,10 @@ class _Loading:
             today=today.isoformat(),
         )
         check_transparent(gathered.main, composed.settings, policy.clients, report)
+        check_anyone(gathered.main, composed.settings, policy.clients, report)
+        if not policy.groups:
+            cure = "write `groups` and `clients`; `config/outward.yaml` shows how"
+            report.warning("W105", "there is no group: every request will be refused", gathered.main.place, 1, cure)
         governed = (*self.governed, *composed.settings.vendors, *(server.host for server in composed.settings.mcp))
         self._smells(policy, compiled.places, governed)
         if self.hold:

@@ -10,7 +10,8 @@ from typing import Protocol, cast
 
 from outward.core.addresses import Network
 from outward.core.model import Pattern, PatternKind
-from outward.core.names import MalformedHostError, canonical_host, parse_port
+from outward.core.names import MalformedHostError, canonical_host, is_local_name, parse_port
+from outward.core.paths import PathGlob
 
 _IPV4_LIKE = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 _BARE_IPV6 = re.compile(r"[0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
@@ -53,7 +54,7 @@ def parse_pattern(text: str, *, public_suffix: bool) -> tuple[Pattern, int | Non
         return Pattern(PatternKind.ANY), port
     if host.startswith(".") and len(host) > 1 and "*" not in host:
         return _over(host, host[1:], PatternKind.SUFFIX, public_suffix), port
-    if "*" in host:
+    if "*" in host and "/" not in host:
         return _wildcard(host, public_suffix), port
     network = _network(host)
     if network is not None:
@@ -64,9 +65,7 @@ def parse_pattern(text: str, *, public_suffix: bool) -> tuple[Pattern, int | Non
 def _split_port(text: str) -> tuple[str, int | None]:
     """Split the port off; also refuse, with a cure, what people write instead of a host."""
     if match := _SCHEME.match(text):
-        rest = re.split(r"[/?#]", text[match.end() :])[0]
-        cure = f"write the host alone: `{rest}`" if _PLAIN.fullmatch(rest) else "write the host alone"
-        raise PatternError("E010", "a URL where a host should be", cure)
+        raise PatternError("E010", "a URL where a host should be", _apart(text[match.end() :]))
     if "@" in text:
         raise PatternError("E010", "a host with user information", "write the host alone")
     if _BARE_IPV6.fullmatch(text.partition("/")[0]) and "/" not in text:
@@ -78,6 +77,25 @@ def _split_port(text: str) -> tuple[str, int | None]:
         return host, parse_port(port)
     except MalformedHostError as error:
         raise PatternError("E013", f"`{_shown(port)}` is not a port", "a port is a number from 1 to 65535") from error
+
+
+def _apart(rest: str) -> str:
+    """Return how to write a URL's authority and path as a rule; never more than the URL said."""
+    authority, path = re.fullmatch(r"([^/?#]*)([^?#]*).*", rest, re.DOTALL).groups()  # type: ignore[union-attr]  # it matches everything
+    if not re.fullmatch(r"[a-zA-Z0-9._*-]+(?::[0-9]{1,5})?", authority):
+        return "write the host alone"
+    if path in ("", "/", "/*", "/**"):
+        return f"write the host alone: `{authority}`"
+    glob = f"{path}*" if path.endswith("/*") else path
+    try:
+        PathGlob(glob)
+    except ValueError:
+        return f"write the host and the path apart, such as `{{host: {_quoted(authority)}, paths: [...]}}`"
+    return f'write `{{host: {_quoted(authority)}, paths: ["{_shown(glob)}"]}}`'
+
+
+def _quoted(authority: str) -> str:
+    return authority if re.fullmatch(r"[a-zA-Z0-9._-]+", authority) else f'"{authority}"'
 
 
 def _wildcard(host: str, public_suffix: bool) -> Pattern:
@@ -97,13 +115,21 @@ def _over(host: str, base: str, kind: PatternKind, public_suffix: bool) -> Patte
     if name.address is not None:
         raise PatternError("E011", f"`{host}` is a wildcard over an address", "write a network, such as `10.0.0.0/8`")
     if not public_suffix and _is_public_suffix(name.name):
-        raise PatternError(
-            "E012",
-            f"wildcard `{host}` covers a public suffix",
-            "name the registrable domain, such as `*.example.com`, or, if everyone's names below are meant, "
-            f'write `{{host: "{Pattern(kind, name.name)}", public_suffix: true}}`',
-        )
+        raise _too_wide(host, Pattern(kind, name.name))
     return Pattern(kind, name.name)
+
+
+def _too_wide(host: str, pattern: Pattern) -> PatternError:
+    """Return what is wrong with a wildcard over names that many hold, and how to write what may be meant."""
+    meant = f'write `{{host: "{pattern}", public_suffix: true}}`'
+    if is_local_name(f"x.{pattern.value}"):
+        cure = f"name the zone, such as `*.corp.{pattern.value}`, or, if all of them are meant, {meant}"
+        return PatternError("E012", f"wildcard `{host}` covers every name of a local network", cure)
+    if _suffix_list(icann=True).publicsuffix(pattern.value) != pattern.value:  # a company's, not a registry's
+        cure = f"name the hosts that are needed, or, if everyone's are meant, {meant}"
+        return PatternError("E012", f"wildcard `{host}` covers a public suffix", cure)
+    cure = f"name the registrable domain, such as `*.example.com`, or, if everyone's names below are meant, {meant}"
+    return PatternError("E012", f"wildcard `{host}` covers a public suffix", cure)
 
 
 def _is_public_suffix(name: str) -> bool:
@@ -112,10 +138,10 @@ def _is_public_suffix(name: str) -> bool:
 
 
 @cache
-def _suffix_list() -> _SuffixList:
+def _suffix_list(*, icann: bool = False) -> _SuffixList:
     from publicsuffixlist import PublicSuffixList  # noqa: PLC0415 - takes a while; only wildcards need it
 
-    return cast("_SuffixList", PublicSuffixList())
+    return cast("_SuffixList", PublicSuffixList(only_icann=icann))
 
 
 def _network(host: str) -> Pattern | None:
@@ -124,10 +150,7 @@ def _network(host: str) -> Pattern | None:
     if not slash and not host.startswith("[") and not _IPV4_LIKE.fullmatch(host):
         return None
     if slash and not (_IPV4_LIKE.fullmatch(address) or ":" in address):
-        path = host.partition("/")[2]
-        raise PatternError(
-            "E010", f"`{_shown(host)}` has a path", f'write `{{host: {_shown(address)}, paths: ["/{_shown(path)}"]}}`'
-        )
+        raise PatternError("E010", f"`{_shown(host)}` has a path", _apart(host))
     text = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
         if slash:
@@ -156,9 +179,9 @@ def _exact(host: str) -> Pattern:
     try:
         name = canonical_host(host)
     except MalformedHostError as error:
-        cure = (
-            "no regular expressions: `*.example.com` covers every name below" if re.search(r"[()|$^+\\]", host) else ""
-        )
+        cure = "a label has letters, digits, `-` and `_`, and `-` neither first nor last"
+        if re.search(r"[()|$^+\\]", host):
+            cure = "no regular expressions: `*.example.com` covers every name below"
         raise PatternError("E010", f"`{_shown(host)}`: {error}", cure) from error
     return Pattern(PatternKind.EXACT, name.name)
 

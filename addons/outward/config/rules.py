@@ -270,7 +270,7 @@ class _ExtrasReader:
         try:
             glob = PathGlob(node.text)
         except ValueError as error:
-            self._error("E014", "not a path that a rule can hold", node, f"write {error}")
+            self._error("E014", "not a path that a rule can hold", node, _path_cure(node.text, str(error)))
             return None
         if "?" in node.text:
             self._error(
@@ -323,3 +323,13 @@ class _ExtrasReader:
             return node.text == "true"
         self._error("E007", f"`{key}` is `true` or `false`", node)
         return default
+
+
+def _path_cure(text: str, error: str) -> str:
+    """Return how to write a path: with the slash that it lacks, or by the rule that it breaks."""
+    if text.startswith("/"):
+        return f"write {error}"
+    try:
+        return f'{error}: write `"{PathGlob(f"/{text}").text}"`'
+    except ValueError:
+        return error

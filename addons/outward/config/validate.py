@@ -17,7 +17,9 @@ _SHAPES = {
 }  # fmt: skip
 
 
-def validate[M: BaseModel](model: type[M], node: Node, report: Report, skip: frozenset[str] = frozenset()) -> M | None:
+def validate[M: BaseModel](
+    model: type[M], node: Node, report: Report, skip: frozenset[str] = frozenset(), what: str = "value"
+) -> M | None:
     """Return the model of a node, or None after reporting every error in it.
 
     Args:
@@ -25,19 +27,20 @@ def validate[M: BaseModel](model: type[M], node: Node, report: Report, skip: fro
         node: where the values come from.
         report: takes the findings.
         skip: keys at the top that are read elsewhere.
+        what: how the node itself is called, such as the key that it stands under.
     """
     try:
         return model.model_validate(node.plain(skip))
     except ValidationError as failure:
         for error in failure.errors(include_url=False, include_input=True):
-            _report(error, model, node, report)
+            _report(error, model, node, report, what)
         return None
 
 
-def _report(error: Any, model: type[BaseModel], root: Node, report: Report) -> None:
+def _report(error: Any, model: type[BaseModel], root: Node, report: Report, what: str) -> None:
     loc, kind = error["loc"], error["type"]
     place, length = _locate(root, loc, key=kind == "extra_forbidden")
-    name = next((str(step) for step in reversed(loc) if isinstance(step, str)), "value")
+    name = next((str(step) for step in reversed(loc) if isinstance(step, str)), what)
     secret = not _SECRET_KEYS.isdisjoint(map(str, loc))
     if kind == "extra_forbidden":
         report.error("E005", f"unknown key `{name}`", place, length, did_you_mean(name, _known_keys(model, loc[:-1])))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from outward.core.addresses import Own, judge_address
 from outward.core.confusable import looks_like
 from outward.core.cover import covering, overlaps, rule_covers
-from outward.core.model import ClientEntry, Credential, LaneChoice, PatternKind, Place, Rule
+from outward.core.model import DEFAULT_PORTS, ClientEntry, Credential, LaneChoice, PatternKind, Place, Rule
 from outward.core.policy import Group, Policy, within
 
 
@@ -44,10 +44,16 @@ def lint(policy: Policy, places: Mapping[str, Place], governed: Collection[str] 
         for rule in (*group.deny.all, *(group.ceiling.all if group.ceiling else ())):
             yield from _name(rule)
         yield from _duplicates(group)
+        yield from _pairs(group)
 
 
 def _clients(policy: Policy) -> Iterator[Smell]:
-    """Yield entries that identify what an earlier one identifies already."""
+    """Yield entries that can never match, and those that identify what an earlier one identifies already."""
+    for entry in policy.clients:
+        starred = next((each for each in (entry.certificate or "", *entry.group_map) if "*" in each), None)
+        if starred is not None:
+            message = f"`{starred}` matches nothing: the names of clients are compared as they stand"
+            yield Smell("W124", message, entry.place, "write each name out")
     seen: dict[tuple[object, ...], ClientEntry] = {}
     for entry in policy.clients:
         if entry.kind is Credential.JWT:
@@ -124,9 +130,37 @@ def _shadowed(group: Group, rule: Rule) -> Iterator[Smell]:
             if node is group and _same(wide, rule):
                 continue  # a duplicate, told as such
             limits = ", and its limits have no effect" if rule.needs_sight and not wide.needs_sight else ""
-            message = f"`{rule.pattern}` is allowed by `{wide.pattern}` at {wide.place} already{limits}"
+            message = f"{_named(rule)} is allowed by {_named(wide)} at {wide.place} already{limits}"
             yield Smell("W103", message, rule.place, "remove this rule, or narrow the other")
             return
+
+
+def _named(rule: Rule) -> str:
+    """Return a rule's pattern, with its ports where they are not the usual ones."""
+    if rule.ports is None or rule.ports == DEFAULT_PORTS:
+        return f"`{rule.pattern}`"
+    return f"`{rule.pattern}` (port {', '.join(map(str, sorted(rule.ports)[:5]))})"
+
+
+def _pairs(group: Group) -> Iterator[Smell]:
+    """Yield, once for each file, that a name and all below it stand in two entries."""
+    limits = ("ports", "methods", "paths", "tls", "encoded_slash", "addresses", "until")
+    wide = {
+        (rule.pattern.value, *(getattr(rule, name) for name in limits))
+        for rule in group.allow.all
+        if rule.pattern.kind is PatternKind.BELOW
+    }
+    found: dict[str, list[Rule]] = {}
+    for rule in group.allow.all:
+        key = (rule.pattern.value, *(getattr(rule, name) for name in limits))
+        if rule.pattern.kind is PatternKind.EXACT and key in wide and not any(_shadowed(group, rule)):
+            found.setdefault(rule.place.file, []).append(rule)
+    for first, *more in found.values():
+        name = first.pattern.value
+        others = f"; so are {len(more)} more pairs" if more else ""
+        yield Smell(
+            "W103", f"`{name}` and `*.{name}` are one entry in two{others}", first.place, f"write `.{name}` for both"
+        )
 
 
 def _same(one: Rule, other: Rule) -> bool:

@@ -25,13 +25,13 @@ def templates() -> "Environment":
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    found.tests["unreached"] = lambda code: MEANINGS[Reason(code)].unreached
     found.filters.update(
         words=lambda code: str(code).replace("_", " ").capitalize(),
         ago=_ago,
         url_path=lambda path: quote(str(path)),
         title=lambda code: MEANINGS[Reason(code)].title,
         cure=_cure,
-        unreached=lambda code: MEANINGS[Reason(code)].unreached,
         with_cursor=lambda text, cursor: f"{text}&{urlencode({'cursor': cursor})}".lstrip("&"),
         with_value=_with_value,
     )

@@ -237,7 +237,7 @@ def test_an_included_file_may_not_change_settings(tmp_path: Path):
 def test_a_pattern_without_files_is_only_a_warning(tmp_path: Path):
     loaded = load(write(tmp_path, {"outward.yaml": "version: 1\ninclude: [groups/*.yaml]\n"}), env={}, machine={})
     assert loaded.ok
-    assert [each.ident for each in loaded.findings] == ["W101"]
+    assert [each.ident for each in loaded.findings] == ["W105", "W101"]
 
 
 def test_a_missing_main_file_is_an_error_and_still_watched(tmp_path: Path):

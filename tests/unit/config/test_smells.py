@@ -25,11 +25,12 @@ def test_smells_are_told_and_do_not_keep_a_policy_from_loading(case):
 # What the core's smells tell the author to do.
 CURES = {
     "W102": {"remove one of them"},
-    "W103": {"remove this rule, or narrow the other"},
+    "W103": {"remove this rule, or narrow the other", "write `.a.example` for both"},
     "W104": {"remove one of the two"},
     "W105": {
         "add `clients:`, such as `- {group: dev, anyone: true}`",
         "add a `clients` entry for it",
+        "write `groups` and `clients`; `config/outward.yaml` shows how",
     },
     "W106": {"list the hosts that are needed", "list the networks that are needed"},
     "W107": {"if the name is meant, write it in its `xn--` form and comment it"},
