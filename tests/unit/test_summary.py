@@ -151,7 +151,7 @@ def test_what_failed_is_not_called_blocked() -> None:
         "outward: could not reach 3 hosts",
         "outward: what is allowed can only be read; a URL can still carry data out",
     ]
-    assert sum("the parent proxy: no answer. Try again." in line for line in summary.text("local")) == 1
+    assert sum("The parent proxy: no answer. Try again." in line for line in summary.text("local")) == 1
     assert all(len(line) <= 40 for line in summary.text("local", 40) if line.startswith("      "))
 
 

@@ -147,7 +147,8 @@ class Summary:
 def _what(event: Event, reason: Reason) -> str:
     """Return what to do about an event, and of what could not be reached, what failed."""
     told = cure(reason, event.host, event.address, event.stage)
-    return f"{clean(event.detail, 160)}. {told}" if event.detail and MEANINGS[reason].unreached else told
+    detail = clean(event.detail or "", 160)
+    return f"{detail[:1].upper()}{detail[1:]}. {told}" if event.detail and MEANINGS[reason].unreached else told
 
 
 def _exits(group: Group) -> str:
