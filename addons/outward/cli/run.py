@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +24,13 @@ from outward.cli.environment import TRUSTED_BEFORE, ProxyAddress, client_environ
 from outward.cli.jail import Jail, JailError, View
 from outward.cli.mirrors import internal_mirrors
 from outward.cli.options import config_option
-from outward.cli.own_files import own_folders, own_programs
+from outward.cli.own_files import own_programs
 from outward.cli.private import USER, NoGroupError, Private, choose_group, new_token
 from outward.cli.serve import new_event_loop
 from outward.cli.summary import Summary
 from outward.cli.trusting import demand_trust
 from outward.config.load import Loaded
-from outward.config.places import run_state
+from outward.config.places import own_folders, run_state
 from outward.config.trust import INSIDE
 from outward.ops.logs import set_up
 from outward.service import Options, Service, StartError
@@ -79,8 +79,10 @@ def run(
     with tempfile.TemporaryDirectory(prefix="outward-") as spare, asyncio.Runner(loop_factory=new_event_loop) as runner:
         try:
             own = _own_port(loaded, Path(spare))
+            hidden = own_folders(os.environ, *(each.settings.state for each in (loaded, own) if each.settings))
             with Jail() if jailed else nullcontext() as jail:
-                status = runner.run(_run(command, own, private, summary, starter=choice.file is None, jail=jail))
+                work = _run(command, own, private, summary, starter=choice.file is None, jail=jail, hidden=hidden)
+                status = runner.run(work)
         except (StartError, JailError) as error:
             raise click.ClickException(str(error)) from error
         except CommandError as error:
@@ -91,7 +93,14 @@ def run(
 
 
 async def _run(
-    command: tuple[str, ...], loaded: Loaded, private: Private, summary: Summary, *, starter: bool, jail: Jail | None
+    command: tuple[str, ...],
+    loaded: Loaded,
+    private: Private,
+    summary: Summary,
+    *,
+    starter: bool,
+    jail: Jail | None,
+    hidden: Sequence[Path],
 ) -> int:
     """Start the proxy, run the command, stop the proxy."""
     service = Service(loaded, Options(transform=private.apply, observe=summary.add, ops=False, lull=_LULL))
@@ -104,7 +113,7 @@ async def _run(
             return await run_child(command, _environment(service, private, service.address))
         await service.adopt(jail.listener)
         environment = _environment(service, private, jail.address)
-        return await _attend(jail, command, environment, _view(loaded, Path(environment["SSL_CERT_FILE"])))
+        return await _attend(jail, command, environment, _view(loaded, hidden, Path(environment["SSL_CERT_FILE"])))
     finally:
         summary.policy = service.judge.policy
         await service.drain(_GRACE)
@@ -121,10 +130,8 @@ async def _attend(jail: Jail, command: tuple[str, ...], environment: Mapping[str
         loop.remove_reader(jail)
 
 
-def _view(loaded: Loaded, bundle: Path) -> View:
+def _view(loaded: Loaded, hidden: Sequence[Path], bundle: Path) -> View:
     """Return what a jailed command sees: of Outward's own folders the certificates only, and a fixed policy."""
-    settings = loaded.settings
-    hidden = own_folders(settings.state, os.environ) if settings else ()
     return View.of(hidden, shown=(bundle, bundle.with_name("ca.pem")), fixed=(*loaded.files, *own_programs(os.environ)))
 
 

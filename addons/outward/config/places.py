@@ -1,13 +1,10 @@
 """Where Outward's own files lie: the user's configuration, state, cache and trust (XDG Base Directory Specification).
 
-Owns the paths and what of them a jailed command may see. Reads and makes nothing.
+Owns the paths. Reads and makes nothing.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-
-from outward.config.loaded import Loaded
 
 SYSTEM_FILE = Path("/etc/outward/outward.yaml")
 FILE_NAME = "outward.yaml"
@@ -42,38 +39,24 @@ def trust_folder(env: Mapping[str, str]) -> Path | None:
     return folder / "trusted" if folder else None
 
 
-@dataclass(frozen=True, slots=True)
-class Guarded:
-    """What of Outward's own a jailed command does not get at.
+def own_folders(env: Mapping[str, str], *states: Path) -> list[Path]:
+    """Return the folders that belong to Outward alone, there or not: keys, records, trust, the user's configuration.
 
-    Attributes:
-        hidden: folders that it does not see; some may not exist.
-        readonly: files that it may read and not change.
-    """
-
-    hidden: tuple[Path, ...]
-    readonly: tuple[Path, ...]
-
-
-def guarded(loaded: Loaded, env: Mapping[str, str], shown: tuple[Path, ...] = ()) -> Guarded:
-    """Return what to hide from a jailed command, and what to show it without leave to write.
+    A jailed command sees none of them.
 
     Args:
-        loaded: the configuration of the run; its files are shown read-only.
         env: the environment of the run.
-        shown: what the command needs of the hidden folders, such as the CA's certificate.
+        states: state folders that a configuration names.
     """
-    own = own_file(env)
+    home, own = home_folder(env), own_file(env)
     bases = [
         own.parent if own else None,
         _base(env, "XDG_STATE_HOME", ".local/state"),
         _base(env, "XDG_CACHE_HOME", ".cache"),
+        home / ".local/state" / _NAME if home else None,
         run_state(env),
-        loaded.settings.state if loaded.settings else None,
     ]
-    hidden = tuple(dict.fromkeys(each for each in bases if each is not None))
-    files = (each for each in (*loaded.files, *shown) if each in shown or not any(map(each.is_relative_to, hidden)))
-    return Guarded(hidden, tuple(dict.fromkeys(files)))
+    return list(dict.fromkeys([*states, *(each for each in bases if each is not None), SYSTEM_FILE.parent]))
 
 
 def _base(env: Mapping[str, str], variable: str, default: str) -> Path | None:

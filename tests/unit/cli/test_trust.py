@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from outward.cli.main import main
+from outward.config.places import own_folders
 
 POLICY = "version: 1\ngroups: {local: {allow: [tree.example]}}\nclients: [{group: local, anyone: true}]\n"
 OWN = "version: 1\ngroups: {me: {allow: [own.example], deny: [denied.example]}}\nclients: [{group: me, anyone: true}]\n"
@@ -322,3 +323,13 @@ def test_nothing_is_shown_of_what_is_no_configuration(place, secret: str, form: 
         found = place.call("check", "--format", form, str(file), status=3)
         assert "SECRETWORD" not in found.output
         assert str(hidden) in found.output
+
+
+def test_what_decides_about_trust_is_among_the_folders_that_a_jail_hides(place):
+    place.write(POLICY)
+    place.call("trust")
+    (mark,) = (place.home / ".local/state/outward/trusted").iterdir()
+    own = place.home / ".config/outward/outward.yaml"
+    hidden = own_folders(os.environ, place.root / "state")
+    for path in (mark, own, place.home / ".local/state/outward/run/audit.key", place.root / "state/audit.key"):
+        assert any(path.is_relative_to(folder) for folder in hidden), path
