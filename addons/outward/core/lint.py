@@ -72,21 +72,28 @@ def _unmapped(policy: Policy, places: Mapping[str, Place]) -> Iterator[Smell]:
             cure = "add `clients:`, such as `- {group: " + next(iter(places)) + ", anyone: true}`"
             yield Smell("W105", "no client maps to any group: every request will be refused", place, cure)
         return
-    used = [path for entry in policy.clients for path in _reached(policy, entry)]
+    used = {path for entry in policy.clients for path in _reached(policy, entry)}
+    reached = {above for path in used for above in _with_ancestors(path)}
     for path, place in places.items():
-        if not any(within(each, path) for each in used):
+        if path not in reached:
             yield Smell(
                 "W105", f"no client maps to `{path}` or a group below it", place, "add a `clients` entry for it"
             )
 
 
-def _reached(policy: Policy, entry: ClientEntry) -> list[str]:
+def _with_ancestors(path: str) -> Iterator[str]:
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
+def _reached(policy: Policy, entry: ClientEntry) -> tuple[str, ...]:
     """Return the groups that an entry can map to."""
     if entry.group_claim is None:
-        return [entry.group] if entry.group else []
+        return (entry.group,) if entry.group else ()
     if entry.group_map:
-        return list(entry.group_map.values())
-    return [path for path in policy.groups if within(path, entry.group)]
+        return tuple(entry.group_map.values())
+    return tuple(path for path in policy.groups if within(path, entry.group))
 
 
 def _allow(policy: Policy, group: Group, rule: Rule) -> Iterator[Smell]:

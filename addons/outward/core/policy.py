@@ -146,6 +146,7 @@ class Policy:
         clients: in the order of the file.
         internal: networks that allowed names may resolve to although they are not public.
         vendor_of: name of the governed vendor that a host name belongs to, or None.
+        tokens: the entries of tokens, by the hex digest of the token.
         today: UTC day, `YYYY-MM-DD`; where it is not known, every rule with an end has ended.
     """
 
@@ -155,6 +156,12 @@ class Policy:
     internal: tuple[Network, ...] = ()
     vendor_of: Callable[[str], str | None] = _ungoverned
     today: str = ""
+    tokens: Mapping[str, ClientEntry] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index the clients' tokens by digest; the first entry of a token counts."""
+        found = {entry.token_sha256: entry for entry in reversed(self.clients) if entry.token_sha256 is not None}
+        object.__setattr__(self, "tokens", found)
 
     def expired(self, rule: Rule) -> bool:
         """Tell whether the day of a rule's end has come."""

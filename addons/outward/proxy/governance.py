@@ -99,7 +99,7 @@ class SearchGovernor:
         request = self._request(exchange, body)
         if request is None:
             return Refuse(Reason.UNKNOWN_CLIENT)
-        if len(body) > _IN_LOOP:
+        if len(body) > _IN_LOOP or request.headers.get("content-encoding"):  # encoded, it may be of any size
             return self._in_thread(exchange, request)
         return self._decided(exchange, request, self._governance.judge(request))
 

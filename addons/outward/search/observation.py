@@ -20,6 +20,7 @@ from outward.search.turn import Turn
 # Plain bytes that are read of one response, and of one that is filtered as a whole.
 MAX_READ = 256 << 20
 MAX_WHOLE = 32 << 20
+_LONGEST_BOUNDARY = 4  # bytes
 _BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 
 
@@ -44,7 +45,7 @@ class Observation:
         self._cuts = turn.settings.on_violation is OnViolation.CUT
         self._streams = isinstance(self._reader, SseReader)
         self.whole = not self._streams and (turn.filtered or self._cuts)
-        self._held = b""
+        self._held = bytearray()
         self._understood = False  # whether anything of the body could be read
         try:
             self._inflater: Inflater | None = Inflater(self._encoding, MAX_READ)
@@ -85,7 +86,7 @@ class Observation:
         if self.seen.violated:
             self.was_cut = True
             return self._adapter.cut("a search source lies outside the allowlist (source_outside_allowlist)")
-        if self._inflater is None:  # what cannot be read might hold anything
+        if self._inflater is None or self._lost:  # what cannot be read might hold anything
             self.was_cut = True
             return self._adapter.cut("the response cannot be read, so its sources cannot be judged")
         return self._complete_events(chunk)
@@ -94,11 +95,16 @@ class Observation:
         """Pass whole events only, so that a cut never leaves half of one."""
         if self.encoded:
             return chunk
-        data = self._held + chunk
-        ends = [match.end() for match in _BOUNDARY.finditer(data)]
-        at = ends[-1] if ends else 0
-        self._held = data[at:]
-        return data[:at]
+        begin = max(0, len(self._held) - _LONGEST_BOUNDARY + 1)  # what is held already has been looked at
+        self._held += chunk
+        at = max((match.end() for match in _BOUNDARY.finditer(self._held, begin)), default=0)
+        passed = bytes(self._held[:at])
+        del self._held[:at]
+        return passed
+
+    @property
+    def _lost(self) -> bool:
+        return self._reader is not None and self._reader.lost
 
     def finish(self, *, aborted: bool = False) -> bytes:
         """End the reading and return what was still held back.
@@ -116,8 +122,9 @@ class Observation:
                 self.seen.left()
         else:
             self.seen.incomplete = self.seen.incomplete or aborted or observer is not None
-        held, self._held = self._held, b""
-        return b"" if self.was_cut or self.turn.filtered or (self._cuts and self.seen.violated) else held
+        held, self._held = bytes(self._held), bytearray()
+        unfit = self._cuts and (self.seen.violated or self._lost)
+        return b"" if self.was_cut or self.turn.filtered or unfit else held
 
     def replace(self, body: bytes) -> bytes | None:
         """Return a whole response as it may be passed on, without content encoding; None where it may not be."""
@@ -130,7 +137,9 @@ class Observation:
             return None
         self._read(plain)
         self.finish()
-        if self._cuts and plain.strip() and not self._understood:  # what cannot be read might hold anything
+        if (
+            self._cuts and plain.strip() and (self._lost or not self._understood)
+        ):  # what cannot be read might hold anything
             return None
         if self._cuts and self.seen.violated:
             self.was_cut = True

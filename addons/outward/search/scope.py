@@ -128,8 +128,8 @@ class Scope:
     def __init__(self, policy: Policy, group: Group, settings: WebSearch) -> None:
         self.mode = settings.filter
         self._group = group if settings.sources is None else _with_sources(group, settings.sources)
-        self._search_policy = replace(policy, groups={group.path: self._group})
-        self._connect_policy = replace(policy, groups={group.path: group})
+        self._search_policy = replace(policy, groups={group.path: self._group}, clients=())
+        self._connect_policy = replace(policy, groups={group.path: group}, clients=())
         self.rules = tuple(rule for node in self._group.chain for rule in node.allow.all)
         self._layers = tuple(_layers(self._group, policy))
         self._connects = self._layers if self._group is group else tuple(_layers(group, policy))
