@@ -67,7 +67,10 @@ _SAFE: dict[str, bool | str] = {
 
 
 class _Stdout:
-    """Writes events as JSON lines."""
+    """Writes events as JSON lines; here every denial has one of its own."""
+
+    def settle(self, event: Event) -> None:
+        """Leave the event its id."""
 
     def record(self, event: Event) -> None:
         sys.stdout.buffer.write(line(as_record(event)))
@@ -266,6 +269,7 @@ class Outward:
 
     def _deny(self, flow: http.HTTPFlow, event: Event, started: float, identity: Identity | None) -> None:
         challenge = identity is not None and identity.challenge
+        self.judge.settle(event)
         event.status = event.status or denial_status(event.reason, challenge=challenge)
         accept = flow.request.headers.get("accept")
         told = denial(

@@ -43,8 +43,13 @@ class Observed:
         self._recorder = recorder
         self._observe = observe
 
+    def settle(self, event: Event) -> None:
+        """Give a denial the id of the row that counts it."""
+        self._recorder.settle(event)
+
     def record(self, event: Event) -> None:
         """Show and record one event."""
+        self._recorder.settle(event)  # who watches is shown the id of the row
         self._observe(event)
         self._recorder.record(event)
 

@@ -57,6 +57,7 @@ FLUSH = 5.0  # seconds that the last records get
 # Settings that are read once; the others follow a reload.
 _FIXED = (
     "listen", "transparent", "ops", "state", "ca", "tls", "workers", "records_url", "retention", "audit_stream",
+    "max_bytes", "spill_bytes",
     "limits",
 )  # fmt: skip
 
@@ -110,6 +111,8 @@ class Service:
             settings.state,
             self.metrics,
             retention=settings.retention,
+            max_bytes=settings.max_bytes,
+            spill_bytes=settings.spill_bytes,
             stdout=self._options.stdout,
             stream=stream_of(settings, self.metrics),
         )
@@ -290,6 +293,8 @@ class Service:
         stream = self.recorder.stream
         notes: dict[str, Check] = {"reload": lambda: self._reloader.problem if self._reloader else None}
         notes["store"] = lambda: self.recorder.away
+        notes["records"] = lambda: self.recorder.losing
+        notes["clock"] = lambda: self.recorder.clock_problem
         return notes | ({"audit_stream": lambda: stream.problem} if stream is not None else {})
 
     def _look_around(self) -> None:

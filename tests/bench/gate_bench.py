@@ -45,6 +45,9 @@ HELLO = client_hello("allowed.test")
 class Nowhere:
     """Takes events."""
 
+    def settle(self, event: Event) -> None:
+        pass
+
     def record(self, _event: Event) -> None:
         """Drop it."""
 

@@ -23,6 +23,9 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
 class NoRecorder:
+    def settle(self, event: Event) -> None:
+        pass
+
     def record(self, event: Event) -> None:
         raise AssertionError(f"dialling records nothing by itself: {event}")
 

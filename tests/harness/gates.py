@@ -39,6 +39,9 @@ class Recorder:
     def __init__(self) -> None:
         self.events: list[Event] = []
 
+    def settle(self, event: Event) -> None:
+        pass
+
     def record(self, event: Event) -> None:
         self.events.append(event)
 

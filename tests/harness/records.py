@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from outward.records.database import Database
 from outward.records.events import Event
 from outward.records.recorder import Recorder
 
+_CHATS = count()
+
 
 class Counts:
     """Counts as the metrics do."""
@@ -20,6 +23,7 @@ class Counts:
     def __init__(self) -> None:
         self.written = 0
         self.dropped: dict[str, int] = {}
+        self.pruned: dict[tuple[str, str], int] = {}
 
     def records_written(self, count: int) -> None:
         self.written += count
@@ -27,16 +31,18 @@ class Counts:
     def records_dropped(self, sink: str, count: int) -> None:
         self.dropped[sink] = self.dropped.get(sink, 0) + count
 
+    def records_pruned(self, why: str, of: str, count: int) -> None:
+        self.pruned[why, of] = self.pruned.get((why, of), 0) + count
+
 
 def unaudited(_database: object) -> None:
     """Stand for the audit row of a change, where a test is about something else."""
 
 
 def denied(host: str = "blocked.example", **facts: Any) -> Event:
-    """Make a denial."""
-    return Event(
-        **{"group": "acme/a", "host": host, "port": 443, "reason": Reason.NO_RULE, "client": "10.0.0.1", **facts}
-    )
+    """Make a denial of a conversation of its own, so that it repeats no other."""
+    facts = {"group": "acme/a", "client": "10.0.0.1", "conversation": f"chat-{next(_CHATS)}", **facts}
+    return Event(host=host, **{"port": 443, "reason": Reason.NO_RULE, **facts})
 
 
 def stored(state: Path) -> list[str]:

@@ -45,6 +45,9 @@ FIELDS = [
     "status",
     "trace_id",
     "detail",
+    "count",
+    "first_seen",
+    "last_seen",
 ]
 
 

@@ -68,6 +68,8 @@ def _settings(root: MappingNode, document: Document, base: Path, home: str | Non
         grace=server.grace,
         records_url=document.records.url,
         retention=document.records.retention,
+        max_bytes=document.records.max_bytes,
+        spill_bytes=document.records.spill_bytes,
         trust=tuple(_files(root, "trust", base, home, report)),
         crl=tuple(_files(root, "crl", base, home, report)),
         dns_servers=tuple(upstream.dns.servers),

@@ -57,8 +57,10 @@ class Metrics:
         self.request_duration = Family(lambda: Histogram(_EXCHANGE))
         self.requests: dict[tuple[str, Verdict, Reason, Stage, Lane | None], int] = {}
         self.families = {name: Family(Number) for name in ("connections", "bytes", "upstream", "searches", "errors")}
-        self.families |= {name: Family(Number) for name in ("dropped", "unsent")}
-        for sink in ("stdout", "store"):  # present at zero, so that a first loss is an increase
+        self.families |= {name: Family(Number) for name in ("dropped", "unsent", "pruned")}
+        for of in ("strangers", "groups"):
+            self.families["pruned"].labels("size", of)
+        for sink in ("stdout", "store", "audit"):  # present at zero, so that a first loss is an increase
             self.families["dropped"].labels(sink)
         self.policy_rules: dict[str, int] = {}
         self.gauges: dict[str, Callable[[], float]] = {}
@@ -106,6 +108,11 @@ class Metrics:
         """Count events that a sink (`stdout`, `store`) lost for good."""
         with self._lock:
             self.families["dropped"].labels(sink).inc(count)
+
+    def records_pruned(self, why: str, of: str, count: int) -> None:
+        """Count events that were deleted: for their `age` or for the store's `size`; `of` strangers, groups or all."""
+        with self._lock:
+            self.families["pruned"].labels(why, of).inc(count)
 
     def audit_sent(self, count: int) -> None:
         """Count audit events that the stream's destination has taken."""
@@ -175,6 +182,12 @@ _COUNTERS = (
     ("searches", "web_searches", "Hosted searches seen, by what became of them.", ("vendor", "outcome")),
     ("errors", "internal_errors", "Exceptions turned into denials.", ("where",)),
     ("dropped", "records_dropped", "Events that a sink lost for good.", ("sink",)),
+    (
+        "pruned",
+        "records_pruned",
+        "Events deleted: too old, or too much for the store.",
+        ("why", "of"),
+    ),
     ("unsent", "audit_stream_failures", "Attempts to deliver audit events that failed.", ("reason",)),
 )
 _GAUGES = {

@@ -65,6 +65,8 @@ _EVENT: Json = {
     **{name: or_null(TEXT) for name in ("generation", "conversation", "user_agent", "trace_id", "detail")},
     "duration_ms": {"type": ["number", "null"]},
     **{name: {"type": ["integer", "null"]} for name in ("bytes_up", "bytes_down", "status")},
+    "count": _COUNT,
+    **{name: _TIME for name in ("first_seen", "last_seen")},
     "title": TEXT,
     "cure": TEXT,
     "suggestion": or_null(TEXT),

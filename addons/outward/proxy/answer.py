@@ -21,10 +21,11 @@ from outward.records.events import Event
 _DROPPED = 1024 * 1024  # bytes
 
 
-def denial_of(event: Event, head: Head | None, policy: Policy, *, challenge: bool) -> bytes:
-    """Return the wire form of an event's denial under a policy, and note its status in the event."""
+def denial_of(judge: Judge, event: Event, head: Head | None, *, challenge: bool) -> bytes:
+    """Return the wire form of an event's denial, with the id of the row that counts it, and note its status there."""
+    judge.settle(event)
     event.status = event.status or denial_status(event.reason, challenge=challenge)
-    line = line_for(event, policy)
+    line = line_for(event, judge.policy)
     accept = head.get("accept") if head is not None and event.method != "CONNECT" else None
     return denial(event, line, accept, challenge=challenge, head=event.method == "HEAD")
 
@@ -37,10 +38,10 @@ def line_for(event: Event, policy: Policy) -> str | None:
     return None if question is None else suggestion(policy, question, event.reason, private=True)
 
 
-def refusal_of(event: Event, passport: Passport, policy: Policy) -> bytes:
+def refusal_of(judge: Judge, event: Event, passport: Passport) -> bytes:
     """Return what refuses a client whose connection a lane has taken and not opened."""
     if passport.original is None or passport.head.path is not None:
-        return denial_of(event, passport.head, policy, challenge=False)
+        return denial_of(judge, event, passport.head, challenge=False)
     return b"" if passport.decision.plain else alert_of(event.reason).wire
 
 

@@ -174,7 +174,7 @@ class Client(asyncio.Protocol):
 
     def _answer(self, event: Event, head: Head | None, *, challenge: bool) -> bytes:
         """Return what the client is told."""
-        return denial_of(event, head, self._resources.judge.policy, challenge=challenge)
+        return denial_of(self._resources.judge, event, head, challenge=challenge)
 
     def eof_received(self) -> None:
         """Close: a head that ends early is no question."""

@@ -129,7 +129,7 @@ class Engine:
     def _unable(self, transport: asyncio.Transport, passport: Passport) -> None:
         """Refuse a connection that the engine cannot carry."""
         refuse(passport.event, Reason.INTERNAL_ERROR, Stage.CONNECT)
-        transport.write(refusal_of(passport.event, passport, self.parts.judge.policy))
+        transport.write(refusal_of(self.parts.judge, passport.event, passport))
         close_event(self.parts.judge, passport.event, passport.started)
 
     def drain(self) -> None:

@@ -127,6 +127,9 @@ class SearchGovernor:
 
     def _decided(self, exchange: Exchange, request: Request, outcome: Outcome) -> Pass | Refuse:
         """Tell of what was found, and remember what the response is for."""
+        if outcome.deny is not None:  # before its id stands in an audit event
+            exchange.refuse(outcome.deny, Stage.SEARCH)
+            self._judge.settle(exchange.event)
         if outcome.audited and outcome.adapter is not None:
             for finding in outcome.findings:
                 self._judge.metrics.web_search(outcome.adapter, str(finding.action))
@@ -252,6 +255,7 @@ class SearchGovernor:
 
     def _audit(self, exchange: Exchange, audited: Audited) -> None:
         event = exchange.event
+        event.told = True
         self._sinks.audit(
             AuditEvent(
                 event_type=audited.name,
@@ -267,6 +271,7 @@ class SearchGovernor:
     def _note(self, exchange: Exchange, reason: Reason, stage: Stage, verdict: Verdict) -> None:
         """Put into the log what happened beside the exchange's own event: the turn goes on, the search does not."""
         event: Event = replace(exchange.event, id=new_id(), time=time.time(), reason=reason, stage=stage)
+        event.told, event.fold = False, None
         event.verdict, event.would_deny, event.status = verdict, verdict is Verdict.ALLOW, None
         self._judge.close(event)
 

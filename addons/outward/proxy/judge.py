@@ -26,6 +26,9 @@ _LONGEST_REMEMBERED = 512  # characters of credentials: strangers choose them, a
 class Recorder(Protocol):
     """Where events go; never blocks and never raises."""
 
+    def settle(self, event: Event) -> None:
+        """Give a denial that is about to be told the id of the row that counts it."""
+
     def record(self, event: Event) -> None:
         """Take one event."""
 
@@ -151,6 +154,10 @@ class Judge:
         """Tell whether a listener's port is asked for at an address of this machine that no interface shows."""
         listens = any(port == listening for _, listening in self.own.listeners)
         return listens and not is_loopback(address) and ends_here(address)
+
+    def settle(self, event: Event) -> None:
+        """Give a denial the id of the row that counts it. Called before its id is told to anybody."""
+        self._recorder.settle(event)
 
     def close(self, event: Event) -> None:
         """Record and count an event whose question has ended. Called exactly once for each question."""

@@ -146,7 +146,7 @@ class Redirected(Client):
     def _answer(self, event: Event, head: Head | None, *, challenge: bool) -> bytes:
         """Tell it in the client's own language: HTTP, a TLS alert, or by closing."""
         if self._http:
-            return denial_of(event, head, self._resources.judge.policy, challenge=challenge)
+            return denial_of(self._resources.judge, event, head, challenge=challenge)
         event.status = None
         return b"" if self._tls is None else alert_of(event.reason).wire
 

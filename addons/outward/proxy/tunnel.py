@@ -204,7 +204,7 @@ class Tunnel(asyncio.Protocol):
         refuse(self._event, reason, stage)
         self._event.status = None
         if not self._answered:
-            self._transport.write(refusal_of(self._event, self._passport, self._resources.judge.policy))
+            self._transport.write(refusal_of(self._resources.judge, self._event, self._passport))
         elif alert is not None:
             self._transport.write(alert.wire)
         self._record()

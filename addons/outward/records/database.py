@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+LEASE = 60.0  # seconds that a lease outlives a process that is gone
 MIGRATION_LOCK = 0x6F757477  # any number, the same in every process of a fleet
 
 
@@ -49,7 +50,10 @@ class Database(Protocol):
         ...
 
     def lease(self, lock: int) -> bool:
-        """Hold a lock until the connection closes; False where another connection has it. Asking again is harmless."""
+        """Hold a lock; False where another process has it.
+
+        It must be asked for again every few seconds, and lasts until the connection closes, or `LEASE` seconds longer.
+        """
         ...
 
     def announce(self, channel: str) -> None:
@@ -57,7 +61,19 @@ class Database(Protocol):
         ...
 
     def size(self) -> int:
-        """Return the bytes that the records take."""
+        """Return the bytes that the records take on disk."""
+        ...
+
+    def now(self) -> float | None:
+        """Return the database's own Unix time; None where its clock is this machine's."""
+        ...
+
+    def give_back(self) -> bool:
+        """Give some of the free space back to the disk, and tell whether there is more."""
+        ...
+
+    def patient(self) -> None:
+        """Within a transaction, let statements take minutes: a step of the schema may have many rows to read."""
         ...
 
     def close(self) -> None:
@@ -166,6 +182,8 @@ def migrate(database: Database, steps: Iterable[tuple[int, str]] | None = None) 
         database.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
         done = {row[0] for row in database.execute("SELECT version FROM schema_version")}
         newest = max((number for number, _ in steps), default=0)
+        if any(number not in done for number, _ in steps):
+            database.patient()
         if max(done, default=0) // _BREAKING > newest // _BREAKING:
             raise StoreAwayError(
                 f"the database has schema version {max(done)}, this program knows {newest}: upgrade it"

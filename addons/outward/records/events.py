@@ -9,13 +9,16 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from outward.core.model import Lane, Mode, Rule, Stage, Verdict
 from outward.core.reasons import Reason
 from outward.records.text import clean
+
+if TYPE_CHECKING:
+    from outward.records.folds import Fold
 
 SCHEMA_VERSION = 1
 
@@ -44,6 +47,10 @@ class Event:
         bytes_up, bytes_down: payload bytes carried, of a tunnel or an inspected exchange.
         status: HTTP status that the client was given.
         detail: of what was not reached: which hop failed, and its error, in words.
+        count: attempts that its row counts, the first one at `time`.
+        last_seen: Unix time of the last of them; None where there was one.
+        told: its id stands in an audit event already, so that it has a row of its own.
+        fold: that counts it, from when it is answered until it is recorded; see `folds`.
     """
 
     id: str = field(default_factory=new_id)
@@ -75,6 +82,10 @@ class Event:
     status: int | None = None
     trace_id: str | None = None
     detail: str | None = None
+    count: int = 1
+    last_seen: float | None = None
+    told: bool = False
+    fold: "Fold | None" = field(default=None, repr=False, compare=False)
 
 
 def trim(event: Event) -> None:
@@ -91,10 +102,10 @@ def trim(event: Event) -> None:
 
 def as_record(event: Event) -> Record:
     """Return the record of an event: every documented field, unknown ones None."""
-    rule = event.rule
+    rule, first = event.rule, rfc3339(event.time)
     return {
         "schema_version": SCHEMA_VERSION,
-        "time": rfc3339(event.time),
+        "time": first,
         "id": event.id,
         "verdict": "allow" if event.verdict is Verdict.ALLOW else "deny",
         "reason": str(event.reason),
@@ -123,7 +134,20 @@ def as_record(event: Event) -> Record:
         "status": event.status,
         "trace_id": _text(event.trace_id, MAX_WORD),
         "detail": _text(event.detail, MAX_NAME),
+        "count": event.count,
+        "first_seen": first,
+        "last_seen": first if event.last_seen is None else rfc3339(event.last_seen),
     }
+
+
+def repeats_of(event: Event, unprinted: int) -> Record:
+    """Return what is said at the end of a fold: how many more attempts the row counts than its own line told of.
+
+    It is no event: it has no id, and names the event that it belongs to.
+    """
+    record = as_record(event)
+    names = ("schema_version", "verdict", "reason", "group", "client", "host", "port", "first_seen", "last_seen")
+    return {"repeats_of": event.id, "count": unprinted, **{name: record[name] for name in names}}
 
 
 def line(record: Record) -> bytes:

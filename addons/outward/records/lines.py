@@ -5,7 +5,8 @@ import os
 import select
 from collections.abc import Callable
 
-from outward.records.events import Event, as_record, line
+from outward.records.events import Event, Record, as_record, line, repeats_of
+from outward.records.folds import Tally
 
 _log = logging.getLogger(__name__)
 
@@ -18,10 +19,10 @@ class LineSink:
         self._on_loss = on_loss
         self._broken = False
 
-    def handle(self, events: list[Event]) -> None:
-        """Write each event as one line."""
+    def handle(self, events: list[Event | Tally]) -> None:
+        """Write each event as one line, and one more at the end of a fold, for the attempts that none told of."""
         try:
-            self._write(b"".join(line(as_record(event)) for event in events))
+            self._write(b"".join(line(_told(event)) for event in events))
             self._broken = False
         except OSError as error:
             if not self._broken:
@@ -36,3 +37,7 @@ class LineSink:
                 view = view[os.write(self._descriptor, view) :]
             except BlockingIOError:  # whoever shares the descriptor may have made it non-blocking
                 select.select([], [self._descriptor], [])
+
+
+def _told(item: Event | Tally) -> Record:
+    return repeats_of(item.row, item.unprinted) if isinstance(item, Tally) else as_record(item)

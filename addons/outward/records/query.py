@@ -159,7 +159,7 @@ def summary(
     if filters.by_event:
         source, values = _newest(filters, counted)
         chosen = (
-            "SELECT group_path, host, port, reason, COUNT(*), MIN(time_ms), MAX(time_ms) AS last_ms, MAX(id)"
+            "SELECT group_path, host, port, reason, SUM(count), MIN(time_ms), MAX(last_ms) AS last_ms, MAX(id)"
             f" FROM {source} GROUP BY group_path, host, port, reason"
         )
     else:
@@ -175,7 +175,7 @@ def totals(database: Database, filters: Filters) -> tuple[int, int, int]:
     """Return how many attempts the summary's lines hold, of how many hosts and of how many groups."""
     if filters.by_event:
         source, values = _newest(filters, MAX_COUNTED)
-        count = "COUNT(*)"
+        count = "COALESCE(SUM(count), 0)"
     else:
         where, values = filters.on_totals()
         source, count = f"blocked_sums WHERE {where}", "COALESCE(SUM(count), 0)"
@@ -186,7 +186,7 @@ def totals(database: Database, filters: Filters) -> tuple[int, int, int]:
 def _newest(filters: Filters, most: int) -> tuple[str, list[Any]]:
     """Return a table of the newest events that filters choose, and its parameters."""
     where, values = filters.sql()
-    columns = "group_path, host, reason, port, time_ms, id"
+    columns = "group_path, host, reason, port, time_ms, id, count, COALESCE(last_ms, time_ms) AS last_ms"
     chosen = f"SELECT {columns} FROM events WHERE {where} ORDER BY time_ms DESC, id DESC LIMIT ?"
     return f"({chosen}) AS newest", [*values, most]
 
@@ -236,7 +236,10 @@ def record_of(row: Sequence[Any]) -> Record:
     """Return the record of a row, as it was written."""
     values = dict(zip(COLUMNS, row, strict=True))
     file, line, pattern = (values.pop(f"rule_{name}") for name in ("file", "line", "pattern"))
-    record = {"schema_version": SCHEMA_VERSION, "time": rfc3339(values.pop("time_ms") / 1000), **values}
+    first_ms, last_ms, _ = values.pop("time_ms"), values.pop("last_ms"), values.pop("size")
+    first = rfc3339(first_ms / 1000)
+    record = {"schema_version": SCHEMA_VERSION, "time": first, **values, "first_seen": first}
+    record["last_seen"] = first if last_ms is None else rfc3339(last_ms / 1000)
     record["group"] = record.pop("group_path")
     record["would_deny"] = bool(record["would_deny"])
     record["ech"] = None if record["ech"] is None else bool(record["ech"])
@@ -246,5 +249,6 @@ def record_of(row: Sequence[Any]) -> Record:
 
 def _blocked(row: Sequence[Any]) -> Blocked:
     group, host, port, reason, count, first, last, last_id = row
+    count = int(count)  # PostgreSQL adds up to a decimal
     group, host, port = group or None, host or None, port or None
     return Blocked(group, host, reason, port, count, rfc3339(first / 1000), rfc3339(last / 1000), last_id)

@@ -2,19 +2,25 @@
 
 Three workers, each with a bounded queue: `stdout` writes JSON lines; `store` writes batches to the database, and spills
 to disk while the database is away; `overflow` spills what the store's queue has no room for. What even the disk does
-not take is counted as dropped and logged. The data path only appends to queues.
+not take is counted as dropped and logged. The data path only appends to queues, and counts repeats; see `folds`.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from outward.core.model import Verdict
 from outward.records import audit
 from outward.records.database import Database, open_database
 from outward.records.events import Event, new_id, trim
+from outward.records.folds import Folds, Tally
+from outward.records.keeper import Keeper
 from outward.records.lines import LineSink
+from outward.records.spill import MAX_BYTES as SPILL_BYTES
+from outward.records.spill import Spill
 from outward.records.worker import Worker
 from outward.records.writer import Counts, Item, StoreWriter
 
@@ -23,9 +29,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+MAX_BYTES = 8 << 30  # of the store
 CAPACITY = 16_384  # events that wait in each queue
 _STDOUT_LINGER = 0.02  # seconds; others look for a decision's line soon after it was made
 _STORE_LINGER = 0.08
+_TALLY = 0.4  # seconds between two looks at what was repeated
+_TALLIES = 1000  # at once
 _STREAM_FLUSH = 2.0  # seconds that the audit stream gets at the end; what it does not deliver waits in the database
 
 
@@ -41,7 +50,8 @@ class Recorder:
         retention: float,
         stdout: int | None = None,
         capacity: int = CAPACITY,
-        max_bytes: int = 4 << 30,
+        max_bytes: int = MAX_BYTES,
+        spill_bytes: int = SPILL_BYTES,
         connect: Callable[[str, Path], Database] = open_database,
         stream: "AuditStream | None" = None,
     ) -> None:
@@ -54,20 +64,25 @@ class Recorder:
             retention: seconds that events are kept.
             stdout: descriptor for JSON lines, or None for none.
             capacity: events that wait in each queue.
-            max_bytes: of the store; beyond it the oldest events go.
+            max_bytes: of the events in the store; see `pruning`.
+            spill_bytes: of the spill.
             connect: opens the database.
             stream: sends audit events on, once they are in the database.
         """
         self._counts, self.stream = counts, stream
-        self._writer = StoreWriter(lambda: connect(url, state), state, counts, retention, max_bytes)
+        keeper = Keeper(counts, retention, max_bytes)
+        spill = Spill(state / "spill", max_bytes=spill_bytes)
+        self._writer = StoreWriter(lambda: connect(url, state), state, counts, keeper, spill)
+        self._folds, self._folding = Folds(), threading.Lock()
+        self._tallied_at = 0.0
         self._store: Worker[Item] = Worker(
-            "records-store", self._writer.handle, capacity=capacity, linger=_STORE_LINGER, on_error=self._writer.lose
+            "records-store", self._to_store, capacity=capacity, linger=_STORE_LINGER, on_error=self._writer.lose
         )
         self._overflow: Worker[Item] = Worker(
             "records-overflow", self._writer.spill, capacity=capacity, linger=0.0, on_error=self._writer.lose
         )
         self._workers: list[Worker[Any]] = [self._store, self._overflow]
-        self._stdout: Worker[Event] | None = None
+        self._stdout: Worker[Event | Tally] | None = None
         if stdout is not None:
             self._lines = LineSink(stdout, self._unprinted)
             self._stdout = Worker(
@@ -77,10 +92,28 @@ class Recorder:
 
     @property
     def problem(self) -> str | None:
-        """Why what is recorded now is not kept, in the store or on disk; None where it is."""
+        """Why the audit chain takes nothing; None where it does."""
+        return "the audit chain takes nothing: see the log" if self._writer.chain_broken else None
+
+    @property
+    def losing(self) -> str | None:
+        """That what is recorded now is lost, for all or for strangers alone; None where it is kept.
+
+        It takes no proxy out of service: all that share a database would go at once.
+        """
         if self._writer.losing:
             return "records are being lost"
-        return "the audit chain takes nothing: see the log" if self._writer.chain_broken else None
+        return "records of unknown clients are being lost" if self._writer.full else None
+
+    @property
+    def unaudited(self) -> bool:
+        """Whether audit events cannot be kept now."""
+        return self._writer.unaudited
+
+    @property
+    def clock_problem(self) -> str | None:
+        """Why nothing is pruned by age now; None where it is."""
+        return self._writer.clock_problem
 
     @property
     def away(self) -> str | None:
@@ -103,13 +136,53 @@ class Recorder:
         if self.stream is not None:
             self.stream.start()
 
+    def settle(self, event: Event) -> None:
+        """Give a denial that is about to be told the id of the row that counts it. Never blocks, never raises."""
+        if event.verdict is Verdict.DENY and event.fold is None:
+            trim(event)
+            with self._folding:
+                self._folds.count(event, time.monotonic())
+
     def record(self, event: Event) -> None:
         """Take one event, which nobody changes any more. Never blocks, never raises."""
         trim(event)
+        self.settle(event)
+        if event.fold is not None:
+            with self._folding:
+                row = self._folds.recorded(event)
+            if row is None:
+                return
+            event = row
         if not self._store.offer(event) and not self._overflow.offer(event):
             self._writer.lose(1)
         if self._stdout is not None and not self._stdout.offer(event):
             self._unprinted(1)
+
+    def _to_store(self, items: list[Item]) -> float:
+        """Write what was recorded, and what was repeated since it was last looked at."""
+        now = time.monotonic()
+        tallies: list[Tally] = []
+        if now - self._tallied_at >= _TALLY:
+            self._tallied_at = now
+            tallies = self._tallies(now)
+        delay = self._writer.handle([*items, *(tally for tally in tallies if tally.added)])
+        return min(delay, _TALLY) if len(self._folds) else delay
+
+    def _tallies(self, now: float) -> list[Tally]:
+        with self._folding:
+            tallies = self._folds.tallies(now, _TALLIES, ended_only=not self._writer.open)
+        for tally in tallies:
+            if tally.unprinted and self._stdout is not None and not self._stdout.offer(tally):
+                self._unprinted(1)
+        return tallies
+
+    def _end_folds(self) -> None:
+        """Hand what was repeated to the workers, before they end."""
+        with self._folding:
+            self._folds.end()
+        while tallies := self._tallies(time.monotonic()):
+            left = [tally for tally in tallies if tally.added and not self._store.offer(tally)]
+            self._writer.spill(list(left))
 
     def audit(self, event: audit.AuditEvent) -> None:
         """Take one audit event. Never blocks, never raises."""
@@ -126,6 +199,7 @@ class Recorder:
     def close(self, timeout: float) -> None:
         """Flush and stop, within about a number of seconds; what the store does not take in time is spilled."""
         deadline = time.monotonic() + timeout
+        self._end_folds()
         late = [worker for worker in self._workers if not worker.close(max(0.1, deadline - time.monotonic()))]
         for worker in late:
             left = worker.leftover()

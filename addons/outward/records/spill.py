@@ -56,8 +56,12 @@ class Spill:
                 if path not in held and (segment := _claim(path)) is not None:
                     self._segments.append(segment)
 
-    def append(self, lines: Sequence[bytes]) -> None:
+    def append(self, lines: Sequence[bytes], share: float = 1.0) -> None:
         """Add lines, each with its newline, all or none of them.
+
+        Args:
+            lines: what to keep.
+            share: the part of the bound that lines of this kind may fill the spill to, so that what matters more fits.
 
         Raises:
             SpillFullError: the bound is reached.
@@ -65,8 +69,9 @@ class Spill:
         """
         data = b"".join(lines)
         with self._lock:
-            if sum(segment.size for segment in self._segments) + len(data) > self._max_bytes:
-                raise SpillFullError(f"the spill holds its bound of {self._max_bytes} bytes")
+            bound = int(self._max_bytes * share)
+            if sum(segment.size for segment in self._segments) + len(data) > bound:
+                raise SpillFullError(f"the spill holds its bound of {bound} bytes (`records.spill_bytes`)")
             segment = self._last()
             try:
                 _write_all(segment.descriptor, data)

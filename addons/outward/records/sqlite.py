@@ -14,6 +14,7 @@ from outward.files import try_lock
 from outward.records.database import StoreAwayError
 
 _NO_ROOM = 64 * 1024  # bytes; the shared memory beside the log takes half of them
+_GIVE_BACK = 4096  # pages at once: some tens of milliseconds
 BUSY_TIMEOUT = 1.0  # seconds; then the batch is spilled and tried again
 
 # A refused row is the row's fault; every other error is the database's.
@@ -55,6 +56,7 @@ class SqliteDatabase:
             # process holds on it (POSIX), and the next process to leave would then take the log away with our rows.
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts in a new file; an old one keeps its free pages
         _log_ahead(connection)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
@@ -133,6 +135,17 @@ class SqliteDatabase:
             self.execute(f"PRAGMA {name}")[0][0] for name in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * page_size)
+
+    def now(self) -> None:
+        """Return None: the file has no clock of its own."""
+
+    def give_back(self) -> bool:
+        """Give some free pages back to the disk, and tell whether there are more."""
+        self.execute(f"PRAGMA incremental_vacuum({_GIVE_BACK})")
+        return bool(self.execute("PRAGMA auto_vacuum")[0][0]) and self.execute("PRAGMA freelist_count")[0][0] > 0
+
+    def patient(self) -> None:
+        """Do nothing: only locks are waited for with impatience."""
 
     def close(self) -> None:
         """Close the connection; never raises."""

@@ -1,6 +1,6 @@
-"""The store of events: writing batches and retention. Reading is in `query`."""
+"""The store of events: writing batches. Reading is in `query`, pruning in `pruning`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +10,13 @@ from outward.records.events import Record
 COLUMNS = (
     *("id", "time_ms", "verdict", "reason", "stage", "mode", "would_deny", "group_path", "client", "method", "scheme"),
     *("host", "port", "path", "sni", "ech", "address", "lane", "rule_file", "rule_line", "rule_pattern", "generation"),
-    *("conversation", "user_agent", "duration_ms", "bytes_up", "bytes_down", "status", "trace_id"),
+    *("conversation", "user_agent", "duration_ms", "bytes_up", "bytes_down", "status", "trace_id", "would_reason"),
+    *("detail", "count", "last_ms", "size"),
 )
 
-_TIME, _VERDICT, _REASON, _GROUP, _HOST, _PORT = (
-    COLUMNS.index(name) for name in ("time_ms", "verdict", "reason", "group_path", "host", "port")
+_TIME, _VERDICT, _REASON, _GROUP, _HOST, _PORT, _COUNT, _LAST, _SIZE = (
+    COLUMNS.index(name)
+    for name in ("time_ms", "verdict", "reason", "group_path", "host", "port", "count", "last_ms", "size")
 )
 
 _ADD_TOTAL = (
@@ -25,29 +27,68 @@ _ADD_TOTAL = (
     " last_ms = CASE WHEN excluded.last_ms > old.last_ms THEN excluded.last_ms ELSE old.last_ms END,"
     " last_id = CASE WHEN excluded.last_ms > old.last_ms THEN excluded.last_id ELSE old.last_id END"
 )
-_PRUNE_OLDER = "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id < ? ORDER BY id LIMIT ?) RETURNING 1"
-_PRUNE_OLDEST = "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY id LIMIT ?) RETURNING time_ms"
-_PRUNE_SUMS = tuple(f"DELETE FROM {table} WHERE last_ms < ?" for table in ("blocked_sums", "blocked_totals"))
+_ADD_SIZE = (
+    "INSERT INTO event_sizes AS old (group_path, bytes) VALUES (?, ?)"
+    " ON CONFLICT (group_path) DO UPDATE SET bytes = old.bytes + excluded.bytes"
+)
+_GROW = "UPDATE events SET count = ?, last_ms = ? WHERE id = ? AND count < ?"
 _KNOWN = 500  # ids in one question
+_ROW_BYTES = 360  # of a row without its texts, and of its places in the indexes
+
+type Row = tuple[Any, ...]
 
 
 def write(database: Database, records: Sequence[Record], *, again: bool = False) -> None:
     """Write records inside the caller's transaction.
+
+    A record with `added` tells that the row of its id counts that many more attempts. Every attempt is added to the
+    summary once, whatever is written twice: of a row that is there, only what its count grows by.
 
     Args:
         database: where to.
         records: as made by `events.as_record`.
         again: some may have been written before; those are skipped, and not counted twice.
     """
-    if again:
-        known = _known(database, [record["id"] for record in records])
-        records = [record for record in records if record["id"] not in known]
-    rows = [row_of(record) for record in records]
-    if rows:
-        database.add("events", COLUMNS, rows)  # an id is written once, whatever several proxies do
-    totals = _totals(rows)
+    rows = _merged(records)
+    asked = [ident for ident, (_, _, grown) in rows.items() if grown or again]
+    known = _counts(database, asked)
+    new = [(row, added) for ident, (row, added, _) in rows.items() if ident not in known]
+    grown = [
+        (row, row[_COUNT] - known[ident])
+        for ident, (row, _, _) in rows.items()
+        if ident in known and row[_COUNT] > known[ident]
+    ]
+    if new:
+        database.add("events", COLUMNS, [row for row, _ in new])  # an id is written once, whatever several proxies do
+    if grown:
+        database.insert(_GROW, [(row[_COUNT], row[_LAST], row[0], row[_COUNT]) for row, _ in sorted(grown)])
+    totals = _totals([*new, *grown])
     if totals:
         database.insert(_ADD_TOTAL, totals)
+    if new:
+        database.insert(_ADD_SIZE, sorted(_sizes(row for row, _ in new).items()))
+
+
+def _merged(records: Iterable[Record]) -> dict[str, tuple[Row, int, bool]]:
+    """Return by id the row as it is to be, what it adds to the summary, and whether it may be there already."""
+    rows: dict[str, tuple[Row, int, bool]] = {}
+    for record in records:
+        row = row_of(record)
+        added, grown = record.get("added", row[_COUNT]), "added" in record
+        if row[0] in rows:
+            earlier, before, again = rows[row[0]]
+            row = row if row[_COUNT] >= earlier[_COUNT] else earlier
+            added, grown = (before + added, again) if grown else (before, again)
+        rows[row[0]] = row, added, grown
+    return rows
+
+
+def _sizes(rows: Iterable[Row]) -> dict[str, int]:
+    """Return the bytes of rows by group."""
+    sizes: dict[str, int] = {}
+    for row in rows:
+        sizes[row[_GROUP] or ""] = sizes.get(row[_GROUP] or "", 0) + row[_SIZE]
+    return sizes
 
 
 def prove(database: Database) -> None:
@@ -55,58 +96,36 @@ def prove(database: Database) -> None:
     database.execute("UPDATE schema_version SET version = version")
 
 
-def _known(database: Database, idents: Sequence[str]) -> set[str]:
-    found: set[str] = set()
+def _counts(database: Database, idents: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
     for first in range(0, len(idents), _KNOWN):
         some = idents[first : first + _KNOWN]
         marks = ", ".join("?" * len(some))
-        found.update(row[0] for row in database.execute(f"SELECT id FROM events WHERE id IN ({marks})", some))
+        found.update(database.execute(f"SELECT id, count FROM events WHERE id IN ({marks})", some))
     return found
 
 
-def _totals(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+def _totals(rows: Sequence[tuple[Row, int]]) -> list[Row]:
     """Add up the denials of a batch; sorted, so that several writers take their locks in one order."""
     totals: dict[tuple[str, str, int, str], list[Any]] = {}
-    for row in rows:
+    for row, added in rows:
         if row[_VERDICT] != "deny":
             continue
         key = (row[_GROUP] or "", row[_HOST] or "", row[_PORT] or 0, row[_REASON])
-        time_ms, ident = row[_TIME], row[0]
-        total = totals.setdefault(key, [0, time_ms, time_ms, ident])
-        total[0] += 1
-        total[1] = min(total[1], time_ms)
-        if time_ms >= total[2]:
-            total[2], total[3] = time_ms, ident
+        first_ms, last_ms, ident = row[_TIME], row[_LAST] or row[_TIME], row[0]
+        total = totals.setdefault(key, [0, first_ms, last_ms, ident])
+        total[0] += added
+        total[1] = min(total[1], first_ms)
+        if last_ms >= total[2]:
+            total[2], total[3] = last_ms, ident
     return [(*key, *totals[key]) for key in sorted(totals)]
 
 
-def prune(database: Database, before: float, batch: int = 1000) -> int:
-    """Delete at most `batch` events from before a Unix time and return how many; ids sort by time."""
-    with database.transaction():
-        gone = len(database.execute(_PRUNE_OLDER, (f"{int(before * 1000):012x}", batch)))
-        if gone < batch:
-            _prune_sums(database, round(before * 1000))
-        return gone
-
-
-def prune_oldest(database: Database, batch: int = 1000) -> int:
-    """Delete the oldest events, for a store that has grown to its bound, and return how many."""
-    with database.transaction():
-        gone = database.execute(_PRUNE_OLDEST, (batch,))
-        if gone:
-            _prune_sums(database, max(row[0] for row in gone))
-        return len(gone)
-
-
-def _prune_sums(database: Database, before_ms: int) -> None:
-    for statement in _PRUNE_SUMS:
-        database.execute(statement, (before_ms,))
-
-
 def row_of(record: Record) -> tuple[Any, ...]:
-    """Return the columns of a record."""
+    """Return the columns of a record, which an older program may have spilled."""
     get = record.get
     rule = get("rule") or {}
+    count = get("count") or 1
     return (
         record["id"],
         milliseconds(record["time"]),
@@ -114,8 +133,16 @@ def row_of(record: Record) -> tuple[Any, ...]:
         *(get("method"), get("scheme"), get("host"), get("port"), get("path"), get("sni"), get("ech"), get("address")),
         *(get("lane"), rule.get("file"), rule.get("line"), rule.get("pattern"), get("generation")),
         *(get("conversation"), get("user_agent"), get("duration_ms"), get("bytes_up"), get("bytes_down")),
-        *(get("status"), get("trace_id")),
+        *(get("status"), get("trace_id"), get("would_reason"), get("detail"), count),
+        milliseconds(record["last_seen"]) if count > 1 else None,
+        _size(record),
     )
+
+
+def _size(record: Mapping[str, Any]) -> int:
+    """Return about what a row takes: what is searched by stands in an index too."""
+    texts = sum(len(value) for value in record.values() if isinstance(value, str))
+    return _ROW_BYTES + texts + 2 * len(record.get("host") or "") + 2 * len(record.get("group") or "")
 
 
 def milliseconds(text: str) -> int:

@@ -16,22 +16,26 @@ import orjson
 from outward.records import receipts, store
 from outward.records.database import MIGRATION_LOCK, Database, StoreAwayError, migrate
 from outward.records.events import Event, Record, as_record, line
+from outward.records.folds import Tally
+from outward.records.keeper import Keeper
 from outward.records.spill import Spill, SpillFullError
 
 if TYPE_CHECKING:
     from outward.records.chain import Chain, Head
 
-type Item = Event | Record
-"""An event, the record of an audit event, or a search's receipt under the key `receipt`."""
+type Item = Event | Tally | Record
+"""An event, what is new about a fold, the record of an audit event, or a search's receipt under the key `receipt`."""
 
 _log = logging.getLogger(__name__)
 
 _REPLAY_BYTES = 1 << 18  # in one transaction
 _REPLAY_SECONDS = 0.25  # before new events are looked at
 _FIRST_RETRY, _LAST_RETRY = 0.25, 15.0  # seconds
-_HOUSEKEEPING = 60.0  # seconds
 _LOOK_AGAIN = 1.0  # seconds, while something is wrong
 _SOON = 0.01  # seconds
+_ADOPT = 60.0  # seconds between two looks for what a process left that is gone
+# How full each kind may make the spill: a flood of strangers leaves room for groups, and both for what is audited.
+_SHARES = {"strangers": 0.5, "groups": 0.9, "audit": 1.0}
 
 
 class Counts(Protocol):
@@ -45,29 +49,33 @@ class Counts(Protocol):
         """Count events that a sink lost for good."""
         ...
 
+    def records_pruned(self, why: str, of: str, count: int) -> None:
+        """Count events that were deleted: for their `age` or for the store's `size`; `of` strangers, groups or all."""
+        ...
+
 
 class StoreWriter:
     """Writes batches of events; see the module.
 
     Attributes:
-        losing: whether the last attempt to keep events failed altogether.
+        losing: whether the last attempt to keep events of groups, or what is audited, failed altogether.
+        unaudited: whether what is audited could not be kept when last tried.
         chain_broken: whether the audit chain could not be used when last tried, or is there and untried.
     """
 
     def __init__(
-        self, connect: Callable[[], Database], state: Path, counts: Counts, retention: float, max_bytes: int
+        self, connect: Callable[[], Database], state: Path, counts: Counts, keeper: Keeper, spill: Spill
     ) -> None:
         self._connect = connect
         self._database: Database | None = None
         self._state = state
         self._chain: Chain | None = None
-        self._spill = Spill(state / "spill")
+        self._spill, self._keeper = spill, keeper
         self._counts = counts
-        self._retention = retention
-        self._max_bytes = max_bytes
+        self._full: set[str] = set()
         self._retry_at = 0.0
         self._retry_after = _FIRST_RETRY
-        self._housekeeping_at = 0.0
+        self._adopt_at = time.monotonic() + _ADOPT
         self.losing = False
         self.open = False
         self._lost_bytes = 0
@@ -78,10 +86,10 @@ class StoreWriter:
         """Write a batch and return the seconds until the next call that needs no batch."""
         if self.chain_broken:
             self._try_chain()
-        if self.losing and not items:
+        if self._full and not items:
             self._try_spill()
         delay = self._handle(items)
-        return min(delay, _LOOK_AGAIN) if self.chain_broken or self.losing else delay
+        return min(delay, _LOOK_AGAIN) if self.chain_broken or self._full or self.losing else delay
 
     def _handle(self, items: list[Item]) -> float:
         if self._away() or self._spill:
@@ -90,7 +98,7 @@ class StoreWriter:
         elif items or self._database is None:  # opening it is also how a lost one is found again
             records = [_recorded(item) for item in items]
             if not self._write(records) and records:
-                self._keep([line(record) for record in records])
+                self._keep(records)
         if self._away():
             return max(_SOON, self._retry_at - time.monotonic())
         return _SOON if self._spill else self._housekeep(time.monotonic())
@@ -98,7 +106,22 @@ class StoreWriter:
     def spill(self, items: list[Item]) -> None:
         """Put events behind what the spill holds."""
         if items:
-            self._keep([line(_recorded(item)) for item in items])
+            self._keep([_recorded(item) for item in items])
+
+    @property
+    def unaudited(self) -> bool:
+        """Whether what is audited could not be kept when last tried."""
+        return self.chain_broken or "audit" in self._full
+
+    @property
+    def full(self) -> bool:
+        """Whether the spill did not take something when last tried."""
+        return bool(self._full)
+
+    @property
+    def clock_problem(self) -> str | None:
+        """Why nothing is pruned by age now; None where it is."""
+        return self._keeper.clock.problem
 
     def lose(self, count: int) -> None:
         """Count events that could not be kept anywhere, and say so."""
@@ -126,22 +149,41 @@ class StoreWriter:
     def _away(self) -> bool:
         return time.monotonic() < self._retry_at
 
-    def _keep(self, lines: Sequence[bytes]) -> None:
-        try:
-            self._spill.append(lines)
-        except (OSError, SpillFullError) as error:
-            if not self.losing:
-                _log.error("the spill does not take %d records: %s", len(lines), error)
+    def _keep(self, records: Sequence[Record]) -> None:
+        kinds: dict[str, list[Record]] = {}
+        for record in records:
+            kinds.setdefault(_kind(record), []).append(record)
+        for kind, those in kinds.items():
+            lines = [line(record) for record in those]
+            try:
+                self._spill.append(lines, _SHARES[kind])
+            except (OSError, SpillFullError) as error:
+                self._drop(kind, lines, error)
+            else:
+                self._full.discard(kind)
+                self.losing = bool(self._full - {"strangers"})
+
+    def _drop(self, kind: str, lines: Sequence[bytes], error: Exception) -> None:
+        """Count what not even the disk takes, and say so; strangers' are the first for which there is no room."""
+        if kind not in self._full:
+            _log.critical("the spill takes nothing more of %s, which is lost: %s", kind, error)
+        self._full.add(kind)
+        if kind == "strangers":
+            self._counts.records_dropped("store", len(lines))
+        elif kind == "groups":
             self.lose(len(lines))
-            self._lost_bytes = sum(map(len, lines))
         else:
-            self.losing = False
+            self.losing = True
+            self.lose_audit(len(lines))
+        self._lost_bytes = sum(map(len, lines))
 
     def _try_spill(self) -> None:
         """Find out, with a blank line, whether the disk has room again for what it did not take."""
-        with suppress(OSError, SpillFullError):
-            self._spill.append([b" " * self._lost_bytes + b"\n"])
-            self.losing = False
+        for kind in sorted(self._full):
+            with suppress(OSError, SpillFullError):
+                self._spill.append([b" " * self._lost_bytes + b"\n"], _SHARES[kind])
+                self._full.discard(kind)
+        self.losing = bool(self._full - {"strangers"})
 
     def _write(self, records: Sequence[Record], *, again: bool = False) -> bool:
         """Write records to the database; False where it is away. A record that it refuses is dropped alone."""
@@ -156,6 +198,8 @@ class StoreWriter:
             if not self.open:
                 _log.info("the record store is open")
             self._retry_after, self.losing, self.open = _FIRST_RETRY, False, True
+            if not self._spill:
+                self._full.clear()
         return True
 
     def _opened(self) -> Database:
@@ -189,7 +233,9 @@ class StoreWriter:
             for record in records:
                 self._transact(database, [record], again=again)
         else:
-            self._counts.records_written(len(events))
+            if events:
+                self._keeper.wrote(time.monotonic())
+            self._counts.records_written(sum(record.get("added", 1) for record in events))
             self._keep_head(head)
 
     def _append(self, database: Database, acts: Sequence[Record]) -> "Head | None":
@@ -270,24 +316,26 @@ class StoreWriter:
         return records
 
     def _housekeep(self, now: float) -> float:
-        """Delete what is too old or too much, a small batch at a time, and return the seconds until the next."""
-        if now < self._housekeeping_at:
-            return self._housekeeping_at - now
+        """Prune a small batch, where something is due, and return the seconds until the next."""
         try:
-            if self._database is not None:
-                gone = store.prune(self._database, time.time() - self._retention)
-                if not gone and self._database.size() > self._max_bytes:
-                    gone = store.prune_oldest(self._database)
-                if gone:
-                    return 0.05
-                receipts.prune(self._database, time.time() - self._retention)
+            delay = self._keeper.tend(self._database, now) if self._database is not None else _LOOK_AGAIN
         except StoreAwayError as error:
             self._went_away(error)
             return self._retry_after
-        self._housekeeping_at = now + _HOUSEKEEPING
-        self._spill.adopt()
-        return _SOON if self._spill else _HOUSEKEEPING
+        if now >= self._adopt_at:
+            self._adopt_at = now + _ADOPT
+            self._spill.adopt()
+        return _SOON if self._spill else delay
+
+
+def _kind(record: Record) -> str:
+    """Return whose record it is, as `_SHARES` has it."""
+    if "event_type" in record or "receipt" in record:
+        return "audit"
+    return "strangers" if record["group"] is None else "groups"
 
 
 def _recorded(item: Item) -> Record:
+    if isinstance(item, Tally):
+        return as_record(item.row) | {"added": item.added}
     return as_record(item) if isinstance(item, Event) else item

@@ -114,7 +114,7 @@ class Exchange:
 
     def answer(self) -> bytes:
         """Return the denial as it goes to the client."""
-        return denial_of(self.event, self.head, self._judge.policy, challenge=self._challenge)
+        return denial_of(self._judge, self.event, self.head, challenge=self._challenge)
 
     def hold(self, count: int) -> bool:
         """Charge bytes that are held back until the exchange closes; False where all exchanges hold too much."""

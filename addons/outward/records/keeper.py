@@ -1,0 +1,110 @@
+"""The keeper: retention and bounds of the store, a small batch at a time, each logged and counted."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from outward.records import pruning, receipts
+from outward.records.clocks import Clock
+from outward.records.database import Database
+
+if TYPE_CHECKING:
+    from outward.records.writer import Counts
+
+_log = logging.getLogger(__name__)
+
+_EVERY = 60.0  # seconds between two looks at what is too old
+_LOOK = 1.0  # seconds between two looks at the size, while records come
+_MORE = 0.02  # seconds between two batches
+_TELL = 60.0  # seconds between two lines about pruning by size
+
+
+class Keeper:
+    """Prunes; used by the store's worker alone. Moments are seconds of a clock that does not go back.
+
+    Attributes:
+        clock: decides whether anything is pruned by age.
+    """
+
+    def __init__(self, counts: "Counts", retention: float, max_bytes: int) -> None:
+        self.clock = Clock()
+        self._counts, self._retention, self._max_bytes = counts, retention, max_bytes
+        self._aged_at, self._sized_at = 0.0, 0.0
+        self._told_at = -_TELL
+        self._gone: dict[str, int] = {}
+        self._freed = False
+        self._trouble: str | None = None
+
+    def wrote(self, now: float) -> None:
+        """Note that records came, so that the size is looked at soon."""
+        self._sized_at = min(self._sized_at, now + _LOOK)
+
+    def due(self, now: float) -> float:
+        """Return the seconds until `tend` has something to do."""
+        return max(0.0, min(self._aged_at, self._sized_at) - now)
+
+    def tend(self, database: Database, now: float) -> float:
+        """Prune a batch of what is due and return the seconds until the next.
+
+        Raises:
+            StoreAwayError: as everything that uses the database.
+        """
+        if now >= self._aged_at and not self._age(database, now):
+            return _MORE
+        if now >= self._sized_at:
+            if self._fit(database, now):
+                return _MORE
+            self._sized_at = now + _EVERY
+        if self._freed:
+            self._freed = database.give_back()
+        return _MORE if self._freed else self.due(now)
+
+    def _age(self, database: Database, now: float) -> bool:
+        """Prune by age; True where nothing is left to do."""
+        agreed = self.clock.agreed(database.now(), lambda: _newest(database))
+        if self.clock.problem != self._trouble:
+            self._trouble = self.clock.problem
+            if self._trouble:
+                _log.warning("nothing is pruned by age: %s", self._trouble)
+        if agreed is not None:
+            before = agreed - self._retention
+            gone = pruning.prune_older(database, before)
+            if gone:
+                self._counts.records_pruned("age", "all", gone)
+                self._freed = True
+            if gone == pruning.BATCH:
+                return False
+            pruning.prune_summary(database, before)
+            receipts.prune(database, before)
+        if pruning.merge_summary(database):
+            return False
+        self._aged_at = now + _EVERY
+        return True
+
+    def _fit(self, database: Database, now: float) -> bool:
+        """Prune by size; True where there is more to do."""
+        surplus = pruning.excess(pruning.sizes(database), self._max_bytes)
+        if surplus is not None:
+            gone = pruning.prune_oldest(database, *surplus)
+            of = "groups" if surplus[0] else "strangers"
+            self._gone[of] = self._gone.get(of, 0) + gone
+            self._counts.records_pruned("size", of, gone)
+            self._freed = True
+        if self._gone and (surplus is None or now - self._told_at >= _TELL):
+            self._tell(now)
+        return surplus is not None
+
+    def _tell(self, now: float) -> None:
+        self._told_at = now
+        counts = ", ".join(f"{gone} of {of}" for of, gone in sorted(self._gone.items()))
+        _log.warning(
+            "the store is at its bound of %d bytes (`records.max_bytes`): the oldest events went, %s; the summary keeps"
+            " their counts",
+            self._max_bytes,
+            counts,
+        )
+        self._gone.clear()
+
+
+def _newest(database: Database) -> float | None:
+    rows = database.execute("SELECT time_ms FROM events ORDER BY id DESC LIMIT 1")
+    return rows[0][0] / 1000 if rows else None
