@@ -133,8 +133,13 @@ def _read(path: Path, place: Place, report: Report) -> bytes | None:
     try:
         return read_regular(path, MAX_BYTES)
     except OSError as error:
-        report.error("E001", f"cannot read `{path}`: {(error.strerror or 'unknown').lower()}", place)
+        report.error("E001", f"cannot read `{path}`: {_cause(error)}", place)
         return None
+
+
+def _cause(error: OSError) -> str:
+    text = error.strerror or "unknown"
+    return text[:1].lower() + text[1:]
 
 
 def _document(data: bytes, name: str, report: Report) -> MappingNode | None:
