@@ -82,3 +82,9 @@ def test_a_path_of_many_readings_is_bounded() -> None:
 def test_an_objection_names_what_speaks_against_a_path(path: str, said: str | None) -> None:
     told = objection([PathGlob("/p/*/i")], path, encoded_slash=False)
     assert told is None if said is None else told is not None and said in told
+
+
+def test_a_dot_segment_at_the_end_leaves_its_slash() -> None:
+    for path in ("/secret/.", "/secret/x/..", "/secret/%2e", "/secret/x/%252e."):
+        assert denies([PathGlob("/secret/")], path), path
+        assert not denies([PathGlob("/secret")], path), path
