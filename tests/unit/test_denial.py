@@ -1,5 +1,6 @@
 """Denials: complete, escaped, silent about what a client must not see again."""
 
+import html
 import json
 from typing import NamedTuple
 
@@ -66,7 +67,7 @@ def test_where_no_line_is_suggested_none_is_to_be_asked_for(accept: str | None, 
     """A rule alone opens no address that is not public."""
     body = answer(event(reason=reason, host=host), accept).body.decode()
     assert "uggested" not in body
-    assert "`upstream.internal` beside an allow line" in body
+    assert "its rule needs `addresses: [" in html.unescape(json.loads(body)["detail"] if accept is None else body)
 
 
 def test_a_refused_search_is_also_told_as_the_vendors_clients_read_errors() -> None:

@@ -198,7 +198,7 @@ def _address(policy: Policy, rule: Rule) -> Iterator[Smell]:
     if network is None or network.num_addresses != 1:
         return
     address = network.network_address
-    refusal = judge_address(address, 0, policy.internal, Own())
+    refusal = judge_address(address, 0, (*policy.internal, *rule.addresses), Own())
     if refusal is not None:
         shut = judge_address(address, 0, (network,), Own()) is not None
         cure = "remove it" if shut else "list the network under `upstream.internal` if it is meant to be reached"

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
-from outward.core.addresses import LOOPBACK, Address, Network, Own, is_loopback, judge_address
+from outward.core.addresses import Address, Network, Own, is_loopback, judge_address
 from outward.core.model import DEFAULT_PORTS, Decision, Mode, Pattern, PatternKind, Place, Question, Rule, Stage
 from outward.core.names import Host, MalformedHostError, canonical_host, is_loopback_name
 from outward.core.paths import PathGlob
@@ -17,6 +17,7 @@ from outward.core.policy import Group, Policy, Rules, decide, opened
 from outward.core.reasons import MEANINGS, Reason
 
 _MISSES = (Reason.NO_RULE, Reason.PORT_NOT_ALLOWED, Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
+_LOOPBACKS = (ip_address("127.0.0.1"), ip_address("::1"))
 _ASKS = (Reason.NO_RULE, Reason.PORT_NOT_ALLOWED)  # their cure is the line
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")  # what a rule can name
 _NEW = Place("", 0)
@@ -24,9 +25,7 @@ _NEW = Place("", 0)
 _LOOPBACK = (
     "A proxy's loopback is not the client's: for a service on the client's own machine, add {host} to NO_PROXY there."
 )
-_PRIVATE = (
-    "This address is not public. If it is meant to be reached, it needs `upstream.internal` beside an allow line."
-)
+_PRIVATE = 'This address is not public. If it is meant to be reached, its rule needs `addresses: ["{network}"]`.'
 _ADVICE: dict[str, str] = {
     Stage.TLS: "Check its certificate, and whether `upstream.trust` holds the CA that signed it.",
     Stage.RESPONSE: "Its answer is not what HTTP asks for: ask the one who runs it.",
@@ -62,7 +61,11 @@ def cure(
 def _of_address(address: Address, host: str) -> str:
     if is_loopback(address):
         return _LOOPBACK.format(host=host)
-    return _PRIVATE if judge_address(address, 0, (_single(address),), Own()) is None else _NEVER
+    return (
+        _PRIVATE.format(network=_single(address))
+        if judge_address(address, 0, (_single(address),), Own()) is None
+        else _NEVER
+    )
 
 
 def question_about(
@@ -211,7 +214,7 @@ def _written(rule: Rule) -> str:
 def shut(policy: Policy, host: Host, decision: Decision = Decision()) -> str | None:  # noqa: B008 - immutable
     """Return what a host's address is, where that is known without asking and never dialled; None for all others."""
     internal = (*policy.internal, *opened(policy, decision))
-    known = tuple(network.network_address for network in LOOPBACK) if is_loopback_name(host.name) else (host.address,)
+    known = _LOOPBACKS if is_loopback_name(host.name) else (host.address,)
     judged = [judge_address(each, 0, internal, Own()) for each in known if each is not None]
     return judged[0].what if judged and judged[0] is not None and all(judged) else None
 
