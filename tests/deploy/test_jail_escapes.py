@@ -166,6 +166,7 @@ def captive(request: pytest.FixtureRequest) -> Iterator[Captive]:
             (folder / each).mkdir(parents=True, exist_ok=True)
         policy = POLICY.format(folder=folder)
         (folder / "outward.yaml").write_text(policy)
+        (folder / "state/ca-key.pem").write_text("a key")
         shutil.copy(PROGRAM, folder / "escapes.py")
         for path in folder.rglob("*"):
             os.chown(path, uid, uid)
@@ -257,8 +258,9 @@ FILES = {
     "/dev/mem": ("opened", "/dev/mem"),
     "a disk": ("opened", "/dev/vda"),
     "other terminals": ("terminals",),
-    "Outward's state": ("listed", "{folder}/state"),
-    "the key of its authority": ("content", "{folder}/state/ca-key.pem"),
+    "the state of the policy's proxy": ("listed", "{folder}/state"),
+    "the state of this run": ("listed", "{folder}/home/.local/state/outward/run"),
+    "the key of its authority": ("content", "{folder}/home/.local/state/outward/run/ca-key.pem"),
 }
 ATTEMPTS = SOCKETS | KERNEL | FILES
 # Outside these work for anybody, whatever the machine: where they do not, the test is wrong, not the machine.
@@ -278,7 +280,7 @@ def test_an_attempt_comes_to_nothing_that_works_outside(captive: Captive, title:
     inside = _ask(captive.inside, *what)
     if not outside.startswith("got") and inside.startswith("none"):
         pytest.skip(f"not to be had outside either, for this user on this machine: {outside}")
-    if title == "Outward's state":
+    if title == "the state of this run":
         assert inside == "got ['ca-bundle.pem', 'ca.pem']"
     else:
         assert inside.startswith("none"), inside
@@ -339,10 +341,15 @@ def test_outwards_own_programs_are_not_changed(captive: Captive) -> None:
     assert not (package / "new.txt").exists()
 
 
+def own_state(config: Path) -> dict[str, str]:
+    """The environment, with records that are this test's alone."""
+    return environment() | {"XDG_STATE_HOME": str(config.parent)}
+
+
 def run(*command: object, config: Path, **more: object) -> "subprocess.CompletedProcess[str]":
     """Run a jailed command as root."""
     line = [OUTWARD, "run", "--jail", "--no-token", "--config", config, "--", *map(str, command)]
-    return subprocess.run(line, env=environment(), text=True, check=False, timeout=60, **more)
+    return subprocess.run(line, env=own_state(config), text=True, check=False, timeout=60, **more)
 
 
 @pytest.fixture
@@ -359,7 +366,12 @@ def test_the_last_denial_is_recorded_whatever_the_command_kills(config: Path) ->
     assert done.returncode == 128 + 9
     assert "denied.test" in done.stderr
     said = subprocess.run(
-        [OUTWARD, "blocked", "--config", config], env=environment(), capture_output=True, text=True, check=False
+        [OUTWARD, "blocked"],
+        env=own_state(config),
+        cwd=config.parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "denied.test" in said.stdout, said.stderr
 
