@@ -13,6 +13,7 @@ from outward.config.loaded import Loaded
 from outward.config.settings import Settings
 from outward.core.model import Credential
 from outward.core.policy import Policy
+from outward.ops.access import TokenError
 from outward.ops.administration import Administration
 from outward.ops.metrics import Metrics
 from outward.proxy.consent import FileConsent
@@ -111,10 +112,12 @@ def administration_of(settings: Settings, judge: Judge) -> Administration:
     """Make the administrator's side; its token comes from the environment.
 
     Raises:
-        StartError: the file of the token cannot be read.
+        StartError: the file of the token cannot be read, or a token is too short.
     """
     try:
         return Administration(settings, lambda: judge.policy)
+    except TokenError as error:
+        raise StartError(str(error)) from error
     except OSError as error:
         raise StartError(f"the file of OUTWARD_ADMIN_TOKEN_FILE cannot be read: {error.strerror}") from error
 
@@ -167,20 +170,24 @@ def watch_records(metrics: Metrics, recorder: Recorder) -> None:
     metrics.watch("records_spilled_bytes", lambda: recorder.spilled)
 
 
-def doorway_of(settings: Settings) -> "SSLContext | None":
-    """Return the context of TLS to the proxy, where the settings want it.
+def doorway_of(settings: Settings, metrics: Metrics) -> "SSLContext | None":
+    """Return the context of TLS to the proxy, where the settings want it, and show when its certificates end.
 
     Raises:
         StartError: its files cannot be used.
     """
     if settings.tls is None:
         return None
-    from outward.proxy.doorway import server_context  # noqa: PLC0415 - few speak TLS to their proxy
+    from outward.proxy.doorway import ends, server_context  # noqa: PLC0415 - few speak TLS to their proxy
 
     try:
-        return server_context(settings.tls)
-    except OSError as error:
+        context = server_context(settings.tls)
+        metrics.set("server_certificate_expiry_timestamp_seconds", ends(settings.tls.cert, chain=True))
+        if settings.tls.client_ca is not None:
+            metrics.set("client_ca_expiry_timestamp_seconds", ends(settings.tls.client_ca))
+    except (OSError, ValueError) as error:
         raise StartError(f"`server.tls` cannot be used: {error}") from error
+    return context
 
 
 def transparent_of(gate: Gate) -> Callable[[str, int], Awaitable[None]]:

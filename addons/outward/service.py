@@ -16,6 +16,7 @@ from outward.ops.access import named_hosts
 from outward.ops.health import Check, Health
 from outward.ops.metrics import Metrics
 from outward.ops.reload import Reloader
+from outward.ops.rotation import Rotation
 from outward.ops.server import OpsServer
 from outward.parts import (
     Observed,
@@ -128,6 +129,7 @@ class Service:
         self._ops: OpsServer | None = None
         self._gate: Gate | None = None
         self._reloader: Reloader | None = None
+        self._rotation = Rotation()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -171,6 +173,7 @@ class Service:
             await self._listen()
         except OSError as error:
             raise refused(error) from error
+        self._rotate()
         self._spawn(self.metrics.watch_lag())
         self._spawn(every(OWN_INTERVAL, self._look_around))
         if self._options.load is not None:
@@ -190,7 +193,7 @@ class Service:
         except (AuthorityError, TrustError) as error:
             raise StartError(str(error)) from error
         self._gate = Gate(self.judge, self.dialer, self._inspection.engine, self.settings.limits)
-        self._gate.tls, self._gate.bound = doorway_of(self.settings), self._look_around
+        self._gate.tls, self._gate.bound = doorway_of(self.settings, self.metrics), self._look_around
         await bind("proxy", self._gate.start, self.settings.listen)
         if self.settings.transparent is not None:
             await bind("transparent", transparent_of(self._gate), self.settings.transparent)
@@ -199,6 +202,30 @@ class Service:
         self._spawn(self._inspection.load(self._options.lull))
         self._spawn(asyncio.to_thread(self._governor.warm))
         self._spawn(every(CA_INTERVAL, self._inspection.renew))
+
+    def _rotate(self) -> None:
+        """Follow files that are replaced while the proxy runs."""
+        if self.administration is not None:
+            self.administration.watch_token(self._rotation)
+        if self.settings.tls is not None:
+            self._rotation.add("server.tls", self._tls_files, self._take_up_tls)
+        self._rotation.add("upstream.trust", self._trust_files, self._take_up_trust)
+        self._spawn(self._rotation.watch())
+
+    def _tls_files(self) -> list[Path]:
+        tls = self.settings.tls
+        return [path for path in (tls.cert, tls.key, tls.client_ca) if path] if tls else []
+
+    def _take_up_tls(self) -> None:
+        if self._gate is not None:
+            self._gate.tls = doorway_of(self.settings, self.metrics)
+
+    def _trust_files(self) -> list[Path]:
+        return [Path(path) for path in (*self.settings.trust, *self.settings.crl) if path != "system"]
+
+    def _take_up_trust(self) -> None:
+        if self._inspection is not None:
+            self._spawn(self._inspection.trust(self.settings))
 
     def use(self, loaded: Loaded, transform: Callable[[Policy], Policy] | None = None) -> None:
         """Put a configuration in force: at once, as a whole.
@@ -295,6 +322,7 @@ class Service:
         notes["store"] = lambda: self.recorder.away
         notes["records"] = lambda: self.recorder.losing
         notes["clock"] = lambda: self.recorder.clock_problem
+        notes["rotation"] = lambda: self._rotation.problem
         return notes | ({"audit_stream": lambda: stream.problem} if stream is not None else {})
 
     def _look_around(self) -> None:

@@ -25,7 +25,7 @@ from outward.records.changes import StoredToken
 from outward.records.database import migrate, open_database
 from outward.records.events import Event, as_record, new_id
 
-TOKEN = "owt_test-all"
+TOKEN = "owt_test-all-0123456789"
 
 POLICY = """
 version: 1

@@ -14,7 +14,7 @@ from typing import Any
 from harness.process import Served
 from outward.records.database import open_database
 
-TOKEN = "owt_test-fleet"
+TOKEN = "owt_test-fleet-0123"
 _DECISION = re.compile(rb"outward-decision: ([0-9a-f]{32})", re.IGNORECASE)
 
 POLICY = """

@@ -177,10 +177,10 @@ async def test_another_valid_client_of_the_group_cannot_borrow_an_opt_in(tmp_pat
             digest = hashlib.sha256(token.encode()).hexdigest()
             text += f"  - {{group: {GROUP}, token_sha256: {digest}}}\n"
         (tmp_path / "own.yaml").write_text(text)
-        served = await asyncio.to_thread(Served, tmp_path / "own.yaml", OUTWARD_ADMIN_TOKEN="owt_all")
+        served = await asyncio.to_thread(Served, tmp_path / "own.yaml", OUTWARD_ADMIN_TOKEN="owt_all-0123456789")
         try:
             opt_in = f"http://{served.ops[0]}:{served.ops[1]}/api/v1/conversations/talk/opt-in"
-            async with httpx.AsyncClient(headers={"authorization": "Bearer owt_all"}) as admin:
+            async with httpx.AsyncClient(headers={"authorization": "Bearer owt_all-0123456789"}) as admin:
                 assert (await admin.put(opt_in, json={"group": GROUP})).status_code == 200
             pem = ssl.create_default_context(cafile=tmp_path / "own" / "ca.pem")
             searched = []

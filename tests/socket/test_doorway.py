@@ -13,13 +13,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from harness.doorway import OPENED, SPIFFE, connect
 from harness.pki import Ca, key_pem, write
 from harness.process import Echo, Served
 from harness.waiting import wait_for
 from outward.proxy.doorway import certificate_names
-
-SPIFFE = "spiffe://example.org/ns/agents/sa/bot"
-OPENED = b"HTTP/1.1 200"
 
 
 @pytest.fixture(scope="module")
@@ -71,19 +69,6 @@ class Hello(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         """Say nothing."""
-
-
-def connect(served, pki, port, *, issuer=None, identity=None, chain=None):
-    """CONNECT over TLS, with a certificate or without; return the socket and the answer's first bytes."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    pki[1].configure_trust(context)
-    if identity:
-        issuer.issue_cert(identity).configure_cert(context)
-    if chain:
-        context.load_cert_chain(chain)
-    sock = context.wrap_socket(socket.create_connection(served.proxy, timeout=30), server_hostname="127.0.0.1")
-    sock.sendall(f"CONNECT origin.test:{port} HTTP/1.1\r\nHost: origin.test:{port}\r\n\r\n".encode())
-    return sock, sock.recv(4096)
 
 
 def test_a_known_certificate_is_its_group(served, pki, echo):

@@ -16,6 +16,7 @@ from outward.config.discovery import Choice
 from outward.config.loaded import Loaded
 from outward.config.render import render_json, render_sarif, render_text, summary
 from outward.core.policy import Policy
+from outward.ops.access import from_environment
 
 
 @click.command()
@@ -30,6 +31,7 @@ def check(file: Path | None, config: Path | None, form: str, as_json: bool, stri
     Exits with 0 when it can be used, and with 3 when it cannot.
     """
     loaded = _load(Choice(file, named=True) if file else require_config(config))
+    loaded = replace(loaded, findings=(*loaded.findings, *_admin_token()))
     form = "json" if as_json else form
     if form == "json":
         click.echo(render_json(loaded.findings))
@@ -55,6 +57,14 @@ def _load(choice: Choice) -> Loaded:
         if loaded.policy is None
         else replace(loaded, findings=(*loaded.findings, *_mute(loaded.policy), *_ungoverned(loaded.policy)))
     )
+
+
+def _admin_token() -> Iterator[Finding]:
+    """Yield an error where the environment's administrator token is one that `serve` does not start with."""
+    try:
+        from_environment()
+    except (OSError, ValueError) as error:
+        yield Finding(Level.ERROR, "E030", f"the admin token cannot be used: {error}", None, 0, None)
 
 
 def _mute(policy: Policy) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, SequenceNode, at
 from outward.config.nearest import did_you_mean
+from outward.config.roots import problem_in_roots
 from outward.config.schema import Document, ServerModel, TlsModel, UpstreamModel
 from outward.config.settings import Limits, McpServer, Settings, Tls
 from outward.config.streams import audit_stream
@@ -100,19 +101,23 @@ def _files(root: MappingNode, key: str, base: Path, home: str | None, report: Re
             found.append(text)
         elif not path.is_file():
             report.error("E022", f"`{path}` is not a file", item.place, item.length, "give the path of a PEM file")
-        elif _holds(path, _BLOCKS[key]):
-            found.append(str(path))
-        else:
+        elif problem := _problem_in(path, key):
             cure = f"give the path of a PEM file with `{_BLOCKS[key].decode()}`"
-            report.error("E022", f"`{path}` holds nothing for `{key}`", item.place, item.length, cure)
+            report.error("E022", f"`{path}` cannot be used for `{key}`: {problem}", item.place, item.length, cure)
+        else:
+            found.append(str(path))
     return found
 
 
-def _holds(path: Path, block: bytes) -> bool:
+def _problem_in(path: Path, key: str) -> str | None:
+    """Return why a file of roots or of revocation lists cannot be used, or None; OpenSSL has the last word on roots."""
     try:
-        return block in read_regular(path, _MAX_PEM)
-    except OSError:
-        return False
+        data = read_regular(path, _MAX_PEM)
+    except OSError as error:
+        return error.strerror or str(error)
+    if _BLOCKS[key] not in data:
+        return "it holds nothing of the kind"
+    return problem_in_roots(data) if key == "trust" else None
 
 
 def _check_vendors(root: MappingNode, document: Document, adapters: Collection[str], report: Report) -> None:

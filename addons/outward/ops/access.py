@@ -72,16 +72,38 @@ def new_secret() -> str:
     return f"owt_{secrets.token_urlsafe(32)}"
 
 
+SHORTEST = 16  # characters of an administrator's token
+
+
+class TokenError(ValueError):
+    """An administrator's token cannot be used; the message is for the operator and does not show it."""
+
+
+def token_file(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the file of administrators' tokens, one a line, or None."""
+    named = environ.get("OUTWARD_ADMIN_TOKEN_FILE")
+    return Path(named) if named else None
+
+
 def from_environment(environ: Mapping[str, str] = os.environ) -> tuple[Token, ...]:
     """Return the tokens of `OUTWARD_ADMIN_TOKEN` and `OUTWARD_ADMIN_TOKEN_FILE`, of scope ALL.
 
+    The file holds one or several, each in its line: the old and the new one while one takes over from the other.
+
     Raises:
+        TokenError: one is too short, or the file holds none.
         OSError: when the file cannot be read.
     """
-    found = [environ.get("OUTWARD_ADMIN_TOKEN", "").strip()]
-    if environ.get("OUTWARD_ADMIN_TOKEN_FILE"):
-        found.append(read_regular(Path(environ["OUTWARD_ADMIN_TOKEN_FILE"])).decode().strip())
-    return tuple(Token("environment", digest(secret), name="environment") for secret in found if secret)
+    found = [environ["OUTWARD_ADMIN_TOKEN"].strip()] if environ.get("OUTWARD_ADMIN_TOKEN", "").strip() else []
+    file = token_file(environ)
+    if file is not None:
+        listed = read_regular(file).decode().split()
+        if not listed:
+            raise TokenError("the file of OUTWARD_ADMIN_TOKEN_FILE holds no token")
+        found += listed
+    if any(len(secret) < SHORTEST for secret in found):
+        raise TokenError(f"an admin token has at least {SHORTEST} characters: make one with `openssl rand -hex 32`")
+    return tuple(Token("environment", digest(secret), name="environment") for secret in found)
 
 
 def named_hosts(environ: Mapping[str, str] = os.environ) -> frozenset[str]:
@@ -136,14 +158,19 @@ class Access:
         hosts: Iterable[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._fixed = {token.sha256: token for token in fixed}
         self._stored = stored
         self.hosts = frozenset(hosts)
         self._clock = clock
-        seed = "".join(sorted(self._fixed)) or secrets.token_hex()
-        self._key = hashlib.sha256(f"outward session {seed}".encode()).digest()
+        self._spare = secrets.token_hex()
+        self.use(fixed)
         self._requests = Buckets(rate=100, burst=500)
         self._failures = Buckets(rate=1, burst=60)
+
+    def use(self, fixed: Iterable[Token]) -> None:
+        """Take the environment's tokens from now on. A session ends with the token that signs it, and with its own."""
+        self._fixed = {token.sha256: token for token in fixed}
+        seeds = tuple(self._fixed) or (self._spare,)
+        self._keys = tuple(hashlib.sha256(f"outward session {seed}".encode()).digest() for seed in seeds)
 
     def screen(self, request: Request) -> None:
         """Refuse what came through a proxy, or from another site's page.
@@ -213,27 +240,32 @@ class Access:
                 raise Problem(429, "too many wrong tokens", {"Retry-After": "60"})
             raise Problem(401, "this token is not valid")
         until = int(self._clock()) + SESSION
-        value = f"{self._name(token.sha256)}.{until}.{secrets.token_hex(8)}"
-        return f"{COOKIE}={value}.{self._mac(value)}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SESSION}"
+        key = self._keys[0]
+        value = f"{_mac(key, f'token {token.sha256}')[:32]}.{until}.{secrets.token_hex(8)}"
+        return f"{COOKIE}={value}.{_mac(key, value)}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SESSION}"
 
     def session(self, request: Request) -> Token | None:
         """Return the token of a browser's session, or None."""
         cookie = self._cookie(request)
         value, _, mac = cookie.rpartition(".")
-        if not cookie.isascii() or not hmac.compare_digest(mac, self._mac(value)):
+        key = self._key_of(value, mac)
+        if key is None:
             return None
         name, until, _ = value.split(".")
         if self._clock() >= int(until):
             return None
         known = (*self._fixed, *self._stored())
-        return next((self._by_digest(each) for each in known if self._name(each) == name), None)
+        return next((self._by_digest(each) for each in known if _mac(key, f"token {each}")[:32] == name), None)
 
-    def _name(self, sha256: str) -> str:
-        return self._mac(f"token {sha256}")[:32]
+    def _key_of(self, text: str, mac: str) -> bytes | None:
+        """Return the key that signed a text, or None: the first one signs, all are believed."""
+        if not mac.isascii():
+            return None
+        return next((key for key in self._keys if hmac.compare_digest(mac, _mac(key, text))), None)
 
     def csrf(self, request: Request) -> str:
         """Return the proof that a form was served within this session."""
-        return self._mac(f"form {self._cookie(request)}")
+        return _mac(self._keys[0], f"form {self._cookie(request)}")
 
     def check_form(self, request: Request, form: Mapping[str, str]) -> None:
         """Refuse a form that this session was not served.
@@ -242,7 +274,7 @@ class Access:
             Problem: 403.
         """
         proof = form.get("csrf", "")
-        if not proof.isascii() or not hmac.compare_digest(proof, self.csrf(request)):
+        if self._key_of(f"form {self._cookie(request)}", proof) is None:
             raise Problem(403, "the form is out of date: go back and load the page again")
 
     @staticmethod
@@ -253,5 +285,6 @@ class Access:
                 return value
         return ""
 
-    def _mac(self, text: str) -> str:
-        return hmac.new(self._key, text.encode("utf-8", "backslashreplace"), hashlib.sha256).hexdigest()
+
+def _mac(key: bytes, text: str) -> str:
+    return hmac.new(key, text.encode("utf-8", "backslashreplace"), hashlib.sha256).hexdigest()

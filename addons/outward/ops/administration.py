@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from outward.config.settings import Settings
 from outward.core.policy import Policy
-from outward.ops.access import Access, Token, from_environment, named_hosts
+from outward.ops.access import Access, Token, from_environment, named_hosts, token_file
+from outward.ops.rotation import Rotation
 from outward.ops.stream import Stream
 from outward.ops.web import Request, Response
 from outward.records.changes import CHANNEL
@@ -43,8 +44,10 @@ class Administration:
             environ: holds `OUTWARD_ADMIN_TOKEN`, `OUTWARD_ADMIN_TOKEN_FILE` and `OUTWARD_OPS_HOSTS`.
 
         Raises:
+            TokenError: a token is too short, or the file holds none.
             OSError: the token's file cannot be read.
         """
+        self._environ = environ
         self._settings, self._policy = settings, policy
         self.state = State(policy(), self._connect, self._chain, lambda: open_listener(settings.records_url, CHANNEL))
         self.stream = Stream()
@@ -55,6 +58,12 @@ class Administration:
     async def start(self) -> None:
         """Read the run-time state, without holding up the loop."""
         await asyncio.to_thread(self.state.start)
+
+    def watch_token(self, rotation: Rotation) -> None:
+        """Have the token's file taken up when it changes, where there is one."""
+        file = token_file(self._environ)
+        if file is not None:
+            rotation.add("admin token", lambda: (file,), lambda: self._access.use(from_environment(self._environ)))
 
     def use(self, policy: Policy) -> None:
         """Follow a reload."""

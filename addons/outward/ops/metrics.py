@@ -140,11 +140,17 @@ class Metrics:
             self.set("config_last_reload_success_timestamp_seconds", time.time())
 
     def set(self, gauge: str, value: float) -> None:
-        """Give one of the unlabelled gauges a value."""
-        self.gauges[gauge] = lambda: value
+        """Give one of the unlabelled gauges a value; its name is one of the known ones."""
+        self.watch(gauge, lambda: value)
 
     def watch(self, gauge: str, function: Callable[[], float]) -> None:
-        """Ask a function for the value of an unlabelled gauge on every scrape; it may run in another thread."""
+        """Ask a function for the value of an unlabelled gauge on every scrape; it may run in another thread.
+
+        Raises:
+            KeyError: no gauge has this name: what nobody would ever see is a mistake in the code.
+        """
+        if gauge not in _GAUGES:
+            raise KeyError(gauge)
         self.gauges[gauge] = function
 
     async def watch_lag(self, interval: float = 0.5) -> None:
@@ -200,6 +206,8 @@ _GAUGES = {
     "config_last_reload_successful": "Whether the last load of the configuration succeeded.",
     "config_last_reload_success_timestamp_seconds": "When the configuration in force was loaded.",
     "ca_expiry_timestamp_seconds": "When the certificate authority expires.",
+    "server_certificate_expiry_timestamp_seconds": "When the certificate of the proxy's own listener expires.",
+    "client_ca_expiry_timestamp_seconds": "When the first of the authorities of client certificates expires.",
 }
 
 

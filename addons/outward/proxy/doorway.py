@@ -6,6 +6,7 @@ accepted at all; what a name is worth is decided by the policy's `clients`.
 
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from outward.config.settings import Tls
@@ -28,6 +29,23 @@ def server_context(tls: Tls) -> ssl.SSLContext:
         context.load_verify_locations(tls.client_ca)
         context.verify_mode = ssl.CERT_OPTIONAL
     return context
+
+
+def ends(path: Path, *, chain: bool = False) -> float:
+    """Return when the first of a PEM file's certificates ends, as Unix time in seconds.
+
+    Args:
+        path: the file.
+        chain: whether only the first certificate is shown to clients, and the others lead to its root.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds no certificate.
+    """
+    from cryptography import x509  # noqa: PLC0415 - slow to import, and few speak TLS to their proxy
+
+    found = x509.load_pem_x509_certificates(path.read_bytes())
+    return min(each.not_valid_after_utc for each in (found[:1] if chain else found)).timestamp()
 
 
 def certificate_names(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:

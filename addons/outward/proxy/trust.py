@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
+from outward.config.roots import certificates_of, problem_in_roots
 from outward.files import MIB, read_regular, replace_file
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ BUNDLES = tuple(
 )
 
 _MAX_PEM = 16 * MIB
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----[^-]+-----END X509 CRL-----")
 _UNABLE_TO_GET_CRL = 3  # X509_V_ERR_UNABLE_TO_GET_CRL, openssl/x509_vfy.h
 
@@ -74,13 +74,16 @@ def upstream_roots(trust: Iterable[str], state: Path, environ: Mapping[str, str]
         environ: where the system's variables are looked up.
 
     Raises:
-        TrustError: a file cannot be read or holds no certificate, or nothing is trusted at all.
+        TrustError: a file cannot be read, holds no certificate or one that OpenSSL does not take, or nothing is
+            trusted at all.
     """
     parts: list[bytes] = []
     for each in trust:
         found = system_store(environ) if each == SYSTEM else _certificates_in(Path(each))
         if not found:
             raise TrustError(f"{each} holds no PEM certificate that can be read")
+        if each != SYSTEM and (problem := problem_in_roots(found)):
+            raise TrustError(f"{each} cannot be trusted: {problem}")
         parts.append(found)
     if not parts:
         raise TrustError("`upstream.trust` is empty: no destination could be verified")
@@ -163,13 +166,13 @@ def _certificates_in(path: Path) -> bytes:
     try:
         if path.is_dir():
             return b"".join(dict.fromkeys(_certificates_in(each) for each in sorted(path.iterdir()) if each.is_file()))
-        return b"".join(block + b"\n" for block in _CERTIFICATE.findall(read_regular(path, _MAX_PEM)))
+        return b"".join(block + b"\n" for block in certificates_of(read_regular(path, _MAX_PEM)))
     except OSError:
         return b""
 
 
 def _blocks(pem: bytes) -> list[bytes]:
-    return _CERTIFICATE.findall(pem)
+    return certificates_of(pem)
 
 
 def _write(path: Path, data: bytes) -> Path:

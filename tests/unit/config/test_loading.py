@@ -5,6 +5,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
+import trustme
 
 from outward.config.load import Loaded, load, load_text
 from outward.config.settings import AuditStream, Limits, McpServer, Settings
@@ -47,7 +48,7 @@ mcp: [{host: mcp.example, tools: {search: tavily}}]
 
 @pytest.fixture
 def full(tmp_path: Path) -> Loaded:
-    (tmp_path / "roots.pem").write_text("-----BEGIN CERTIFICATE-----")
+    trustme.CA().cert_pem.write_to_path(tmp_path / "roots.pem")
     (tmp_path / "roots.crl").write_text("-----BEGIN X509 CRL-----")
     (tmp_path / "outward.yaml").write_text(FULL)
     return load(tmp_path / "outward.yaml", env={"SIEM": "s"}, machine={}, vendor_of={"api.openai.com": "openai"}.get)
