@@ -64,7 +64,7 @@ def _admin_token() -> Iterator[Finding]:
     try:
         from_environment()
     except (OSError, ValueError) as error:
-        yield Finding(Level.ERROR, "E030", f"the admin token cannot be used: {error}", None, 0, None)
+        yield Finding(Level.ERROR, "E030", f"the admin token cannot be used: {error}", None, 0)
 
 
 def _mute(policy: Policy) -> Iterator[Finding]:
