@@ -52,11 +52,10 @@ def _load(choice: Choice) -> Loaded:
         loaded = load_text(text, "<stdin>", vendor_of=vendor_of, adapters=adapters(), governed=governed())
     else:
         loaded = load_configuration(choice)
-    return (
-        loaded
-        if loaded.policy is None
-        else replace(loaded, findings=(*loaded.findings, *_mute(loaded.policy), *_ungoverned(loaded.policy)))
-    )
+    if loaded.policy is None:
+        return loaded
+    more = (*_mute(loaded.policy), *_ungoverned(loaded.policy), *_tables(loaded))
+    return replace(loaded, findings=(*loaded.findings, *more))
 
 
 def _admin_token() -> Iterator[Finding]:
@@ -79,6 +78,19 @@ def _mute(policy: Policy) -> Iterator[Finding]:
             message = f"web search of `{group.path}` finds nothing: its list names no host that a vendor can be sent"
             cure = f"give `web_search` of `{group.path}` its own `sources`, with `h` beside each `*.h`"
             yield Finding(Level.WARNING, "W122", message, rule.place, len(str(rule.pattern)), cure)
+
+
+def _tables(loaded: Loaded) -> Iterator[Finding]:
+    """Yield what is wrong with the tables that the configuration lays over the shipped ones."""
+    folders = loaded.settings.vendor_tables if loaded.settings is not None else ()
+    if not folders:
+        return
+    from outward.search.tables import TableError, check  # noqa: PLC0415 - no other verb reads them all
+
+    try:
+        check(folders)
+    except TableError as error:
+        yield Finding(Level.ERROR, "E032", f"`vendor_tables`: {error}", None, 1, "mend the table, or leave it out")
 
 
 def _ungoverned(policy: Policy) -> Iterator[Finding]:

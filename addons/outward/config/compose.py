@@ -10,8 +10,8 @@ from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, SequenceNode, at
 from outward.config.nearest import did_you_mean
 from outward.config.roots import problem_in_roots
-from outward.config.schema import Document, ServerModel, TlsModel, UpstreamModel
-from outward.config.settings import Limits, McpServer, Settings, Tls
+from outward.config.schema import Document, ServerModel, TlsModel, UpstreamModel, VendorModel
+from outward.config.settings import Limits, McpServer, Opened, Settings, Tls
 from outward.config.streams import audit_stream
 from outward.config.validate import validate
 from outward.config.values import resolve_path
@@ -78,9 +78,16 @@ def _settings(root: MappingNode, document: Document, base: Path, home: str | Non
         parent_proxy=upstream.proxy,
         vendors={host: vendor.adapter for host, vendor in document.vendors.items()},
         trusted_vendors=frozenset(host for host, vendor in document.vendors.items() if vendor.trust_filter),
+        opened={host: each for host, vendor in document.vendors.items() if (each := _opened(vendor)) != Opened()},
+        vendor_tables=tuple(resolve_path(folder, base, home) for folder in document.vendor_tables),
         mcp=tuple(McpServer(server.host, server.tools) for server in document.mcp),
         limits=Limits(**server.limits.model_dump()),
     )
+
+
+def _opened(vendor: VendorModel) -> Opened:
+    tools, fields = tuple(vendor.allow_tools), tuple(vendor.allow_fields)
+    return Opened(tuple(vendor.allow_endpoints), tools, fields, vendor.unknown == "report")
 
 
 def _tls(model: TlsModel, base: Path, home: str | None) -> Tls:
@@ -128,6 +135,10 @@ def _check_vendors(root: MappingNode, document: Document, adapters: Collection[s
         if vendor.adapter not in adapters:
             cure = did_you_mean(vendor.adapter, adapters)
             report.error("E023", f"no vendor is named `{vendor.adapter}`", key.place, key.length, cure)
+        if vendor.unknown == "report":
+            message = f"what no table names passes at `{key.text}`, and is only reported"
+            cure = "list what is needed under `allow_endpoints`, `allow_tools` and `allow_fields`, then leave this out"
+            report.warning("W129", message, key.place, key.length, cure)
 
 
 def _check_formats(root: MappingNode, document: Document, adapters: Collection[str], report: Report) -> None:

@@ -221,10 +221,14 @@ class ClientModel(Model):
 
 
 class VendorModel(Model):
-    """A host that speaks a known vendor's format, and whether its filter is trusted."""
+    """A host that speaks a vendor's format, whether its filter is trusted, and what passes that no table names."""
 
     adapter: Text
     trust_filter: Flag = False
+    allow_endpoints: list[Annotated[str, Field(pattern=r"^[A-Z]+(,[A-Z]+)* /")]] = []
+    allow_tools: list[Text] = []
+    allow_fields: list[Text] = []
+    unknown: Literal["deny", "report"] = "deny"
 
 
 class McpModel(Model):
@@ -260,6 +264,7 @@ class Document(Model):
     groups: dict[str, GroupModel] = {}
     clients: list[ClientModel] = []
     vendors: dict[HostName, Annotated[VendorModel, BeforeValidator(_vendor)]] = {}
+    vendor_tables: list[Text] = []
     mcp: list[McpModel] = []
     tests: list[CaseModel] = []
 

@@ -54,6 +54,23 @@ class McpServer:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """What a configuration lets through at a vendor's host although no table names it.
+
+    Attributes:
+        endpoints: methods and paths, `{}` for a segment.
+        tools: tool types that count as the client's own.
+        fields: keys under which an address is nothing to be fetched.
+        report: whether everything unknown passes, and is reported.
+    """
+
+    endpoints: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    report: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Tls:
     """TLS to the proxy itself.
 
@@ -109,6 +126,8 @@ class Settings:
         parent_proxy: URL of the parent proxy (which may hold a password: never log it), or None.
         vendors: adapter names by the hosts that the policy adds.
         trusted_vendors: those of them whose domain filter is trusted.
+        opened: what passes at a vendor's host although no table names it, by host.
+        vendor_tables: folders whose tables of vendors are laid over the shipped ones.
         mcp: MCP servers whose search tools are governed.
         limits: what clients may cost.
     """
@@ -133,5 +152,7 @@ class Settings:
     parent_proxy: str | None = field(default=None, repr=False)
     vendors: Mapping[str, str] = field(default_factory=dict)
     trusted_vendors: frozenset[str] = frozenset()
+    opened: Mapping[str, Opened] = field(default_factory=dict)
+    vendor_tables: tuple[Path, ...] = ()
     mcp: tuple[McpServer, ...] = ()
     limits: Limits = field(default_factory=Limits)

@@ -9,16 +9,42 @@ import asyncio
 from collections.abc import Callable
 
 from outward.core.policy import Policy
-from outward.core.suggest import question_about, suggestion
+from outward.core.reasons import MEANINGS, Reason
+from outward.core.suggest import cure, question_about, suggestion
 from outward.proxy.alert import alert_of
 from outward.proxy.deadlines import Deadlines
 from outward.proxy.denial import denial, denial_status
+from outward.proxy.dialect import Told, vendor_denial
 from outward.proxy.head import Head
 from outward.proxy.judge import Judge
 from outward.proxy.passport import Passport
 from outward.records.events import Event
 
+Dialect = Callable[[Reason, str], Told]
+"""Returns what a vendor would say: from a reason and a message for people."""
+
 _DROPPED = 1024 * 1024  # bytes
+
+
+def vendor_denial_of(judge: Judge, event: Event, line: str | None, dialect: Dialect, detail: str) -> bytes:
+    """Return the wire form of a denial at a model vendor's host, in the vendor's words; notes its status in the event.
+
+    Args:
+        judge: settles the id that the client is given.
+        event: the denial.
+        line: of the policy, that would allow the request, where governance named one.
+        dialect: says it in the vendor's words.
+        detail: a sentence of governance, or nothing.
+    """
+    judge.settle(event)
+    suggested = line or line_for(event, judge.policy)
+    advice = cure(event.reason, event.host, None, event.stage, line=suggested is not None)
+    said = f"{MEANINGS[event.reason].title} ({event.reason}){f': {detail}' if detail else ''}. {advice}"
+    if line is not None:
+        said += f" The line: {line}"
+    told = dialect(event.reason, said)
+    event.status = event.status or told.status or denial_status(event.reason, challenge=False)
+    return vendor_denial(event, told, advice, suggested, head=event.method == "HEAD")
 
 
 def denial_of(judge: Judge, event: Event, head: Head | None, *, challenge: bool) -> bytes:

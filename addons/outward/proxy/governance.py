@@ -4,30 +4,36 @@ Owns the way from an exchange to a judgement, and from a response to audit event
 judgement itself is pure and lives in `search`; nothing here knows a vendor.
 """
 
+import logging
 import time
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from outward.config.settings import Settings
 from outward.core.identity import Identity
 from outward.core.model import OptIn, Stage, Verdict, WebSearch
-from outward.core.reasons import Reason
+from outward.core.reasons import MEANINGS, Reason
 from outward.proxy.consent import Consent
+from outward.proxy.dialect import Told
 from outward.proxy.head import Head, ResponseHead
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.governor import CutError, Pass, Refuse, Tap, Whole
 from outward.proxy.judge import Judge
 from outward.records.audit import AuditEvent
 from outward.records.events import Event, new_id
+from outward.search import tables
 from outward.search.govern import Governance, Outcome, Request
 from outward.search.observation import MAX_WHOLE, Observation
-from outward.search.receipts import Audited, blocked, invoked, receipt_of
-from outward.search.registry import Registry, registry_of
+from outward.search.receipts import Audited, blocked, invoked, receipt_of, sandboxed
+from outward.search.registry import Registry, registry_of, valve_of
 from outward.search.suffixes import is_public_suffix
 from outward.search.turn import Action, Finding
 from outward.search.vendors import NAMES, load
+from outward.search.vendors.mcp import rpc_error, rpc_id
 from outward.threads import Threads
+
+_log = logging.getLogger(__name__)
 
 # A longer body is judged in a thread: reading it would hold the loop up for milliseconds.
 _IN_LOOP = 64 * 1024
@@ -57,9 +63,20 @@ class _Open:
 
 
 def registry_for(settings: Settings) -> Registry:
-    """Return the governed hosts: the known ones and those that the configuration adds."""
+    """Return the governed hosts: the known ones and those that the configuration adds.
+
+    Raises:
+        TableError: when a table that the configuration lays over the shipped ones cannot be read.
+    """
     mcp = ((server.host, server.tools) for server in settings.mcp)
-    return registry_of(settings.vendors, settings.trusted_vendors, mcp)
+    if settings.vendor_tables:
+        tables.surface.cache_clear()  # their content may have changed
+        tables.check(settings.vendor_tables)
+    valves = {
+        host: valve_of(each.endpoints, each.tools, each.fields, report=each.report)
+        for host, each in settings.opened.items()
+    }
+    return registry_of(settings.vendors, settings.trusted_vendors, mcp, valves, settings.vendor_tables)
 
 
 class SearchGovernor:
@@ -87,8 +104,23 @@ class SearchGovernor:
         is_public_suffix("example.com")
 
     def use(self, settings: Settings) -> None:
-        """Follow a reload."""
-        self._governance.registry = registry_for(settings)
+        """Follow a reload; tables that cannot be read leave the last good ones in force."""
+        try:
+            self._governance.registry = registry_for(settings)
+        except tables.TableError:
+            self._judge.metrics.internal_error("vendor_tables")
+            _log.exception("the tables of vendors cannot be read: the last good ones stay in force")
+
+    def dialect(self, vendor: str, head: Head, reason: Reason, message: str) -> Told:
+        """Return a denial as the vendor itself would say it."""
+        adapter = load(self._governance.adapter_at(vendor, head.path or "/"))
+        status = adapter.status(reason, head.get("user-agent") or "")
+        return Told(adapter.error(message, reason, status or MEANINGS[reason].status), status)
+
+    def _answered(self, request: Request, outcome: Outcome) -> Callable[[Reason, str], Told] | None:
+        """Return how the call within a body is answered, where it is one (JSON-RPC)."""
+        call = None if outcome.adapter != "mcp" else rpc_id(request.body)
+        return None if call is None else lambda _reason, message: Told(rpc_error(call, message), 200)
 
     def request_needs_body(self, vendor: str, head: Head) -> bool:
         """Tell whether the body is judged; where the endpoint alone decides, it streams unread."""
@@ -130,6 +162,17 @@ class SearchGovernor:
         if outcome.deny is not None:  # before its id stands in an audit event
             exchange.refuse(outcome.deny, Stage.SEARCH)
             self._judge.settle(exchange.event)
+        self._tell(exchange, outcome)
+        if outcome.deny is not None:
+            return Refuse(outcome.deny, outcome.line, outcome.detail, self._answered(request, outcome))
+        fields = dict(outcome.headers)
+        if outcome.turn is not None and (outcome.watched or outcome.turn.filtered):
+            fields["accept-encoding"] = "identity"
+            self._open[id(exchange)] = _Open(request, outcome, request.settings)
+        return Pass(outcome.body, fields)
+
+    def _tell(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Tell of what a request carries, and of what became of it."""
         if outcome.audited and outcome.adapter is not None:
             for finding in outcome.findings:
                 self._judge.metrics.web_search(outcome.adapter, str(finding.action))
@@ -138,13 +181,10 @@ class SearchGovernor:
                     self._audit(exchange, blocked(outcome.adapter, finding))
                 if finding.action is Action.STRIPPED and finding.reason is not None:
                     self._note(exchange, finding.reason, Stage.SEARCH, Verdict.DENY)
-        if outcome.deny is not None:
-            return Refuse(outcome.deny)
-        fields = dict(outcome.headers)
-        if outcome.turn is not None and (outcome.watched or outcome.turn.filtered):
-            fields["accept-encoding"] = "identity"
-            self._open[id(exchange)] = _Open(request, outcome, request.settings)
-        return Pass(outcome.body, fields)
+        for unknown in outcome.unknowns:  # it passes, and its event says that it would not
+            self._note(exchange, unknown.reason, Stage.SEARCH, Verdict.ALLOW)
+        for machine in outcome.turn.sandboxes if outcome.turn is not None and outcome.deny is None else ():
+            self._audit(exchange, sandboxed(outcome.adapter, machine))
 
     def response_tap(self, exchange: Exchange, response: ResponseHead) -> Tap | None:
         """Return what reads the response of a request that may have searched."""

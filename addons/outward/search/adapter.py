@@ -29,6 +29,21 @@ class Observer(Protocol):
         """Read one event, line, array element or document."""
 
 
+_ERROR_TYPES = {
+    400: "invalid_request_error",
+    403: "permission_error",
+    413: "request_too_large",
+    426: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+
+
+def error_type(status: int) -> str:
+    """Return the type of an error that Anthropic's, OpenAI's and their likes' clients know for a status."""
+    return _ERROR_TYPES.get(status, "api_error")
+
+
 class Adapter(Protocol):
     """One vendor's wire format."""
 
@@ -59,8 +74,11 @@ class Adapter(Protocol):
     def refused_domains(self, status: int, body: bytes) -> tuple[str, ...]:
         """Return the domains for which the vendor refused the whole request."""
 
-    def error(self, detail: str) -> Json:
+    def error(self, detail: str, reason: Reason, status: int = 403) -> Json:
         """Return the members of an error body that the vendor's clients show to a person."""
+
+    def status(self, reason: Reason, user_agent: str) -> int | None:
+        """Return the status of a denial for a client, or None for the reason's own."""
 
 
 class Plain:
@@ -97,15 +115,19 @@ class Plain:
 
     def cut(self, detail: str) -> bytes:
         """Return an error event as OpenAI's clients and their likes read it."""
-        return b"event: error\ndata: " + encode(self.error(detail)) + b"\n\n"
+        return b"event: error\ndata: " + encode(self.error(detail, Reason.SOURCE_OUTSIDE_ALLOWLIST)) + b"\n\n"
 
     def refused_domains(self, status: int, body: bytes) -> tuple[str, ...]:  # noqa: ARG002 - part of the interface
         """Return nothing: only some vendors refuse domains."""
         return ()
 
-    def error(self, detail: str) -> Json:
+    def error(self, detail: str, reason: Reason, status: int = 403) -> Json:
         """Return the error member that most clients show."""
-        return {"error": {"message": detail, "type": "permission_error", "code": "blocked_by_egress_policy"}}
+        return {"error": {"message": detail, "type": error_type(status), "param": None, "code": str(reason)}}
+
+    def status(self, reason: Reason, user_agent: str) -> int | None:  # noqa: ARG002 - part of the interface
+        """Return None: the reason's own."""
+        return None
 
 
 def body_object(turn: Turn, governed: frozenset[str]) -> Json:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from outward.core.model import OptIn, WebSearch
 from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
-from outward.search.adapter import Adapter, Json
+from outward.search.adapter import Adapter
 from outward.search.inflate import EncodingError, decompress
 from outward.search.jsonbody import BodyError, decode, encode
 from outward.search.learned import Recent
@@ -65,7 +65,6 @@ class Outcome:
         headers: changes to the request's header; None removes.
         deny: the reason of a denial, or None.
         detail: a sentence for the client of a denied request.
-        error: members of the vendor's own error body, for clients that show only these.
         line: of a policy, that would let it through; None where none would.
         unknowns: what no table names, and passes to be watched.
         turn: for the response's observation.
@@ -77,7 +76,6 @@ class Outcome:
     headers: Mapping[str, str | None] = field(default_factory=dict)
     deny: Reason | None = None
     detail: str = ""
-    error: Json = field(default_factory=dict)
     line: str | None = None
     unknowns: tuple[Unknown, ...] = ()
     turn: Turn | None = None
@@ -115,6 +113,11 @@ class Governance:
             return False
         endpoint = self.registry.endpoint(placed[0], host, method, placed[1])
         return endpoint is not None and endpoint.kind is Kind.GOVERNED
+
+    def adapter_at(self, vendor: str, path: str) -> str:
+        """Return the name of the adapter whose words are spoken at a path."""
+        placed = self.registry.place(vendor, plain_path(path) or "/")
+        return "gitlab" if placed is None else placed[0].adapter
 
     def judge(self, request: Request) -> Outcome:
         """Judge one request."""
@@ -237,8 +240,7 @@ class Governance:
 
 def _denied(adapter: Adapter, error: RefusedError) -> Outcome:
     findings = (Finding(error.tool, Action.DENIED, error.reason),) if error.tool else ()
-    told = adapter.error(f"{error.detail} ({error.reason})")
-    return Outcome(adapter.name, findings, deny=error.reason, detail=error.detail, error=told, line=error.line)
+    return Outcome(adapter.name, findings, deny=error.reason, detail=error.detail, line=error.line)
 
 
 def _check_charset(content_type: str) -> None:

@@ -139,6 +139,11 @@ def blocked(vendor: str, finding: Finding) -> Audited:
     return Audited("web_search_blocked", _details(vendor, finding))
 
 
+def sandboxed(vendor: str | None, finding: Finding) -> Audited:
+    """Return the audit event of a machine at the vendor: the network that it asked for, and the one that it got."""
+    return Audited("vendor_sandbox_limited", _details(vendor or "", finding))
+
+
 def invoked(vendor: str, findings: Iterable[Finding], seen: Seen, detail: RecordDetail, mode: Filter) -> Audited:
     """Return the audit event of a request that searched."""
     live = [finding for finding in findings if finding.reason is None]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from outward.core.identity import Identity
 from outward.core.model import Decision, Lane, Rule, Stage
 from outward.core.reasons import Reason
-from outward.proxy.answer import close_event, denial_of
+from outward.proxy.answer import Dialect, close_event, denial_of, vendor_denial_of
 from outward.proxy.head import Head
 from outward.proxy.inspection.budget import Budget
 from outward.proxy.judge import Judge, refuse
@@ -35,6 +35,8 @@ class Exchange:
         closed: its event has been recorded.
         identity: who asked; None where that was never found out.
         ended: called once when it closes; None where nobody waits for that.
+        dialect: says a denial in a vendor's words; None where no vendor is concerned.
+        line, detail: what governance says of a denial: the line that would open it, a sentence.
         budget: what its bodies are charged to while they are held back; None where nothing of it ever is.
     """
 
@@ -48,12 +50,15 @@ class Exchange:
         "closed",
         "collected",
         "decision",
+        "detail",
+        "dialect",
         "down",
         "ended",
         "event",
         "governed",
         "head",
         "identity",
+        "line",
         "raw",
         "up",
     )
@@ -80,6 +85,9 @@ class Exchange:
         self.governed = self.collected = self.begun = self.closed = False
         self.up = self.down = self._held = 0
         self.budget: Budget | None = None
+        self.dialect: Dialect | None = None
+        self.line: str | None = None
+        self.detail = ""
         self._judge = judge
         self._challenge = challenge
         self._started = asyncio.get_running_loop().time() if started is None else started
@@ -114,6 +122,8 @@ class Exchange:
 
     def answer(self) -> bytes:
         """Return the denial as it goes to the client."""
+        if self.dialect is not None:
+            return vendor_denial_of(self._judge, self.event, self.line, self.dialect, self.detail)
         return denial_of(self._judge, self.event, self.head, challenge=self._challenge)
 
     def hold(self, count: int) -> bool:

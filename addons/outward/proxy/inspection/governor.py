@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from outward.core.reasons import Reason
+from outward.proxy.dialect import Told
 from outward.proxy.head import Head, ResponseHead
 from outward.proxy.inspection.exchange import Exchange
 
@@ -55,13 +56,25 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Refuse the request, at stage `search`."""
+    """Refuse the request, at stage `search`.
+
+    Attributes:
+        line: of a policy, that would let it through.
+        detail: a sentence for the client.
+        dialect: says it in the vendor's words, where the request's body decides those.
+    """
 
     reason: Reason
+    line: str | None = None
+    detail: str = ""
+    dialect: Callable[[Reason, str], Told] | None = None
 
 
 class Governor(Protocol):
     """Web-search governance."""
+
+    def dialect(self, vendor: str, head: Head, reason: Reason, message: str) -> Told:
+        """Return a denial as the vendor itself would say it."""
 
     def request_needs_body(self, vendor: str, head: Head) -> bool:
         """Tell whether the request's body must be read as a whole before it is judged."""

@@ -219,7 +219,11 @@ class Hooks:
         vendor, governor, limit = exchange.decision.vendor, self._parts.governor, self._parts.limits.body_inspect_bytes
         if vendor is None:
             return
-        if head.websocket or (governor is None and head.length != 0):
+        if governor is not None:
+            exchange.dialect = partial(governor.dialect, vendor, head)
+        if head.websocket:  # so that clients fall back to HTTP at once
+            exchange.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, Stage.SEARCH, 426)
+        elif governor is None and head.length != 0:
             exchange.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, Stage.SEARCH)
         elif governor is not None:
             exchange.governed, exchange.budget = True, self._parts.budget

@@ -98,6 +98,9 @@ class Stream(Layer):
         if not isinstance(verdict, Pass) or exchange.refused:
             reason = verdict.reason if isinstance(verdict, Refuse) else Reason.INTERNAL_ERROR
             exchange.refuse(reason, Stage.SEARCH)
+            if isinstance(verdict, Refuse):
+                exchange.line, exchange.detail = verdict.line, verdict.detail
+                exchange.dialect = verdict.dialect or exchange.dialect
             yield from self._refuse(exchange)
             return
         whole = (body if verdict.body is None else verdict.body) if exchange.collected else None

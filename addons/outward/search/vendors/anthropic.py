@@ -6,6 +6,7 @@ Source: the SDK's types and platform.claude.com (web search tool, web fetch tool
 import re
 from typing import Any
 
+from outward.core.reasons import MEANINGS, Reason
 from outward.search.adapter import (
     TYPED,
     Json,
@@ -13,6 +14,7 @@ from outward.search.adapter import (
     Plain,
     body_object,
     domains,
+    error_type,
     items,
     keep_tools,
     obj,
@@ -113,11 +115,16 @@ class Anthropic(Plain):
 
     def cut(self, detail: str) -> bytes:
         """Return the error event of a message stream."""
-        return b"event: error\ndata: " + encode({"type": "error", **self.error(detail)}) + b"\n\n"
+        return b"event: error\ndata: " + encode(self.error(detail, Reason.SOURCE_OUTSIDE_ALLOWLIST)) + b"\n\n"
 
-    def error(self, detail: str) -> Json:
-        """Return the error member of the vendor's error bodies."""
-        return {"error": {"type": "permission_error", "message": detail}}
+    def error(self, detail: str, reason: Reason, status: int = 403) -> Json:
+        """Return the vendor's error body."""
+        return {"type": "error", "error": {"type": error_type(status), "message": detail, "code": str(reason)}}
+
+    def status(self, reason: Reason, user_agent: str) -> int | None:
+        """Return 400 for Claude Code, which takes a 403 for a login that has failed."""
+        cli = user_agent.lower().startswith(("claude-cli", "claude-code"))
+        return 400 if cli and MEANINGS[reason].status == 403 else None
 
     def refused_domains(self, status: int, body: bytes) -> tuple[str, ...]:
         """Return the domains whose sites refuse the vendor's crawler (the whole request is a 400 then)."""

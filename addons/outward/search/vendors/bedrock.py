@@ -92,9 +92,10 @@ class Bedrock(Plain):
         asked = body.get("searchQuery", body.get("query")) if isinstance(body, dict) else None
         return ResultsObserver(seen, asked if isinstance(asked, str) else None) if turn.searching else None
 
-    def error(self, detail: str) -> Json:
-        """Return the message member of the service's errors."""
-        return {"message": detail}
+    def error(self, detail: str, reason: Reason, status: int = 403) -> Json:
+        """Return the members of the service's errors."""
+        del reason, status
+        return {"__type": "AccessDeniedException", "message": detail}
 
 
 def _search(turn: Turn, body: Json) -> None:

@@ -20,6 +20,7 @@ from outward.search.vendors.gemini_observer import GeminiObserver
 _UNVERIFIABLE = frozenset({"googlemaps", "exaaisearch", "parallelaisearch"})
 _EXCLUDING = frozenset({"googlesearch", "enterprisewebsearch"})
 _REWRITING = frozenset({"$httpmethod", "$httpheaders", "$req", "$ct", "x-http-method-override"})
+_STATUS = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE"}
 _MOST_EXCLUDED = 2000
 _URL = re.compile(r"https?://[^\s<>\"'`)\]}]+", re.IGNORECASE)
 _HOLD_FILES = frozenset({"parts", "filedata", "functionresponse"})
@@ -107,9 +108,10 @@ class Gemini(Plain):
         """Return an error as the vendor sends it in a stream."""
         return super().cut(detail).partition(b"\n")[2]
 
-    def error(self, detail: str) -> Json:
+    def error(self, detail: str, reason: Reason, status: int = 403) -> Json:
         """Return the error member of the vendor's error bodies (google.rpc.Status)."""
-        return {"error": {"code": 403, "message": detail, "status": "PERMISSION_DENIED"}}
+        del reason
+        return {"error": {"code": status, "message": detail, "status": _STATUS.get(status, "FAILED_PRECONDITION")}}
 
 
 def _verified(turn: Turn, name: str, key: str, value: Any, body: Json) -> bool:

@@ -102,9 +102,10 @@ class Mcp(Plain):
         asked = next((m["params"]["arguments"].get("query") for m in messages if m.get("method") == "tools/call"), None)
         return _ToolObserver(seen, asked if isinstance(asked, str) else None)
 
-    def error(self, detail: str) -> Json:
-        """Return the members of a JSON-RPC error."""
-        return {"jsonrpc": "2.0", "id": None, "error": {"code": -32001, "message": detail}}
+    def error(self, detail: str, reason: Reason, status: int = 403) -> Json:
+        """Return the members of a JSON-RPC error for a call that nobody can tell."""
+        del reason, status
+        return rpc_error(None, detail)
 
 
 class _ToolObserver(ResultsObserver):
@@ -134,6 +135,21 @@ def _listen(turn: Turn) -> None:
     turn.filtered = turn.watch = True
     if "last-event-id" in turn.call.headers:
         turn.refuse(turn.stop or Reason.WEB_SEARCH_UNINSPECTABLE, _EARLIER, "stream")
+
+
+def rpc_id(body: bytes) -> str | int | None:
+    """Return the id of the one call in a body; None where there is none, or there are several."""
+    try:
+        message = decode(body)
+    except BodyError:
+        return None
+    found = message.get("id") if isinstance(message, dict) and "method" in message else None
+    return found if isinstance(found, (str, int)) and not isinstance(found, bool) else None
+
+
+def rpc_error(call: str | int | None, message: str) -> Json:
+    """Return the answer to a call that is refused (JSON-RPC 2.0, 5.1)."""
+    return {"jsonrpc": "2.0", "id": call, "error": {"code": -32001, "message": message}}
 
 
 def _brand(host: str) -> str | None:

@@ -261,7 +261,7 @@ class OpenAI(Plain):
             "message": detail,
             "code": "blocked_by_egress_policy",
             "param": None,
-            **self.error(detail),
+            **self.error(detail, Reason.SOURCE_OUTSIDE_ALLOWLIST),
         }
         return b"event: error\ndata: " + encode(value) + b"\n\n"
 
