@@ -1,0 +1,191 @@
+"""What no table names does not pass, the line that opens it, and the two nets for addresses."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.governing import Desk
+from outward.core.reasons import Reason
+from outward.search.registry import registry_of, valve_of
+from outward.search.results import filter_events
+from outward.search.surface import Endpoint, Kind, Routes
+from outward.search.tables import SHIPPED, TableError, check, names, surface
+from outward.search.turn import endpoint_line
+from outward.search.ungoverned import known
+
+OPENAI = "api.openai.com"
+NEW = "/v1/newcomer/x7f3a9/run"
+EVIL = "https://evil.example/x"
+
+
+def _opened(**options: Any) -> Desk:
+    valve = valve_of(
+        options.get("endpoints", ()),
+        options.get("tools", ()),
+        options.get("fields", ()),
+        report=options.get("report", False),
+    )
+    return Desk(registry=registry_of({OPENAI: "openai"}, (), (), {OPENAI: valve}))
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_table_can_be_read_and_says_where_it_is_from(name: str) -> None:
+    found = surface(name)
+    assert found.date
+    assert found.source
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "OPTIONS"])
+def test_an_endpoint_that_no_table_names_does_not_pass_the_empty_body_neither(method: str) -> None:
+    for body in (None, {"input": "hi"}):
+        found = Desk().ask(OPENAI, NEW, body, method=method)
+        assert found.deny is Reason.WEB_SEARCH_UNKNOWN_ENDPOINT
+        assert found.line == (
+            f'vendors: {{{OPENAI}: {{adapter: openai, allow_endpoints: ["{method} /v1/newcomer/{{}}/run"]}}}}'
+        )
+
+
+def test_a_plain_read_passes_unless_it_names_an_address() -> None:
+    assert Desk().ask(OPENAI, NEW, method="GET").deny is None
+    asked = Desk().ask(OPENAI, NEW, method="GET", query="u=https%3A%2F%2Fevil.example%2F")
+    assert asked.deny is Reason.WEB_SEARCH_UNKNOWN_ENDPOINT
+    assert Desk().ask("api.tavily.com", NEW, method="GET").deny is Reason.WEB_SEARCH_UNKNOWN_ENDPOINT
+
+
+def test_the_line_opens_the_endpoint_and_nothing_else() -> None:
+    desk = _opened(endpoints=["POST /v1/newcomer/{}/run"])
+    assert desk.ask(OPENAI, NEW, {"input": "hi"}).deny is None
+    assert desk.ask(OPENAI, NEW, {"source_url": EVIL}).deny is Reason.WEB_SEARCH_UNKNOWN_FIELD
+    assert desk.ask(OPENAI, NEW, {"image_url": EVIL}).deny is Reason.NO_RULE
+    assert desk.ask(OPENAI, NEW, {"tools": []}).deny is Reason.WEB_SEARCH_UNINSPECTABLE
+    assert desk.ask(OPENAI, NEW + "/other", {}).deny is Reason.WEB_SEARCH_UNKNOWN_ENDPOINT
+
+
+def test_the_valve_is_never_over_a_listed_denial() -> None:
+    desk = _opened(endpoints=["POST /v1/batches"])
+    assert desk.ask(OPENAI, "/v1/batches", {"input_file_id": "f"}).deny is Reason.WEB_SEARCH_UNINSPECTABLE
+
+
+def test_what_is_watched_passes_and_is_told() -> None:
+    desk = _opened(report=True)
+    found = desk.ask(OPENAI, NEW, {"input": "hi"})
+    assert (found.deny, [each.reason for each in found.unknowns]) == (None, [Reason.WEB_SEARCH_UNKNOWN_ENDPOINT])
+    body = {"input": "hi", "tools": [{"type": "newcomer"}], "new_key": EVIL}
+    found = desk.ask(OPENAI, "/v1/responses", body)
+    assert found.deny is None
+    reasons = {each.reason for each in found.unknowns}
+    assert reasons == {Reason.WEB_SEARCH_UNKNOWN_TOOL, Reason.WEB_SEARCH_UNKNOWN_FIELD}
+    assert desk.ask(OPENAI, "/v1/responses", {"input": [{"image_url": EVIL}]}).deny is Reason.NO_RULE
+
+
+def test_a_tool_and_a_field_are_opened_by_name() -> None:
+    desk = _opened(tools=["newcomer"], fields=["new_key"])
+    assert (
+        desk.ask(OPENAI, "/v1/responses", {"input": "hi", "tools": [{"type": "newcomer"}], "new_key": EVIL}).deny
+        is None
+    )
+    assert desk.ask(OPENAI, "/v1/responses", {"input": "hi", "other_key": EVIL}).deny is Reason.WEB_SEARCH_UNKNOWN_FIELD
+
+
+def test_words_schemas_arguments_results_and_metadata_are_no_addresses() -> None:
+    """What an agent really sends: nothing in it is fetched by the vendor."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "properties": {"url": {"default": EVIL}}}
+    claude = {
+        "system": [{"type": "text", "text": EVIL}],
+        "metadata": {"user_id": EVIL},
+        "tools": [{"name": "WebFetch", "description": EVIL, "input_schema": schema}],
+        "messages": [
+            {"role": "user", "content": EVIL},
+            {
+                "role": "assistant",
+                "content": [{"type": "tool_use", "id": "t", "name": "WebFetch", "input": {"url": EVIL}}],
+            },
+            {
+                "role": "user",
+                "content": [{"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": EVIL}]}],
+            },
+        ],
+    }
+    assert Desk().ask("api.anthropic.com", "/v1/messages", claude).deny is None
+    codex = {
+        "instructions": EVIL,
+        "input": [
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": EVIL}]},
+            {"type": "function_call", "call_id": "c", "name": "shell", "arguments": EVIL},
+            {"type": "function_call_output", "call_id": "c", "output": EVIL},
+            {"type": "web_search_call", "id": "ws", "action": {"type": "open_page", "url": EVIL}},
+        ],
+        "tools": [{"type": "function", "name": "f", "parameters": schema}],
+    }
+    assert Desk().ask("chatgpt.com", "/backend-api/codex/responses", codex).deny is None
+    gemini = {
+        "contents": [
+            {"role": "user", "parts": [{"text": EVIL}]},
+            {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {"url": EVIL}}}]},
+            {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"url": EVIL}}}]},
+        ],
+        "tools": [{"functionDeclarations": [{"name": "f", "parametersJsonSchema": schema}]}],
+    }
+    assert Desk().ask("generativelanguage.googleapis.com", "/v1beta/models/m:generateContent", gemini).deny is None
+
+
+@pytest.mark.parametrize(
+    "spelling", ["HTTPS://evil.example/", " https://evil.example/", "https:\\\\evil.example", "evil.example/x"]
+)
+def test_an_address_is_judged_in_whatever_spelling(spelling: str) -> None:
+    found = Desk().ask(OPENAI, "/v1/responses", {"input": [{"type": "input_image", "image_url": spelling}]})
+    assert found.deny is not None
+
+
+def test_an_address_in_a_form_is_judged() -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="url"\r\n\r\nhttps://evil.example/a.mp3\r\n--x--\r\n'
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    path = "/openai/v1/audio/transcriptions"
+    assert Desk().ask("api.groq.com", path, raw=form, headers=kind).deny is Reason.NO_RULE
+    encoded = {"content-type": "application/x-www-form-urlencoded"}
+    assert (
+        Desk().ask("api.groq.com", path, raw=b"url=https%3A%2F%2Fevil.example", headers=encoded).deny is Reason.NO_RULE
+    )
+    assert Desk().ask("api.groq.com", path, raw=b"--y", headers=kind).deny is Reason.MALFORMED_REQUEST
+
+
+def test_the_line_that_says_most_decides() -> None:
+    usual, denied = Endpoint(Kind.USUAL, "v"), Endpoint(Kind.DENIED, "v", why="agents")
+    routes = Routes({"POST /v1/{}/x": usual, "ANY /v1/agents/**": denied, "POST /v1/agents/{}/cancel": usual})
+    assert routes.find("POST", "/v1/files/x") == usual
+    assert routes.find("POST", "/V1/Agents/x") == denied
+    assert routes.find("POST", "/v1/agents") == denied
+    assert routes.find("POST", "/v1/agents/a1/cancel/") == usual
+    assert routes.find("GET", "/v1/files/x") is None
+
+
+def test_a_name_of_somebodys_own_stands_in_no_line() -> None:
+    assert endpoint_line("POST", "/v1/threads/thread_8aF3/runs:cancel") == "POST /v1/threads/{}/runs:cancel"
+
+
+def test_a_newer_table_is_laid_over_the_shipped_one(tmp_path: Path) -> None:
+    head = "adapter: openai\nsource: mine\ndate: 2027-01-01\n---\n"
+    (tmp_path / "openai.yaml").write_text(head + "endpoints:\n  POST /newcomer/{}/run: usual\n")
+    check((tmp_path,))
+    desk = Desk(registry=registry_of({}, (), (), None, (tmp_path,)))
+    assert desk.ask(OPENAI, NEW, {}).deny is None
+    assert desk.ask(OPENAI, "/v1/batches", {}).deny is Reason.WEB_SEARCH_UNINSPECTABLE
+    (tmp_path / "openai.yaml").write_text(head + "endpoints:\n  POST /newcomer: {denied: whatever}\n")
+    surface.cache_clear()
+    with pytest.raises(TableError, match="whatever"):
+        check((tmp_path,))
+    surface.cache_clear()
+
+
+def test_an_event_without_data_passes() -> None:
+    """MCP's clients need the event that says where to go on from, and comments keep a connection open."""
+    stream = b'id: 1\ndata:\n\n: ping\n\nid: 2\ndata: {"x": 1}\n\ndata: no json\n\n'
+    assert filter_events(stream, lambda _value: None) == b'id: 1\ndata:\n\n:\n\nid: 2\ndata: {"x":1}\n\n'
+
+
+def test_the_hosts_that_nothing_governs_are_a_list_without_repeats() -> None:
+    assert (SHIPPED / "ungoverned.txt").exists()
+    hosts = [host for host, _ in known()]
+    assert len(hosts) == len(set(hosts))
+    assert all(what for _, what in known())
