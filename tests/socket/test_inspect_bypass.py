@@ -40,7 +40,6 @@ def allowing(**settings: object) -> Policy:
         ("POST / HTTP/1.1\r\nHost: allowed.test:{port}\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n", Reason.MALFORMED_REQUEST),
         ("POST / HTTP/1.1\r\nHost: allowed.test:{port}\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF1\r\nx", Reason.MALFORMED_REQUEST),
         ("GET / HTTP/1.1\r\nHost: allowed.test:{port}\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n", Reason.UPGRADE_NOT_ALLOWED),
-        ("GET / HTTP/1.1\r\nHost: allowed.test:{port}\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: H2C\r\nHTTP2-Settings: AA\r\n\r\n", Reason.UPGRADE_NOT_ALLOWED),
         ("GET / HTTP/1.1\r\nHost: allowed.test:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\nSec-WebSocket-Key: AA\r\n\r\n", Reason.UPGRADE_NOT_ALLOWED),
     ],
 )  # fmt: skip

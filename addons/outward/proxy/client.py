@@ -16,8 +16,8 @@ from outward.core.model import Decision, Denial, Lane, Stage
 from outward.core.reasons import Reason
 from outward.proxy.answer import Linger, close_event, denial_of
 from outward.proxy.fields import HeadError
-from outward.proxy.head import END, Head
-from outward.proxy.headreader import HeadReader
+from outward.proxy.head import Head
+from outward.proxy.headreader import HeadReader, is_whole
 from outward.proxy.judge import refuse
 from outward.proxy.parent import via_of
 from outward.proxy.passport import Passport
@@ -85,7 +85,7 @@ class Client(asyncio.Protocol):
         if not self._begun:
             self._begun = self._gate.loop.time()
         try:
-            if self._reader is None and data.endswith(END) and data.count(END) == 1:
+            if self._reader is None and is_whole(data):
                 raw, rest = data, b""
             else:
                 self._reader = self._reader or HeadReader(self._resources.limits)
@@ -157,7 +157,7 @@ class Client(asyncio.Protocol):
 
     def _refuse_head(self, error: HeadError, stage: Stage = Stage.CONNECT) -> None:
         event = refuse(event_of(error.head, self._who(error.head)), error.reason, stage)
-        event.status = error.status
+        event.status, event.advice = error.status, error.advice
         self._deny(event, error.head, more=True)
 
     def _deny(self, event: Event, head: Head | None, *, more: bool, challenge: bool = False) -> None:

@@ -99,7 +99,7 @@ def denial(event: Event, suggestion: str | None, accept: str | None, *, challeng
     """
     status = event.status or denial_status(event.reason, challenge=challenge)
     kind = _kind(accept)
-    advice = cure(event.reason, event.host, None, event.stage, line=suggestion is not None)
+    advice = event.advice or cure(event.reason, event.host, None, event.stage, line=suggestion is not None)
     if event.reason is Reason.TOO_LARGE and event.detail:
         advice = f"{event.detail} {advice}"
     if event.reason is Reason.PATH_NOT_ALLOWED and event.detail is not None:

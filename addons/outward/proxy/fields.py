@@ -57,14 +57,16 @@ class HeadError(Exception):
     Attributes:
         reason: for the event and the denial.
         status: HTTP status; differs from the reason's own for heads that are too large (431).
+        advice: what to do about it, where that is more than the reason's own cure.
         head: what was understood before the refusal; None where nothing was.
     """
 
     head: "Head | None" = None
 
-    def __init__(self, reason: Reason, why: str, status: int | None = None) -> None:
+    def __init__(self, reason: Reason, why: str, status: int | None = None, advice: str | None = None) -> None:
         super().__init__(why)
         self.reason = reason
+        self.advice = advice
         self.status = MEANINGS[reason].status if status is None else status
 
 

@@ -28,11 +28,19 @@ END = b"\r\n\r\n"
 REQUEST_LINE = rb"(" + TOKEN + rb") ([\x21-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n"
 _REQUEST = re.compile(REQUEST_LINE + SECTION)
 _RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n" + SECTION)
-_ABSOLUTE = re.compile(r"http://([^/?]*)(/[^?]*)?(\?.*)?")
+ABSOLUTE = re.compile(r"([Hh][Tt][Tt][Pp]://[^/?]*)(/[^?]*)?(\?.*)?")
+_OTHER = re.compile(r"(https|ws|wss)://([^/?#]*).*", re.IGNORECASE)
 _CONVERSATION = re.compile(r"[\x21-\x7e]{1,200}")
 
 _NOWHERE = Host("")
 _CLEAR, _SECURE = 80, 443  # the ports that a Host without one means
+_SCHEMES = {  # default port, and what to send instead
+    "https": (_SECURE, "A proxy carries `https://` inside a CONNECT: send that, or use a client that does."),
+    "wss": (_SECURE, "A proxy carries `wss://` inside a CONNECT: send that, or use a client that does."),
+    "ws": (_CLEAR, "Write `http://` for `ws://` in the request target, or send a CONNECT."),
+}
+_USERINFO = "Leave user name and password out of the URL: credentials for the destination go into `Authorization`."
+_OFFER = re.compile(r"(?:h2c|tls/[0-9.]+)(?:[ \t]*,[ \t]*(?:h2c|tls/[0-9.]+))*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +159,7 @@ def _locate(head: Head, within: Within | None) -> None:
                 raise malformed("a request to its destination has a target in origin form")
             head.path = target.partition("?")[0]
         elif head.method == "CONNECT":
+            _judge_userinfo(target)
             head.host, head.port = parse_authority(_ascii(target), None)
         else:
             _locate_absolute(head)
@@ -161,14 +170,30 @@ def _locate(head: Head, within: Within | None) -> None:
 
 
 def _locate_absolute(head: Head) -> None:
-    match = _ABSOLUTE.fullmatch(head.target)
+    match = ABSOLUTE.fullmatch(head.target)
     if match is None:
+        _judge_scheme(head)
         raise malformed("a target other than `http://host/path`")
-    authority, path, query = match.groups()
-    if path is None and query is not None:
-        raise malformed("a query without a path")
+    authority = match[1][len("http://") :]
+    _judge_userinfo(authority)
     head.host, head.port = parse_authority(_ascii(authority), _CLEAR)
-    head.path = path or "/"
+    head.path = match[2] or "/"
+
+
+def _judge_scheme(head: Head) -> None:
+    """Refuse schemes that belong inside a CONNECT, and tell what to send instead."""
+    match = _OTHER.fullmatch(head.target)
+    if match is not None:
+        port, advice = _SCHEMES[match[1].lower()]
+        _judge_userinfo(match[2])
+        head.host, head.port = parse_authority(_ascii(match[2]), port)
+        raise HeadError(Reason.MALFORMED_REQUEST, f"a target that begins with `{match[1].lower()}:`", advice=advice)
+
+
+def _judge_userinfo(authority: str) -> None:
+    """Refuse credentials in a target (RFC 9110 4.2.4): one program's user name is another one's host."""
+    if "@" in authority:
+        raise HeadError(Reason.MALFORMED_HOST, "credentials in the target", advice=_USERINFO)
 
 
 def _ascii(text: str) -> str:
@@ -179,7 +204,10 @@ def _ascii(text: str) -> str:
 
 
 def _judge_host(head: Head, found: dict[str, str], within: Within | None) -> None:
-    """Hold Host against the destination (RFC 9112 3.2.2 would ignore it; others do not)."""
+    """Hold Host against the destination (RFC 9112 3.2.2 would ignore it; others do not).
+
+    A CONNECT's Host only has to be one: it goes nowhere, and some clients name the proxy in it.
+    """
     value = found.get("host")
     if value is None:
         if head.http_10 and within is None:
@@ -194,7 +222,7 @@ def _judge_host(head: Head, found: dict[str, str], within: Within | None) -> Non
         raise HeadError(Reason.MALFORMED_HOST, f"in Host: {error}") from error
     if head.host == _NOWHERE:
         head.host = named[0]
-    if named != (head.host, head.port):
+    if head.method != "CONNECT" and named != (head.host, head.port):
         raise HeadError(Reason.HOST_MISMATCH, "Host is not the destination")
 
 
@@ -214,7 +242,7 @@ def _judge_body(head: Head, found: dict[str, str]) -> None:
         if expect.lower() != "100-continue":
             raise malformed("an Expect other than 100-continue")
         head.expect = True
-    if upgrade is not None:
+    if upgrade is not None and not _OFFER.fullmatch(upgrade):
         if not _is_websocket(head, found, options):
             raise HeadError(Reason.UPGRADE_NOT_ALLOWED, "an upgrade other than WebSocket, version 13")
         head.websocket = True

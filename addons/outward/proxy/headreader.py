@@ -32,15 +32,29 @@ def _judge_bytes(buffer: bytearray, scanned: int) -> None:
         raise malformed("a bare CR or LF, or a control character")
 
 
-class HeadReader:
-    """Collects a head from segments, and refuses early what can never become one."""
+def is_whole(data: bytes) -> bool:
+    """Tell whether a segment is one head and nothing else, as most are: no reader is needed then."""
+    return data.endswith(END) and data.count(END) == 1 and not data.startswith(b"\r\n")
 
-    __slots__ = ("_buffer", "_limits", "_line")
+
+class HeadReader:
+    """Collects a head from segments, and refuses early what can never become one.
+
+    One empty line before the request line is skipped (RFC 9112 2.2): old clients end a body with it.
+    """
+
+    __slots__ = ("_buffer", "_limits", "_line", "_skipped")
 
     def __init__(self, limits: HeadLimits) -> None:
         self._buffer = bytearray()
         self._limits = limits
         self._line = False  # whether the request line is complete and right
+        self._skipped = False  # whether an empty line has been
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of a head has come."""
+        return bool(self._buffer)
 
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Take a segment; return the head and the bytes behind it once the head is complete.
@@ -51,6 +65,9 @@ class HeadReader:
         buffer = self._buffer
         scanned = max(0, len(buffer) - 3)
         buffer += data
+        if not self._skipped and buffer.startswith(b"\r\n"):
+            self._skipped, scanned = True, 0
+            del buffer[:2]
         end = buffer.find(END, scanned)
         if end >= 0:
             return bytes(buffer[: end + 4]), bytes(buffer[end + 4 :])
@@ -69,5 +86,7 @@ class HeadReader:
             if not _FIRST_LINE.match(buffer):
                 raise malformed("not a strict HTTP/1 request line")
             self._line = True
+        elif buffer == b"\r" and not self._skipped:
+            return
         elif scanned <= _LONGEST_METHOD and not _BEGUN.fullmatch(buffer):
             raise malformed("not HTTP/1")

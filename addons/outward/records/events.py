@@ -51,6 +51,7 @@ class Event:
         last_seen: Unix time of the last of them; None where there was one.
         told: its id stands in an audit event already, so that it has a row of its own.
         fold: that counts it, from when it is answered until it is recorded; see `folds`.
+        advice: what the client is told to do, where that is more than the reason's own cure; not recorded.
     """
 
     id: str = field(default_factory=new_id)
@@ -86,6 +87,7 @@ class Event:
     last_seen: float | None = None
     told: bool = False
     fold: "Fold | None" = field(default=None, repr=False, compare=False)
+    advice: str | None = None
 
 
 def trim(event: Event) -> None:

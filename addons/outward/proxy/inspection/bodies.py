@@ -7,9 +7,11 @@ goes on. Sans-IO; holds no more than what arrived last.
 import re
 from typing import Protocol
 
-from outward.proxy.fields import SECTION
+from outward.proxy.fields import SECTION, TOKEN
 
-_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_TEXT = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
+_EXTENSION = rb"[ \t]*+;[ \t]*+" + TOKEN + rb"(?:[ \t]*+=[ \t]*+(?:" + TOKEN + rb"|" + _TEXT + rb"))?+"
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})(?:" + _EXTENSION + rb")*+\r\n")  # RFC 9112 7.1.1
 _TRAILERS = re.compile(SECTION)
 _LONGEST_LINE = 1024  # bytes of a chunk's size and extensions
 _LONGEST_TRAILERS = 16 * 1024  # bytes

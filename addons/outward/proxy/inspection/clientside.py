@@ -23,8 +23,7 @@ from mitmproxy.proxy.layers.http._events import (
 from outward.core.model import Stage
 from outward.core.reasons import Reason
 from outward.proxy.fields import HeadError
-from outward.proxy.head import END
-from outward.proxy.headreader import HeadReader
+from outward.proxy.headreader import HeadReader, is_whole
 from outward.proxy.inspection.bodies import LAST_CHUNK, Body, BodyError, Sized, body_of, chunk
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.guard import Line, guarded
@@ -80,14 +79,15 @@ class ClientSide(HttpConnection):
         data = bytes(self._buffer)
         self._buffer.clear()
         try:
-            if self._reader is None and data.endswith(END) and data.count(END) == 1:
+            if self._reader is None and is_whole(data):
                 raw, rest = data, b""
             else:
-                if self._reader is None:
-                    self._reader = HeadReader(self._line.limits)
-                    self._line.head_begun()
+                self._reader = self._reader or HeadReader(self._line.limits)
+                begun = self._reader.begun
                 found = self._reader.feed(data)
                 if found is None:
+                    if not begun and self._reader.begun:
+                        self._line.head_begun()
                     return False
                 raw, rest = found
                 self._reader = None

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from outward.core.names import Host
 from outward.proxy.fields import Fields, folded_name, hop_fields, reply_fields
-from outward.proxy.head import Head, ResponseHead
+from outward.proxy.head import ABSOLUTE, Head, ResponseHead
 
 _WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 # What frameworks take for the method or the path: a rule that names either would not hold (Symfony, Rails, IIS).
@@ -115,8 +115,10 @@ def websocket_accepted(head: Head, response: ResponseHead) -> bool:
 
 def _origin_form(target: str) -> str:
     """Return the origin form of an absolute target (RFC 9112 3.2.1)."""
-    path = target[len("http://") :].partition("/")[2]
-    return f"/{path}"
+    match = ABSOLUTE.fullmatch(target)
+    if match is None:
+        raise ValueError("not an absolute target")
+    return (match[2] or "/") + (match[3] or "")
 
 
 def _lines(raw: bytes, fields: Fields, drop: frozenset[str]) -> list[bytes]:

@@ -156,7 +156,7 @@ class Hooks:
         self.asked = True
         event = event_of(error.head, self._identity(error.head), "http" if self.within is None else "https")
         self._noted(refuse(event, error.reason, Stage.REQUEST))
-        event.status = error.status
+        event.status, event.advice = error.status, error.advice
         if event.host is None and self.within is not None:
             event.host, event.port = self.within.host.name, self.within.port
         return Exchange(self._judge, raw, error.head, event, Decision(generation=self._judge.policy.generation))
