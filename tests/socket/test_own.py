@@ -44,6 +44,7 @@ def test_own_addresses_are_known_before_anybody_is_served(tmp_path: Path, monkey
 _ROUTED = """
 from ipaddress import ip_address, ip_network
 from outward.core.addresses import Own
+from outward.core.model import Decision
 from outward.core.policy import Policy
 from outward.ops.metrics import Metrics
 from outward.proxy.judge import Judge
