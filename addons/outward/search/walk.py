@@ -16,6 +16,10 @@ from outward.search.turn import Turn
 _ADDRESS = re.compile(r"[\s\x00-\x1f]*(?:https?|wss?|ftps?|s3|gs|git(?:\+\w+)?|ssh):[/\\]", re.IGNORECASE)
 _SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _HOST = re.compile(r"\s*(?:[/\\]{2})?(?:[\w-]+\.)+[\w-]+\.?(?::\d+)?(?:[/\\?#]|\s*$)")
+_FILE = re.compile(
+    r"[\w .()-]+\.(?:pdf|png|jpe?g|gif|webp|txt|md|csv|jsonl?|wav|mp3|mp4|m4a|webm|docx?|xlsx?|pptx?|html?)",
+    re.IGNORECASE,
+)  # a file's name, which has no more than the form of a host's
 _NOTHING: dict[str, tuple[Field, str]] = {}
 _fold = lru_cache(maxsize=8192)(folded)
 _UNKNOWN: tuple[Field | None, str] = (None, "")
@@ -88,7 +92,7 @@ def fetched(turn: Turn, text: str, what: str) -> None:
     """Judge an address that the vendor would fetch; its own storage and data in the address itself aside."""
     scheme = _SCHEME.match(text)
     if scheme is None:
-        if _HOST.match(text):  # some servers take a host for an address
+        if _HOST.match(text) and not _FILE.fullmatch(text):  # some servers take a host for an address
             turn.reach("https://" + text.strip().lstrip("/\\"), what)
     elif (name := scheme[1].lower()) != "data" and name not in turn.surface.storage and not _own(turn, text):
         turn.reach(text, what)

@@ -22,6 +22,8 @@ class Exa(SearchApi):
         body = body_object(turn, _BODY)
         match turn.call.schema:
             case "search":
+                if body.get("url") is not None:  # the page that others are to resemble
+                    turn.reach(body["url"], "url")
                 narrow_lists(turn, "search", _LANGUAGE, body, ("includeDomains", "excludeDomains"))
             case "contents":
                 fetch(turn, "contents", [*items(body.get("urls")), *items(body.get("ids"))])
