@@ -15,10 +15,11 @@ from outward.search.inflate import EncodingError, decompress
 from outward.search.jsonbody import BodyError, decode, encode
 from outward.search.learned import Recent
 from outward.search.observation import Observation
+from outward.search.opening import endpoint_line, opening
 from outward.search.registry import Registry, by_default, plain_path
 from outward.search.scope import Scopes
 from outward.search.surface import DENIALS, Endpoint, Kind, Surface
-from outward.search.turn import Action, Call, Finding, RefusedError, Turn, Unknown, endpoint_line, opening
+from outward.search.turn import Action, Call, Finding, RefusedError, Turn, Unknown
 from outward.search.vendors import load
 from outward.search.walk import query, walk
 

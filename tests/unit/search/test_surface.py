@@ -7,11 +7,11 @@ import pytest
 
 from harness.governing import Desk
 from outward.core.reasons import Reason
+from outward.search.opening import endpoint_line
 from outward.search.registry import registry_of, valve_of
 from outward.search.results import filter_events
 from outward.search.surface import Endpoint, Kind, Routes
 from outward.search.tables import SHIPPED, TableError, check, names, surface
-from outward.search.turn import endpoint_line
 from outward.search.ungoverned import known
 
 OPENAI = "api.openai.com"
