@@ -66,7 +66,9 @@ def test_the_logs_of_the_story_can_be_read_by_scripts() -> None:
     assert [row["reason"] for row in held["blocked"]] == ["no_rule", "web_search_not_opted_in"]
     names = [row["details"]["event_name"] for row in reversed(held["audit"])]
     opt, bound, invoked = "conversation_opt_in_changed", "conversation_opt_in_bound", "web_search_invoked"
-    assert sorted(names[2:]) == sorted([opt, bound, invoked, invoked, invoked, opt])  # the binding is told as it is stored
+    assert sorted(names[2:]) == sorted(
+        [opt, bound, invoked, invoked, invoked, opt]
+    )  # the binding is told as it is stored
     assert (names[0], names[1], names[2], names[-1]) == ("admin_token_created", "web_search_blocked", opt, opt)
 
 

@@ -73,7 +73,7 @@ def test_a_head_is_complete_at_its_empty_line_and_keeps_what_follows():
     [
         b"\x05",
         b"\x16\x03",
-        b"\r\n",
+        b"\r\n\r\n",
         b"GET\x00",
         b"G\n",
         b"GET http://a.test/\r\n",
@@ -86,6 +86,12 @@ def test_what_can_never_become_a_head_is_refused_before_its_end(begun: bytes):
     with pytest.raises(HeadError) as caught:
         HeadReader(LIMITS).feed(begun)
     assert caught.value.reason is MALFORMED
+
+
+def test_one_empty_line_before_the_request_line_is_waited_behind():
+    reader = HeadReader(LIMITS)
+    assert [reader.feed(part) for part in (b"\r", b"\n")] == [None, None]
+    assert reader.feed(get()) == (get(), b"")
 
 
 def test_an_endless_head_is_refused_at_the_limit():

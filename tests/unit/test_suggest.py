@@ -6,7 +6,7 @@ from outward.config.load import load_text
 from outward.core.model import Question
 from outward.core.policy import Policy, decide
 from outward.core.reasons import Reason
-from outward.core.suggest import cure, suggestion
+from outward.core.suggest import cure, question_about, suggestion
 from outward.core.urls import question_of
 
 TEXT = """\
@@ -147,3 +147,14 @@ def test_for_the_clients_own_loopback_the_cure_is_no_proxy(host):
 )
 def test_the_cure_speaks_of_what_happened(reason, host, address, stage, told):
     assert told in cure(reason, host, address, stage)
+
+
+@pytest.mark.parametrize("host", [None, "", "a..b", "-", "::zz"])
+def test_a_host_that_cannot_be_read_is_no_question(host: str | None):
+    assert question_about("e", host, 443, method="GET", path="/", scheme=None) is None
+
+
+def test_the_question_of_a_connect_is_about_its_target_alone():
+    found = question_about("e", "2001:db8::1", None, method="CONNECT", path="/x", scheme=None)
+    assert found is not None
+    assert (found.host.name, found.port, found.method, found.path) == ("2001:db8::1", 443, None, None)

@@ -126,7 +126,7 @@ def _by_token(policy: Policy, token: str) -> _Found | None:
     return (found, found.group, credential_of(found)) if found else None
 
 
-def credential_of(entry: ClientEntry, subject: str | None = None) -> str:
+def credential_of(entry: ClientEntry, subject: object = None) -> str:
     """Return the stable label of what an entry identifies by, as opt-ins are bound to it; never a secret.
 
     Args:
@@ -147,19 +147,18 @@ def credential_of(entry: ClientEntry, subject: str | None = None) -> str:
             return f"certificate:{entry.certificate}"
         case Credential.SOURCE:
             return f"source:{entry.source}"
-        case Credential.ANYONE:
-            return "anyone"
+    return "anyone"
 
 
 def _by_claims(policy: Policy, claims: Claims) -> _Found | None:
     """Find the first entry with the token's issuer, audience and keys that maps it to a group."""
-    issuer, subject = claims.values.get("iss"), claims.values.get("sub")
+    subject = claims.values.get("sub")
     fitting = [entry for entry in policy.clients if trusts(entry, claims.values) and entry.jwks == claims.jwks]
     for entry in fitting:
         group = _claimed_group(policy, entry, claims.values)
         if group is not None:
-            return entry, group, f"jwt:{issuer}:{subject}"
-    return (fitting[0], None, f"jwt:{issuer}:{subject}") if fitting else None
+            return entry, group, credential_of(entry, subject)
+    return (fitting[0], None, credential_of(fitting[0], subject)) if fitting else None
 
 
 def trusts(entry: ClientEntry, claims: Mapping[str, object]) -> bool:
