@@ -17,6 +17,7 @@ from outward.core.policy import Policy
 from outward.proxy.consent import FileConsent
 from outward.proxy.governance import SearchGovernor
 from outward.records.audit import AuditEvent
+from outward.records.recorder import Recorder
 from outward.search.registry import Registry
 
 
@@ -26,6 +27,7 @@ class Memory:
 
     audits: list[AuditEvent] = field(default_factory=list)
     receipts: list[Mapping[str, Any]] = field(default_factory=list)
+    unaudited: bool = False
 
     def audit(self, event: AuditEvent) -> None:
         self.audits.append(event)
@@ -71,11 +73,15 @@ def searchable(settings: WebSearch, host: str) -> Policy:
 
 
 @contextlib.asynccontextmanager
-async def governed(host: str, state: Path, settings: WebSearch, stub: Any) -> AsyncIterator[Desk]:
-    """Run proxy and stub vendor."""
+async def governed(
+    host: str, state: Path, settings: WebSearch, stub: Any, sinks: Recorder | None = None
+) -> AsyncIterator[Desk]:
+    """Run proxy and stub vendor; what is told goes to `Desk.told`, unless there is a recorder for it."""
     told = Memory()
     async with inspecting(searchable(settings, host), state) as world, web_origin(world, host) as vendor:
         consent = FileConsent(lambda: world.judge.policy)
-        world.engine.parts.governor = SearchGovernor(world.judge, Registry(), consent, told, 10 << 20)
+        world.engine.parts.governor = SearchGovernor(
+            world.judge, Registry(), consent, told if sinks is None else sinks, 10 << 20
+        )
         vendor.answer = stub
         yield Desk(world, vendor, told, host)

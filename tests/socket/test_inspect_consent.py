@@ -34,6 +34,8 @@ DEV = policy(
 class Sinks:
     """Takes what a search leaves behind."""
 
+    unaudited = False
+
     def audit(self, _event: object) -> None: ...
 
     def receipt(self, _receipt: object) -> None: ...

@@ -149,7 +149,11 @@ MEANINGS: dict[Reason, Meaning] = {
     ),
     Reason.TIMEOUT: Meaning(504, "connection_timeout", "The destination did not answer in time", "Try again.", True),
     Reason.OVERLOADED: Meaning(
-        503, "connection_limit_reached", "The proxy carries as many connections as it may", "Wait and try again.", True
+        503,
+        "connection_limit_reached",
+        "The proxy has no room for this now",
+        "Wait and try again; if it lasts, tell the operator.",
+        True,
     ),
     Reason.INTERNAL_ERROR: Meaning(
         500,

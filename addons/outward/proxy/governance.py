@@ -23,7 +23,7 @@ from outward.proxy.judge import Judge
 from outward.records.audit import AuditEvent
 from outward.records.events import Event, new_id
 from outward.search import tables
-from outward.search.govern import Governance, Outcome, Request
+from outward.search.govern import Governance, Outcome, Request, unaudited
 from outward.search.observation import MAX_WHOLE, Observation
 from outward.search.receipts import Audited, blocked, invoked, receipt_of, sandboxed
 from outward.search.registry import Registry, registry_of, valve_of
@@ -42,6 +42,10 @@ _THREADS = 4
 
 class Sinks(Protocol):
     """Where searches are told; never blocks and never raises."""
+
+    @property
+    def unaudited(self) -> bool:
+        """Whether audit events cannot be kept now."""
 
     def audit(self, event: AuditEvent) -> None:
         """Take one audit event."""
@@ -159,6 +163,9 @@ class SearchGovernor:
 
     def _decided(self, exchange: Exchange, request: Request, outcome: Outcome) -> Pass | Refuse:
         """Tell of what was found, and remember what the response is for."""
+        if outcome.watched and self._sinks.unaudited:
+            outcome = unaudited(outcome)
+            exchange.event.detail = outcome.detail
         if outcome.deny is not None:  # before its id stands in an audit event
             exchange.refuse(outcome.deny, Stage.SEARCH)
             self._judge.settle(exchange.event)
@@ -254,7 +261,7 @@ class SearchGovernor:
     def again(self, exchange: Exchange, status: int, body: bytes) -> Pass | None:
         """Judge the request once more without the domains that the vendor refused."""
         state = self._open.get(id(exchange))
-        if state is None or state.tried:
+        if state is None or state.tried or self._sinks.unaudited:
             return None
         state.tried = True
         if not self._governance.learn(state.outcome, status, body):

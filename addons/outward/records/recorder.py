@@ -107,8 +107,8 @@ class Recorder:
 
     @property
     def unaudited(self) -> bool:
-        """Whether audit events cannot be kept now."""
-        return self._writer.unaudited
+        """Whether audit events cannot be kept now; nothing is searched then."""
+        return self._writer.unaudited or (self._store.full and self._overflow.full)
 
     @property
     def clock_problem(self) -> str | None:

@@ -41,6 +41,11 @@ class Worker[T]:
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def full(self) -> bool:
+        """Whether the queue has no room now."""
+        return len(self._items) >= self._capacity
+
     def start(self) -> None:
         """Start the thread; what was offered before is kept until then."""
         self._thread.start()
@@ -48,7 +53,7 @@ class Worker[T]:
     def offer(self, item: T) -> bool:
         """Take an item, or return False where the queue is full."""
         items = self._items
-        if len(items) >= self._capacity:
+        if self.full:
             return False
         items.append(item)
         if not self._awake:

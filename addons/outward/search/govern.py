@@ -23,6 +23,7 @@ from outward.search.turn import Action, Call, Finding, RefusedError, Turn, Unkno
 from outward.search.vendors import load
 from outward.search.walk import query, walk
 
+_UNAUDITED = "the proxy cannot keep audit events, and nothing is searched without them"
 _CHARSET = re.compile(r"charset\*?\s*=\s*\"?([^\s\";,]*)", re.IGNORECASE)
 _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
@@ -237,6 +238,12 @@ class Governance:
         fresh = [name for name in names if name in sent and name not in known]
         known.update(fresh)
         return bool(fresh)
+
+
+def unaudited(outcome: Outcome) -> Outcome:
+    """Return the denial of a search that could not be audited: no audit, no search. It leaves no audit event itself."""
+    findings = tuple(Finding(each.tool, Action.DENIED) for each in outcome.findings)
+    return Outcome(outcome.adapter, findings, deny=Reason.OVERLOADED, detail=_UNAUDITED)
 
 
 def _denied(adapter: Adapter, error: RefusedError) -> Outcome:
