@@ -31,6 +31,7 @@ from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
 from outward.proxy.ca import Authority
 from outward.proxy.dial import Dialer
+from outward.proxy.dialect import Told
 from outward.proxy.engine import Engine
 from outward.proxy.gate import Gate
 from outward.proxy.inspection.governor import Governor, Pass, Tap
@@ -127,6 +128,9 @@ class PassingGovernor:
 
     def __init__(self, tap: Tap | None = None) -> None:
         self.tap = tap
+
+    def dialect(self, *_about: object) -> Told:
+        return Told()
 
     def request_needs_body(self, _vendor: str, _head: object) -> bool:
         return True

@@ -1,11 +1,12 @@
 """The inspect lane judges the ClientHello: what it refuses, in which words, and what it takes."""
 
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness.gates import connect, status
+from harness.gates import LIMITS, connect, status
 from harness.hellos import extension, hello, record, server_name
 from harness.inspection import get, inspecting, one, web_origin
 from harness.loops import on_loop, until
@@ -14,6 +15,7 @@ from harness.raw import client_hello, raw
 from outward.core.model import Denial, Ech, LaneChoice, Stage
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
+from outward.proxy import deadlines
 
 
 def allowing(**settings: object) -> Policy:
@@ -101,6 +103,23 @@ async def test_a_hello_in_pieces_is_put_together(size: int, tmp_path: Path) -> N
         await client.head()
         await client.send(client_hello("allowed.test"), size)
         assert (await client.exactly(1)) == b"\x16"
+
+
+@pytest.mark.parametrize("said", [0, 1, 40, 10_000], ids=["nothing", "a byte", "a part", "the hello"])
+@on_loop
+async def test_a_client_that_leaves_before_its_handshake_is_done_is_not_kept(
+    said: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadlines, "LINGER", 3600.0)
+    limits = replace(LIMITS, handshake_timeout=3600.0, idle_timeout=3600.0)
+    async with inspecting(allowing(), tmp_path, limits) as world:
+        async with raw(world.address) as client:
+            await client.send(connect("allowed.test", 443))
+            assert status(await client.head()) == 200
+            await client.send(client_hello("allowed.test")[:said])
+            client.writer.close()
+            await until(lambda: not world.gate.connections)
+        assert [event.stage for event in world.events] == [Stage.TLS]
 
 
 @pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\n", b"SSH-2.0-x\r\n", b"\x16\x03\x01\x00\x00", b"\x00" * 40])

@@ -55,6 +55,7 @@ def asked(url: str, group: str = "e", method: str | None = None) -> Question:
         ("e", "[2606:4700::1]", None, '- "[2606:4700::1]"'),
         ("e", "10.1.2.3", None, "- 10.1.2.3"),
         ("g", "only.example:23", None, '- "only.example:23"'),
+        ("g", "http://only.example:23/x", "GET", '- "only.example:23"'),
         ("g", "db.example:5433", None, '- {host: "db.example", ports: [5433], tls: false}'),
         (
             "g",

@@ -36,9 +36,10 @@ class Leg(asyncio.Protocol):
         connection: what the layers call it.
         out: bytes to be written once the layers have come to rest.
         closing: how it is to be closed then, or None.
+        silent: the peer has said that it will send no more.
     """
 
-    __slots__ = ("_held", "_legs", "_owner", "closing", "connection", "out", "transport")
+    __slots__ = ("_held", "_legs", "_owner", "closing", "connection", "out", "silent", "transport")
 
     def __init__(self, owner: Owner, legs: "Legs", connection: Connection) -> None:
         self._owner = owner
@@ -48,6 +49,7 @@ class Leg(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.out: list[bytes] = []
         self.closing: type[commands.CloseConnection] | None = None
+        self.silent = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
@@ -61,6 +63,7 @@ class Leg(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Tell the layers that no more will come; what is being sent may still go out."""
+        self.silent = True
         self.connection.state &= ~ConnectionState.CAN_READ
         self._owner.feed(events.ConnectionClosed(self.connection))
         return True
@@ -193,7 +196,7 @@ class Legs:
         if leg is not self.client:
             self.client.release(leg)
             transport.close()
-        elif leg.closing is CloseLingering and not transport.is_closing():
+        elif leg.closing is CloseLingering and not leg.silent and not transport.is_closing():
             Linger(transport, self._lingering, self._ended)
         elif leg.closing is CloseAbruptly:
             transport.abort()
