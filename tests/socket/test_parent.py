@@ -47,34 +47,41 @@ async def test_literals_are_still_judged():
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", b"HTTP/1.1 503 No\r\n\r\n", b"SSH-2.0-x\r\n\r\n", b""],
+    ("answer", "reason", "told"),
+    [
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", Reason.PARENT_REFUSED, "answered 407"),
+        (b"HTTP/1.1 403 Forbidden\r\n\r\n", Reason.PARENT_REFUSED, "answered 403"),
+        (b"HTTP/1.1 503 No\r\n\r\n", Reason.PARENT_FAILED, "answered 503"),
+        (b"SSH-2.0-x\r\n\r\n", Reason.PARENT_FAILED, "answered nothing that is HTTP"),
+        (b"", Reason.PARENT_FAILED, "closed the connection"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000, Reason.PARENT_FAILED, "its answer is too long"),
+    ],
 )
 @on_loop
-async def test_a_parent_that_refuses_is_an_upstream_failure_that_does_not_tell_the_password(answer: bytes):
+async def test_a_parent_that_opens_nothing_is_named_and_the_password_is_not(answer: bytes, reason: Reason, told: str):
     async with origin() as parent:
         parent.answer, parent.closes = answer, True
         subject = dialer(parent=URL.format(parent.port))
         error = await refused(subject, canonical_host("www.example.test"), 443)
-        assert error.reason is Reason.UPSTREAM_FAILED
+        assert error.reason is reason
+        assert str(error).startswith(f"the parent proxy 127.0.0.1:{parent.port}: {told}")
         for text in (str(error), repr(error.__cause__), repr(subject.parent)):
             assert "s@cret" not in text
             assert CREDENTIALS.decode() not in text
 
 
 @on_loop
-async def test_an_endless_answer_is_cut():
-    async with origin() as parent:
-        parent.answer = b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000
-        error = await refused(dialer(parent=URL.format(parent.port)), canonical_host("www.example.test"), 443)
-        assert error.reason is Reason.UPSTREAM_FAILED
-
-
-@on_loop
-async def test_a_parent_that_says_nothing_is_a_timeout():
-    async with origin() as parent:
+async def test_a_parent_that_says_nothing_that_is_not_there_or_has_no_address_has_failed():
+    async with origin() as parent, dns_stub() as stub:
         subject = dialer(parent=URL.format(parent.port), connect_timeout=0.2)
-        assert (await refused(subject, canonical_host("www.example.test"), 443)).reason is Reason.TIMEOUT
+        silent = await refused(subject, canonical_host("www.example.test"), 443)
+        absent = dialer(servers=(stub.address,), parent="http://absent.test:3128")
+        nameless = await refused(absent, canonical_host("www.example.test"), 443)
+    gone = await refused(subject, canonical_host("www.example.test"), 443)
+    assert {error.reason for error in (silent, nameless, gone)} == {Reason.PARENT_FAILED}
+    assert str(silent).endswith(": no answer in time")
+    assert str(nameless) == "the parent proxy absent.test:3128: its name does not resolve"
+    assert str(gone).endswith(": Connection refused")
 
 
 @on_loop

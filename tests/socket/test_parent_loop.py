@@ -33,20 +33,22 @@ async def test_a_tunnel_between_two_proxies_that_are_each_others_parent_ends() -
                 status(await client.ask(connect("www.example.test", 443, "Via: 1.1 before", "Via: 1.0 again"))) == 502
             )
         await until(lambda: len(one.events) == 2)
-        assert [event.reason for event in one.events] == [Reason.LOOP, Reason.UPSTREAM_FAILED]
-        assert [event.reason for event in two.events] == [Reason.UPSTREAM_FAILED]
+        assert [event.reason for event in one.events] == [Reason.LOOP, Reason.PARENT_FAILED]
+        assert [event.reason for event in two.events] == [Reason.PARENT_FAILED]
 
 
 @on_loop
-async def test_a_plain_request_that_comes_back_as_a_tunnel_ends_too(tmp_path: Path) -> None:
-    async with inspecting(INSPECT, tmp_path) as one, gate_for(TUNNEL) as two:
+async def test_a_plain_request_that_comes_back_ends_too(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    async with inspecting(INSPECT, tmp_path / "one") as one, inspecting(INSPECT, tmp_path / "two") as two:
         leads(one, two)
         leads(two, one)
         async with raw(one.address) as client:
             head = request("GET http://www.example.test/ HTTP/1.1", "Host: www.example.test", "Connection: close")
             assert status(await client.ask(head)) == 502
         await until(lambda: len(one.events) == 2)
-        assert sorted(event.reason for event in one.events) == [Reason.LOOP, Reason.UPSTREAM_FAILED]
+        assert sorted(event.reason for event in one.events) == [Reason.LOOP, Reason.RULE]
 
 
 @pytest.mark.parametrize("guess", ["1.1 0123456789abcdef", "1.1 outward"])

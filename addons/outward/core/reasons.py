@@ -31,6 +31,8 @@ class Reason(StrEnum):
     ADDRESS_NOT_PUBLIC = "address_not_public"
     RESOLVE_FAILED = "resolve_failed"
     UPSTREAM_FAILED = "upstream_failed"
+    PARENT_REFUSED = "parent_refused"
+    PARENT_FAILED = "parent_failed"
     LOOP = "loop"
     TOO_LARGE = "too_large"
     TIMEOUT = "timeout"
@@ -136,6 +138,19 @@ MEANINGS: dict[Reason, Meaning] = {
         "destination_unavailable",
         "The destination could not be reached",
         "Check that it is up, and that this is its port; then try again.",
+        True,
+    ),
+    Reason.PARENT_REFUSED: Meaning(
+        502,
+        "destination_unavailable",
+        "The parent proxy refused the connection",
+        "Ask the one who runs the parent proxy; a 407 means that `upstream.proxy` needs other credentials.",
+    ),
+    Reason.PARENT_FAILED: Meaning(
+        502,
+        "destination_unavailable",
+        "The parent proxy did not open the connection",
+        "Try again; if it stays so, look whether the parent proxy in `upstream.proxy` is up.",
         True,
     ),
     Reason.LOOP: Meaning(

@@ -42,7 +42,11 @@ def vendor_denial_of(judge: Judge, event: Event, line: str | None, dialect: Dial
     said = f"{MEANINGS[event.reason].title} ({event.reason}){f': {detail}' if detail else ''}. {advice}"
     if line is not None:
         said += f" The line: {line}"
-    told = dialect(event.reason, said)
+    try:
+        told = dialect(event.reason, said)
+    except Exception:  # noqa: BLE001 - who cannot say it in the vendor's words says it in ours
+        judge.metrics.internal_error("dialect")
+        told = Told()
     event.status = event.status or told.status or denial_status(event.reason, challenge=False)
     return vendor_denial(event, told, advice, suggested, head=event.method == "HEAD")
 

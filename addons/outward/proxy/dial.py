@@ -20,7 +20,7 @@ from outward.core.names import Host
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
 from outward.proxy.judge import Judge
-from outward.proxy.parent import Parent, ParentError, TunnelRequest
+from outward.proxy.parent import Parent, ParentError, TunnelRequest, complain
 from outward.proxy.race import connect_first, ordered
 from outward.proxy.resolver import ResolveError, Resolver
 
@@ -175,21 +175,12 @@ class Dialer:
     async def _through[P: asyncio.Protocol](
         self, parent: Parent, host: Host, port: int, protocol_factory: Callable[[], P], *, decision: Decision, via: str
     ) -> tuple[asyncio.Transport, P, Address | None]:
-        """Ask the parent for a tunnel. The parent itself may be private, as the operator named it; never ourselves."""
-        if host.address is not None:
-            await self.addresses(host, port, decision)
-        found = (parent.host.address,) if parent.host.address is not None else await self._resolve(parent.host)
-        own_ports = {listening for _, listening in self._judge.own.listeners}
-        if parent.port in own_ports and any(
-            self._judge.address(each, parent.port, Decision())[0] is Reason.LOOP for each in found
-        ):
-            raise DialError(Reason.LOOP, "the parent proxy is this proxy")
-        path = ", ".join(filter(None, (via, f"1.1 {self.pseudonym}")))
-        with _Dialling(self._judge.metrics):
+        """Ask the parent for a tunnel."""
+        found = await self._of_parent(parent, host, port, decision)
+        request = parent.request(host, port, self.path(via))
+        with _Dialling(self._judge.metrics, parent):
             async with asyncio.timeout(self._timeout):
-                transport, tunnel, _ = await self._connect(
-                    list(found), parent.port, lambda: TunnelRequest(parent.request(host, port, path))
-                )
+                transport, tunnel, _ = await self._connect(found, parent.port, lambda: TunnelRequest(request))
                 try:
                     rest = await tunnel.opened
                 except BaseException:
@@ -197,14 +188,48 @@ class Dialer:
                     raise
         return transport, _hand_over(transport, protocol_factory(), rest), host.address
 
+    async def forward[P: asyncio.Protocol](
+        self, parent: Parent, host: Host, port: int, protocol_factory: Callable[[], P], decision: Decision
+    ) -> tuple[asyncio.Transport, P]:
+        """Connect to the parent itself, for requests in absolute form (RFC 9112 3.2.2).
+
+        Raises:
+            DialError: nothing was connected.
+        """
+        found = await self._of_parent(parent, host, port, decision)
+        with _Dialling(self._judge.metrics, parent):
+            async with asyncio.timeout(self._timeout):
+                transport, protocol, _ = await self._connect(found, parent.port, protocol_factory)
+        return transport, protocol
+
+    def path(self, via: str) -> str:
+        """Return the proxies that a request came through, this one included."""
+        return ", ".join(filter(None, (via, f"1.1 {self.pseudonym}")))
+
+    async def _of_parent(self, parent: Parent, host: Host, port: int, decision: Decision) -> list[Address]:
+        """Return the parent's addresses. It may be private, as the operator named it; never ourselves."""
+        if host.address is not None:
+            await self.addresses(host, port, decision)
+        try:
+            found = (parent.host.address,) if parent.host.address is not None else await self._resolve(parent.host)
+        except DialError as error:
+            raise _told(parent, Reason.PARENT_FAILED, "its name does not resolve") from error
+        own_ports = {listening for _, listening in self._judge.own.listeners}
+        if parent.port in own_ports and any(
+            self._judge.address(each, parent.port, Decision())[0] is Reason.LOOP for each in found
+        ):
+            raise DialError(Reason.LOOP, "the parent proxy is this proxy")
+        return list(found)
+
 
 class _Dialling:
     """Times a dial, and turns its failure into a counted DialError; a generator for this would cost twice as much."""
 
-    __slots__ = ("_metrics", "_started")
+    __slots__ = ("_metrics", "_parent", "_started")
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, parent: Parent | None = None) -> None:
         self._metrics = metrics
+        self._parent = parent
         self._started = time.perf_counter()
 
     def __enter__(self) -> None:
@@ -212,21 +237,35 @@ class _Dialling:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._metrics.dial_duration.observe(time.perf_counter() - self._started)
-        if isinstance(error, TimeoutError):
-            raise self._failed(Reason.TIMEOUT, "the destination did not accept in time") from error
-        if isinstance(error, (OSError, ParentError)):
-            raise self._failed(Reason.UPSTREAM_FAILED, _words(error)) from error
+        if isinstance(error, (OSError, ParentError)):  # a TimeoutError is an OSError
+            failure = _failure(error) if self._parent is None else _parents(self._parent, error)
+            self._metrics.upstream_failure(failure.reason)
+            raise failure from error
 
-    def _failed(self, reason: Reason, detail: str) -> DialError:
-        self._metrics.upstream_failure(reason)
-        return DialError(reason, detail)
+
+def _failure(error: OSError | ParentError) -> DialError:
+    """Return what failed, without the addresses that the system's own words repeat."""
+    if isinstance(error, TimeoutError) and not error.errno:
+        return DialError(Reason.TIMEOUT, "the destination did not accept in time")
+    return DialError(Reason.UPSTREAM_FAILED, f"the destination: {_words(error)}")
+
+
+def _parents(parent: Parent, error: OSError | ParentError) -> DialError:
+    if isinstance(error, ParentError):
+        return _told(parent, error.reason, str(error))
+    silent = isinstance(error, TimeoutError) and not error.errno
+    return _told(parent, Reason.PARENT_FAILED, "no answer in time" if silent else _words(error))
 
 
 def _words(error: OSError | ParentError) -> str:
-    """Return what failed, without the addresses that the system's own words repeat."""
-    if isinstance(error, ParentError):
-        return str(error)
-    return f"the destination: {os.strerror(error.errno) if error.errno else error}"
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error)
+
+
+def _told(parent: Parent, reason: Reason, what: str) -> DialError:
+    """Return a parent's failure, and say it in the log: every client behind it meets it."""
+    complain(parent, what)
+    return DialError(reason, f"the parent proxy {parent}: {what}")
 
 
 def _hand_over[P: asyncio.Protocol](transport: asyncio.Transport, protocol: P, rest: bytes) -> P:

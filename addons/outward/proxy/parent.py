@@ -5,6 +5,9 @@ Never dials.
 """
 
 import asyncio
+import logging
+import re
+import time
 from base64 import b64encode
 from collections.abc import Iterable
 from contextlib import suppress
@@ -14,12 +17,27 @@ from urllib.parse import unquote_to_bytes
 
 from outward.config.values import parent_url
 from outward.core.names import Host
+from outward.core.reasons import Reason
+
+_log = logging.getLogger(__name__)
+
+_MARK = re.compile(r"ERR_[A-Z_]{1,40}")
+_QUIET = 60.0  # seconds
+_said: dict[str, float] = {}  # what was last logged when; the words are few
 
 MAX_HEAD = 16_384  # octets of the parent's answer
 
 
 class ParentError(Exception):
-    """The parent proxy did not open the tunnel."""
+    """The parent proxy did not open the tunnel.
+
+    Attributes:
+        reason: whether it refused, or failed.
+    """
+
+    def __init__(self, detail: str, reason: Reason = Reason.PARENT_FAILED) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +68,38 @@ class Parent:
     def request(self, host: Host, port: int, via: str) -> bytes:
         """Return the CONNECT request for a destination (RFC 9110 9.3.6), with the proxies that it came through."""
         authority = f"{host}:{port}".encode("ascii")
-        lines = [b"CONNECT " + authority + b" HTTP/1.1", b"Host: " + authority, b"Via: " + via.encode("latin-1")]
-        if self.authorization:
-            lines.append(b"Proxy-Authorization: " + self.authorization)
+        lines = [b"CONNECT " + authority + b" HTTP/1.1", b"Host: " + authority, *self.fields(via)]
         return b"\r\n".join([*lines, b"", b""])
+
+    def fields(self, via: str) -> list[bytes]:
+        """Return the field lines that a request to the parent has beside the client's own."""
+        lines = [b"Via: " + via.encode("latin-1")]
+        return [*lines, b"Proxy-Authorization: " + self.authorization] if self.authorization else lines
+
+    def __str__(self) -> str:
+        """Where it is, without credentials."""
+        return f"{self.host}:{self.port}"
+
+
+def answered(parent: Parent, status: int, fields: Iterable[tuple[str, str]]) -> tuple[Reason, str] | None:
+    """Return what a parent says of itself in answer to a request in absolute form; None for what it passes on.
+
+    A 407 is always the nearest proxy's (RFC 9110 15.5.8). Squid marks what it made itself.
+    """
+    marked = next((_MARK.match(value) for name, value in fields if name == "x-squid-error"), None)
+    if status != 407 and marked is None:
+        return None
+    told = f"answered {status}{f' ({marked[0]})' if marked else ''}"
+    complain(parent, told)
+    return refusal(status), told
+
+
+def complain(parent: Parent, told: str) -> None:
+    """Write what is wrong with a parent to the log, the same words once a minute: every client behind it meets it."""
+    now, line = time.monotonic(), f"the parent proxy {parent}: {told}"
+    if now - _said.get(line, -_QUIET) >= _QUIET:
+        _said[line] = now
+        _log.warning("%s", line)
 
 
 def via_of(fields: Iterable[tuple[str, str]]) -> str:
@@ -85,22 +131,27 @@ class TunnelRequest(asyncio.Protocol):
         head, end, rest = self._head.partition(b"\r\n\r\n")
         if not end:
             if len(self._head) > MAX_HEAD:
-                self._fail("the parent proxy's answer is too long")
+                self._fail("its answer is too long")
             return
         status = _status(bytes(head))
         if status is None or not 200 <= status < 300:
-            self._fail(f"the parent proxy answered {status or 'nothing that is HTTP'}")
+            self._fail(f"answered {status or 'nothing that is HTTP'}", refusal(status))
         elif not self.opened.done() and self._transport is not None:
             self._transport.pause_reading()
             self.opened.set_result(bytes(rest))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail a request that has not been answered."""
-        self._fail(f"the parent proxy closed the connection{': ' + str(exc) if exc else ''}")
+        self._fail(f"closed the connection{': ' + str(exc) if exc else ''}")
 
-    def _fail(self, detail: str) -> None:
+    def _fail(self, detail: str, reason: Reason = Reason.PARENT_FAILED) -> None:
         if not self.opened.done():
-            self.opened.set_exception(ParentError(detail))
+            self.opened.set_exception(ParentError(detail, reason))
+
+
+def refusal(status: int | None) -> Reason:
+    """Return what a parent's own answer means: 4xx refuses (RFC 9110 15.5), all else failed."""
+    return Reason.PARENT_REFUSED if status is not None and 400 <= status < 500 else Reason.PARENT_FAILED
 
 
 def _status(head: bytes) -> int | None:

@@ -15,6 +15,7 @@ from outward.proxy.answer import Dialect, close_event, denial_of, vendor_denial_
 from outward.proxy.head import Head
 from outward.proxy.inspection.budget import Budget
 from outward.proxy.judge import Judge, refuse
+from outward.proxy.parent import Parent
 from outward.records.events import Event
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Exchange:
         ended: called once when it closes; None where nobody waits for that.
         dialect: says a denial in a vendor's words; None where no vendor is concerned.
         line, detail: what governance says of a denial: the line that would open it, a sentence.
+        parent: the parent proxy that it was sent to in absolute form; None if it was sent to the destination.
         budget: what its bodies are charged to while they are held back; None where nothing of it ever is.
     """
 
@@ -59,6 +61,7 @@ class Exchange:
         "head",
         "identity",
         "line",
+        "parent",
         "raw",
         "up",
     )
@@ -76,6 +79,7 @@ class Exchange:
         started: float | None = None,
     ) -> None:
         """Begin an exchange; `started` is the loop time in seconds at which it was asked for, by default now."""
+        self.parent: Parent | None = None
         self.raw = raw
         self.head = head
         self.event = event
@@ -115,7 +119,12 @@ class Exchange:
             self.event.status = status
 
     def fail(self, reason: Reason, stage: Stage, detail: str) -> None:
-        """Count a destination that failed, and refuse where that can still be told; `detail` says what broke."""
+        """Count a destination that failed, and refuse where that can still be told; `detail` says what broke.
+
+        Of what was sent to a parent proxy, the parent is the hop that failed.
+        """
+        if self.parent is not None and reason in (Reason.UPSTREAM_FAILED, Reason.TIMEOUT):
+            reason, detail = Reason.PARENT_FAILED, f"the parent proxy {self.parent}, or what it asked: {detail}"
         self._judge.metrics.upstream_failure(reason)
         self.event.detail = detail
         self.refuse(reason, stage)

@@ -41,8 +41,9 @@ def request_head(
     overrides: bool,
     length: int | None = None,
     fields: Mapping[str, str | None] = MappingProxyType({}),
+    parent: list[bytes] | None = None,
 ) -> bytes:
-    """Return a request head in the form that the destination gets.
+    """Return a request head in the form that the next hop gets.
 
     Args:
         raw: the head as received, for the spelling of its names.
@@ -51,6 +52,7 @@ def request_head(
         overrides: keep the fields in which frameworks look for another method or path.
         length: of a body that was rewritten; it replaces the framing.
         fields: values that replace the request's own, by lower-case name; None removes one.
+        parent: field lines for a parent proxy, which takes the request in absolute form (RFC 9112 3.2.2).
     """
     drop = hop_fields(head.fields, upgrade=head.websocket) | {"host", "expect"} | fields.keys()
     if not overrides:
@@ -58,9 +60,13 @@ def request_head(
     if length is not None:
         drop |= {"content-length", "transfer-encoding"}
     target = head.target if head.target.startswith("/") else _origin_form(head.target)
+    host = authority(head.host, head.port, 443 if tls else 80)
+    if parent is not None:
+        target = f"http://{host}{target}"
     lines = [
         f"{head.method} {target} HTTP/1.1".encode("latin-1"),
-        f"Host: {authority(head.host, head.port, 443 if tls else 80)}".encode("ascii"),
+        f"Host: {host}".encode("ascii"),
+        *(parent or ()),
         *_lines(raw, head.fields, drop),
     ]
     lines += [f"{name}: {value}".encode("latin-1") for name, value in fields.items() if value is not None]

@@ -19,6 +19,7 @@ from outward.proxy.inspection.contexts import Contexts
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.hooks import Hooks
 from outward.proxy.judge import Judge
+from outward.proxy.parent import Parent
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +47,12 @@ class Line(Protocol):
 
     def release(self, why: str) -> None:
         """Go on reading the client."""
+
+    def parent_of(self, connection: Connection) -> Parent | None:
+        """Return the parent proxy that takes requests in absolute form on a connection, or None."""
+
+    def parent_fields(self, parent: Parent | None) -> list[bytes] | None:
+        """Return the field lines that a request to a parent has beside the client's own; None without a parent."""
 
     def reaches(self) -> bool:
         """Tell whether the request under way may use the address that the last one was sent to."""

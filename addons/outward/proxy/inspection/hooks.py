@@ -24,6 +24,7 @@ from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.forwarding import websocket_accepted
 from outward.proxy.inspection.governor import Governor, Pass, Refuse, Tap
 from outward.proxy.judge import Judge, fill, judge_hello, refuse
+from outward.proxy.parent import answered
 from outward.proxy.passport import Passport
 from outward.proxy.question import ask, event_of
 from outward.records.events import Event
@@ -132,7 +133,11 @@ class Hooks:
         """Judge a response head before the client sees anything of it."""
         head = exchange.head
         unasked_switch = response.status == 101 and not (head and websocket_accepted(head, response))
-        if unasked_switch or response.status == 407:  # a client would answer a 407 with our credentials
+        refused = None if exchange.parent is None else answered(exchange.parent, response.status, response.fields)
+        if refused is not None:
+            exchange.event.detail = f"the parent proxy {exchange.parent}: {refused[1]}"
+            exchange.refuse(refused[0], Stage.RESPONSE)
+        elif unasked_switch or response.status == 407:  # a client would answer a 407 with our credentials
             exchange.fail(Reason.UPSTREAM_FAILED, Stage.RESPONSE, f"the destination answered {response.status} unasked")
         elif exchange.governed and self._parts.governor is not None:
             governor = self._parts.governor

@@ -14,6 +14,7 @@ from mitmproxy.proxy import commands, events
 from outward.proxy.answer import Linger
 from outward.proxy.deadlines import Deadlines
 from outward.proxy.inspection.signals import CloseAbruptly, CloseLingering
+from outward.proxy.parent import Parent
 
 
 class Owner(Protocol):
@@ -36,10 +37,11 @@ class Leg(asyncio.Protocol):
         connection: what the layers call it.
         out: bytes to be written once the layers have come to rest.
         closing: how it is to be closed then, or None.
+        parent: the parent proxy at its other end, which takes requests in absolute form; None if there is none.
         silent: the peer has said that it will send no more.
     """
 
-    __slots__ = ("_held", "_legs", "_owner", "closing", "connection", "out", "silent", "transport")
+    __slots__ = ("_held", "_legs", "_owner", "closing", "connection", "out", "parent", "silent", "transport")
 
     def __init__(self, owner: Owner, legs: "Legs", connection: Connection) -> None:
         self._owner = owner
@@ -49,6 +51,7 @@ class Leg(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.out: list[bytes] = []
         self.closing: type[commands.CloseConnection] | None = None
+        self.parent: Parent | None = None
         self.silent = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -138,6 +141,11 @@ class Legs:
     def dialled(self, connection: Connection) -> Leg:
         """Return the protocol for a connection that is being made."""
         return Leg(self._owner, self, connection)
+
+    def parent_of(self, connection: Connection) -> Parent | None:
+        """Return the parent proxy at the other end of a connection, or None."""
+        leg = self._legs.get(connection)
+        return leg.parent if leg is not None else None
 
     def joined(self, leg: Leg) -> None:
         """Count a leg in."""

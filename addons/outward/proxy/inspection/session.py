@@ -30,7 +30,7 @@ from outward.proxy.inspection.legs import Legs
 from outward.proxy.inspection.options import OPTIONS
 from outward.proxy.inspection.signals import Late
 from outward.proxy.inspection.strict import ClientTls, Inspect
-from outward.proxy.parent import via_of
+from outward.proxy.parent import Parent, via_of
 from outward.proxy.passport import Passport
 from outward.proxy.tunnel import ESTABLISHED
 
@@ -252,12 +252,24 @@ class Session:
             raise RuntimeError("the engine would dial what was not judged")
         leg = self._legs.dialled(server)
         server.timestamp_start = time.time()
-        _, _, address = await self.engine.dialer.connect(
-            head.host, head.port, lambda: leg, exchange.decision, self._via
-        )
+        dialer = self.engine.dialer
+        if dialer.parent is not None and self.hooks.within is None and not head.websocket:
+            leg.parent = dialer.parent
+            await dialer.forward(leg.parent, head.host, head.port, lambda: leg, exchange.decision)
+            address = head.host.address
+        else:
+            _, _, address = await dialer.connect(head.host, head.port, lambda: leg, exchange.decision, self._via)
         server.state = ConnectionState.OPEN
         self._reached = address
         self.judge.reached(exchange.event, exchange.decision, address)
+
+    def parent_of(self, connection: Connection) -> Parent | None:
+        """Return the parent proxy that takes requests in absolute form on a connection, or None."""
+        return self._legs.parent_of(connection)
+
+    def parent_fields(self, parent: Parent | None) -> list[bytes] | None:
+        """Return the field lines that a request to a parent has beside the client's own; None without a parent."""
+        return None if parent is None else parent.fields(self.engine.dialer.path(""))
 
     # Deadlines ------------------------------------------------------------------------------------------------------
 

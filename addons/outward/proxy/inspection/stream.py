@@ -116,6 +116,7 @@ class Stream(Layer):
             yield from self._refuse(exchange)
             return
         self.context.server, self._connected = connection, True
+        exchange.parent = self._line.parent_of(connection)
         raw = request_head(
             exchange.raw,
             head,
@@ -123,6 +124,7 @@ class Stream(Layer):
             overrides=not exchange.decision.sighted,
             length=None if body is None else len(body),
             fields=verdict.fields,
+            parent=self._line.parent_fields(exchange.parent),
         )
         yield SendHttp(Forward(self._id, raw, head.method, chunked=head.length is None and body is None), connection)
         if body is not None:
