@@ -1,5 +1,6 @@
 """Events as JSON lines: documented fields, bounded, and nothing in them that a terminal or a log reader obeys."""
 
+import hashlib
 import json
 import unicodedata
 
@@ -179,9 +180,17 @@ def test_audit_details_are_cleaned_and_bounded_at_every_depth() -> None:
     deep: object = "x"
     for _ in range(50):
         deep = [deep]
-    details = {"queries": ["a\x1b[2J" * 2000] * 5000, "deep": deep, "sources": [{"url\u202e": "\ud800"}]}
+    details = {
+        "queries": ["a\x1b[2J" * 2000] * 5000,
+        "deep": deep,
+        "sources": [{"url\u202e": "\ud800"}],
+        "kept": [1] * 10,
+    }
     record = audit_record(AuditEvent(event_type="web_search_invoked", details=details))["details"]
-    assert len(record["queries"]) == 500
-    assert len(record["queries"][0]) == 2048
+    assert [len(query) for query in record["queries"]] == [512] * 10
+    whole = json.dumps(details["queries"], separators=(",", ":")).encode()
+    assert (record["queries_count"], record["queries_sha256"]) == (5000, hashlib.sha256(whole).hexdigest())
+    assert record["kept"] == [1] * 10
+    assert "kept_count" not in record
     assert str(record).isprintable()
     assert len(str(record["deep"])) < 20

@@ -302,7 +302,7 @@ class SearchGovernor:
 
     def _audit(self, exchange: Exchange, audited: Audited) -> None:
         event = exchange.event
-        event.told = True
+        event.told = event.told or event.fold is None  # a settled denial has the id of its row already
         self._sinks.audit(
             AuditEvent(
                 event_type=audited.name,

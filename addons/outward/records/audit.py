@@ -1,5 +1,7 @@
 """Audit events: acts that compliance asks about, in the shape that GitLab streams. Values and their JSON form only."""
 
+import hashlib
+import json
 import time
 import uuid
 from collections.abc import Mapping
@@ -11,11 +13,14 @@ from outward.records.text import clean
 
 MAX_TEXT = 2048  # characters of one text, such as a query or a URL
 MAX_ITEMS = 500  # of one list or mapping
+LISTED = 10  # items of a list in an audit event: clients choose how many there are
+LISTED_TEXT = 512  # characters of each; receipts hold them whole
 _MAX_DEPTH = 5
 
 EVENT_TYPES = (
     *("web_search_invoked", "web_search_blocked", "web_search_setting_changed", "conversation_opt_in_changed"),
     *("policy_reloaded", "policy_reload_failed", "admin_token_created", "admin_token_revoked"),
+    *("conversation_opt_in_bound", "vendor_sandbox_limited"),
 )
 
 # What `details` says of every search, with the value that means nothing was seen.
@@ -27,6 +32,7 @@ SEARCH_DETAILS: Mapping[str, Any] = {
     "request_domains": None,
     "effective_domains": None,
     "truncated": 0,
+    "count": 1,
     "search_count": 0,
     "queries": [],
     "sources": [],
@@ -35,6 +41,7 @@ SEARCH_DETAILS: Mapping[str, Any] = {
     "unverifiable": 0,
     "incomplete": False,
 }
+_SEARCHES = ("web_search_invoked", "web_search_blocked", "vendor_sandbox_limited")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,7 +75,7 @@ def as_record(event: AuditEvent) -> Record:
     """Return the thirteen top-level fields of GitLab's streamed audit events, bounded and safe to show."""
     group, target = _name(event.group), _name(event.target)
     author, address = _name(event.author), _name(event.ip_address)
-    searched = SEARCH_DETAILS if event.event_type in ("web_search_invoked", "web_search_blocked") else {}
+    searched = SEARCH_DETAILS if event.event_type in _SEARCHES else {}
     return {
         "id": event.id,
         "author_id": -1,  # GitLab's own number for somebody without an account
@@ -92,9 +99,33 @@ def as_record(event: AuditEvent) -> Record:
             "custom_message": clean(event.message or event.event_type.replace("_", " "), MAX_TEXT),
             "ip_address": address,
             "entity_path": group,
-            **{str(key): bounded(value) for key, value in {**searched, **event.details}.items()},
+            **_listed({**searched, **event.details}),
         },
     }
+
+
+def _listed(details: Mapping[str, Any]) -> Record:
+    """Return details with every list cut to its first items; beside a cut one stand its length and its hash.
+
+    The hash is SHA-256 of the whole list as compact JSON in ASCII: `json.dumps(items, separators=(",", ":"))`.
+    """
+    found: Record = {}
+    for key, value in details.items():
+        found[key] = _cut(value) if isinstance(value, list | tuple) else bounded(value)
+        if isinstance(value, list | tuple) and len(value) > LISTED:
+            whole = json.dumps(value, separators=(",", ":"), default=str).encode()
+            found |= {f"{key}_count": len(value), f"{key}_sha256": hashlib.sha256(whole).hexdigest()}
+    return found
+
+
+def _cut(value: Any, depth: int = _MAX_DEPTH) -> Any:
+    if isinstance(value, list | tuple):
+        return [_cut(item, depth - 1) for item in value[:LISTED]] if depth else []
+    if isinstance(value, Mapping):
+        items = list(value.items())[:LISTED] if depth else []
+        return {clean(str(key), MAX_NAME): _cut(each, depth - 1) for key, each in items}
+    found = bounded(value)
+    return found[:LISTED_TEXT] if isinstance(found, str) else found
 
 
 def bounded(value: Any, depth: int = _MAX_DEPTH) -> Any:

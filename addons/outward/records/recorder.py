@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from outward.core.model import Verdict
-from outward.records import audit
+from outward.records.audit import AuditEvent
+from outward.records.audit_folds import AuditFolds
 from outward.records.database import Database, open_database
 from outward.records.events import Event, new_id, trim
 from outward.records.folds import Folds, Tally
@@ -73,7 +74,7 @@ class Recorder:
         keeper = Keeper(counts, retention, max_bytes)
         spill = Spill(state / "spill", max_bytes=spill_bytes)
         self._writer = StoreWriter(lambda: connect(url, state), state, counts, keeper, spill)
-        self._folds, self._folding = Folds(), threading.Lock()
+        self._folds, self._audited, self._folding = Folds(), AuditFolds(), threading.Lock()
         self._tallied_at = 0.0
         self._store: Worker[Item] = Worker(
             "records-store", self._to_store, capacity=capacity, linger=_STORE_LINGER, on_error=self._writer.lose
@@ -165,8 +166,10 @@ class Recorder:
         if now - self._tallied_at >= _TALLY:
             self._tallied_at = now
             tallies = self._tallies(now)
-        delay = self._writer.handle([*items, *(tally for tally in tallies if tally.added)])
-        return min(delay, _TALLY) if len(self._folds) else delay
+        with self._folding:
+            acts = self._audited.due(now)
+        delay = self._writer.handle([*items, *(tally for tally in tallies if tally.added), *acts])
+        return min(delay, _TALLY) if len(self._folds) or len(self._audited) else delay
 
     def _tallies(self, now: float) -> list[Tally]:
         with self._folding:
@@ -180,14 +183,17 @@ class Recorder:
         """Hand what was repeated to the workers, before they end."""
         with self._folding:
             self._folds.end()
+            acts = self._audited.due(float("inf"))
         while tallies := self._tallies(time.monotonic()):
             left = [tally for tally in tallies if tally.added and not self._store.offer(tally)]
             self._writer.spill(list(left))
+        self._writer.spill([act for act in acts if not self._store.offer(act)])
 
-    def audit(self, event: audit.AuditEvent) -> None:
+    def audit(self, event: AuditEvent) -> None:
         """Take one audit event. Never blocks, never raises."""
-        record = audit.as_record(event)
-        if not self._store.offer(record) and not self._overflow.offer(record):
+        with self._folding:
+            row = self._audited.take(event, time.monotonic())
+        if row is not None and not self._store.offer(row) and not self._overflow.offer(row):
             self._writer.lose_audit(1)
 
     def receipt(self, receipt: Mapping[str, Any]) -> None:

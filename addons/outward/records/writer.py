@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
-from outward.records import receipts, store
+from outward.records import audit, receipts, store
+from outward.records.audit import AuditEvent
 from outward.records.database import MIGRATION_LOCK, Database, StoreAwayError, migrate
 from outward.records.events import Event, Record, as_record, line
 from outward.records.folds import Tally
@@ -23,8 +24,8 @@ from outward.records.spill import Spill, SpillFullError
 if TYPE_CHECKING:
     from outward.records.chain import Chain, Head
 
-type Item = Event | Tally | Record
-"""An event, what is new about a fold, the record of an audit event, or a search's receipt under the key `receipt`."""
+type Item = Event | Tally | AuditEvent | Record
+"""An event, what is new about a fold, an audit event, or a search's receipt under the key `receipt`."""
 
 _log = logging.getLogger(__name__)
 
@@ -158,23 +159,23 @@ class StoreWriter:
             try:
                 self._spill.append(lines, _SHARES[kind])
             except (OSError, SpillFullError) as error:
-                self._drop(kind, lines, error)
+                self._drop(kind, those, lines, error)
             else:
                 self._full.discard(kind)
                 self.losing = bool(self._full - {"strangers"})
 
-    def _drop(self, kind: str, lines: Sequence[bytes], error: Exception) -> None:
+    def _drop(self, kind: str, records: Sequence[Record], lines: Sequence[bytes], error: Exception) -> None:
         """Count what not even the disk takes, and say so; strangers' are the first for which there is no room."""
         if kind not in self._full:
             _log.critical("the spill takes nothing more of %s, which is lost: %s", kind, error)
         self._full.add(kind)
         if kind == "strangers":
-            self._counts.records_dropped("store", len(lines))
+            self._counts.records_dropped("store", _told(records))
         elif kind == "groups":
-            self.lose(len(lines))
+            self.lose(_told(records))
         else:
             self.losing = True
-            self.lose_audit(len(lines))
+            self.lose_audit(_told(records))
         self._lost_bytes = sum(map(len, lines))
 
     def _try_spill(self) -> None:
@@ -235,7 +236,7 @@ class StoreWriter:
         else:
             if events:
                 self._keeper.wrote(time.monotonic())
-            self._counts.records_written(sum(record.get("added", 1) for record in events))
+            self._counts.records_written(_told(events))
             self._keep_head(head)
 
     def _append(self, database: Database, acts: Sequence[Record]) -> "Head | None":
@@ -248,7 +249,7 @@ class StoreWriter:
                 return chain.append(database, acts)
             except ChainError as error:
                 self._break_chain(error)
-        self.lose_audit(len(acts))
+        self.lose_audit(_told(acts))
         return None
 
     def _try_chain(self) -> "Chain | None":
@@ -338,4 +339,11 @@ def _kind(record: Record) -> str:
 def _recorded(item: Item) -> Record:
     if isinstance(item, Tally):
         return as_record(item.row) | {"added": item.added}
+    if isinstance(item, AuditEvent):
+        return audit.as_record(item)
     return as_record(item) if isinstance(item, Event) else item
+
+
+def _told(records: Sequence[Record]) -> int:
+    """Return how many attempts, or acts, some records tell of."""
+    return sum(each.get("added") or each.get("count") or each.get("details", {}).get("count", 1) for each in records)

@@ -16,6 +16,7 @@ from outward.search.turn import Action, Finding
 
 # The most that a receipt keeps of each list, over all requests of a conversation.
 MOST = 1000
+_DROPPED = 10  # entries that the audit names; it counts them all
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +171,12 @@ def _details(
         "action": str(finding.action),
         "reason": None if reason is None else str(reason),
         "filter": None if mode is None else str(mode),
-        "request_domains": None if finding.requested is None else list(finding.requested[:MOST]),
+        "request_domains": None if finding.requested is None else list(finding.requested),
         "effective_domains": None if finding.effective is None else list(finding.effective),
-        "blocked_domains": list(finding.blocked[:MOST]),
+        "blocked_domains": list(finding.blocked),
         "truncated": finding.truncated,
-        "dropped": [{"entry": each.entry, "why": str(each.why)} for each in finding.dropped[:50]],
+        "dropped": [{"entry": each.entry, "why": str(each.why)} for each in finding.dropped[:_DROPPED]],
+        "dropped_count": len(finding.dropped),
         "search_count": seen.searches if seen else 0,
         "billed_searches": seen.billed if seen else 0,
         "queries": list(seen.queries) if seen and full else [],
