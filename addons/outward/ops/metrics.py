@@ -105,7 +105,7 @@ class Metrics:
             self.written.inc(count)
 
     def records_dropped(self, sink: str, count: int) -> None:
-        """Count events that a sink (`stdout`, `store`) lost for good."""
+        """Count what a sink (`stdout`, `store`, `audit`) lost for good."""
         with self._lock:
             self.families["dropped"].labels(sink).inc(count)
 
