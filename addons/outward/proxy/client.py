@@ -42,7 +42,7 @@ class Client(asyncio.Protocol):
         touched: never set: a head has one deadline, whatever trickles in.
     """
 
-    __slots__ = ("_begun", "_gate", "_reader", "_resources", "_task", "names", "original", "peer", "transport")
+    __slots__ = ("_begun", "_gate", "_late", "_reader", "_resources", "_task", "names", "original", "peer", "transport")
     touched = False
     original: tuple[Address, int] | None
     transport: asyncio.Transport
@@ -55,6 +55,7 @@ class Client(asyncio.Protocol):
         self._resources = gate.resources
         self._reader: HeadReader | None = None
         self._begun = 0.0
+        self._late = b""  # an answer that waits
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -73,7 +74,9 @@ class Client(asyncio.Protocol):
             self._deny(event, None, more=True)
 
     def data_received(self, data: bytes) -> None:
-        """Collect the head; act on it once it is whole."""
+        """Collect the head; act on it once it is whole. What comes behind a refusal is dropped."""
+        if self._late:
+            return
         try:
             self._take(data)
         except Exception:  # noqa: BLE001 - fail closed: whatever goes wrong is a denial
@@ -163,8 +166,21 @@ class Client(asyncio.Protocol):
     def _deny(self, event: Event, head: Head | None, *, more: bool, challenge: bool = False) -> None:
         """Answer, close the event, and close the connection; `more` tells that the client may still be sending."""
         self._resources.waits.heads.stop(self)
-        self.transport.write(self._answer(event, head, challenge=challenge))
+        answer = self._answer(event, head, challenge=challenge)
         close_event(self._resources.judge, event, self._begun)
+        if event.reason is Reason.BAD_CREDENTIALS and self._guessing() and not self.transport.is_closing():
+            self._late = answer
+            self._resources.waits.slowed.start(self)
+        else:
+            self._tell(answer, more=more)
+
+    def _guessing(self) -> bool:
+        """Count wrong credentials; True where their refusal is to wait."""
+        return self._resources.judge.guesses.wrong(self.peer, self._gate.loop.time())
+
+    def _tell(self, answer: bytes, *, more: bool) -> None:
+        """Answer and close."""
+        self.transport.write(answer)
         if self._gate.flooded(self):
             self.transport.abort()
         elif more and not self.transport.is_closing():
@@ -180,11 +196,17 @@ class Client(asyncio.Protocol):
         """Close: a head that ends early is no question."""
 
     def expired(self) -> None:
-        """Refuse a head that does not come."""
+        """Refuse a head that does not come, or give the answer that has waited."""
+        if self._late:
+            self._tell(self._late, more=True)
+            return
         self._give_up(Reason.TIMEOUT, _HEAD_TIMEOUT_STATUS)
 
     def displaced(self) -> None:
-        """Make room for a newer connection: the proxy is full, and this one has asked nothing yet."""
+        """Make room for a newer connection: the proxy is full, and this one has asked nothing yet, or wrongly."""
+        if self._late:
+            self.transport.abort()
+            return
         self._give_up(Reason.OVERLOADED, None)
 
     def _give_up(self, reason: Reason, status: int | None) -> None:
@@ -200,6 +222,7 @@ class Client(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """Leave; in the inspect lane the engine has its own protocol and this is never called."""
         self._resources.waits.heads.stop(self)
+        self._resources.waits.slowed.stop(self)
         self._ended()
 
     def _ended(self) -> None:

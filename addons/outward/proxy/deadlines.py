@@ -11,6 +11,7 @@ from typing import Protocol
 from outward.config.settings import Limits
 
 LINGER = 2.0  # seconds that a refused client gets to read its answer
+SLOWED = 3.0  # seconds that the refusal of wrong credentials waits, where there were many of them
 
 
 class Expiring(Protocol):
@@ -84,6 +85,7 @@ class Waits:
         handshakes: connections whose ClientHello, or TLS handshake, is not complete.
         idle: connections that carry bytes, or wait for the next request.
         lingering: refused connections that may still be sending.
+        slowed: refused connections whose answer waits.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -91,8 +93,9 @@ class Waits:
         self.handshakes = Deadlines(limits.handshake_timeout)
         self.idle = Deadlines(limits.idle_timeout)
         self.lingering = Deadlines(LINGER)
+        self.slowed = Deadlines(SLOWED)
 
     def close(self) -> None:
         """Stop them all."""
-        for deadlines in (self.heads, self.handshakes, self.idle, self.lingering):
+        for deadlines in (self.heads, self.handshakes, self.idle, self.lingering, self.slowed):
             deadlines.close()

@@ -8,7 +8,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
-from itertools import islice
+from itertools import chain, islice
 
 from outward.config.settings import Limits
 from outward.proxy.client import Client, peer_address
@@ -158,7 +158,7 @@ class Gate:
         return total <= self._limits.connections or self._make_room(None)
 
     def _make_room(self, source: str | None) -> bool:
-        """Cut the oldest connection that has asked nothing yet: who is silent locks nobody out.
+        """Cut the oldest connection that has asked wrongly, or nothing yet: who guesses or is silent locks nobody out.
 
         Args:
             source: whose connection it is to be; None for anybody's.
@@ -168,7 +168,8 @@ class Gate:
                 task.cancel()
                 self._settle(peer)
                 return True
-        for client in islice(self.resources.waits.heads, _SEARCHED):
+        waits = self.resources.waits
+        for client in islice(chain(waits.slowed, waits.heads), _SEARCHED):
             if isinstance(client, Client) and source in (None, self._clients.get(client)):
                 client.displaced()
                 return True

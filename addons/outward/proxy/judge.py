@@ -14,6 +14,7 @@ from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.policy import Policy, address_denied, address_refused, decide
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
+from outward.proxy.guesses import Guesses
 from outward.proxy.hello import Hello
 from outward.proxy.interfaces import ends_here
 from outward.records.events import Event
@@ -47,6 +48,7 @@ class Judge:
         policy: replaced as a whole by a reload, and when a day (UTC) begins; each question reads it once.
         verifier: of JWTs; None where the policy has no entry for them, so that nothing is loaded for it.
         own: the proxy's own addresses and listeners.
+        guesses: wrong credentials by source; policies come and go beside it.
     """
 
     def __init__(self, policy: Policy, recorder: Recorder, metrics: Metrics, own: Own) -> None:
@@ -54,6 +56,7 @@ class Judge:
         self.own = own
         self.verifier: Verifier | None = None
         self.metrics = metrics
+        self.guesses = Guesses()
         self._recorder = recorder
         self._memory = _Memory(self.policy, own)
 

@@ -253,6 +253,7 @@ class ClientSide(HttpConnection):
             yield from self._refuse(exchange)
 
     def _refuse(self, exchange: Exchange) -> CommandGenerator[None]:
+        yield from guarded(self._line, self._line.hooks.refusal, exchange)
         answer = exchange.answer()
         exchange.close()
         yield from self._deny(answer)

@@ -5,6 +5,7 @@ the policy then in force. Knows nothing of the engine, which calls each hook thr
 timeout denies.
 """
 
+import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,6 +15,7 @@ from outward.core.identity import Identity
 from outward.core.model import Decision, Lane, Stage
 from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.reasons import Reason
+from outward.proxy import deadlines
 from outward.proxy.alert import Alert
 from outward.proxy.fields import HeadError
 from outward.proxy.head import Head, ResponseHead, Within, parse_head, redirected
@@ -123,6 +125,13 @@ class Hooks:
         elif decision.allowed:
             self._govern(exchange, head)
         return exchange
+
+    def refusal(self, exchange: Exchange) -> Awaitable[None] | None:
+        """Return what a refusal waits for: that of wrong credentials, of which there were many."""
+        if exchange.event.reason is not Reason.BAD_CREDENTIALS:
+            return None
+        now = asyncio.get_running_loop().time()
+        return asyncio.sleep(deadlines.SLOWED) if self._judge.guesses.wrong(self._passport.peer, now) else None
 
     def body(self, exchange: Exchange, body: bytes) -> Awaitable[Pass | Refuse] | Pass | Refuse:
         """Let governance judge a request to a governed host."""
