@@ -289,3 +289,27 @@ def test_a_full_disk_is_named_with_its_cure_and_a_token_is_made_once_there_is_ro
         assert done.stderr.endswith("; make room on that disk\n")
         free(disk)
         assert outward("token", "create", "--scope", "all", "--config", config).returncode == 0
+
+
+def test_what_a_group_ignores_is_listed_apart(config: Path, tmp_path: Path) -> None:
+    """The API leaves it out, and so does the command line."""
+    config.write_text(
+        config.read_text().replace("allow: [good.example]", "allow: [], ignore: [noise.example, .below.example]")
+    )
+    record(
+        tmp_path,
+        *(
+            denied(host=host, group="acme")
+            for host in ("noise.example", "a.below.example", "below.example", "b.example")
+        ),
+    )
+    shown = [row["host"] for row in json.loads(outward("blocked", "--config", str(config), "--json").stdout)]
+    assert shown == ["b.example"]
+    apart = json.loads(outward("blocked", "--config", str(config), "--json", "--ignored").stdout)
+    assert {row["host"] for row in apart} == {"noise.example", "a.below.example", "below.example"}
+
+
+def test_a_store_in_a_file_of_its_own(config: Path, tmp_path: Path) -> None:
+    """`sqlite:///path` is what the store itself reads."""
+    config.write_text(config.read_text() + f"records: {{url: 'sqlite:///{tmp_path}/own.sqlite'}}\n")
+    assert "no errors" in outward("check", str(config)).stdout

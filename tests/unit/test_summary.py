@@ -191,3 +191,16 @@ def test_the_summary_says_through_what_data_can_leave() -> None:
     summary.policy = load_text(text, env={}, machine={}).policy
     told = "outward: data can leave through h0.example, h1.example, h2.example, h3.example, h4.example and 2 more; "
     assert told + "to other hosts, in a URL" in list(summary.text("local"))
+
+
+def test_what_the_group_ignores_is_not_told() -> None:
+    """Noise is counted in the records; here it would hide what matters, and be suggested."""
+    text = (
+        "version: 1\ngroups: {local: {ignore: [a.example, '*.b.example', .c.example]}}\n"
+        "clients: [{group: local, anyone: true}]\n"
+    )
+    hosts = ("a.example", "x.a.example", "b.example", "x.b.example", "c.example", "x.c.example")
+    summary = summarised(*(blocked(host) for host in hosts))
+    summary.policy = load_text(text, env={}, machine={}).policy
+    assert {row["host"] for row in summary.as_json()} == {"x.a.example", "b.example"}
+    assert "outward: blocked 2 hosts" in list(summary.text("local"))

@@ -19,6 +19,7 @@ from outward.cli.when import When
 from outward.config.settings import Settings
 from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
+from outward.ops.views import ignored
 from outward.records import query
 from outward.records.database import Database, StoreAwayError, open_database
 from outward.records.events import Record
@@ -38,6 +39,7 @@ _LATE = 30.0  # seconds that an event may be written after its time, when a slow
 @click.option("--client", help="Only this client.")
 @click.option("--since", type=When(), help="From this time on: 2h, 7d, or RFC 3339.")
 @click.option("--until", type=When(), help="Up to this time.")
+@click.option("--ignored", "only_ignored", is_flag=True, help="List only what groups `ignore` as noise.")
 @click.option("--would-deny", is_flag=True, help="List what report mode let through.")
 @click.option("--events", is_flag=True, help="List single events, the newest first.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with events as they come.")
@@ -47,6 +49,7 @@ def blocked(config: Path | None, *, events: bool, follow: bool, limit: int, as_j
     """List what was blocked, each group, host, port and reason once; works whether the proxy runs or not."""
     filters = Filters(**wanted)
     settings, policy = records_of(config, as_json=as_json, group=filters.group)
+    filters = replace(filters, ignored=ignored(policy) if policy else ())
     try:
         database = open_database(settings.records_url, settings.state, read_only=True)
     except StoreAwayError as error:

@@ -40,6 +40,8 @@ def demo(*, once: bool, as_json: bool, port: int) -> None:
     ):
         try:
             runner.run(_once(Path(folder), as_json) if once else _serve(Path(folder), port, as_json))
+        except BrokenPipeError:
+            raise  # whoever reads has seen enough; `main` ends quietly
         except (StartError, OSError) as error:
             raise click.ClickException(str(error)) from error
 

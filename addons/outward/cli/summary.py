@@ -137,11 +137,17 @@ class Summary:
             lines = as_file(lines, self.opened)
         yield from (f"  {line}" for line in lines)
 
+    def _is_noise(self, row: Row) -> bool:
+        """Tell whether the command's group ignores a host."""
+        groups = self.policy.groups
+        return any((group := groups.get(asked.group or "")) and group.ignores(asked.host) for asked in row.questions)
+
     def _sorted(self) -> list[Row]:
-        for row in self.rows.values():
+        rows = [row for row in self.rows.values() if not self._is_noise(row)]
+        for row in rows:
             found = (suggestion(self.policy, asked, row.reason) for asked in row.questions)
             row.lines = list(dict.fromkeys(line for line in found if line is not None))
-        return sorted(self.rows.values(), key=lambda row: (-row.count, row.host, row.port or 0))
+        return sorted(rows, key=lambda row: (-row.count, row.host, row.port or 0))
 
 
 def _what(event: Event, reason: Reason) -> str:

@@ -123,8 +123,8 @@ def parent_proxy(text: str) -> str:
 
 def records_url(text: str) -> str:
     """Read the address of the store."""
-    if text != "sqlite" and urlsplit(text).scheme not in ("postgresql", "postgres"):
-        raise ValueError("expected `sqlite` or `postgresql://user@host/database`")
+    if text != "sqlite" and not re.match("sqlite:///.|postgres(ql)?://", text):
+        raise ValueError("expected `sqlite`, `sqlite:///path` or `postgresql://user@host/database`")
     return text
 
 

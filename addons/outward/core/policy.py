@@ -118,6 +118,10 @@ class Group:
     ech: Ech = Ech.PASS
     web_search: WebSearch = field(default_factory=WebSearch)
 
+    def ignores(self, host: Host) -> bool:
+        """Tell whether denials of a host are noise to this group, or to one above it."""
+        return any(True for node in self.chain for _ in Rules(node.ignore).for_host(host))
+
     @property
     def chain(self) -> "Iterator[Group]":
         """Yield this group and its ancestors, the nearest first."""

@@ -93,7 +93,9 @@ class Side(asyncio.Protocol):
                 self._other.close()
                 return False
             self._other.write_eof()
-        return self._peer is not None and not self._peer.ended
+        one_way = self._peer is not None and not self._peer.ended
+        tls = self.transport is not None and self.transport.get_extra_info("sslcontext") is not None
+        return one_way and not tls  # TLS to the proxy has one end for both ways
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Take the other end down too, after what was written to it."""

@@ -31,8 +31,8 @@ class Filters:
         group: path of a group, with its descendants.
         since, until: Unix times in seconds, from and up to but not including.
         seen_since: of the summary: lines that were last seen from this Unix time on, with the counts of all time.
-        ignored: groups (with their descendants) and host patterns whose events are noise: `name`, or `*.name` for what
-            lies below. They are left out, or, with `only_ignored`, nothing else is listed.
+        ignored: groups (with their descendants) and host patterns whose events are noise: `name`, `*.name` for what
+            lies below, or `.name` for both. They are left out, or, with `only_ignored`, nothing else is listed.
         would_deny: list what report mode let through, instead of what was denied.
     """
 
@@ -96,11 +96,13 @@ class Filters:
     def _noise(self, terms: list[str], values: list[Any]) -> None:
         noise = []
         for path, pattern in self.ignored:
-            below = pattern.startswith("*.")
-            host = "host LIKE ? ESCAPE '!'" if below else "host = ?"
+            name = pattern.lstrip("*.")
+            below = [f"%.{name.replace('_', '!_')}"] if pattern.startswith(("*.", ".")) else []
+            itself = [] if pattern.startswith("*.") else [name]
+            host = " OR ".join(["host LIKE ? ESCAPE '!'"] * len(below) + ["host = ?"] * len(itself))
             term, parameters = subtree(path)
-            noise.append(f"({term} AND {host})")
-            values += [*parameters, f"%{pattern[1:].replace('_', '!_')}" if below else pattern]
+            noise.append(f"({term} AND ({host}))")
+            values += [*parameters, *below, *itself]
         if self.only_ignored:
             terms.append(f"({' OR '.join(noise)})" if noise else "1 = 0")
         elif noise:

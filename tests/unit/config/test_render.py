@@ -30,7 +30,7 @@ outward.yaml:6:33: error[E013]: not a port
     6 |       - {host: a.example, port: 0}
       |                                 ^
    help: a port is a number from 1 to 65535
-outward.yaml:7:16: error[E007]: `url`: expected `sqlite` or `postgresql://user@host/database`
+outward.yaml:7:16: error[E007]: `url`: expected `sqlite`, `sqlite:///path` or `postgresql://user@host/database`
 outward.yaml:8:19: error[E019]: no group is named `dve`
     8 | clients: [{group: dve, anyone: true}]
       |                   ^^^

@@ -69,7 +69,7 @@ class Leg(asyncio.Protocol):
         self.silent = True
         self.connection.state &= ~ConnectionState.CAN_READ
         self._owner.feed(events.ConnectionClosed(self.connection))
-        return True
+        return self.transport is not None and self.transport.get_extra_info("sslcontext") is None  # TLS has one end
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Tell the layers, unless they know."""
