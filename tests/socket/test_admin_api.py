@@ -130,6 +130,15 @@ def test_a_decision_shows_its_why_and_its_cure(running, client):
     assert client.get("/api/v1/decisions/../groups").status_code in (404, 200)
 
 
+def test_a_decision_that_was_repeated_says_how_often(running, client):
+    """In the list, in the totals and on its own page."""
+    running.write([denied(id=DECISION, count=1234, last_seen=time.time())])
+    assert client.get(f"/api/v1/decisions/{DECISION}").json()["count"] == 1234
+    assert [row.count for row in rows(client.get("/api/v1/blocked/summary"))] == [1234]
+    assert "1,234, the last 20" in client.get(f"/decisions/{DECISION}").text
+    assert "1,234" in client.get("/").text
+
+
 def test_a_group_shows_each_line_with_its_origin(client):
     """Own and inherited rules, what a ceiling or a deny takes away, and who decided about search."""
     found = client.get("/api/v1/groups/acme/platform").json()

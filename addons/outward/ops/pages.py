@@ -248,6 +248,7 @@ def _facts(row: Record) -> list[tuple[str, Any]]:
     facts = (
         ("Decision", row["id"]),
         ("Time", row["time"]),
+        ("Attempts", f"{row['count']:,}, the last {row['last_seen']}" if row["count"] > 1 else None),
         ("Group", row["group"]),
         ("Client", row["client"]),
         ("Conversation", row["conversation"]),

@@ -142,14 +142,19 @@ def as_record(event: Event) -> Record:
     }
 
 
+_OF_REPEATS = (
+    *("schema_version", "verdict", "reason", "group", "client", "method", "scheme", "host", "port", "path"),
+    *("first_seen", "last_seen"),
+)
+
+
 def repeats_of(event: Event, unprinted: int) -> Record:
     """Return what is said at the end of a fold: how many more attempts the row counts than its own line told of.
 
     It is no event: it has no id, and names the event that it belongs to.
     """
     record = as_record(event)
-    names = ("schema_version", "verdict", "reason", "group", "client", "host", "port", "first_seen", "last_seen")
-    return {"repeats_of": event.id, "count": unprinted, **{name: record[name] for name in names}}
+    return {"repeats_of": event.id, "count": unprinted, **{name: record[name] for name in _OF_REPEATS}}
 
 
 def line(record: Record) -> bytes:

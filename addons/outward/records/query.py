@@ -9,9 +9,11 @@ from outward.core.reasons import Reason
 from outward.core.suggest import question_about, suggestion
 from outward.records.database import Database, subtree
 from outward.records.events import SCHEMA_VERSION, Record, rfc3339
+from outward.records.folds import WINDOW
 from outward.records.store import COLUMNS, milliseconds
 
 MAX_LIMIT = 500
+_FOLDED = round(WINDOW * 1000)
 MAX_COUNTED = 50_000  # newest events that a summary by time, client or conversation counts
 _TOTALS = "group_path, host, port, reason, count, first_ms, last_ms, last_id"
 _UNNAMED = (Reason.NO_RULE, Reason.REPORT_ONLY)
@@ -77,9 +79,10 @@ class Filters:
             if (value := getattr(self, column)) is not None:
                 terms.append(f"{column} = ?")
                 values.append(value)
-        if self.since is not None:
-            terms.append("time_ms >= ?")
-            values.append(round(self.since * 1000))
+        if self.since is not None:  # a row counts what was repeated within a minute; the first term is for the index
+            since = round(self.since * 1000)
+            terms.append("time_ms >= ? AND COALESCE(last_ms, time_ms) >= ?")
+            values += [since - _FOLDED, since]
         if self.until is not None:
             terms.append("time_ms < ?")
             values.append(round(self.until * 1000))

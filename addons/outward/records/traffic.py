@@ -43,7 +43,8 @@ class Fact(NamedTuple):
 _NAMES = ("group", "host", "port", "method", "path", "scheme", "verdict", "would_deny", "reason")
 _COLUMNS = ("group_path", *_NAMES[1:])
 
-type Parser = Callable[[bytes], Fact | None]
+type Parser = Callable[[bytes], tuple[Fact, int] | None]
+"""Returns what a line records, and how many attempts it tells of; None if it records no request."""
 
 
 class NotUnderstoodError(ValueError):
@@ -55,7 +56,7 @@ def fold(lines: Iterable[bytes], parse: Parser) -> tuple[Counter[Fact], int]:
 
     Args:
         lines: of a log.
-        parse: reads a line; None stands for a line that records no request.
+        parse: reads a line.
     """
     facts: Counter[Fact] = Counter()
     strange = 0
@@ -63,12 +64,12 @@ def fold(lines: Iterable[bytes], parse: Parser) -> tuple[Counter[Fact], int]:
         if not line.strip():
             continue
         try:
-            fact = parse(line)
+            found = parse(line)
         except (NotUnderstoodError, orjson.JSONDecodeError, AttributeError, TypeError, ValueError):
             strange += 1
             continue
-        if fact is not None:
-            facts[fact] += 1
+        if found is not None:
+            facts[found[0]] += found[1]
     return facts, strange
 
 
@@ -76,13 +77,13 @@ def of_store(database: Database, since: float) -> Counter[Fact]:
     """Return what the store has recorded since a Unix time in seconds; the database folds."""
     columns = ", ".join(_COLUMNS)
     rows = database.execute(
-        f"SELECT {columns}, COUNT(*) FROM events WHERE time_ms >= ? AND host IS NOT NULL AND port IS NOT NULL "
+        f"SELECT {columns}, SUM(count) FROM events WHERE time_ms >= ? AND host IS NOT NULL AND port IS NOT NULL "
         f"GROUP BY {columns}",
         (int(since * 1000),),
     )
     facts: Counter[Fact] = Counter()
     for *values, count in rows:
-        facts[_own(dict(zip(_NAMES, values, strict=True)))] += count
+        facts[_own(dict(zip(_NAMES, values, strict=True)))] += int(count)  # PostgreSQL adds up to a decimal
     return facts
 
 
@@ -106,10 +107,25 @@ def recorded(facts: Counter[Fact], group_of: Callable[[str | None], str | None])
     return found, odd
 
 
-def own_line(line: bytes) -> Fact | None:
-    """Read one of our own JSON lines."""
+def own_line(line: bytes) -> tuple[Fact, int] | None:
+    """Read one of our own JSON lines; one with `repeats_of` tells of the attempts that an earlier line does not."""
     event = orjson.loads(line)
-    return _own(event) if event.get("host") is not None and event.get("port") is not None else None
+    if event.get("host") is None or event.get("port") is None:
+        return None
+    count = event.get("count", 1)
+    if not isinstance(count, int) or count < 1:
+        raise NotUnderstoodError
+    return _own(event), count
+
+
+def _each(read: Callable[[bytes], Fact | None]) -> Parser:
+    """Return a parser of a log with a line for each request."""
+
+    def parse(line: bytes) -> tuple[Fact, int] | None:
+        fact = read(line)
+        return None if fact is None else (fact, 1)
+
+    return parse
 
 
 def squid_line(line: bytes) -> Fact | None:
@@ -139,9 +155,9 @@ def smokescreen_line(line: bytes) -> Fact | None:
 
 FORMATS: dict[str, Parser] = {
     "jsonl": own_line,
-    "squid": squid_line,
-    "awf": awf_line,
-    "smokescreen": smokescreen_line,
+    "squid": _each(squid_line),
+    "awf": _each(awf_line),
+    "smokescreen": _each(smokescreen_line),
 }
 
 

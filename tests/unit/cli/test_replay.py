@@ -2,14 +2,17 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from outward.cli.main import main
+from outward.core.reasons import Reason
 from outward.records.database import migrate, open_database
-from outward.records.events import new_id
+from outward.records.events import Event, as_record, line, new_id, repeats_of
+from outward.records.store import write
 
 POLICY = """version: 1
 server: {state: state}
@@ -113,6 +116,28 @@ def test_a_store_with_events_of_groups_that_are_gone_and_of_reasons_that_no_rule
     assert [(each["host"], each["reason"]) for each in told["examples"]["newly-allowed"]] == [("a.example", "rule")]
     assert [(each["host"], each["group"]) for each in told["examples"]["newly-blocked"]] == [("c.example", "dev")]
     assert told["totals"]["unchanged"] == 3
+
+
+def test_repeats_count_once_from_the_store_and_from_the_lines(outward, tmp_path: Path):
+    """A row counts seven attempts; its first line told of two, and the line at the end of the rest."""
+    event = Event(host="a.example", port=443, group="dev", method="CONNECT", reason=Reason.NO_RULE, count=2)
+    lines = [line(as_record(event)), line(repeats_of(event, 5))]
+    told = outward("--from", "jsonl", "-", "--json", log=b"".join(lines).decode())
+    assert totals(told) == (0, 7, 0)
+    (tmp_path / "state").mkdir()
+    database = open_database("sqlite", tmp_path / "state")
+    migrate(database)
+    with database.transaction():
+        write(database, [as_record(replace(event, count=7))])
+    database.close()
+    assert totals(outward("--json")) == (0, 7, 0)
+
+
+@pytest.mark.parametrize("count", [0, -1, "2", 1.5, None])
+def test_a_line_that_counts_nothing_is_not_understood(outward, count: object):
+    text = json.dumps({**as_record(Event(host="a.example", port=443, group="dev")), "count": count})
+    told = json.loads(outward("--from", "jsonl", "-", "--json", log=text).output)
+    assert (sum(told["totals"].values()), told["not_understood"]) == (0, 1)
 
 
 def test_hosts_that_nobody_can_read_are_counted(outward):

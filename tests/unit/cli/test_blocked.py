@@ -1,0 +1,62 @@
+"""`outward blocked` counts attempts: a row that repeats were counted in is not one attempt."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from outward.cli.main import main
+from outward.core.reasons import Reason
+from outward.records.database import migrate, open_database
+from outward.records.events import Event, as_record
+from outward.records.store import write
+
+POLICY = """version: 1
+server: {state: state}
+groups: {dev: {allow: [a.example]}}
+clients: [{group: dev, anyone: true}]
+"""
+
+
+@pytest.fixture
+def blocked(tmp_path: Path):
+    (tmp_path / "outward.yaml").write_text(POLICY)
+    (tmp_path / "state").mkdir()
+    now = time.time()
+    rows = [
+        Event(
+            host="b.example", port=443, group="dev", reason=Reason.NO_RULE, time=now - 100, count=7, last_seen=now - 50
+        ),
+        Event(
+            host="b.example", port=443, group="dev", reason=Reason.NO_RULE, time=now - 200, count=2, last_seen=now - 150
+        ),
+        Event(host="b.example", port=443, group="dev", reason=Reason.NO_RULE, time=now - 100),
+    ]
+    database = open_database("sqlite", tmp_path / "state")
+    migrate(database)
+    with database.transaction():
+        write(database, [as_record(event) for event in rows])
+    database.close()
+
+    def run(*words: str) -> str:
+        return CliRunner().invoke(main, ["blocked", "--config", str(tmp_path / "outward.yaml"), *words]).output
+
+    return run
+
+
+def test_the_summary_adds_up_what_rows_count(blocked):
+    assert [row["count"] for row in json.loads(blocked("--json"))] == [10]
+    assert [row["count"] for row in json.loads(blocked("--since", "1h", "--json"))] == [10]
+
+
+def test_a_row_belongs_to_the_time_of_its_last_attempt_too(blocked):
+    assert [row["count"] for row in json.loads(blocked("--since", "80s", "--json"))] == [7]
+
+
+def test_single_events_say_how_often(blocked):
+    lines = blocked("--events").splitlines()
+    assert sorted(line.rpartition("  ")[2] for line in lines if line.endswith("x")) == ["2x", "7x"]
+    assert len(lines) == 3
+    assert sorted(row["count"] for row in json.loads(blocked("--events", "--json"))) == [1, 2, 7]
