@@ -59,6 +59,15 @@ def stored(state: Path) -> list[str]:
         connection.close()
 
 
+def audited(state: Path) -> int:
+    """Return how many audit events are in a SQLite store."""
+    connection = sqlite3.connect(f"{(state / 'records.sqlite').as_uri()}?mode=ro", uri=True, timeout=5)
+    try:
+        return connection.execute("SELECT COUNT(*) FROM audit_events").fetchone()[0]
+    finally:
+        connection.close()
+
+
 MONTH = 30 * 86_400.0
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from harness.full_disk import fill, free, small_disk
 from harness.process import Served
-from harness.records import MONTH, Counts, denied, recording, stored
+from harness.records import MONTH, Counts, act, audited, denied, recording, stored
 from harness.waiting import wait_for
 from outward.records.database import Database, StoreAwayError, open_database
 from outward.records.recorder import Recorder
@@ -253,3 +253,48 @@ def test_a_store_that_is_away_shows_until_it_is_back(tmp_path: Path) -> None:
         assert served.readiness()["checks"]["store"] == "ok"
     finally:
         served.end()
+
+
+def test_what_is_under_way_can_still_be_audited_when_searches_are_no_longer_let_through(tmp_path: Path) -> None:
+    """The database is away and the spill fills up: it is said before the first audit event would be lost."""
+    counts, switch = Counts(), Switchable()
+    switch.away = True
+    sent = 0
+    with recording(tmp_path, counts, connect=switch, spill_bytes=1 << 20) as recorder:
+        while not recorder.unaudited:
+            recorder.audit(act(f"chat-{sent}", author_class="Administrator", details={"why": "x" * 2000}))
+            sent += 1
+            wait_for(lambda: len(recorder) < 10)
+            assert sent < 1000
+        assert counts.dropped == {}
+        recorder.audit(act("under way", author_class="Administrator"))
+        switch.away = False
+        wait_for(lambda: not recorder.unaudited)
+    assert counts.dropped == {}
+    assert audited(tmp_path) == sent + 1
+
+
+def test_traffic_does_not_keep_from_noticing_that_the_disk_has_room_again(tmp_path: Path) -> None:
+    """Searches are denied until then."""
+    counts, switch = Counts(), Switchable()
+    switch.away = True
+    spill = tmp_path / "spill"
+    spill.write_text("in the way")
+    with recording(tmp_path, counts, connect=switch) as recorder:
+        recorder.audit(act())
+        wait_for(lambda: recorder.unaudited)
+        assert counts.dropped == {"audit": 1}
+        spill.unlink()
+        busy = threading.Event()
+
+        def hammer() -> None:
+            while not busy.wait(0.005):
+                recorder.record(denied())
+
+        client = threading.Thread(target=hammer)
+        client.start()
+        try:
+            wait_for(lambda: not recorder.unaudited)
+        finally:
+            busy.set()
+            client.join()

@@ -56,6 +56,11 @@ class Spill:
                 if path not in held and (segment := _claim(path)) is not None:
                     self._segments.append(segment)
 
+    @property
+    def fullness(self) -> float:
+        """How much of the bound is taken, from 0 to 1; waits for no disk."""
+        return sum(segment.size for segment in tuple(self._segments)) / self._max_bytes
+
     def append(self, lines: Sequence[bytes], share: float = 1.0) -> None:
         """Add lines, each with its newline, all or none of them.
 

@@ -37,6 +37,7 @@ _SOON = 0.01  # seconds
 _ADOPT = 60.0  # seconds between two looks for what a process left that is gone
 # How full each kind may make the spill: a flood of strangers leaves room for groups, and both for what is audited.
 _SHARES = {"strangers": 0.5, "groups": 0.9, "audit": 1.0}
+_ALL_BUT_FULL = 0.95  # of the spill; the rest is for what is under way
 
 
 class Counts(Protocol):
@@ -60,7 +61,6 @@ class StoreWriter:
 
     Attributes:
         losing: whether the last attempt to keep events of groups, or what is audited, failed altogether.
-        unaudited: whether what is audited could not be kept when last tried.
         chain_broken: whether the audit chain could not be used when last tried, or is there and untried.
     """
 
@@ -73,13 +73,13 @@ class StoreWriter:
         self._chain: Chain | None = None
         self._spill, self._keeper = spill, keeper
         self._counts = counts
-        self._full: set[str] = set()
+        self._full: dict[str, int] = {}  # bytes that the spill did not take, by kind
+        self._try_spill_at = 0.0
         self._retry_at = 0.0
         self._retry_after = _FIRST_RETRY
         self._adopt_at = time.monotonic() + _ADOPT
         self.losing = False
         self.open = False
-        self._lost_bytes = 0
         self.chain_broken = any(state.glob("audit.*"))  # tried before anything is said to be well
         self._chain_trouble = ""
 
@@ -87,7 +87,7 @@ class StoreWriter:
         """Write a batch and return the seconds until the next call that needs no batch."""
         if self.chain_broken:
             self._try_chain()
-        if self._full and not items:
+        if self._full and (not items or time.monotonic() >= self._try_spill_at):
             self._try_spill()
         delay = self._handle(items)
         return min(delay, _LOOK_AGAIN) if self.chain_broken or self._full or self.losing else delay
@@ -111,8 +111,8 @@ class StoreWriter:
 
     @property
     def unaudited(self) -> bool:
-        """Whether what is audited could not be kept when last tried."""
-        return self.chain_broken or "audit" in self._full
+        """Whether what is audited could not be kept when last tried, or soon cannot: searches are under way."""
+        return self.chain_broken or "audit" in self._full or self._spill.fullness > _ALL_BUT_FULL
 
     @property
     def full(self) -> bool:
@@ -161,14 +161,14 @@ class StoreWriter:
             except (OSError, SpillFullError) as error:
                 self._drop(kind, those, lines, error)
             else:
-                self._full.discard(kind)
-                self.losing = bool(self._full - {"strangers"})
+                self._full.pop(kind, None)
+                self.losing = bool(self._full.keys() - {"strangers"})
 
     def _drop(self, kind: str, records: Sequence[Record], lines: Sequence[bytes], error: Exception) -> None:
         """Count what not even the disk takes, and say so; strangers' are the first for which there is no room."""
         if kind not in self._full:
             _log.critical("the spill takes nothing more of %s, which is lost: %s", kind, error)
-        self._full.add(kind)
+        self._full[kind] = sum(map(len, lines))
         if kind == "strangers":
             self._counts.records_dropped("store", _told(records))
         elif kind == "groups":
@@ -176,15 +176,15 @@ class StoreWriter:
         else:
             self.losing = True
             self.lose_audit(_told(records))
-        self._lost_bytes = sum(map(len, lines))
 
     def _try_spill(self) -> None:
         """Find out, with a blank line, whether the disk has room again for what it did not take."""
-        for kind in sorted(self._full):
+        self._try_spill_at = time.monotonic() + _LOOK_AGAIN
+        for kind, size in sorted(self._full.items()):
             with suppress(OSError, SpillFullError):
-                self._spill.append([b" " * self._lost_bytes + b"\n"], _SHARES[kind])
-                self._full.discard(kind)
-        self.losing = bool(self._full - {"strangers"})
+                self._spill.append([b" " * size + b"\n"], _SHARES[kind])
+                self._full.pop(kind, None)
+        self.losing = bool(self._full.keys() - {"strangers"})
 
     def _write(self, records: Sequence[Record], *, again: bool = False) -> bool:
         """Write records to the database; False where it is away. A record that it refuses is dropped alone."""
