@@ -58,7 +58,7 @@ class Metrics:
         self.requests: dict[tuple[str, Verdict, Reason, Stage, Lane | None], int] = {}
         self.families = {name: Family(Number) for name in ("connections", "bytes", "upstream", "searches", "errors")}
         self.families |= {name: Family(Number) for name in ("dropped", "unsent", "pruned")}
-        for of in ("strangers", "groups"):
+        for of in ("strangers", "groups", "receipts"):
             self.families["pruned"].labels("size", of)
         for sink in ("stdout", "store", "audit"):  # present at zero, so that a first loss is an increase
             self.families["dropped"].labels(sink)
@@ -110,7 +110,7 @@ class Metrics:
             self.families["dropped"].labels(sink).inc(count)
 
     def records_pruned(self, why: str, of: str, count: int) -> None:
-        """Count events that were deleted: for their `age` or for the store's `size`; `of` strangers, groups or all."""
+        """Count events that were deleted: for their `age` or for the store's `size`; `of` whom, or receipts."""
         with self._lock:
             self.families["pruned"].labels(why, of).inc(count)
 

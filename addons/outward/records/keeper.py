@@ -15,6 +15,7 @@ _log = logging.getLogger(__name__)
 _EVERY = 60.0  # seconds between two looks at what is too old
 _LOOK = 1.0  # seconds between two looks at the size, while records come
 _MORE = 0.02  # seconds between two batches
+_OF_RECEIPTS = 8  # their bound is the events' by this
 _TELL = 60.0  # seconds between two lines about pruning by size
 
 
@@ -28,7 +29,7 @@ class Keeper:
     def __init__(self, counts: "Counts", retention: float, max_bytes: int) -> None:
         self.clock = Clock()
         self._counts, self._retention, self._max_bytes = counts, retention, max_bytes
-        self._aged_at, self._sized_at = 0.0, 0.0
+        self._aged_at, self._sized_at, self._receipts_at = 0.0, 0.0, 0.0
         self._told_at = -_TELL
         self._gone: dict[str, int] = {}
         self._freed = False
@@ -40,7 +41,7 @@ class Keeper:
 
     def due(self, now: float) -> float:
         """Return the seconds until `tend` has something to do."""
-        return max(0.0, min(self._aged_at, self._sized_at) - now)
+        return max(0.0, min(self._aged_at, self._sized_at, self._receipts_at) - now)
 
     def tend(self, database: Database, now: float) -> float:
         """Prune a batch of what is due and return the seconds until the next.
@@ -54,6 +55,10 @@ class Keeper:
             if self._fit(database, now):
                 return _MORE
             self._sized_at = now + _EVERY
+        if now >= self._receipts_at:
+            if self._fit_receipts(database):
+                return _MORE
+            self._receipts_at = now + _EVERY
         if self._freed:
             self._freed = database.give_back()
         return _MORE if self._freed else self.due(now)
@@ -92,6 +97,17 @@ class Keeper:
         if self._gone and (surplus is None or now - self._told_at >= _TELL):
             self._tell(now)
         return surplus is not None
+
+    def _fit_receipts(self, database: Database) -> bool:
+        """Prune receipts by size; True where there is more to do."""
+        surplus = pruning.excess(receipts.sizes(database), self._max_bytes // _OF_RECEIPTS)
+        if surplus is None:
+            return False
+        gone = receipts.prune_oldest(database, *surplus)
+        self._counts.records_pruned("size", "receipts", gone)
+        _log.warning("the receipts of searches are at their bound: the oldest %d of %s went", gone, surplus[0])
+        self._freed = True
+        return True
 
     def _tell(self, now: float) -> None:
         self._told_at = now

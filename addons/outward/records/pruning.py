@@ -2,8 +2,9 @@
 
 The bound is on what `event_sizes` adds up, which every deletion shrinks: what a file or a table takes on disk follows
 later, or never. Strangers are bounded apart and go first. Of groups, the one that takes most gives up its oldest
-events, so that no group loses any to another that takes more. Audit events, receipts and run-time state do not count,
-and the summary stays: where it has too many lines of one group, those that were seen least become one.
+events, so that no group loses any to another that takes more. Audit events and run-time state do not count, and
+receipts have a bound of their own. The summary stays: where it has too many lines of one group, those that were seen
+least become one.
 """
 
 from collections.abc import Mapping, Sequence

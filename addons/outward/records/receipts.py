@@ -10,7 +10,9 @@ from outward.records.audit import bounded
 from outward.records.database import Database, subtree
 from outward.records.events import Record
 
+MAX_BYTES = 64 * 1024  # of one receipt: the vendor's answer decides how much there is to tell
 _ROWS = 1000  # of one conversation that are read
+_ROW_BYTES = 200  # of a row without its body, and of its places in the indexes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +40,22 @@ def write(database: Database, receipt: Mapping[str, Any], time: float, ident: st
     if not receipt["conversation"]:
         return
     record = bounded(receipt)
+    body = _fitting(record)
+    head = (ident, round(time * 1000), record["conversation"], record["group"], record["searches"])
     database.execute(
-        "INSERT INTO receipts (id, time_ms, conversation, group_path, searches, body) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        (
-            ident,
-            round(time * 1000),
-            record["conversation"],
-            record["group"],
-            record["searches"],
-            orjson.dumps(record).decode(),
-        ),
+        "INSERT INTO receipts (id, time_ms, conversation, group_path, searches, body, size)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (*head, body, _ROW_BYTES + len(body)),
     )
+
+
+def _fitting(record: Record) -> str:
+    """Return a receipt as JSON of at most `MAX_BYTES`; one whose lists are cut for that says that it is incomplete."""
+    body, most = orjson.dumps(record), 256
+    while len(body) > MAX_BYTES and most:
+        cut = {name: value[:most] if isinstance(value, list) else value for name, value in record.items()}
+        body, most = orjson.dumps(cut | {"incomplete": True}), most // 2
+    return body.decode()
 
 
 def read(database: Database, conversation: str, group: str | None = None) -> list[Record]:
@@ -75,6 +81,28 @@ def conversations(database: Database, scope: str | None, limit: int, before: tup
         (*values, *(before or ()), limit),
     )
     return [Talk(name, group, int(searches), bool(opted), when) for name, group, searches, opted, when in rows]
+
+
+def sizes(database: Database) -> dict[str, int]:
+    """Return the bytes of each group's receipts."""
+    rows = database.execute("SELECT group_path, SUM(size) FROM receipts GROUP BY group_path")
+    return {group: int(size) for group, size in rows}
+
+
+def prune_oldest(database: Database, group: str, size: int) -> int:
+    """Delete the oldest receipts of a group, of at most about a number of bytes, and return how many they were."""
+    found = f"SELECT id, size FROM receipts WHERE group_path = ? ORDER BY id LIMIT {_ROWS}"
+    with database.transaction():
+        before = 0
+        chosen = []
+        for ident, taken in database.execute(found, (group,)):
+            if before >= size:
+                break
+            chosen.append(ident)
+            before += taken
+        marks = ", ".join("?" * len(chosen))
+        database.execute(f"DELETE FROM receipts WHERE id IN ({marks})", chosen)
+    return len(chosen)
 
 
 def prune(database: Database, before: float) -> None:

@@ -52,7 +52,7 @@ class Counts(Protocol):
         ...
 
     def records_pruned(self, why: str, of: str, count: int) -> None:
-        """Count events that were deleted: for their `age` or for the store's `size`; `of` strangers, groups or all."""
+        """Count events that were deleted: for their `age` or for the store's `size`; `of` whom, or receipts."""
         ...
 
 
