@@ -1,11 +1,16 @@
-"""Asynchronous tests: one fresh uvloop for each, and waiting for conditions instead of sleeping."""
+"""Asynchronous tests: one fresh uvloop for each (asyncio's own loop where loops are watched), and waiting for conditions instead of sleeping."""
 
 import asyncio
 import functools
 import time
 from collections.abc import Awaitable, Callable
 
-import uvloop
+from harness import watched
+
+if watched.ON:
+    from asyncio import run as run_loop
+else:
+    from uvloop import run as run_loop
 
 
 def on_loop[**P](test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
@@ -16,7 +21,7 @@ def on_loop[**P](test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
         async def body() -> None:
             await test(*args, **kwargs)
 
-        uvloop.run(body())
+        run_loop(body())
 
     return run
 

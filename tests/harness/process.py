@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from harness import watched
 from harness.waiting import PATIENCE, wait_for
 
 OUTWARD = Path(sys.executable).with_name("outward")
@@ -65,11 +66,11 @@ class Served:
         self.config = config
         self._began = time.monotonic()
         self.process = subprocess.Popen(
-            [OUTWARD, "serve", "--config", config, "--log-format", "json"],
+            [*watched.command(OUTWARD), "serve", "--config", config, "--log-format", "json"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment() | more,
+            env=environment() | watched.path() | more,
         )
         self._lines: dict[str, list[str]] = {"out": [], "err": []}
         for name, stream in (("out", self.process.stdout), ("err", self.process.stderr)):

@@ -6,8 +6,20 @@ from pathlib import Path
 import httpx
 import pytest
 
+from harness import watched
 from harness.admin import Admin, admin
 from harness.sink import Sink
+
+watched.begin()
+
+
+@pytest.fixture(autouse=True)
+def no_callback_holds_a_loop_up() -> Iterator[None]:
+    """Fail the test during which a callback took too long, where loops are watched."""
+    before = len(watched.stalls())
+    yield
+    found = watched.stalls()[before:]
+    assert not found, "\n".join(found)
 
 
 @pytest.fixture

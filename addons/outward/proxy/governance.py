@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from outward.config.settings import Settings
@@ -35,8 +36,8 @@ from outward.threads import Threads
 
 _log = logging.getLogger(__name__)
 
-# A longer body is judged in a thread: reading it would hold the loop up for milliseconds.
-_IN_LOOP = 64 * 1024
+# A longer body is judged in a thread: one full of domains takes two milliseconds for each kilobyte.
+_IN_LOOP = 16 * 1024
 _THREADS = 4
 
 
@@ -135,13 +136,16 @@ class SearchGovernor:
         request = self._request(exchange, body)
         if request is None:
             return Refuse(Reason.UNKNOWN_CLIENT)
-        if len(body) > _IN_LOOP or request.headers.get("content-encoding"):  # encoded, it may be of any size
-            return self._in_thread(exchange, request)
-        return self._decided(exchange, request, self._governance.judge(request))
+        return self._judged(request, partial(self._decided, exchange, request))
 
-    async def _in_thread(self, exchange: Exchange, request: Request) -> Pass | Refuse:
-        outcome = await self._threads.run(self._governance.judge, request)
-        return self._decided(exchange, request, outcome)
+    def _judged[T](self, request: Request, then: Callable[[Outcome], T]) -> Awaitable[T] | T:
+        """Judge a request and go on with the outcome; in a thread where its body is long, or encoded: it may unfold."""
+        if len(request.body) > _IN_LOOP or request.headers.get("content-encoding"):
+            return self._in_thread(request, then)
+        return then(self._governance.judge(request))
+
+    async def _in_thread[T](self, request: Request, then: Callable[[Outcome], T]) -> T:
+        return then(await self._threads.run(self._governance.judge, request))
 
     def _request(self, exchange: Exchange, body: bytes) -> Request | None:
         head, event, policy = exchange.request, exchange.event, self._judge.policy
@@ -214,14 +218,21 @@ class SearchGovernor:
         )
 
     def _stream(self, exchange: Exchange, state: _Open, observation: Observation) -> Tap:
-        """Return a tap that passes on what it reads."""
+        """Return a tap that passes on what it reads, and pays for the most that it has held."""
+        paid = 0
 
         def tap(data: bytes) -> bytes:
+            nonlocal paid
             if not data:
                 rest = observation.finish()
                 self._finish(exchange, state, observation)
                 return rest
             passed = observation.feed(data)
+            if observation.held > paid:
+                if exchange.hold(observation.held - paid):
+                    paid = observation.held
+                else:
+                    passed += observation.give_up()
             if observation.was_cut:
                 if not observation.seen.violated:
                     self._note(exchange, Reason.WEB_SEARCH_UNINSPECTABLE, Stage.RESPONSE, Verdict.DENY)
@@ -258,7 +269,7 @@ class SearchGovernor:
         state = self._open.get(id(exchange))
         return state is not None and not state.tried and response.status == 400
 
-    def again(self, exchange: Exchange, status: int, body: bytes) -> Pass | None:
+    def again(self, exchange: Exchange, status: int, body: bytes) -> Awaitable[Pass | None] | Pass | None:
         """Judge the request once more without the domains that the vendor refused."""
         state = self._open.get(id(exchange))
         if state is None or state.tried or self._sinks.unaudited:
@@ -266,7 +277,10 @@ class SearchGovernor:
         state.tried = True
         if not self._governance.learn(state.outcome, status, body):
             return None
-        outcome = self._governance.judge(state.request)
+        return self._judged(state.request, partial(self._mended, exchange, state))
+
+    def _mended(self, exchange: Exchange, state: _Open, outcome: Outcome) -> Pass | None:
+        """Return what is sent in the place of a request that was refused; None where nothing would be."""
         if outcome.deny is not None or outcome.body is None or outcome.adapter is None:
             return None
         for finding in _distinct(outcome.findings):

@@ -14,7 +14,7 @@ from outward.search.inflate import EncodingError, Inflater, decompress
 from outward.search.jsonbody import BodyError, decode, encode
 from outward.search.results import filter_events, filter_json, filter_tool_results
 from outward.search.seen import Seen
-from outward.search.streams import SseReader, reader_for
+from outward.search.streams import MAX_PIECE, SseReader, reader_for
 from outward.search.turn import Turn
 
 # Plain bytes that are read of one response, and of one that is filtered as a whole.
@@ -75,7 +75,7 @@ class Observation:
         if self.turn.filtered:
             filtered = filter_events(self._complete_events(chunk), self._filter_message)
             self._read(filtered)
-            return filtered
+            return filtered if len(self._held) <= MAX_PIECE else filtered + self.give_up()
         if self._inflater is not None:
             try:
                 self._read(self._inflater.feed(chunk))
@@ -87,9 +87,22 @@ class Observation:
             self.was_cut = True
             return self._adapter.cut("a search source lies outside the allowlist (source_outside_allowlist)")
         if self._inflater is None or self._lost:  # what cannot be read might hold anything
-            self.was_cut = True
-            return self._adapter.cut("the response cannot be read, so its sources cannot be judged")
+            return self.give_up()
         return self._complete_events(chunk)
+
+    @property
+    def held(self) -> int:
+        """How much is kept of what is not complete, in bytes or characters."""
+        return len(self._held) + (0 if self._reader is None else self._reader.held)
+
+    def give_up(self) -> bytes:
+        """Read no more and forget what is held; where it may not go on unread, cut it and return the last words."""
+        self._reader, self._inflater, self.seen.incomplete = None, None, True
+        self._held.clear()
+        if not (self._cuts or self.turn.filtered):
+            return b""
+        self.was_cut = True
+        return self._adapter.cut("the response cannot be read, so its sources cannot be judged")
 
     def _complete_events(self, chunk: bytes) -> bytes:
         """Pass whole events only, so that a cut never leaves half of one."""

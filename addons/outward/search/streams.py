@@ -20,6 +20,10 @@ class Reader(Protocol):
     def lost(self) -> bool:
         """Whether something was too large to be read."""
 
+    @property
+    def held(self) -> int:
+        """How much is kept of what is not complete, in bytes or characters."""
+
     def feed(self, data: bytes) -> Iterator[Any]:
         """Yield the values that these bytes complete."""
 
@@ -68,6 +72,10 @@ class _Lines:
         self._parts.append(rest)
         self._held += len(rest)
 
+    @property
+    def held(self) -> int:
+        return self._held
+
     def rest(self) -> str:
         """Return the unfinished last line."""
         return "".join(self._parts)
@@ -86,6 +94,11 @@ class SseReader:
     def lost(self) -> bool:
         """Whether something was too large to be read."""
         return self._overflowed or self._lines.lost
+
+    @property
+    def held(self) -> int:
+        """How many characters are kept of an event that is not complete."""
+        return self._held + self._lines.held
 
     def feed(self, data: bytes) -> Iterator[Any]:
         """Yield the values of the events that these bytes complete."""
@@ -111,7 +124,7 @@ class SseReader:
     def _take(self, text: str) -> None:
         self._held += len(text)
         if self._held > MAX_PIECE:
-            self._overflowed, self._data = True, []
+            self._overflowed, self._data, self._held = True, [], 0
         else:
             self._data.append(text)
 
@@ -126,6 +139,11 @@ class LinesReader:
     def lost(self) -> bool:
         """Whether something was too large to be read."""
         return self._lines.lost
+
+    @property
+    def held(self) -> int:
+        """How many characters are kept of a line that is not complete."""
+        return self._lines.held
 
     def feed(self, data: bytes) -> Iterator[Any]:
         """Yield the values of the lines that these bytes complete."""
@@ -154,6 +172,11 @@ class DocumentReader:
         self._ended = False
         self.lost = False
 
+    @property
+    def held(self) -> int:
+        """How many bytes are kept of an element, or of the document."""
+        return len(self._piece)
+
     def feed(self, data: bytes) -> Iterator[Any]:
         """Yield the array elements that these bytes complete."""
         if self.lost or self._ended:
@@ -162,6 +185,7 @@ class DocumentReader:
         if self._array is None:
             start = self._piece.lstrip(b"\xef\xbb\xbf \t\r\n")
             if not start:
+                self._piece.clear()
                 return
             self._array = start.startswith(b"[")
             if self._array:

@@ -88,7 +88,7 @@ class Governor(Protocol):
     def holds(self, exchange: Exchange, response: ResponseHead) -> bool:
         """Tell whether a refusal is to be read as a whole before the client sees it: the request may be mended."""
 
-    def again(self, exchange: Exchange, status: int, body: bytes) -> Pass | None:
+    def again(self, exchange: Exchange, status: int, body: bytes) -> Awaitable[Pass | None] | Pass | None:
         """Return what to send once more after a refusal that was held, or None to pass the refusal on."""
 
     def on_close(self, exchange: Exchange) -> None:

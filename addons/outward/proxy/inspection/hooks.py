@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from inspect import isawaitable
 
 from outward.config.settings import Limits
 from outward.core.identity import Identity
@@ -58,6 +59,9 @@ class Onward:
 
     tap: Tap | None = field(default=None)
     held: bool = False
+
+
+_After = tuple[Pass | None, Tap | None]
 
 
 class Hooks:
@@ -155,12 +159,15 @@ class Hooks:
             return Onward(governor.response_tap(exchange, response))
         return Onward()
 
-    def again(self, exchange: Exchange, response: ResponseHead, body: bytes) -> tuple[Pass | None, Tap | None]:
+    def again(self, exchange: Exchange, response: ResponseHead, body: bytes) -> Awaitable[_After] | _After:
         """Return what to send once more after a held refusal, or None and what reads the refusal as it passes on."""
         governor = self._parts.governor
-        if governor is None:
-            return None, None
+        return (None, None) if governor is None else self._again(governor, exchange, response, body)
+
+    async def _again(self, governor: Governor, exchange: Exchange, response: ResponseHead, body: bytes) -> _After:
         mended = governor.again(exchange, response.status, body)
+        if isawaitable(mended):
+            mended = await mended
         return mended, None if mended is not None else governor.response_tap(exchange, response)
 
     # What is refused without a question -----------------------------------------------------------------------------
