@@ -1,6 +1,7 @@
 """What clients cause is audited at a rate, and the counts stay exact; what administrators do always has its row."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,6 +67,14 @@ def test_each_search_is_an_act_of_its_own_up_to_the_rate() -> None:
     assert len(rows) == OF_SEARCHES
     (more,) = folds.due(WINDOW)
     assert (more.details["count"], more.details["search_count"], more.target) == (30, 60, None)
+    assert more.author == "10.0.0.1"
+
+
+def test_what_several_clients_did_is_laid_to_none_of_them() -> None:
+    folds = AuditFolds()
+    for number in range(2 * OF_SEARCHES):
+        folds.take(replace(blocked(name=INVOKED), author=f"10.0.0.{number % 2}"), 0.0)
+    assert [row.author for row in folds.due(WINDOW)] == ["several clients"]
 
 
 def test_what_administrators_do_always_has_a_row() -> None:

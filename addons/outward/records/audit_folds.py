@@ -28,12 +28,14 @@ class _Kind:
         row: id of the row that the others repeat; None where there is none, and they have little in common.
         count: acts that no row tells of.
         searches: in them.
+        alone: one client did them all.
     """
 
     sample: AuditEvent
     row: str | None = None
     count: int = 0
     searches: int = 0
+    alone: bool = True
     first: float = 0.0
     last: float = 0.0
 
@@ -42,6 +44,7 @@ class _Kind:
         self.first = min(self.first, event.time) if self.count else event.time
         self.last = max(self.last, event.time)
         self.count += 1
+        self.alone = self.alone and event.author == self.sample.author
         self.searches += event.details.get("search_count", 0)
 
     def summary(self) -> AuditEvent:
@@ -52,8 +55,8 @@ class _Kind:
             event_type=sample.event_type,
             group=sample.group,
             target=sample.target if known else None,
-            author=sample.author if known else None,
-            ip_address=sample.ip_address if known else None,
+            author=sample.author if self.alone else "several clients",
+            ip_address=sample.ip_address if self.alone else None,
             message=f"{sample.message if known else sample.event_type.replace('_', ' ')}: {self.count} more",
             details={
                 "reason": sample.details.get("reason"),
