@@ -39,11 +39,11 @@ class Server:
 
     def _run(self, program: str, *arguments: object) -> None:
         command = [str(BIN / program), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **_as_nobody())
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **as_nobody())
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _as_nobody() -> dict[str, object]:
+def as_nobody() -> dict[str, object]:
     """PostgreSQL refuses to run as root."""
     if os.getuid() != 0:
         return {}
