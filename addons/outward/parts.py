@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from outward.config.loaded import Loaded
 from outward.config.settings import Settings
-from outward.core.model import Credential
+from outward.core.model import Credential, Decision
 from outward.core.policy import Policy
 from outward.ops.access import TokenError
 from outward.ops.administration import Administration
 from outward.ops.metrics import Metrics
 from outward.proxy.consent import FileConsent
+from outward.proxy.dial import Dialer
 from outward.proxy.gate import Gate
 from outward.proxy.judge import Judge, Verifier
 from outward.proxy.resolver import Resolver
@@ -201,13 +202,36 @@ def transparent_of(gate: Gate) -> Callable[[str, int], Awaitable[None]]:
     return gate.start_transparent
 
 
-def verifier_for(policy: Policy, current: Verifier | None) -> Verifier | None:
-    """Return the verifier of JWTs where a policy has clients for it: the current one, where there is one."""
+def verifier_for(
+    policy: Policy, current: Verifier | None, dialer: Dialer, settings: Callable[[], Settings], metrics: Metrics
+) -> Verifier | None:
+    """Return the verifier of JWTs where a policy has clients for it: the current one, where there is one.
+
+    Args:
+        policy: the one that is put in force.
+        current: verifies now.
+        dialer: resolves and judges where key sets are fetched from; its loop is the running one.
+        settings: returns those in force, whose roots are believed.
+        metrics: where the age of the keys is shown.
+    """
     if not any(entry.kind is Credential.JWT for entry in policy.clients):
         return None
     from outward.proxy.credentials import Verifier as OfflineVerifier  # noqa: PLC0415 - slow, and few need it
+    from outward.proxy.keyfetch import KeyReader, context_of  # noqa: PLC0415 - as above
+    from outward.proxy.keysets import KeySets  # noqa: PLC0415 - as above
+    from outward.proxy.trust import upstream_roots  # noqa: PLC0415 - as above
 
-    verifier = current if isinstance(current, OfflineVerifier) else OfflineVerifier()
+    if isinstance(current, OfflineVerifier):
+        verifier = current
+    else:
+        read = KeyReader(
+            asyncio.get_running_loop(),
+            lambda host, port: dialer.addresses(host, port, Decision()),
+            lambda: context_of(upstream_roots(settings().trust, settings().state)),
+        )
+        verifier = OfflineVerifier(KeySets(read))
+        metrics.watch("jwks_age_seconds", verifier.keysets.age)
+        metrics.watch("jwks_failing", lambda: float(verifier.keysets.failing))
     verifier.use(policy)
     return verifier
 

@@ -252,7 +252,9 @@ class Service:
         changed = [name for name in _FIXED if getattr(settings, name) != getattr(self.settings, name)]
         if changed:
             log.warning("these settings take effect at the next start: %s", ", ".join(changed))
-        self.judge.verifier = verifier_for(policy, self.judge.verifier)
+        self.judge.verifier = verifier_for(
+            policy, self.judge.verifier, self.dialer, lambda: self.settings, self.metrics
+        )
         self.metrics.use_policy(policy)
         self.dialer.resolver, self.dialer.parent = resolver, parent
         self.judge.policy = policy
@@ -321,6 +323,7 @@ class Service:
         notes: dict[str, Check] = {"reload": lambda: self._reloader.problem if self._reloader else None}
         notes["store"] = lambda: self.recorder.away
         notes["records"] = lambda: self.recorder.losing
+        notes["jwks"] = lambda: self.judge.verifier.problem if self.judge.verifier else None
         notes["clock"] = lambda: self.recorder.clock_problem
         notes["rotation"] = lambda: self._rotation.problem
         return notes | ({"audit_stream": lambda: stream.problem} if stream is not None else {})

@@ -202,6 +202,8 @@ _GAUGES = {
     "records_spilled_bytes": "Bytes of records on disk that the store has not taken.",
     "audit_stream_pending": "Audit events that the stream's destination has not taken yet.",
     "audit_stream_lag_seconds": "Age of the oldest of them.",
+    "jwks_age_seconds": "Age of the JWT issuers' keys that were read longest ago; infinite while some never were.",
+    "jwks_failing": "Key sets of JWT issuers that could not be read when that was last tried.",
     "event_loop_lag_seconds": "Worst lateness of the event loop in the last samples.",
     "config_last_reload_successful": "Whether the last load of the configuration succeeded.",
     "config_last_reload_success_timestamp_seconds": "When the configuration in force was loaded.",

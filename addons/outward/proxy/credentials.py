@@ -42,6 +42,11 @@ class Verifier:
         self._clock = clock
         self._known: OrderedDict[bytes, _Verified] = OrderedDict()
 
+    @property
+    def problem(self) -> str | None:
+        """Which key sets could not be read, and why, or None."""
+        return self.keysets.problem
+
     def use(self, policy: Policy) -> None:
         """Prepare for a policy: its key sets are read in the background."""
         self.keysets.want(entry.jwks for entry in policy.clients if entry.jwks)

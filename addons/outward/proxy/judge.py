@@ -37,6 +37,10 @@ class Recorder(Protocol):
 class Verifier(Protocol):
     """Who verifies the JWTs that clients send; never waits and never raises."""
 
+    @property
+    def problem(self) -> str | None:
+        """Which keys could not be read, and why, or None."""
+
     def claims(self, policy: Policy, authorization: str | None) -> Claims | None:
         """Return the verified claims of a JWT in proxy credentials, or None."""
 

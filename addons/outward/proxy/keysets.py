@@ -1,21 +1,17 @@
 """The public keys of JWT issuers (RFC 7517), from files and URLs.
 
-Owns fetching, bounds, age and refresh, all on a thread of its own; asking for a key never waits. A set that cannot be
+Owns bounds, age and refresh, all on a thread of its own; asking for a key never waits. A set that cannot be
 read again keeps its last good keys for `STALE` seconds, then has none: nobody is let in on keys of unknown age.
 """
 
 import json
 import logging
-import ssl
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, KeySet, OKPKey, RSAKey
@@ -30,11 +26,24 @@ RSA_BITS = 2048  # RFC 7518 3.3
 FILE_EVERY, URL_EVERY = 5.0, 300.0  # seconds between two readings
 RETRY = 15.0  # seconds between two readings that a failure or an unknown key id asks for
 STALE = 24 * 3600.0
-_TIMEOUT = 10.0
 
 
 class KeySetError(ValueError):
     """The document is no usable key set, or could not be read."""
+
+
+def is_url(name: str) -> bool:
+    """Tell whether a source is a URL, and not the path of a file."""
+    return name.startswith(("https://", "http://"))
+
+
+def read_file(name: str) -> bytes:
+    """Read a key set's document from a file.
+
+    Raises:
+        OSError: when it cannot be read.
+    """
+    return read_regular(Path(name), MAX_BYTES)
 
 
 @dataclass(slots=True)
@@ -43,13 +52,20 @@ class _Source:
     read: float = -STALE
     tried: float = -STALE
     wanted: bool = False
+    problem: str | None = None
 
 
 class KeySets:
     """Key sets by path or URL; name the wanted ones at every reload."""
 
-    def __init__(self, read: Callable[[str], bytes] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._read = read or read_source
+    def __init__(self, read: Callable[[str], bytes] = read_file, clock: Callable[[], float] = time.monotonic) -> None:
+        """Read nothing yet.
+
+        Args:
+            read: returns a source's document; called in a thread, and may raise whatever keeps it from that.
+            clock: monotonic, in seconds.
+        """
+        self._read = read
         self._clock = clock
         self._sources: dict[str, _Source] = {}
         self._wake = threading.Condition()
@@ -80,6 +96,23 @@ class KeySets:
                 source.wanted = True
                 self._wake.notify()
 
+    @property
+    def problem(self) -> str | None:
+        """Which sources could not be read when that was last tried, and why; None where all could."""
+        told = [f"{name}: {source.problem}" for name, source in self._sources.copy().items() if source.problem]
+        return "; ".join(told) or None
+
+    @property
+    def failing(self) -> int:
+        """How many sources could not be read when that was last tried."""
+        return sum(source.problem is not None for source in self._sources.copy().values())
+
+    def age(self) -> float:
+        """Return the seconds since the source that was read longest ago was read; infinity where one never was."""
+        now = self._clock()
+        ages = (now - each.read if each.keys else float("inf") for each in self._sources.copy().values())
+        return max(ages, default=0.0)
+
     def _run(self) -> None:
         while True:
             with self._wake:
@@ -94,14 +127,17 @@ class KeySets:
         now = self._clock()
         if source.wanted or (source.keys is None and now - source.tried >= RETRY):
             return True
-        return now - source.tried >= (URL_EVERY if _is_url(name) else FILE_EVERY)
+        return now - source.tried >= (URL_EVERY if is_url(name) else FILE_EVERY)
 
     def _load(self, name: str, source: _Source) -> None:
         source.tried, source.wanted = self._clock(), False
         try:
             source.read, source.keys = source.tried, parse_keys(self._read(name))
-        except (OSError, KeySetError, HTTPException) as error:
-            log.warning("the key set %s could not be read: %s", name, error)
+        except Exception as error:  # noqa: BLE001 - one source must not end the thread that reads the others
+            source.problem = str(error) or type(error).__name__
+            log.warning("the key set %s could not be read: %s", name, source.problem)
+            return
+        source.problem = None
 
 
 def parse_keys(raw: bytes) -> KeySet:
@@ -134,31 +170,3 @@ def _key(member: Any) -> RSAKey | ECKey | OKPKey | None:
     if isinstance(key, RSAKey) and key.raw_value.key_size < RSA_BITS:
         return None
     return key if isinstance(key, RSAKey | ECKey | OKPKey) else None
-
-
-def _is_url(name: str) -> bool:
-    return name.startswith(("https://", "http://"))
-
-
-def read_source(name: str) -> bytes:
-    """Read a key set's document: a file, an https URL, or an http URL on loopback.
-
-    Raises:
-        OSError, HTTPException: when it cannot be read.
-        KeySetError: when the URL is not acceptable.
-    """
-    if not _is_url(name):
-        return read_regular(Path(name), MAX_BYTES)
-    if name.startswith("http://") and urlsplit(name).hostname not in ("127.0.0.1", "::1", "localhost"):
-        raise KeySetError("keys are fetched over https, or from loopback")
-    opener = urllib.request.OpenerDirector()  # no proxy, which may be this very one, no redirect, no other scheme
-    for handler in (
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.HTTPDefaultErrorHandler(),
-    ):
-        opener.add_handler(handler)
-    with opener.open(name, timeout=_TIMEOUT) as reply:
-        body: bytes = reply.read(MAX_BYTES + 1)
-        return body

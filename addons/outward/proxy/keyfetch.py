@@ -1,0 +1,117 @@
+"""Fetching key sets by URL as destinations are reached: the same roots, the same resolver, the same refused addresses.
+
+Runs in the thread of the key sets; resolving and judging happen on the event loop. Always direct: no parent proxy, no
+redirect, no variable of the environment.
+"""
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from outward.core.addresses import Address
+from outward.core.names import Host, canonical_host
+from outward.proxy.keysets import MAX_BYTES, KeySetError, is_url, read_file
+
+TIMEOUT = 10.0  # seconds for a reading, and for each of its steps
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+type Addresses = Callable[[Host, int], Awaitable[list[Address]]]
+
+
+class KeyReader:
+    """Reads a key set's document: a file, an https URL, or an http URL on loopback."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, addresses: Addresses, context: Callable[[], ssl.SSLContext]
+    ) -> None:
+        """Remember the means.
+
+        Args:
+            loop: on which `addresses` is asked.
+            addresses: resolves and judges a destination; raises what says why none may be dialled.
+            context: makes the TLS context of a client; asked anew for each reading, so that roots may be replaced.
+        """
+        self._loop, self._addresses, self._context = loop, addresses, context
+
+    def __call__(self, name: str) -> bytes:
+        """Return the document's bytes, at most one more than a key set may have.
+
+        Raises:
+            KeySetError: the URL is not acceptable, or it was answered with anything but 200.
+            Exception: whatever else keeps it from being read.
+        """
+        if not is_url(name):
+            return read_file(name)
+        url = urlsplit(name)
+        connection = (
+            self._plain(url.hostname, url.port) if url.scheme == "http" else self._secure(url.hostname, url.port)
+        )
+        until = time.monotonic() + TIMEOUT
+        try:
+            connection.request("GET", f"{url.path or '/'}{'?' if url.query else ''}{url.query}")
+            return _body(connection.getresponse(), until)
+        finally:
+            connection.close()
+
+    def _plain(self, host: str | None, port: int | None) -> HTTPConnection:
+        if host not in _LOOPBACK:
+            raise KeySetError("keys are fetched over https, or from loopback")
+        return HTTPConnection(host, port, timeout=TIMEOUT)
+
+    def _secure(self, name: str | None, port: int | None) -> HTTPConnection:
+        host, port = canonical_host(name or ""), port or 443
+        asked = asyncio.run_coroutine_threadsafe(_awaited(self._addresses(host, port)), self._loop)
+        try:
+            found = asked.result(TIMEOUT)
+        except TimeoutError:
+            asked.cancel()
+            raise
+        return _Judged(host, port, found, self._context())
+
+
+class _Judged(HTTPSConnection):
+    """Connects to addresses that were judged, in turn, and to nothing that a name means by then."""
+
+    def __init__(self, host: Host, port: int, addresses: list[Address], context: ssl.SSLContext) -> None:
+        super().__init__(host.name, port, timeout=TIMEOUT, context=context)
+        self._means, self._tls, self._found = host.name, context, addresses
+
+    def connect(self) -> None:
+        failure: OSError | None = None
+        for address in self._found:
+            try:
+                sock = socket.create_connection((str(address), self.port), TIMEOUT)
+            except OSError as error:
+                failure = error
+                continue
+            self.sock = self._tls.wrap_socket(sock, server_hostname=self._means)
+            return
+        raise failure or OSError("no address")
+
+
+async def _awaited(addresses: Awaitable[list[Address]]) -> list[Address]:
+    return await addresses
+
+
+def _body(reply: HTTPResponse, until: float) -> bytes:
+    if reply.status != 200:
+        raise KeySetError(f"answered with status {reply.status}")
+    parts, size = [], 0
+    while size <= MAX_BYTES and (part := reply.read1(MAX_BYTES + 1 - size)):
+        parts.append(part)
+        size += len(part)
+        if time.monotonic() > until:
+            raise KeySetError(f"not read to its end within {TIMEOUT:.0f} seconds")
+    return b"".join(parts)
+
+
+def context_of(roots: Path) -> ssl.SSLContext:
+    """Return a client's context that trusts a PEM file, as strictly as towards destinations and no more."""
+    context = ssl.create_default_context(cafile=roots)
+    context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT  # clusters' own CAs often lack a key identifier
+    return context
