@@ -41,15 +41,26 @@ class Runner:
         )
         return path
 
-    def run(self, *command: str, options: tuple[str, ...] = (), **config: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, options: tuple[str, ...] = (), written: Path | None = None, **config: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command; the origin's CA stands for the system's roots."""
+        return self._outward("run", "--config", written or self.configuration(**config), *options, "--", *command)
+
+    def blocked(self, *options: str) -> list[dict[str, object]]:
+        """Return what `outward blocked` lists of the runs' records."""
+        done = self._outward("blocked", "--json", *options)
+        return json.loads(done.stdout)
+
+    def _outward(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [OUTWARD, "run", "--config", self.configuration(**config), *options, "--", *command],
+            [OUTWARD, *words],
             capture_output=True,
             text=True,
             timeout=60,
             stdin=subprocess.DEVNULL,
             check=False,
+            cwd=self.folder,
             env={**environment(), "SSL_CERT_FILE": str(self.web.ca), "HOME": str(self.folder)},
         )
 
@@ -178,6 +189,41 @@ def test_report_mode_lets_through_and_tells(runner: Runner) -> None:
     assert done.stdout == "the page"
     assert "would have blocked 1 host" in done.stderr
     assert f'- "origin.test:{runner.web.port}"' in done.stderr
+
+
+@pytest.mark.parametrize("lane", ["auto", "tunnel"])
+@pytest.mark.parametrize(
+    ("rules", "reason", "line"),
+    [
+        ("allow: ['origin.test:1']", "port_not_allowed", '- "origin.test:{port}"'),
+        ("allow: [{host: origin.test, ports: [{port}], methods: [POST]}]", "method_not_allowed", "methods: [GET]"),
+        ("allow: [{host: origin.test, ports: [{port}], paths: ['/no/**']}]", "path_not_allowed", 'paths: ["/"]'),
+        ("allow: [origin.test], deny: [origin.test]", "denied_by_rule", None),
+        ("allow: ['origin.test:{port}'], deny: [127.0.0.0/8]", "denied_by_rule", None),
+    ],
+)
+def test_report_mode_lets_everything_through_and_says_why_it_would_not(
+    runner: Runner, lane: str, rules: str, reason: str, line: str | None
+) -> None:
+    """Each mismatch with a rule passes, with its true reason; what a rule denies has no line that would allow it."""
+    path = runner.configuration(lane=lane)
+    head, _, rest = path.read_text().partition("allow: [")
+    written = f"{head}{rules.replace('{port}', str(runner.web.port))}}}}}\n{rest.partition('\n')[2]}"
+    if lane == "tunnel" and ("methods" in rules or "paths" in rules):
+        written, line = written.replace("lane: tunnel", "lane: tunnel, ech: pass"), None
+        reason = "method_not_allowed"  # nothing of a request is seen in a tunnel
+    policy = runner.folder / "report.yaml"
+    policy.write_text(written)
+    done = runner.run("curl", "-sS", f"{runner.web.url}/", options=("--report",), written=policy)
+    assert done.stdout == "the page", done.stderr
+    assert "outward: would have blocked 1 host" in done.stderr
+    assert f"1x  {reason}: " in done.stderr
+    if line is None:
+        assert "to allow" not in done.stderr
+    else:
+        assert line.replace("{port}", str(runner.web.port)) in done.stderr
+    listed = runner.blocked("--would-deny", "--reason", reason)
+    assert [(row["host"], row["reason"]) for row in listed] == [("origin.test", reason)]
 
 
 def test_nobody_else_can_use_the_private_proxy(runner: Runner) -> None:

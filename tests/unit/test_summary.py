@@ -103,6 +103,7 @@ def test_report_mode_names_what_it_would_have_blocked() -> None:
     summary = summarised()
     event = blocked()
     event.verdict, event.reason, event.would_deny, event.mode = Verdict.ALLOW, Reason.REPORT_ONLY, True, Mode.REPORT
+    event.would_reason = Reason.NO_RULE
     summary.add(event)
     assert next(summary.text("local")) == "outward: would have blocked 1 host"
     assert summary.as_json()[0]["suggestion"] == "- blocked.example"
@@ -114,7 +115,8 @@ def test_what_report_mode_could_not_let_through_stands_apart() -> None:
     for event in (blocked(reason=Reason.RESOLVE_FAILED), blocked("down.example", Reason.UPSTREAM_FAILED)):
         event.mode = Mode.REPORT
         event.detail = "Connection refused" if event.reason is Reason.UPSTREAM_FAILED else None
-        event.would_deny = event.reason is Reason.RESOLVE_FAILED
+        if event.reason is Reason.RESOLVE_FAILED:
+            event.would_deny, event.would_reason = True, Reason.NO_RULE
         summary.add(event)
     assert {row["reason"] for row in summary.as_json()} == {"no_rule", "resolve_failed", "upstream_failed"}
     assert list(summary.text("local")) == [

@@ -167,6 +167,13 @@ def _target(host: str | None, port: int | None) -> str:
 
 def _line(record: Record) -> str:
     target = _target(record["host"], record["port"])
-    parts = (record["time"], record["group"] or "-", record["client"] or "-", target, record["reason"], record["id"])
+    parts = (
+        record["time"],
+        record["group"] or "-",
+        record["client"] or "-",
+        target,
+        str(query.why(record)),
+        record["id"],
+    )
     repeated = (f"{record['count']}x",) if record["count"] > 1 else ()
     return "  ".join(clean(str(part), 512) for part in (*parts, *repeated))

@@ -88,7 +88,9 @@ def _as_text(trail: Trail, other: str | None) -> str:
     question, decision = trail.question, trail.decision
     asked = f"{question.method or 'CONNECT'} {question.host}:{question.port}{question.path or ''}"
     verdict = "allowed" if decision.allowed else "denied"
-    lines = [f"{asked}: {verdict}, {decision.reason}", f"  {MEANINGS[decision.reason].title}."]
+    lines = [f"{asked}: {verdict}, {decision.reason}", f"  {MEANINGS[decision.would_reason or decision.reason].title}."]
+    if decision.would_reason:
+        lines.append(f"  Report mode lets it through; enforced, it would be denied: {decision.would_reason}.")
     lines.append(f"  groups  {' < '.join(trail.chain)} (mode {decision.mode})")
     if decision.allowed and decision.lane:
         governed = f", governed as {decision.vendor}" if decision.vendor else ""

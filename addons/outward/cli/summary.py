@@ -74,12 +74,11 @@ class Summary:
         What report mode let through may still have failed: then it counts as both.
         """
         if event.would_deny:
-            self._count(event, Reason.NO_RULE if event.verdict is not Verdict.ALLOW else event.reason, passed=True)
+            self._count(event, event.would_reason or event.reason, passed=True)
         if event.verdict is not Verdict.ALLOW:
             self._count(event, event.reason, passed=False)
 
     def _count(self, event: Event, reason: Reason, *, passed: bool) -> None:
-        reason = Reason.NO_RULE if reason is Reason.REPORT_ONLY else reason
         key = (event.host or "-", event.port, reason, passed)
         row = self.rows.get(key)
         if row is None:

@@ -48,7 +48,7 @@ def cure(
     if host and reason in (*_MISSES, Reason.REPORT_ONLY, Reason.ADDRESS_NOT_PUBLIC):
         if is_loopback_name(host):
             return _LOOPBACK.format(host=host)
-        met = _address(address or host)
+        met = _address(address if address and reason is Reason.ADDRESS_NOT_PUBLIC else host)
         if met is not None and judge_address(met, 0, (), Own()) is not None:
             return _of_address(met, host)
     if not line and reason in _ASKS:

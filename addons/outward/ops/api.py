@@ -9,7 +9,7 @@ from typing import Any
 
 from outward.core.explain import explain
 from outward.core.policy import Group, Policy
-from outward.core.reasons import MEANINGS, Reason
+from outward.core.reasons import MEANINGS
 from outward.core.suggest import cure
 from outward.core.toggles import Toggle
 from outward.ops import ask, views
@@ -286,15 +286,13 @@ class Api:
 
 def told(record: Record, policy: Policy) -> dict[str, Any]:
     """Return a record with what its reason means, and what would allow it under the policy in force."""
-    reason = Reason(record["reason"])
-    host = record["host"]
-    shown = Reason.NO_RULE if reason is Reason.REPORT_ONLY else reason
-    line = query.line_for(record, policy) if record["verdict"] == "deny" else None
+    shown = query.why(record)
+    line = query.line_for(record, policy) if record["verdict"] == "deny" or record["would_deny"] else None
     return {
         "detail": None,
         **record,
         "title": MEANINGS[shown].title,
-        "cure": cure(shown, host, record["address"], record["stage"], line=line is not None),
+        "cure": cure(shown, record["host"], record["address"], record["stage"], line=line is not None),
         "suggestion": line,
     }
 

@@ -109,6 +109,7 @@ class Pages:
     def decision(self, asked: Asked) -> Response:
         """Show one decision: why, what would allow it, and what else this client was refused."""
         row = told(self._from.decision(asked.token, asked.params["id"]), self._from.policy())
+        row["reason"] = str(query.why(row))
         question = _question(row)
         found = explain(self._from.policy(), question) if question else None
         others: list[query.Blocked] = []
@@ -117,7 +118,7 @@ class Pages:
             with self._from.reader.database() as database:
                 others = query.summary(database, wanted, _OTHERS + 1, counted=_RECENT)
         this = (row["host"], row["port"], row["reason"])
-        now = str(found.decision.reason) if found else row["reason"]
+        now = str(found.decision.would_reason or found.decision.reason) if found else row["reason"]
         judged = row["stage"] in ("connect", "request") and row["reason"] in _BY_RULES
         return self._page(
             "decision.html",
@@ -228,7 +229,7 @@ class Pages:
         return Response(status, text.encode("utf-8", "backslashreplace"), HTML, dict(SECURITY))
 
 
-_BY_RULES = ("no_rule", "denied_by_rule", "port_not_allowed", "method_not_allowed", "path_not_allowed", "report_only")
+_BY_RULES = ("no_rule", "denied_by_rule", "port_not_allowed", "method_not_allowed", "path_not_allowed")
 
 
 def wants_html(request: Request) -> bool:

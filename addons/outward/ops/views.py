@@ -218,7 +218,11 @@ def told(found: Trail) -> Iterator[dict[str, str | None]]:
         yield {"kind": "warn", "text": text, "place": None}
     allowed = decision.allowed
     verdict = "Would be denied, but let through" if decision.would_deny else "Allowed" if allowed else "Denied"
-    yield {"kind": "allow" if allowed else "deny", "text": f"{verdict}: {decision.reason}.", "place": None}
+    yield {
+        "kind": "allow" if allowed else "deny",
+        "text": f"{verdict}: {decision.would_reason or decision.reason}.",
+        "place": None,
+    }
 
 
 def cures(policy: Policy, question: Question, reason: Reason) -> list[dict[str, str]]:

@@ -332,7 +332,7 @@ class SearchGovernor:
     def _note(self, exchange: Exchange, reason: Reason, stage: Stage, verdict: Verdict) -> None:
         """Put into the log what happened beside the exchange's own event: the turn goes on, the search does not."""
         event: Event = replace(exchange.event, id=new_id(), time=time.time(), reason=reason, stage=stage)
-        event.told, event.fold = False, None
+        event.told, event.fold, event.would_reason = False, None, None
         event.verdict, event.would_deny, event.status = verdict, verdict is Verdict.ALLOW, None
         self._judge.close(event)
 

@@ -16,8 +16,8 @@ MAX_LIMIT = 500
 _FOLDED = round(WINDOW * 1000)
 MAX_COUNTED = 50_000  # newest events that a summary by time, client or conversation counts
 _TOTALS = "group_path, host, port, reason, count, first_ms, last_ms, last_id"
-_UNNAMED = (Reason.NO_RULE, Reason.REPORT_ONLY)
 _BY_REQUEST = (Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
+_WOULD = "COALESCE(would_reason, reason)"
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"
 
 type Cursor = tuple[int, str]
@@ -35,7 +35,7 @@ class Filters:
         seen_since: of the summary: lines that were last seen from this Unix time on, with the counts of all time.
         ignored: groups (with their descendants) and host patterns whose events are noise: `name`, `*.name` for what
             lies below, or `.name` for both. They are left out, or, with `only_ignored`, nothing else is listed.
-        would_deny: list what report mode let through, instead of what was denied.
+        would_deny: list what report mode let through, instead of what was denied; its reason is why it would deny.
     """
 
     scope: str | None = None
@@ -77,7 +77,8 @@ class Filters:
                 values += parameters
         for column in ("host", "reason", "client", "conversation"):
             if (value := getattr(self, column)) is not None:
-                terms.append(f"{column} = ?")
+                named = _WOULD if column == "reason" and self.would_deny else column
+                terms.append(f"{named} = ?")
                 values.append(value)
         if self.since is not None:  # a row counts what was repeated within a minute; the first term is for the index
             since = round(self.since * 1000)
@@ -191,7 +192,8 @@ def totals(database: Database, filters: Filters) -> tuple[int, int, int]:
 def _newest(filters: Filters, most: int) -> tuple[str, list[Any]]:
     """Return a table of the newest events that filters choose, and its parameters."""
     where, values = filters.sql()
-    columns = "group_path, host, reason, port, time_ms, id, count, COALESCE(last_ms, time_ms) AS last_ms"
+    reason = f"{_WOULD} AS reason" if filters.would_deny else "reason"
+    columns = f"group_path, host, {reason}, port, time_ms, id, count, COALESCE(last_ms, time_ms) AS last_ms"
     chosen = f"SELECT {columns} FROM events WHERE {where} ORDER BY time_ms DESC, id DESC LIMIT ?"
     return f"({chosen}) AS newest", [*values, most]
 
@@ -202,6 +204,12 @@ def event(database: Database, ident: str) -> Record | None:
     return record_of(rows[0]) if rows else None
 
 
+def why(record: Record) -> Reason:
+    """Return why a record was denied, or why report mode would have denied it."""
+    reason = Reason(record["reason"])
+    return Reason(record["would_reason"] or Reason.NO_RULE) if reason is Reason.REPORT_ONLY else reason
+
+
 def line_for(record: Record, policy: Policy | None) -> str | None:
     """Return the entry of `allow` that would allow a denied record, or None where none would.
 
@@ -209,8 +217,8 @@ def line_for(record: Record, policy: Policy | None) -> str | None:
         record: an event.
         policy: in force; None where it is not at hand. In groups that it lacks, only hosts without a rule have a line.
     """
-    reason, group = Reason(record["reason"]), record["group"]
-    if group is not None and (policy is None or group not in policy.groups) and reason in _UNNAMED:
+    reason, group = why(record), record["group"]
+    if group is not None and (policy is None or group not in policy.groups) and reason is Reason.NO_RULE:
         policy = Policy(groups={group: Group(group)})
     question = question_about(
         group,
@@ -233,8 +241,8 @@ def lines_for(database: Database, rows: Iterable[Blocked], policy: Policy | None
 
 def _last(database: Database, row: Blocked) -> Record:
     seen = event(database, row.last_id) if row.reason in _BY_REQUEST else None
-    bare = {"group": row.group, "host": row.host, "port": row.port, "reason": row.reason}
-    return seen or {**bare, "method": None, "path": None, "scheme": None}
+    bare = {"group": row.group, "host": row.host, "port": row.port, "method": None, "path": None, "scheme": None}
+    return {**(seen or bare), "reason": row.reason, "would_reason": None}
 
 
 def record_of(row: Sequence[Any]) -> Record:
