@@ -84,6 +84,8 @@ async def test_bodies_pass_in_both_framings_and_are_counted(tmp_path: Path) -> N
             assert status(await response(client)) == 200
         assert [len(each.body) for each in server.seen] == [300_000, 6]
         assert server.seen[1].all("x-trailer") == []
+        dropped = {labels[0]: number.value for labels, number in world.judge.metrics.families["trailers"].items()}
+        assert dropped.get("up") == 1, "what is not passed on is counted"
         assert [event.bytes_up for event in world.events] == [300_000, 6]
 
 

@@ -57,7 +57,7 @@ class Metrics:
         self.request_duration = Family(lambda: Histogram(_EXCHANGE))
         self.requests: dict[tuple[str, Verdict, Reason, Stage, Lane | None], int] = {}
         self.families = {name: Family(Number) for name in ("connections", "bytes", "upstream", "searches", "errors")}
-        self.families |= {name: Family(Number) for name in ("dropped", "unsent", "pruned")}
+        self.families |= {name: Family(Number) for name in ("dropped", "unsent", "pruned", "trailers")}
         for of in ("strangers", "groups", "receipts"):
             self.families["pruned"].labels("size", of)
         for sink in ("stdout", "store", "audit"):  # present at zero, so that a first loss is an increase
@@ -98,6 +98,10 @@ class Metrics:
     def internal_error(self, where: str) -> None:
         """Count an exception that was turned into a denial; `where` names the place in the code."""
         self.families["errors"].labels(where).inc()
+
+    def trailers_dropped(self, direction: str) -> None:
+        """Count a message whose trailer fields were not passed on; `up` is a request, `down` a response."""
+        self.families["trailers"].labels(direction).inc()
 
     def records_written(self, count: int) -> None:
         """Count events that the store has taken."""
@@ -187,6 +191,7 @@ _COUNTERS = (
     ("upstream", "upstream_failures", "Destinations that could not be reached or talked to.", ("reason",)),
     ("searches", "web_searches", "Hosted searches seen, by what became of them.", ("vendor", "outcome")),
     ("errors", "internal_errors", "Exceptions turned into denials.", ("where",)),
+    ("trailers", "trailers_dropped", "Messages whose trailer fields were not passed on.", ("direction",)),
     ("dropped", "records_dropped", "Events that a sink lost for good.", ("sink",)),
     (
         "pruned",

@@ -5,6 +5,7 @@ goes on. Sans-IO; holds no more than what arrived last.
 """
 
 import re
+from collections.abc import Callable
 from typing import Protocol
 
 from outward.proxy.fields import SECTION, TOKEN
@@ -75,11 +76,12 @@ class UntilClose:
 
 
 class Chunked:
-    """A chunked body."""
+    """A chunked body; `dropped` is called if it ends with trailer fields, which a proxy may drop (RFC 9112 7.1.2)."""
 
-    __slots__ = ("_data", "_end", "_trailers")
+    __slots__ = ("_data", "_dropped", "_end", "_trailers")
 
-    def __init__(self) -> None:
+    def __init__(self, dropped: Callable[[], None]) -> None:
+        self._dropped = dropped
         self._data = 0  # bytes of the chunk that are still to come
         self._end = False  # the chunk's own CRLF is still to come
         self._trailers = False
@@ -89,7 +91,7 @@ class Chunked:
         payload: list[bytes] = []
         while buffer:
             if self._trailers:
-                return b"".join(payload), _skip_trailers(buffer)
+                return b"".join(payload), self._skip_trailers(buffer)
             if self._data:
                 payload.append(bytes(buffer[: self._data]))
                 del buffer[: len(payload[-1])]
@@ -127,31 +129,33 @@ class Chunked:
         del buffer[: end + 1]
         return True
 
+    def _skip_trailers(self, buffer: bytearray) -> bool:
+        """Drop the trailers; False where they are not complete."""
+        end = 2 if buffer.startswith(b"\r\n") else buffer.find(b"\r\n\r\n", 0, _LONGEST_TRAILERS) + 4
+        if end < 4 and not buffer.startswith(b"\r\n"):
+            if len(buffer) >= _LONGEST_TRAILERS:
+                raise BodyError("the trailers are too long")
+            return False
+        if not _TRAILERS.fullmatch(buffer, 0, end):
+            raise BodyError("malformed trailers")
+        if end > 2:
+            self._dropped()
+        del buffer[:end]
+        return True
 
-def _skip_trailers(buffer: bytearray) -> bool:
-    """Drop the trailers; False where they are not complete."""
-    end = 2 if buffer.startswith(b"\r\n") else buffer.find(b"\r\n\r\n", 0, _LONGEST_TRAILERS) + 4
-    if end < 4 and not buffer.startswith(b"\r\n"):
-        if len(buffer) >= _LONGEST_TRAILERS:
-            raise BodyError("the trailers are too long")
-        return False
-    if not _TRAILERS.fullmatch(buffer, 0, end):
-        raise BodyError("malformed trailers")
-    del buffer[:end]
-    return True
 
-
-def body_of(length: int | None, *, until_close: bool = False) -> Body:
+def body_of(length: int | None, dropped: Callable[[], None], *, until_close: bool = False) -> Body:
     """Return the reader of a message's body.
 
     Args:
         length: in bytes; None where it is chunked.
+        dropped: called if trailer fields are dropped.
         until_close: the body ends with the connection, whatever `length` says.
     """
     if until_close:
         return UntilClose()
     if length is None:
-        return Chunked()
+        return Chunked(dropped)
     return Sized(length)
 
 

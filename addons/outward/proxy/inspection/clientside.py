@@ -109,7 +109,7 @@ class ClientSide(HttpConnection):
             self._requested = head is not None and head.length == 0
             yield from self._refuse(exchange)
             return False
-        self._body = body_of(head.length)
+        self._body = body_of(head.length, lambda: self._line.judge.metrics.trailers_dropped("up"))
         try:  # what has come of the body is read before anything is dialled: broken framing then costs no packet
             data, complete = self._body.read(self._buffer)
         except BodyError:

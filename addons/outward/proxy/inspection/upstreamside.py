@@ -121,7 +121,13 @@ class UpstreamSide(HttpConnection):
             each.strip().lower() for name, value in head.fields if name == "connection" for each in value.split(",")
         }
         self._keep = not (head.http_10 or head.until_close or "close" in options)
-        self._body = _RELAYED if head.status == 101 else body_of(head.length, until_close=head.until_close)
+        self._body = (
+            _RELAYED
+            if head.status == 101
+            else body_of(
+                head.length, lambda: self._line.judge.metrics.trailers_dropped("down"), until_close=head.until_close
+            )
+        )
         yield ReceiveHttp(Replied(self._stream_id, raw, head, more=bool(self._buffer) and head.length != 0))
         if head.length == 0 and self._body is not _RELAYED:
             yield from self._done()
