@@ -24,7 +24,7 @@ groups:
 clients:
   - {{group: acme, source: 127.1.0.0/16}}
 """
-MOMENT = 2.0  # seconds: documented as what a kill may take of what was repeated
+MOMENT = 2.0  # seconds; half of one is documented, and the machine may be busy
 _CHATS = itertools.count()
 
 
