@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 GROUPS, FLOODERS = 10, 2
 _EVERY = 0.5  # seconds between two new hosts of a group
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_BESIDE = 3 << 20  # bytes that a store's file has beside its events: indexes, the summary, free pages, the log
+_BESIDE = 12 << 20  # bytes of a store beside its events: the summary, at most 20,000 lines of strangers, and free pages
 
 
 @dataclass
