@@ -52,7 +52,7 @@ __all__ = ["Options", "Service", "StartError"]
 log = logging.getLogger(__name__)
 
 OWN_INTERVAL = 30.0  # seconds between looks at this machine's addresses
-CA_INTERVAL = 3600.0  # seconds between looks at the CA's end
+CA_INTERVAL = 60.0  # seconds between looks at the CA's files and end
 FLUSH = 5.0  # seconds that the last records get
 
 # Settings that are read once; the others follow a reload.
@@ -209,6 +209,8 @@ class Service:
             self.administration.watch_token(self._rotation)
         if self.settings.tls is not None:
             self._rotation.add("server.tls", self._tls_files, self._take_up_tls)
+        if self._inspection is not None:
+            self._rotation.add("server.ca", lambda: self.settings.ca or (), self._inspection.renew)
         self._rotation.add("upstream.trust", self._trust_files, self._take_up_trust)
         self._spawn(self._rotation.watch())
 
@@ -266,7 +268,8 @@ class Service:
         self._loaded, self.settings = loaded, replace(settings, **kept)
 
     def reload(self) -> None:
-        """Load the configuration anew, soon."""
+        """Load the configuration anew, soon, and look at the CA's files."""
+        self._rotation.ask("server.ca")
         if self._reloader is not None:
             self._reloader.ask()
 

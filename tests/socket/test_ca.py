@@ -134,23 +134,41 @@ def test_a_leaf_is_replaced_before_it_ends(tmp_path: Path, monkeypatch: pytest.M
     assert authority.leaf(host) is long
 
 
-def test_the_root_is_replaced_before_it_ends_and_said_so(
+def test_the_next_root_is_published_before_it_signs_and_no_handshake_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
+    """Two gateways share the folder; clients hold the bundle of the announcement, or of after the change."""
+    state, host = tmp_path / "state", canonical_host("www.example.com")
     monkeypatch.setattr(castore, "ROOT_LIFE", castore.RENEW_BEFORE + dt.timedelta(seconds=1))
-    authority = Authority(tmp_path)
-    old = authority.certificate
-    host = canonical_host("www.example.com")
-    authority.leaf(host)
+    one, two = Authority(state), Authority(state)
+    old = one.certificate
     monkeypatch.undo()
-    assert not authority.refresh()
     monkeypatch.setattr(castore, "RENEW_BEFORE", castore.RENEW_BEFORE + DAY)
-    assert authority.refresh()
+    for gateway in (one, two, one):
+        assert not gateway.refresh()
+        assert gateway.certificate == old
+    announced = x509.load_pem_x509_certificates(one.pem.read_bytes())
+    assert (announced[0], len(announced)) == (old, 2)
+    assert mode(state / "ca-next.pem") == 0o600
+    before = write(tmp_path / "before.pem", one.pem.read_bytes())
+    handshake(one.leaf(host), before, host.name, tmp_path)
+    monkeypatch.setattr(castore, "ANNOUNCE", dt.timedelta(0))
+    assert one.refresh()
     assert "clients must trust the new certificate" in caplog.text
-    assert authority.certificate != old
-    assert authority.certificate.subject != old.subject
-    assert authority.expires > old.not_valid_after_utc.timestamp()
-    handshake(authority.leaf(host), authority.pem, host.name, tmp_path)
+    assert set(x509.load_pem_x509_certificates(one.pem.read_bytes())) == set(announced)
+    for gateway in (one, two):  # the second has not looked yet
+        for trusted in (before, one.pem):
+            handshake(gateway.leaf(host), trusted, host.name, tmp_path)
+    assert two.refresh()
+    assert not one.refresh()
+    assert one.certificate == two.certificate == announced[1]
+    assert Authority(state).certificate == announced[1]
+    for trusted in (before, one.pem):
+        handshake(two.leaf(host), trusted, host.name, tmp_path)
+    monkeypatch.setattr(castore, "RENEW_BEFORE", dt.timedelta(0))
+    assert not one.refresh()
+    assert len(x509.load_pem_x509_certificates(one.pem.read_bytes())) == 2
+    assert not (state / "ca-next.pem").exists()
 
 
 def test_a_key_that_others_can_read_is_closed_and_one_of_somebody_else_refused(tmp_path: Path):
@@ -188,7 +206,9 @@ class TestOperator:
         assert not (tmp_path / "state" / "ca-key.pem").exists()
 
     @staticmethod
-    def test_changed_files_are_taken_up_and_bad_ones_leave_the_ca_in_force(tmp_path: Path):
+    def test_changed_files_are_published_then_sign_and_bad_ones_leave_the_ca_in_force(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
         first, second = Ca("First"), Ca("Second")
         files = (write(tmp_path / "tls.crt", first.pem), write(tmp_path / "tls.key", key_pem(first.key)))
         authority = Authority(tmp_path / "state", files)
@@ -198,8 +218,17 @@ class TestOperator:
             authority.refresh()
         assert authority.certificate == first.certificate
         write(files[1], key_pem(second.key))
+        assert not authority.refresh()  # published, and does not sign yet
+        both = x509.load_pem_x509_certificates(authority.pem.read_bytes())
+        assert set(both) == {first.certificate, second.certificate}
+        assert authority.certificate == first.certificate
+        assert Authority(tmp_path / "state", files).certificate == second.certificate  # holds no other key
+        assert set(x509.load_pem_x509_certificates(authority.pem.read_bytes())) == set(both)
+        monkeypatch.setattr(ca, "ANNOUNCE", dt.timedelta(0))
         assert authority.refresh()
-        assert authority.pem.read_bytes() == second.pem
+        assert authority.certificate == second.certificate
+        assert not authority.refresh()
+        assert set(x509.load_pem_x509_certificates(authority.pem.read_bytes())) == set(both)
 
     @staticmethod
     def test_an_rsa_key_signs_too(tmp_path: Path):

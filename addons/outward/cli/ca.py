@@ -15,7 +15,10 @@ from outward.cli.options import config_option
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the path, the PEM text and the expiry.")
 def ca(config: Path | None, *, as_json: bool) -> None:
-    """Print the proxy's CA certificate (PEM), that of `run` where no file is named; it is made on first use."""
+    """Print the CA certificates to trust (PEM): all, while one CA takes over from another.
+
+    Where no file is named, those of `run`; a CA is made on first use.
+    """
     authority = authority_of(records_of(config, as_json=as_json)[0])
     pem = authority.pem.read_text()
     if as_json:

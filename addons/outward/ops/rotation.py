@@ -49,6 +49,11 @@ class Rotation:
         """
         self._items[name] = _Item(files, take_up, fingerprint(files()))
 
+    def ask(self, name: str) -> None:
+        """Have files taken up at the next look, whether or not they have changed."""
+        if name in self._items:
+            self._items[name].seen = (None,)
+
     @property
     def problem(self) -> str | None:
         """What could not be taken up, and why; None where all is well."""

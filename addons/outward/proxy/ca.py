@@ -5,6 +5,7 @@ nothing else. Never imports the engine.
 """
 
 import datetime as dt
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from outward.core.names import Host
-from outward.proxy.castore import SKEW, AuthorityError, Signer, certificate, key_usage, load_signer, pem_of
+from outward.proxy.castore import (
+    ANNOUNCE,
+    LAST,
+    SKEW,
+    AuthorityError,
+    Signer,
+    certificate,
+    key_usage,
+    load_signer,
+    pem_of,
+)
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Authority", "AuthorityError", "Leaf"]
 
@@ -48,7 +61,7 @@ class Authority:
     """Signs leaves.
 
     Attributes:
-        pem: the certificate file that clients trust, `ca.pem` under the state folder; no key is in it.
+        pem: the file of all certificates that clients are to trust, `ca.pem` under the state folder; no key is in it.
     """
 
     def __init__(self, state: Path, operator: tuple[Path, Path] | None = None) -> None:
@@ -66,6 +79,8 @@ class Authority:
         self._state = state
         self._operator = operator
         self._leaves: OrderedDict[str, Leaf] = OrderedDict()
+        self._others: tuple[x509.Certificate, ...] = ()
+        self._coming: tuple[x509.Certificate, dt.datetime] | None = None
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
         self._use(load_signer(state, operator, self.pem))
 
@@ -86,11 +101,24 @@ class Authority:
             AuthorityError: the files cannot be used; the CA in force stays.
             OSError: the state folder cannot be written; the CA in force stays.
         """
-        signer = load_signer(self._state, self._operator, self.pem)
-        changed = signer.certificate != self._signer.certificate
-        if changed:
-            self._use(signer)
-        return changed
+        also = (self._signer.anchor, *self._others)
+        signer = load_signer(self._state, self._operator, self.pem, also if self._operator else ())
+        if signer.certificate == self._signer.certificate:
+            self._coming = None
+            return False
+        if self._operator is not None and not self._announced(signer.certificate):
+            return False
+        self._others = also
+        self._use(signer)
+        return True
+
+    def _announced(self, successor: x509.Certificate) -> bool:
+        """Tell whether an operator's new CA has been published for long enough to sign; the old one is still held."""
+        now = dt.datetime.now(dt.UTC)
+        if self._coming is None or self._coming[0] != successor:
+            self._coming = (successor, now)
+            log.warning("the operator's CA was replaced: the new one is published, and signs %s from now", ANNOUNCE)
+        return now >= min(self._coming[1] + ANNOUNCE, self.certificate.not_valid_after_utc - LAST)
 
     def leaf(self, host: Host) -> Leaf:
         """Return a leaf for a canonical host; from the cache, unless it nears its end."""

@@ -9,7 +9,8 @@ import logging
 import os
 import secrets
 import stat
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography import x509
@@ -21,7 +22,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from outward.files import locked, read_regular, replace_file
 
 ROOT_LIFE = dt.timedelta(days=730)
-RENEW_BEFORE = dt.timedelta(days=30)
+RENEW_BEFORE = dt.timedelta(days=30)  # of its end the next root is made, and published
+ANNOUNCE = dt.timedelta(days=7)  # for which a CA is published before it signs
+LAST = dt.timedelta(days=1)  # before the end of a CA its successor signs, however new
 SKEW = dt.timedelta(days=1)  # that a client's clock may lag behind
 
 type SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -41,21 +44,26 @@ class Signer:
         certificate: of the key, which signs leaves.
         chain: certificates that a TLS server sends after a leaf: all up to the root, without it.
         anchor: the certificate that clients trust: the root, or the topmost that is known.
+        others: roots that clients are to trust besides: of the CA before, and of the one that comes.
     """
 
     key: SigningKey = field(repr=False)
     certificate: x509.Certificate
     chain: tuple[x509.Certificate, ...]
     anchor: x509.Certificate
+    others: tuple[x509.Certificate, ...] = ()
 
 
-def load_signer(state: Path, operator: tuple[Path, Path] | None, pem: Path) -> Signer:
+def load_signer(
+    state: Path, operator: tuple[Path, Path] | None, pem: Path, also: Iterable[x509.Certificate] = ()
+) -> Signer:
     """Load the CA, making or renewing our own where that is due, and write the certificate that clients trust.
 
     Args:
         state: folder of the key; made with mode 0700 where it does not exist.
         operator: certificate (and chain) and key files of the operator's CA, or None for our own.
-        pem: where the clients' certificate goes.
+        pem: where the clients' certificates go.
+        also: anchors to publish besides: those of a CA that this process still signs with.
 
     Raises:
         AuthorityError: the files cannot be used.
@@ -64,15 +72,24 @@ def load_signer(state: Path, operator: tuple[Path, Path] | None, pem: Path) -> S
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(state / "ca.lock"):
         now = dt.datetime.now(dt.UTC)
-        signer = _load_own(state / "ca-key.pem", now) if operator is None else _read(*operator)
+        signer = _load_own(state, now) if operator is None else _read(*operator)
         ends = signer.certificate.not_valid_after_utc
         if ends <= now:
             named = operator[0] if operator else pem
             raise AuthorityError(f"the CA certificate in {named} ended at {ends:%Y-%m-%d %H:%M} UTC: renew it")
-        if ends - RENEW_BEFORE <= now:
+        if operator is not None and ends - RENEW_BEFORE <= now:
             _log.warning("the operator's CA certificate ends at %s: renew it", ends)
-        replace_file(pem, pem_of(signer.anchor), 0o644)
+        before = _published(pem) if operator is not None else ()
+        publish(pem, (signer.anchor, *signer.others, *also, *before))
     return signer
+
+
+def publish(pem: Path, certificates: Iterable[x509.Certificate]) -> None:
+    """Write what clients trust: each certificate once, the ended ones left out; untouched where nothing changes."""
+    now = dt.datetime.now(dt.UTC)
+    wanted = pem_of(*(each for each in dict.fromkeys(certificates) if each.not_valid_after_utc > now))
+    if not pem.is_file() or pem.is_symlink() or read_regular(pem) != wanted:
+        replace_file(pem, wanted, 0o644)
 
 
 def pem_of(*certificates: x509.Certificate) -> bytes:
@@ -80,13 +97,40 @@ def pem_of(*certificates: x509.Certificate) -> bytes:
     return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in certificates)
 
 
-def _load_own(path: Path, now: dt.datetime) -> Signer:
-    if path.exists():
-        _check_ours(path)
-        signer = _read(path, path)
-        if signer.certificate.not_valid_after_utc - RENEW_BEFORE > now:
-            return signer
-        _log.warning("the CA is replaced, as it ends soon: clients must trust the new certificate")
+def _load_own(state: Path, now: dt.datetime) -> Signer:
+    """Load our own root; make the next one in time, and put it in the place of the current one when it is known.
+
+    The moment follows from the two certificates alone, so that gateways with the same files agree on it.
+    """
+    current_file, next_file, old_file = (state / name for name in ("ca-key.pem", "ca-next.pem", "ca-old.pem"))
+    if not current_file.exists():
+        return _made(current_file, now)
+    current = _own(current_file)
+    ends = current.certificate.not_valid_after_utc
+    if ends - RENEW_BEFORE > now:
+        return replace(current, others=_certificates(old_file))
+    if not next_file.exists():
+        _log.warning("the CA ends at %s: the next one is published, for clients to trust before it signs", ends)
+        _made(next_file, now)
+    following = _own(next_file)
+    published = following.certificate.not_valid_before_utc + SKEW
+    if now < min(published + ANNOUNCE, ends - LAST):
+        return replace(current, others=(following.anchor, *_certificates(old_file)))
+    _log.warning("the next CA signs from now on: clients must trust the new certificate")
+    replace_file(old_file, pem_of(current.anchor), 0o644)
+    next_file.replace(current_file)
+    return replace(following, others=(current.anchor,))
+
+
+def _published(pem: Path) -> tuple[x509.Certificate, ...]:
+    """Return what is published: another gateway may sign with it for a while yet."""
+    try:
+        return _certificates(pem)
+    except AuthorityError:
+        return ()  # our own file, half of it lost: it is written anew
+
+
+def _made(path: Path, now: dt.datetime) -> Signer:
     key = ec.generate_private_key(ec.SECP256R1())
     root = _make_root(key, now)
     secret = key.private_bytes(
@@ -94,6 +138,20 @@ def _load_own(path: Path, now: dt.datetime) -> Signer:
     )
     replace_file(path, secret + pem_of(root), 0o600)
     return Signer(key, root, (), root)
+
+
+def _own(path: Path) -> Signer:
+    _check_ours(path)
+    return _read(path, path)
+
+
+def _certificates(path: Path) -> tuple[x509.Certificate, ...]:
+    try:
+        return tuple(x509.load_pem_x509_certificates(read_regular(path)))
+    except FileNotFoundError:
+        return ()
+    except ValueError as error:
+        raise AuthorityError(f"no certificate can be read from {path}: {error}") from error
 
 
 def _check_ours(path: Path) -> None:
@@ -123,7 +181,8 @@ def _read(certificate_file: Path, key_file: Path) -> Signer:
     if not constraints.ca or key.public_key() != first.public_key():
         raise AuthorityError(f"{certificate_file} is no CA certificate for the key in {key_file}")
     chain = tuple(each for each in certificates if each.subject != each.issuer)
-    return Signer(key, first, chain, certificates[-1])
+    roots = tuple(each for each in certificates if each.subject == each.issuer)
+    return Signer(key, first, chain, certificates[-1], roots)
 
 
 def _make_root(key: ec.EllipticCurvePrivateKey, now: dt.datetime) -> x509.Certificate:
