@@ -122,7 +122,9 @@ async def test_a_client_that_leaves_before_its_handshake_is_done_is_not_kept(
         assert [event.stage for event in world.events] == [Stage.TLS]
 
 
-@pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\n", b"SSH-2.0-x\r\n", b"\x16\x03\x01\x00\x00", b"\x00" * 40])
+@pytest.mark.parametrize(
+    "first", [b"GET /\r\n", b"PRI * HTTP/2.0\r\n\r\n", b"SSH-2.0-x\r\n", b"\x16\x03\x01\x00\x00", b"\x00" * 40]
+)
 @on_loop
 async def test_what_is_no_tls_is_refused_at_once(first: bytes, tmp_path: Path) -> None:
     async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:

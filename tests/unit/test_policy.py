@@ -1,5 +1,7 @@
 """`decide`: a table of questions and answers over one policy."""
 
+from dataclasses import replace
+
 import pytest
 
 from harness.policies import pattern
@@ -279,12 +281,15 @@ def test_a_ceiling_with_methods_asks_for_sight() -> None:
 
 
 def test_a_rule_without_tls_opens_no_way_round_what_must_be_seen() -> None:
-    """Bytes that nobody reads can be held to no path, and to no search policy."""
+    """Bytes that nobody reads can be held to no path, and to no search policy: they are refused, or read all the same."""
     raw = Rules([rule("a.test", tls=False), rule("model.test", tls=False)])
     group = Group("g", allow=raw, deny=Rules([deny("a.test", paths=(PathGlob("/admin"),))]))
     subject = policy(group, vendor="model.test")
-    reasons = [decide(subject, Question("g", Host(host), 443)).reason for host in ("a.test", "model.test")]
-    assert reasons == [Reason.DENIED_BY_RULE, Reason.WEB_SEARCH_UNINSPECTABLE]
+    decisions = [decide(subject, Question("g", Host(host), 443)) for host in ("a.test", "model.test")]
+    assert [each.reason for each in decisions] == [Reason.DENIED_BY_RULE, Reason.RULE]
+    assert decisions[1].lane is Lane.INSPECT
+    blind = policy(replace(group, lane=LaneChoice.TUNNEL), vendor="model.test")
+    assert decide(blind, Question("g", Host("model.test"), 443)).reason is Reason.WEB_SEARCH_UNINSPECTABLE
 
 
 @pytest.mark.parametrize("choice", [LaneChoice.TUNNEL, LaneChoice.AUTO])

@@ -212,9 +212,12 @@ def _lane(policy: Policy, group: Group, rule: Rule) -> Iterator[Smell]:
     if tunnelled and rule.needs_sight:
         message = f"`{rule.pattern}` has methods or paths, unseen in `lane: tunnel`: over TLS it never allows"
         yield Smell("W111", message, rule.place, "use `lane: auto`, which inspects what policy needs to see")
-    elif vendor is not None and (tunnelled or not rule.tls):
+    elif vendor is not None and tunnelled:
         message = f"`{rule.pattern}` is governed as `{vendor}`, which needs inspection: a tunnel to it is refused"
-        yield Smell("W113", message, rule.place, "use `lane: auto` without `tls: false`")
+        yield Smell("W113", message, rule.place, "use `lane: auto`")
+    elif vendor is not None and not rule.tls:
+        message = f"`{rule.pattern}` is governed as `{vendor}`, and so read: nothing but TLS and HTTP passes there"
+        yield Smell("W113", message, rule.place, "remove `tls: false`")
 
 
 def _beside(policy: Policy, group: Group, rule: Rule, governed: Collection[str]) -> Iterator[Smell]:

@@ -187,7 +187,7 @@ def _decide(policy: Policy, question: Question) -> Decision:
     vendor = policy.vendor_of(question.host.name)
     reason, rule = _verdict(policy, group, question)
     sighted = vendor is not None or _needs_sight(group, question.host)
-    lane = _lane(group, rule if reason is Reason.RULE else None, sighted=sighted)
+    lane = _lane(group, rule if reason is Reason.RULE and vendor is None else None, sighted=sighted)
     would_reason = reason if reason in _SOFTENED and group.mode is Mode.REPORT else None
     verdict = Verdict(reason is Reason.RULE or would_reason is not None)
     barred = _barred(question, rule if reason is Reason.RULE else None, lane, vendor) if verdict else None

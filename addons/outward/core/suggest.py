@@ -155,7 +155,8 @@ def _missing(question: Question, found: Decision, *, private: bool) -> _Entry | 
 def _plain(group: Group, question: Question, found: Decision) -> _Entry | None:
     """Return the rule that lets something else than TLS pass, and how it comes before the one that is there."""
     near = found.rule
-    if near is None or near.needs_sight or found.reason not in (Reason.RULE, Reason.NOT_TLS):
+    unread = found.vendor is None or question.clear  # at a vendor's host `tls: false` lets nothing else pass
+    if near is None or near.needs_sight or not unread or found.reason not in (Reason.RULE, Reason.NOT_TLS):
         return None
     rule = replace(near, pattern=_exactly(question.host), ports=frozenset({question.port}), tls=False)
     if near not in group.allow.all or near.pattern != rule.pattern:

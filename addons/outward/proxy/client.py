@@ -6,7 +6,7 @@ ends in a denial.
 
 import asyncio
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, cast
 
@@ -129,10 +129,10 @@ class Client(asyncio.Protocol):
             return
         passport = Passport(self.peer, identity, head, decision, event, self._begun, self.names, self.original)
         if head.path is None and decision.allowed and decision.lane is Lane.TUNNEL:
-            Tunnel(self._resources, self.transport, passport, self._ended).start(rest)
+            clear = partial(self._lend, b"", passport=replace(passport, clear=True))
+            Tunnel(self._resources, self.transport, passport, self._ended, clear).start(rest)
         else:
-            self.transport.pause_reading()
-            self._task = self._gate.loop.create_task(self._inspect(raw, rest, passport))
+            self._lend(raw, rest, passport)
 
     def _objects(self, event: Event, head: Head, decision: Decision) -> bool:  # noqa: ARG002 - for redirected ones
         """Refuse an event for what speaks against it besides the rules, and tell whether anything does.
@@ -144,6 +144,12 @@ class Client(asyncio.Protocol):
         if looping:
             refuse(event, Reason.LOOP, Stage.CONNECT)
         return looping
+
+    def _lend(self, raw: bytes, rest: bytes, passport: Passport) -> None:
+        """Let the engine carry the connection, read no further before it does."""
+        self.transport.set_protocol(self)
+        self.transport.pause_reading()
+        self._task = self._gate.loop.create_task(self._inspect(raw, rest, passport))
 
     async def _inspect(self, raw: bytes, rest: bytes, passport: Passport) -> None:
         """Lend the connection to the engine, and take it down whatever becomes of it."""

@@ -33,11 +33,11 @@ _OTHER = re.compile(r"(https|ws|wss)://([^/?#]*).*", re.IGNORECASE)
 _CONVERSATION = re.compile(r"[\x21-\x7e]{1,200}")
 
 _NOWHERE = Host("")
-_CLEAR, _SECURE = 80, 443  # the ports that a Host without one means
+CLEAR, _SECURE = 80, 443  # the ports that a Host without one means
 _SCHEMES = {  # default port, and what to send instead
     "https": (_SECURE, "A proxy carries `https://` inside a CONNECT: send that, or use a client that does."),
     "wss": (_SECURE, "A proxy carries `wss://` inside a CONNECT: send that, or use a client that does."),
-    "ws": (_CLEAR, "Write `http://` for `ws://` in the request target, or send a CONNECT."),
+    "ws": (CLEAR, "Write `http://` for `ws://` in the request target, or send a CONNECT."),
 }
 _USERINFO = "Leave user name and password out of the URL: credentials for the destination go into `Authorization`."
 _OFFER = re.compile(r"(?:h2c|tls/[0-9.]+)(?:[ \t]*,[ \t]*(?:h2c|tls/[0-9.]+))*", re.IGNORECASE)
@@ -59,7 +59,7 @@ class Within:
 
 def redirected(port: int) -> Within:
     """Return what plain requests come through that were on their way to a port when a firewall led them here."""
-    return Within(_NOWHERE, port, _CLEAR)
+    return Within(_NOWHERE, port, CLEAR)
 
 
 @dataclass(slots=True)
@@ -176,7 +176,7 @@ def _locate_absolute(head: Head) -> None:
         raise malformed("a target other than `http://host/path`")
     authority = match[1][len("http://") :]
     _judge_userinfo(authority)
-    head.host, head.port = parse_authority(_ascii(authority), _CLEAR)
+    head.host, head.port = parse_authority(_ascii(authority), CLEAR)
     head.path = match[2] or "/"
 
 
@@ -215,7 +215,7 @@ def _judge_host(head: Head, found: dict[str, str], within: Within | None) -> Non
         raise malformed("a missing Host")
     if head.method == "CONNECT" and value == head.target:
         return
-    implied = head.port if head.method == "CONNECT" else within.default_port if within else _CLEAR
+    implied = head.port if head.method == "CONNECT" else within.default_port if within else CLEAR
     try:
         named = parse_authority(_ascii(value), implied)
     except MalformedHostError as error:

@@ -8,6 +8,9 @@ from outward.proxy.head import END, REQUEST_LINE
 _FIRST_LINE = re.compile(REQUEST_LINE)
 _BEGUN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{0,32}+(?: .*+)?", re.DOTALL)
 _NEVER = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_MAY_BE_LINE = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Z]{1,32}+(?: [^\x00-\x08\x0a-\x1f\x7f]*+\r?)?)?")
+_IS_LINE = re.compile(rb"[^\n]*[ \t]HTTP/1\.[0-9][ \t\r]*")
+_LONGEST_LINE = 16 * 1024  # bytes; nothing else than a request begins like one for so long
 _LONGEST_METHOD = 32
 _RESPONSE_BEGINS = b"HTTP/1."
 
@@ -35,6 +38,24 @@ def _judge_bytes(buffer: bytearray, scanned: int) -> None:
 def is_whole(data: bytes) -> bool:
     """Tell whether a segment is one head and nothing else, as most are: no reader is needed then."""
     return data.endswith(END) and data.count(END) == 1 and not data.startswith(b"\r\n")
+
+
+def begins_request(first: bytes | bytearray) -> bool | None:
+    r"""Tell whether what a client says first is a request line of HTTP/1; None until its first line shows it.
+
+    Lenient, as some servers are: empty lines before it, several blanks and a bare LF make no other protocol of it. The
+    strict reading comes after, and refuses them, and a line that does not end.
+
+    Example:
+        >>> begins_request(b"GET / HT"), begins_request(b"GET / HTTP/1.1\r\n"), begins_request(b"SSH-2.0-x\r\n")
+        (None, True, False)
+    """
+    line, ended, _ = bytes(first).lstrip(b"\r\n").partition(b"\n")
+    if ended:
+        return _IS_LINE.fullmatch(line) is not None
+    if not _MAY_BE_LINE.fullmatch(line):
+        return False
+    return True if len(first) > _LONGEST_LINE else None
 
 
 class HeadReader:

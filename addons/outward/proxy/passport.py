@@ -26,6 +26,7 @@ class Passport:
         names: of the client's verified certificate; each further request is judged by them too.
         original: where a redirected client was going; None for one that speaks to the proxy. It asked for no tunnel, so
             that it is told neither that one stands nor, over HTTP, that none does.
+        clear: the client has its tunnel, and plain HTTP comes through it.
     """
 
     peer: Address
@@ -36,6 +37,7 @@ class Passport:
     started: float
     names: tuple[str, ...] = ()
     original: tuple[Address, int] | None = None
+    clear: bool = False
 
 
 class Engine(Protocol):

@@ -41,12 +41,12 @@ class Side(asyncio.Protocol):
     def listen(self, forward: Callable[[bytes], None]) -> None:
         """Give what comes to somebody else until the relay is joined, what was held back first."""
         self._forward = forward
-        if self._held:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+        if self._held:  # after that: who takes it may stop the reading again
             held, self._held = self._held, b""
             self.received += len(held)
             forward(held)
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.resume_reading()
 
     def join(self, peer: "Side", other: asyncio.Transport) -> None:
         """Pass on to another end from now on, what was held back first."""
@@ -88,6 +88,8 @@ class Side(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Pass the end of one direction on, and keep the other open until it ends too."""
         self.ended = True
+        if self._other is None:  # who listens may join it now
+            self._forward(b"")
         if self._other is not None and not self._other.is_closing():
             if not self._other.can_write_eof():  # TLS to the proxy: its one end is the whole end
                 self._other.close()

@@ -20,6 +20,7 @@ from outward.proxy.answer import denial_of
 from outward.proxy.client import Client, peer_address
 from outward.proxy.fields import HeadError
 from outward.proxy.head import Head, parse_head, redirected
+from outward.proxy.headreader import begins_request
 from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
 from outward.proxy.judge import judge_hello, refuse
 from outward.records.events import Event
@@ -27,7 +28,6 @@ from outward.records.events import Event
 _ORIGINAL_DST = 80  # linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h
 _IN, _IN6 = (socket.IPPROTO_IP, 16, slice(4, 8)), (socket.IPPROTO_IPV6, 28, slice(8, 24))  # sockaddr_in, sockaddr_in6
 _HANDSHAKE = 22  # the first byte of TLS (RFC 8446 5.1)
-_LETTERS = range(0x41, 0x5B)  # the first byte of an HTTP method
 
 
 def destination(sock: socket.socket) -> tuple[Address, int] | None:
@@ -64,7 +64,7 @@ class Redirected(Client):
     def _take(self, data: bytes) -> None:
         if not self._begun:
             self._begun = self._gate.loop.time()
-            self._http = data[0] in _LETTERS
+            self._http = begins_request(data) is not False
             self._tls = HelloReader() if data[0] == _HANDSHAKE else None
         if self._http:
             super()._take(data)

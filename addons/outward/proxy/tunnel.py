@@ -1,6 +1,7 @@
 """The tunnel lane: a CONNECT that was allowed, carried without being decrypted.
 
-Owns the order: dial (resolve, judge the address), answer 200, judge the ClientHello, relay. Nothing that the client
+Owns the order: dial (resolve, judge the address), answer 200, judge the ClientHello, relay. Plain HTTP is left to the
+inspect lane. Nothing that the client
 sends goes upstream, and nothing that the server sends reaches the client, before the hello has been judged; nor what is
 behind the hello before the server has answered: it may ask for another one, which is judged too. A tunnel is one event,
 closed once, when it ends.
@@ -14,6 +15,7 @@ from outward.core.reasons import Reason
 from outward.proxy.alert import Alert
 from outward.proxy.answer import Linger, close_event, refusal_of
 from outward.proxy.dial import DialError
+from outward.proxy.headreader import begins_request
 from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
 from outward.proxy.judge import judge_hello, refuse
 from outward.proxy.parent import via_of
@@ -31,7 +33,12 @@ class Tunnel(asyncio.Protocol):
     """Carries one allowed CONNECT; it is the client's protocol until the relay begins."""
 
     def __init__(
-        self, resources: Resources, transport: asyncio.Transport, passport: Passport, ended: Callable[[], None]
+        self,
+        resources: Resources,
+        transport: asyncio.Transport,
+        passport: Passport,
+        ended: Callable[[], None],
+        clear: Callable[[bytes], None],
     ) -> None:
         """Take over a client's transport.
 
@@ -40,11 +47,16 @@ class Tunnel(asyncio.Protocol):
             transport: the client's.
             passport: an allowed decision in the tunnel lane; its event is closed here.
             ended: called once, when nothing is left of the tunnel.
+            clear: called instead where plain HTTP comes through it, with what has come: who is called judges each
+                request, and closes the event.
         """
         self._resources = resources
         self._transport = transport
         self._passport = passport
         self._ended = ended
+        self._clear = clear
+        self._first: bytearray | None = bytearray()  # what the client says, until it shows whether it is HTTP
+        self._left = False
         self._event = passport.event
         self._hello = HelloReader()
         self._early = bytearray()
@@ -95,13 +107,13 @@ class Tunnel(asyncio.Protocol):
         if self._passport.original is None:
             self._event.status = 200
             self._transport.write(ESTABLISHED)
-        if self._passport.decision.plain:
-            self._relay(bytes(self._early))
-            return
         self._resources.waits.handshakes.start(self)
         if self._early:
             self._transport.resume_reading()
-            self._judge(bytes(self._early))
+            early, self._early = bytes(self._early), bytearray()
+            self._judge(early)
+        if self._passport.decision.plain and self._first is not None:
+            self._server.listen(self._spoke)
 
     def data_received(self, data: bytes) -> None:
         """Collect the ClientHello, or hold back what comes behind it; nothing is passed on yet."""
@@ -125,12 +137,55 @@ class Tunnel(asyncio.Protocol):
             self._server.transport.resume_reading()
 
     def _judge(self, data: bytes) -> None:
-        """Read and judge the ClientHello; an exception is a refusal, like everywhere."""
+        """Find out what comes, and judge the ClientHello; an exception is a refusal, like everywhere."""
         try:
-            self._judge_hello(data)
+            if self._first is None:
+                self._judge_hello(data)
+            else:
+                self._judge_first(self._first, data)
         except Exception:  # noqa: BLE001 - fail closed: whatever goes wrong is a denial
             self._resources.judge.metrics.internal_error("tunnel")
             self._refuse(Reason.INTERNAL_ERROR, Stage.TLS, Alert.ACCESS_DENIED)
+
+    def _judge_first(self, first: bytearray, data: bytes) -> None:
+        """Leave plain HTTP to who judges each request; relay what is neither that nor TLS where a rule says so."""
+        first += data
+        clear = begins_request(first)
+        if clear is None:
+            return
+        self._first = None
+        if clear:
+            self._leave(bytes(first))
+        elif self._passport.decision.plain:
+            self._relay(bytes(first))
+        else:
+            self._judge_hello(bytes(first))
+
+    def _leave(self, data: bytes) -> None:
+        """Leave the connection; its event is open, and nothing has gone either way."""
+        self._left = True
+        self._resources.waits.handshakes.stop(self)
+        self._resources.judge.metrics.connections(Lane.TUNNEL).dec()
+        if self._server.transport is not None:
+            self._server.transport.abort()
+        self._clear(data)
+
+    def _spoke(self, data: bytes) -> None:
+        """Carry from now on: a server that speaks before its client speaks no HTTP."""
+        self._transport.write(data)
+        self._give_in()
+
+    def _give_in(self) -> None:
+        """Take for no HTTP what does not show it, where a rule lets anything pass."""
+        first, self._first = bytes(self._first or b""), None
+        self._relay(first)
+
+    def eof_received(self) -> bool | None:
+        """Pass a client's end on where anything may pass; who has ended before a ClientHello is closed."""
+        if not self._answered or not self._passport.decision.plain or self._left:
+            return None
+        self._give_in()
+        return self._client.eof_received()
 
     def _judge_hello(self, data: bytes) -> None:
         try:
@@ -212,8 +267,10 @@ class Tunnel(asyncio.Protocol):
             Linger(self._transport, self._resources.waits.lingering, self._client_lost)
 
     def expired(self) -> None:
-        """Give up: a ClientHello that does not come, or a tunnel that carries nothing any more."""
-        if self._client.transport is None:
+        """Give up: a first line or ClientHello that does not come, or a tunnel that carries nothing any more."""
+        if self._client.transport is None and self._passport.decision.plain:
+            self._give_in()
+        elif self._client.transport is None:
             self._refuse(Reason.TIMEOUT, Stage.TLS)
         else:
             self._cut()
@@ -246,6 +303,8 @@ class Tunnel(asyncio.Protocol):
 
     def _server_lost(self) -> None:
         self._server_gone = True
+        if self._left:
+            return
         if self._client.transport is None:
             self._transport.close()  # before the relay began: nothing else would
         self._end()

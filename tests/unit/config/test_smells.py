@@ -36,7 +36,7 @@ CURES = {
     "W107": {"if the name is meant, write it in its `xn--` form and comment it"},
     "W108": {"remove it, or widen the ceiling"},
     "W111": {"use `lane: auto`, which inspects what policy needs to see"},
-    "W113": {"use `lane: auto` without `tls: false`"},
+    "W113": {"use `lane: auto`", "remove `tls: false`"},
     "W115": {"remove one of them: the first one counts"},
     "W116": {"list the network under `upstream.internal` if it is meant to be reached", "remove it"},
     "W121": {"list the hosts that are needed, or use `lane: inspect`"},

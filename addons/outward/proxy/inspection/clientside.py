@@ -169,7 +169,7 @@ class ClientSide(HttpConnection):
         Inside TLS nobody half-closes: a client that leaves takes its request with it, and the destination is told so.
         """
         self._line.head_done()
-        if self._read == self._wait and self._line.hooks.within is None:
+        if self._read == self._wait and not self._line.hooks.sealed:
             self._keep_open = False
             return
         if self._exchange is not None and not self._responded and self._read != self._drop:

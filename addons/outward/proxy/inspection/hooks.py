@@ -19,7 +19,7 @@ from outward.core.reasons import Reason
 from outward.proxy import deadlines
 from outward.proxy.alert import Alert
 from outward.proxy.fields import HeadError
-from outward.proxy.head import Head, ResponseHead, Within, parse_head, redirected
+from outward.proxy.head import CLEAR, Head, ResponseHead, Within, parse_head, redirected
 from outward.proxy.hello import Hello
 from outward.proxy.inspection.budget import Budget, too_long
 from outward.proxy.inspection.contexts import SPOKEN
@@ -68,13 +68,15 @@ class Hooks:
     """The hooks of one connection.
 
     Attributes:
-        within: the tunnel that its requests come through; None for plain HTTP.
+        within: the tunnel that its requests come through; None without one.
+        sealed: they come inside TLS, and go on in TLS.
         asked: a request has been heard.
     """
 
     def __init__(self, parts: Parts, passport: Passport) -> None:
         head = passport.head
         self.within = Within(head.host, head.port) if head.method == "CONNECT" else None
+        self.sealed = self.within is not None
         self.asked = False
         original = passport.original
         self._through = self.within if original is None or self.within else redirected(original[1])
@@ -85,6 +87,16 @@ class Hooks:
         self._refusal: tuple[Reason, Stage] | None = None
         self._sni: str | None = None
         self._ech: bool | None = None
+
+    def unseal(self) -> None:
+        """Judge what comes through the tunnel as requests in the clear, each by itself."""
+        head = self._passport.head
+        self.sealed = False
+        self.within = self._through = Within(head.host, head.port, CLEAR)
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.sealed else "http"
 
     # The hooks ----------------------------------------------------------------------------------------------------
 
@@ -115,7 +127,7 @@ class Hooks:
         except HeadError as error:
             return self.malformed(error, raw)
         identity = self._identity(head)
-        event, decision = ask(self._judge, head, identity, "http" if self.within is None else "https")
+        event, decision = ask(self._judge, head, identity, self._scheme)
         challenge = identity.challenge and self._passport.original is None
         exchange = Exchange(
             self._judge, raw, head, self._noted(event), decision, identity=identity, challenge=challenge
@@ -175,7 +187,7 @@ class Hooks:
     def malformed(self, error: HeadError, raw: bytes = b"") -> Exchange:
         """Return the refused exchange of a head that is not understood."""
         self.asked = True
-        event = event_of(error.head, self._identity(error.head), "http" if self.within is None else "https")
+        event = event_of(error.head, self._identity(error.head), self._scheme)
         self._noted(refuse(event, error.reason, Stage.REQUEST))
         event.status, event.advice = error.status, error.advice
         if event.host is None and self.within is not None:

@@ -23,6 +23,7 @@ from outward.core.model import Stage
 from outward.core.reasons import Reason
 from outward.proxy.dial import DialError
 from outward.proxy.head import Head
+from outward.proxy.headreader import begins_request
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.guard import Wait
 from outward.proxy.inspection.hooks import Hooks
@@ -85,7 +86,9 @@ class Session:
         self._legs = Legs(self, client, engine.waits.lingering, self._end)
         self._transport = transport
         self._via = via_of(passport.head.fields)
-        self._greeting = ESTABLISHED if passport.original is None else b""
+        self._greeting = ESTABLISHED if passport.original is None and not passport.clear else b""
+        self._context = context
+        self._first: bytearray | None = bytearray() if self.hooks.within is not None else None
         self._layer: Layer = (
             Inspect(context, self, HTTPMode.regular) if self.hooks.within is None else ClientTls(context, self)
         )
@@ -161,7 +164,7 @@ class Session:
 
     def feed(self, event: events.Event) -> None:
         """Give the layers an event, and do what they command, until they rest."""
-        if self._gone:
+        if self._gone or not self._known(event):
             return
         self._queue.append(event)
         if self._busy:
@@ -176,6 +179,22 @@ class Session:
         finally:
             self._busy = False
         self._legs.rest()
+
+    def _known(self, event: events.Event) -> bool:
+        """Find out from what the client says first whether TLS or plain HTTP comes; False while that is open."""
+        if self._first is None or not isinstance(event, events.DataReceived):
+            return True
+        self._first += event.data
+        clear = begins_request(self._first)
+        if clear is None:
+            return False
+        event.data, self._first = bytes(self._first), None
+        if clear:
+            self.shaken()
+            self.hooks.unseal()
+            self._layer = Inspect(self._context, self, HTTPMode.transparent)
+            self.feed(events.Start())
+        return True
 
     def _obey(self, command: commands.Command) -> None:
         if isinstance(command, commands.SendData):
@@ -253,7 +272,7 @@ class Session:
         leg = self._legs.dialled(server)
         server.timestamp_start = time.time()
         dialer = self.engine.dialer
-        if dialer.parent is not None and self.hooks.within is None and not head.websocket:
+        if dialer.parent is not None and not self.hooks.sealed and not head.websocket:
             leg.parent = dialer.parent
             await dialer.forward(leg.parent, head.host, head.port, lambda: leg, exchange.decision)
             address = head.host.address

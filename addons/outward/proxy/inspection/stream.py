@@ -109,7 +109,7 @@ class Stream(Layer):
     def _forward(self, exchange: Exchange, body: bytes | None, verdict: Pass) -> CommandGenerator[None]:
         """Connect, and send the head, and the body where it was collected."""
         head = exchange.request
-        tls = self._line.hooks.within is not None
+        tls = self._line.hooks.sealed
         connection, _ = yield GetHttpConnection((head.host.name, head.port), tls, None)
         if connection is None or exchange.refused or exchange.closed:
             exchange.refuse(Reason.UPSTREAM_FAILED, Stage.ADDRESS)
