@@ -141,16 +141,20 @@ def test_a_groups_flood_takes_no_row_of_another_group(tmp_path: Path, caplog: py
 
 
 def test_strangers_go_first_and_are_bounded_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    bound, flood = 1 << 20, 3000
+    bound = 1 << 20
     with caplog.at_level(logging.WARNING), recording(tmp_path, counts := Counts(), max_bytes=bound) as recorder:
-        mine = [denied(group="quiet") for _ in range(100)]
-        for event in mine:
+        recorder.record(first := denied(group="quiet"))
+        wait_for(lambda: counts.written == 1)
+        size = taken(tmp_path)
+        mine = [first, *(denied(group="quiet") for _ in range(bound * 7 // 10 // size))]  # more than strangers take
+        flood = bound * 4 // 10 // size
+        for event in mine[1:]:
             recorder.record(event)
         for number in range(flood):
             recorder.record(denied(**stranger(f"h{number}.example")))
-        wait_for(lambda: fits(tmp_path, counts, flood + 100, bound) and of_groups(tmp_path)[""] < flood)
+        wait_for(lambda: fits(tmp_path, counts, flood + len(mine), bound) and of_groups(tmp_path)[""] < flood)
     left = of_groups(tmp_path)
-    assert left["quiet"] == 100
+    assert left["quiet"] == len(mine)
     assert {event.id for event in mine} <= set(rows(tmp_path))
     assert counts.pruned == {("size", "strangers"): flood - left[""]}
     assert "of strangers; the summary keeps their counts" in caplog.text
