@@ -11,7 +11,10 @@ from stat import S_ISREG
 MIB = 1024 * 1024
 
 
-def read_regular(path: Path, most: int = MIB) -> bytes:
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def read_regular(path: Path, most: int = MIB, *, below: Path | None = None) -> bytes:
     """Read a regular file whole; a pipe, device or socket is refused and never waited for.
 
     Whatever a configuration names is read with this: a name in a file of somebody else's may lead anywhere.
@@ -19,11 +22,12 @@ def read_regular(path: Path, most: int = MIB) -> bytes:
     Args:
         path: the file; symlinks are followed.
         most: bytes that it may hold.
+        below: a folder that the file lies in, by a path without symlinks; one that is there now is refused.
 
     Raises:
         OSError: it is no regular file, is larger, or cannot be read; `strerror` says which.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    descriptor = os.open(path, _READ) if below is None else _open_below(path, below)
     with os.fdopen(descriptor, "rb") as file:
         if not S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
@@ -31,6 +35,19 @@ def read_regular(path: Path, most: int = MIB) -> bytes:
     if len(data) > most:
         raise OSError(errno.EFBIG, f"larger than {most // MIB} MiB" if most >= MIB else "too large", str(path))
     return data
+
+
+def _open_below(path: Path, folder: Path) -> int:
+    """Open a file step by step from a folder, so that nobody who swaps names meanwhile leads out of it."""
+    *above, name = path.relative_to(folder).parts
+    at = os.open(folder, _READ | os.O_DIRECTORY)
+    try:
+        for part in above:
+            before, at = at, os.open(part, _READ | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+            os.close(before)
+        return os.open(name, _READ | os.O_NOFOLLOW, dir_fd=at)
+    finally:
+        os.close(at)
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -239,6 +239,8 @@ KERNEL = {
     "userfaultfd": ("page_faults",),
     "bpf": ("kernel_program",),
     "performance events": ("performance",),
+    "a file by its handle": ("by_handle",),
+    "a filter of one's own that answers in the supervisor's place": ("own_supervisor",),
     "System V shared memory": ("shared_segment", "{segment}"),
     "a signal to a process outside": ("signalled", "{victim}"),
     "tracing a process outside": ("traced", "{victim}"),
@@ -339,6 +341,72 @@ def test_outwards_own_programs_are_not_changed(captive: Captive) -> None:
         assert _ask(captive.inside, "opened", str(path), "w").startswith("none")
     assert _ask(captive.inside, "written", f"{package}/new.txt", "x").startswith("none")
     assert not (package / "new.txt").exists()
+
+
+# How a command could have another policy hold the next time; a file of the user's that it begins with, and a script.
+REPLACEMENTS = {
+    "the folder above": ("work/conf/policy.yaml", "mv conf old; mkdir conf; cp wide.yaml conf/policy.yaml"),
+    "the working folder": ("work/policy.yaml", "cd ..; mv work old; mkdir work; cp old/wide.yaml work/policy.yaml"),
+    "a link to the file": ("work/link.yaml", "rm -f link.yaml; cp wide.yaml link.yaml"),
+    "a link to the folder": ("work/linked/policy.yaml", "rm -f linked; mkdir linked; cp wide.yaml linked/policy.yaml"),
+    "a file that a pattern finds": ("work/conf/policy.yaml", "cp wide.yaml conf/parts/wide.yaml"),
+    "a folder that a pattern would find": ("work/conf/policy.yaml", "mkdir conf/more; cp wide.yaml conf/more/"),
+    "the user's own, behind a link": (None, "cd ../home/.config; rm -f outward; cp -r ../../work/conf outward"),
+}
+
+
+@pytest.mark.parametrize("uid", [0, NOBODY], ids=["root", "nobody"])
+@pytest.mark.parametrize("way", REPLACEMENTS)
+def test_a_policy_that_is_trusted_by_name_is_not_replaced(way: str, uid: int) -> None:
+    """Neither its file, nor what leads to it, nor what its patterns find."""
+    named, script = REPLACEMENTS[way]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        work, own = folder / "work", folder / "home/dotfiles"
+        for each in (work / "conf/parts", own, folder / "home/.config"):
+            each.mkdir(parents=True)
+        (folder / "home/.config/outward").symlink_to("../dotfiles")
+        (work / "wide.yaml").write_text("groups: {wide: {allow: ['*']}}\n")
+        policy = POLICY.format(folder=folder)
+        for each in (work, own):
+            (each / ("outward.yaml" if each == own else "policy.yaml")).write_text(policy)
+        (work / "conf/policy.yaml").write_text(f"{policy}include: ['parts/*.yaml', 'more/*.yaml']\n")
+        (work / "link.yaml").symlink_to("policy.yaml")
+        (work / "linked").symlink_to("conf")
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, uid, uid, follow_symlinks=False)
+        file = folder / (named or "home/.config/outward/outward.yaml")
+        before = {path: path.read_text() for path in file.parent.rglob("*.yaml")}
+        line = [
+            OUTWARD,
+            "run",
+            "--jail",
+            *(["--config", file] if named else []),
+            "--",
+            "sh",
+            "-c",
+            f"{script}; echo done",
+        ]
+        done = subprocess.run(
+            [*(as_user(uid) if uid else ()), *map(str, line)],
+            env=environment() | {"HOME": f"{folder}/home"},
+            cwd=work,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.stdout == "done\n", done.stderr
+        assert {path: path.read_text() for path in file.parent.rglob("*.yaml")} == before
+
+
+def test_a_folder_where_a_pattern_looks_is_no_place_to_work_in(config: Path) -> None:
+    """What the command wrote there would be policy the next time, and it cannot be made read-only."""
+    config.write_text(config.read_text() + "include: ['more*.yaml']\n")
+    done = run("echo", "it ran", config=config, capture_output=True, cwd=config.parent)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "include files by their names" in done.stderr
 
 
 def own_state(config: Path) -> dict[str, str]:

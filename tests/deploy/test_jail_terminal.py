@@ -181,6 +181,21 @@ def test_the_size_of_the_terminal_reaches_the_command(shell: Shell, tmp_path: Pa
     shell.until(r"now .*columns=77, lines=33")
 
 
+def test_nothing_is_pasted_by_a_console(shell: Shell, tmp_path: Path) -> None:
+    """The filter says no, whatever the terminal; a terminal that is no console would say so itself."""
+    program = tmp_path / "paste.py"
+    program.write_text(
+        "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        "for request in (0x541C, 0x10000541C):\n"
+        "    libc.ioctl(0, ctypes.c_ulong(request), ctypes.byref(ctypes.c_char(3)))\n"
+        "    print('error', os.strerror(ctypes.get_errno()))\n"
+    )
+    shell.type(f"{shell.jail}{PYTHON} {program}; echo do''ne\n")
+    shell.until(r"(?s)error Operation not permitted.*error Operation not permitted.*done")
+    shell.type(f"{shell.plain}{PYTHON} {program}; echo do''ne\n")
+    assert "Operation not permitted" not in shell.until(r"(?s)error .*error .*done")[0]
+
+
 def test_nothing_is_typed_into_the_shell_that_began_it(shell: Shell, tmp_path: Path) -> None:
     """A command that types is refused; without a jail, on this kernel, the shell would run what was typed."""
     program = tmp_path / "type.py"

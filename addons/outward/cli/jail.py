@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -40,24 +40,73 @@ class View:
     Attributes:
         hidden: folders that are empty in the jail.
         shown: files in them that are seen nevertheless, read-only.
+        files: files that cannot be written, while their folders may be moved.
         fixed: files and folders that cannot be written or replaced.
+        links: symbolic links on the way to what is hidden or fixed, which cannot be replaced either.
     """
 
     hidden: Sequence[str] = ()
     shown: Sequence[str] = ()
+    files: Sequence[str] = ()
     fixed: Sequence[str] = ()
+    links: Sequence[str] = ()
 
     @classmethod
-    def of(cls, hidden: Sequence[Path], shown: Sequence[Path] = (), fixed: Sequence[Path] = ()) -> Self:
-        """Make the hidden folders, so that nobody else can, and return the view with links resolved."""
+    def of(
+        cls,
+        hidden: Sequence[Path],
+        shown: Sequence[Path] = (),
+        files: Sequence[Path] = (),
+        fixed: Sequence[Path] = (),
+    ) -> Self:
+        """Make the hidden folders, so that nobody else can, and return the view with links resolved.
+
+        Raises:
+            JailError: the command works in a folder that would have to be read-only.
+        """
         for folder in hidden:
             with contextlib.suppress(OSError):  # where we cannot make it, the command cannot either
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        hide, show, fix = (
-            [os.path.realpath(path) for path in paths if path.exists()] for paths in (hidden, shown, fixed)
+        fixed = [_there(path) for path in fixed]
+        hide, show, keep, fix = (
+            list(dict.fromkeys(os.path.realpath(path) for path in paths if path.exists()))
+            for paths in (hidden, shown, files, fixed)
         )
-        tops = [path for path in hide if not any(path.startswith(f"{other}/") for other in hide)]
-        return cls(tops, show, [path for path in fix if not any(path.startswith(f"{top}/") for top in tops)])
+        tops, fix = _outside(hide, hide), _outside(_outside(fix, hide), fix)
+        here = os.path.realpath(Path.cwd())
+        for each in fix:
+            if here == each or here.startswith(f"{each.rstrip('/')}/"):
+                raise JailError(
+                    f"no jail: the command works in {each}, where files that it adds would count as configuration or as"
+                    " Outward itself. The command was not run. Work elsewhere, or include files by their names"
+                )
+        links = dict.fromkeys(link for path in (*hidden, *fixed) for link in _links(path))
+        return cls(tops, show, _outside(keep, [*tops, *fix]), fix, list(links))
+
+
+def _outside(paths: Sequence[str], folders: Sequence[str]) -> list[str]:
+    return [path for path in paths if not any(path.startswith(f"{folder}/") for folder in folders)]
+
+
+def _there(path: Path) -> Path:
+    """Return a path, or the nearest folder above it that exists: what is missing could be made in that."""
+    return next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+
+
+def _links(path: Path) -> Iterator[str]:
+    """Yield the symbolic links on the way to what exists, each by a path without others."""
+    here, rest = "/", str(path.absolute()).split("/")[::-1]
+    while rest:
+        part = rest.pop()
+        there = os.path.normpath(os.path.join(here, part))  # noqa: PTH118 - `here` has no links
+        try:
+            target = os.readlink(there)  # noqa: PTH115 - as above
+        except OSError:
+            here = there
+            continue
+        yield there
+        here = "/" if target.startswith("/") else here
+        rest += target.split("/")[::-1]
 
 
 class Jail:

@@ -132,7 +132,8 @@ async def _attend(jail: Jail, command: tuple[str, ...], environment: Mapping[str
 
 def _view(loaded: Loaded, hidden: Sequence[Path], bundle: Path) -> View:
     """Return what a jailed command sees: of Outward's own folders the certificates only, and a fixed policy."""
-    return View.of(hidden, shown=(bundle, bundle.with_name("ca.pem")), fixed=(*loaded.files, *own_programs(os.environ)))
+    fixed = (*loaded.by_name, *own_programs(os.environ))
+    return View.of(hidden, shown=(bundle, bundle.with_name("ca.pem")), files=loaded.files, fixed=fixed)
 
 
 def _environment(service: Service, private: Private, address: tuple[str, int]) -> dict[str, str]:

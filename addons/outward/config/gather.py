@@ -5,6 +5,7 @@ Owns bounds on what is read, the meaning of `include:`, and the generation that 
 
 import glob
 import hashlib
+import itertools
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,7 @@ class Gathered:
         groups, sets: nodes by name, with the name's own node.
         clients, tests: entries in the order of the files.
         files: every file that was read.
+        folders: where a pattern of `include` looks for files; there or not.
         digest: over the content of all of them.
     """
 
@@ -56,6 +58,7 @@ class Gathered:
     clients: list[Node] = field(default_factory=list)
     tests: list[Node] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
     @property
@@ -88,7 +91,7 @@ def gather_file(path: Path, report: Report, confined: Confined | None = None) ->
         confined: what the file may hold and where what it reads lies; None for a file that is trusted.
     """
     place = Place(str(path), 1)
-    data = _read(path, place, report) if _is_inside(path, place, confined, report) else None
+    data = _read(path, place, confined, report)
     return None if data is None else gather_bytes(data, str(path), path.parent, report, path, confined=confined)
 
 
@@ -111,27 +114,30 @@ def gather_bytes(
         confine(root, confined.by, report)
     _merge(root, gathered, report)
     for node in _include_nodes(root, report):
+        gathered.folders += _searched(node, base)
         for included in _expand(node, base, confined, report):
             _include(included, node, gathered, confined, report)
     return gathered
 
 
-def _is_inside(path: Path, place: Place, confined: Confined | None, report: Report, length: int = 1) -> bool:
-    """Tell whether a source may read a file; where its symlinks lead counts, not where they lie."""
-    if confined is None:
-        return True
+def _resolved(path: Path, place: Place, confined: Confined, report: Report, length: int) -> Path | None:
+    """Return the file that a confined source may read; where its symlinks lead counts, not where they lie."""
     try:
-        if path.resolve().is_relative_to(confined.folder):
-            return True
+        real = path.resolve()
+        if real.is_relative_to(confined.folder):
+            return real
     except (OSError, RuntimeError):
         pass  # a loop of symlinks leads nowhere
     report.error("E027", f"`{path}` leads out of `{confined.folder}`", place, length, confined.by.cure)
-    return False
+    return None
 
 
-def _read(path: Path, place: Place, report: Report) -> bytes | None:
+def _read(path: Path, place: Place, confined: Confined | None, report: Report, length: int = 1) -> bytes | None:
+    real = _resolved(path, place, confined, report, length) if confined else path
+    if real is None:
+        return None
     try:
-        return read_regular(path, MAX_BYTES)
+        return read_regular(real, MAX_BYTES, below=confined.folder if confined else None)
     except OSError as error:
         report.error("E001", f"cannot read `{path}`: {_cause(error)}", place)
         return None
@@ -208,14 +214,20 @@ def _expand(node: ScalarNode, base: Path, confined: Confined | None, report: Rep
     return [base / node.text]
 
 
+def _searched(node: ScalarNode, base: Path) -> list[Path]:
+    """Return the folder in which a pattern looks for files; none for a plain path."""
+    parts = Path(node.text).parts
+    plain = list(itertools.takewhile(lambda part: not glob.has_magic(part), parts))
+    return [base.joinpath(*plain)] if len(plain) < len(parts) else []
+
+
 def _include(path: Path, node: ScalarNode, gathered: Gathered, confined: Confined | None, report: Report) -> None:
     if path in gathered.files:
         return
     if len(gathered.files) >= MAX_FILES:
         report.error("E020", f"more than {MAX_FILES} files", node.place, node.length)
         return
-    inside = _is_inside(path, node.place, confined, report, node.length)
-    data = _read(path, node.place, report) if inside else None
+    data = _read(path, node.place, confined, report, node.length)
     if data is None:
         return
     gathered.files.append(path)

@@ -117,7 +117,9 @@ class _Loading:
         env = os.environ if self.env is None else self.env
         apart = Report(sources=report.sources)
         read = (*gathered.files, *(over.files if over else ()))
-        files = (*dict.fromkeys((*files, *read)), *overlay(gathered.main, env, apart))
+        settled = overlay(gathered.main, env, apart)
+        files = (*dict.fromkeys((*files, *read)), *settled)
+        by_name = (*gathered.files, *settled, *gathered.folders)
         composed = compose(gathered.main, self.base, env, self.adapters, apart)
         settings = composed.settings if composed and not apart.failed else None
         report.findings += apart.findings
@@ -147,7 +149,7 @@ class _Loading:
         if self.hold:
             hold_cases(policy, cases, report)
         in_force = None if report.failed else policy
-        return Loaded(composed.settings, in_force, report.sorted(), files, report.sources, found, cases, told)
+        return Loaded(composed.settings, in_force, report.sorted(), files, report.sources, found, cases, told, by_name)
 
     def _smells(self, policy: Policy, places: Mapping[str, Place], governed: Collection[str]) -> None:
         """Report the smells of what the user's own files say; shipped lists are not the user's to mend."""

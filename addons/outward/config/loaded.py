@@ -26,6 +26,7 @@ class Loaded:
         sources: their text, for the one who renders findings.
         discovered: entries of the machine's own sets that were used, by name.
         cases: the file's own tests; each that fails is an error among the findings.
+        by_name: files and folders whose content is trusted because of where it lies: whoever may write there has a say.
         brought: what of it the working tree brought, which a person has to trust; None where nothing did.
     """
 
@@ -37,6 +38,7 @@ class Loaded:
     discovered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cases: tuple[Case, ...] = ()
     brought: "Brought | None" = None
+    by_name: tuple[Path, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -17,7 +17,7 @@ _OPEN_TREE, _MOVE_MOUNT, _PIDFD_GETFD, _MOUNT_SETATTR = 428, 429, 438, 442  # th
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x4000, 0x40000  # mount(2)
 _MNT_DETACH = 2
 READ_ONLY, NO_SUID, NO_DEVICES, ID_MAPPED = 0x1, 0x2, 0x4, 0x100000  # mount_setattr(2)
-_AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
+_AT_FDCWD, _AT_SYMLINK_NOFOLLOW, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x100, 0x1000, 0x8000
 _CLONE_TREE, _CLOSE_ON_EXEC, _FROM_EMPTY_PATH = 0x1, os.O_CLOEXEC, 0x4
 
 _DEATH_SIGNAL, _DUMPABLE, _DROP, _NO_NEW_PRIVILEGES = 1, 4, 24, 38  # prctl(2)
@@ -55,9 +55,15 @@ def make_private() -> None:
     _checked("mount /", _libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None))
 
 
-def clone_tree(path: str, *, recursive: bool = False) -> int:
-    """Return a descriptor of a copy of a mount, or of a part of it, that is mounted nowhere yet."""
-    flags = _CLONE_TREE | _CLOSE_ON_EXEC | (_AT_RECURSIVE if recursive else 0)
+def clone_tree(path: str, *, recursive: bool = False, follow: bool = True) -> int:
+    """Return a descriptor of a copy of a mount, or of a part of it, that is mounted nowhere yet.
+
+    Args:
+        path: of the part.
+        recursive: the mounts in it too.
+        follow: a symbolic link is what it leads to, not itself.
+    """
+    flags = _CLONE_TREE | _CLOSE_ON_EXEC | (_AT_RECURSIVE if recursive else 0) | (0 if follow else _AT_SYMLINK_NOFOLLOW)
     return _call(f"open_tree {path}", _OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags)
 
 

@@ -17,13 +17,23 @@ _LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "f
 _SAFE = system.NO_SUID | system.NO_DEVICES
 
 
-def furnish(hidden: Sequence[str], shown: Sequence[str], fixed: Sequence[str], *, owner: int | None = None) -> None:
+def furnish(
+    hidden: Sequence[str],
+    shown: Sequence[str],
+    files: Sequence[str],
+    fixed: Sequence[str],
+    links: Sequence[str],
+    *,
+    owner: int | None = None,
+) -> None:
     """Make the view; the process is the first of its PID namespace, and may mount.
 
     Args:
         hidden: absolute paths of folders that are there, and are to be empty.
         shown: files to be seen nevertheless, read-only; those outside the hidden folders are left as they are.
+        files: files that cannot be written, while their folders may be moved.
         fixed: files, and folders with all in them, that cannot be written or replaced.
+        links: symbolic links that cannot be replaced.
         owner: user id that owns what is made here, where it is not this process's own.
 
     Raises:
@@ -42,10 +52,14 @@ def furnish(hidden: Sequence[str], shown: Sequence[str], fixed: Sequence[str], *
     for path in _automounts():
         system.mount("tmpfs", path, MS_NOSUID | MS_NODEV, "mode=0755,size=4k")
     kept = {path: system.clone_tree(path) for path in shown if _within(path, hidden)}
-    for path in sorted({os.path.realpath(each) for each in hidden}):
+    hidden, links = sorted({os.path.realpath(each) for each in hidden}), [each for each in links if _replaceable(each)]
+    _hold((*hidden, *fixed, *links))
+    for path in hidden:
         _hide(path, {each: tree for each, tree in kept.items() if _within(each, [path])})
-    for path in fixed:
-        _fix(path)
+    for path in (*files, *fixed):
+        _cover(path, system.clone_tree(path, recursive=True), system.READ_ONLY | _SAFE)
+    for path in links:
+        _cover(path, system.clone_tree(path, follow=False))
 
 
 def _restrict_all() -> None:
@@ -115,22 +129,20 @@ def _automounts() -> list[str]:
     return [path for path, kind in mounted() if kind == "autofs" and not any(_within(each, [path]) for each in homes)]
 
 
-def _fix(path: str) -> None:
-    """Make a file or a folder read-only; a folder keeps its name too."""
-    if os.path.isdir(path):  # noqa: PTH112 - as above
-        _hold(path)
-    _cover(path, system.clone_tree(path, recursive=True), system.READ_ONLY | _SAFE)
+def _replaceable(link: str) -> bool:
+    """Whether the command could put another in a link's place; what is laid over these folders has links of its own."""
+    own = _within(link, ("/proc", "/sys", "/dev", "/run"))
+    return not own and os.access(os.path.dirname(link), os.W_OK)  # noqa: PTH120 - as above
 
 
-def _hold(path: str) -> None:
-    """Keep the name of a folder from being given to another."""
-    for above in _movable(path):
+def _hold(paths: Iterable[str]) -> None:
+    """Keep the names of files and folders from being given to others: a mount point's cannot be."""
+    for above in sorted({above for path in paths for above in _movable(path)}, key=len):
         _cover(above, system.clone_tree(above, recursive=True))
 
 
 def _hide(path: str, kept: dict[str, int]) -> None:
-    """Empty a folder, but for some files, and keep its name from being given to another."""
-    _hold(path)
+    """Empty a folder, but for some files."""
     system.mount("tmpfs", path, MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=64k")
     for name, tree in kept.items():
         os.makedirs(os.path.dirname(name), exist_ok=True)  # noqa: PTH103, PTH120 - as above
@@ -143,14 +155,14 @@ def _hide(path: str, kept: dict[str, int]) -> None:
 
 
 def _movable(path: str) -> list[str]:
-    """Return the folders above one that could be renamed, topmost first: a mount point cannot."""
+    """Return the folders above a path that could be renamed: a mount point cannot."""
     found, above = [], os.path.dirname(path)  # noqa: PTH120 - as above
     while above != "/":
         parent = os.path.dirname(above)  # noqa: PTH120 - as above
         if os.access(parent, os.W_OK):
             found.append(above)
         above = parent
-    return found[::-1]
+    return found
 
 
 def _within(path: str, folders: Iterable[str]) -> bool:

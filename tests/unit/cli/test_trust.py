@@ -172,6 +172,29 @@ def test_it_is_no_symlink_that_leads_out(place):
     assert "secret-word" not in found.output
 
 
+@pytest.mark.parametrize("part", ["more/groups.yaml", "more"])
+def test_a_symlink_that_is_put_there_after_the_look_is_not_followed(place, monkeypatch, part: str):
+    """As a process beside us could, between the look at where a file lies and its opening."""
+    stolen = place.write("groups: {stolen: {allow: [secret.example]}}\n", "home/more/groups.yaml")
+    (place.repository / "more").mkdir()
+    (place.repository / "more/groups.yaml").write_text("groups: {}\n")
+    place.write("version: 1\ninclude: [more/groups.yaml]\n")
+    resolve = Path.resolve
+
+    def swap(path: Path, *args: object, **kwargs: object) -> Path:
+        real = resolve(path, *args, **kwargs)
+        target = place.repository / part
+        if real.name == "groups.yaml" and not target.is_symlink():
+            target.rename(place.repository / "old")
+            target.symlink_to(stolen if part.endswith(".yaml") else stolen.parent)
+        return real
+
+    monkeypatch.setattr(Path, "resolve", swap)
+    found = place.call("check", status=3)
+    assert "cannot read" in found.output
+    assert "secret.example" not in found.output
+
+
 # Laid over the user's own --------------------------------------------------------------------------------------------
 
 
