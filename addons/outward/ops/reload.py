@@ -58,7 +58,7 @@ class Reloader:
         self.problem: str | None = None
         self._load, self._use, self._metrics, self._audit = load, use, metrics, audit
         self._files = loaded.files
-        self._generation = _generation(loaded)
+        self._generation, self._settings = _generation(loaded), loaded.settings  # secrets are in no generation
         self._seen = None if _young(loaded.files) else fingerprint(loaded.files)
         self._asked = asyncio.Event()
         metrics.reloaded(successful=True)
@@ -95,9 +95,11 @@ class Reloader:
             self._files = tuple({*self._files, *loaded.files}) if not loaded.ok else loaded.files
             _demand(loaded)
             generation = _generation(loaded)
-            if generation == self._generation and self.problem is None and not asked:
+            same = generation == self._generation and loaded.settings == self._settings
+            if same and self.problem is None and not asked:
                 return
             self._use(loaded)
+            self._settings = loaded.settings
         except Exception as error:  # noqa: BLE001 - whatever is wrong, the last good policy stays in force
             self.problem = str(error) or type(error).__name__
             self._metrics.reloaded(successful=False)
