@@ -1,5 +1,6 @@
 """Hosted search through the real proxy with the vendors' own clients, against stubs that hold to the vendors' rules."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,31 @@ async def test_a_domain_that_refuses_the_crawler_is_dropped_and_the_request_trie
             assert len(desk.vendor.seen) == tries
             assert desk.body()["tools"][0]["allowed_domains"] == ["docs.example.com"]
         assert [event.verdict for event in desk.world.events] == [Verdict.ALLOW] * 2
+
+
+@on_loop
+async def test_domains_that_are_refused_one_by_one_are_dropped_in_one_request(tmp_path: Path) -> None:
+    """Up to a bound: a vendor that refuses for ever is not asked for ever."""
+    bad = [f"n{number}.example.org" for number in range(12)]
+
+    async def refusing(seen: Any, reader: Any, writer: Any) -> None:
+        found = [name for name in json.loads(seen.body)["tools"][0].get("allowed_domains", ()) if name in bad]
+        if not found:
+            return await vendors.anthropic(seen, reader, writer)
+        problem = f"The following domains are not accessible to our user agent: https://{found[0]}/"
+        error = {"type": "invalid_request_error", "message": problem}
+        return await vendors.reply(writer, 400, {"type": "error", "error": error})
+
+    async with governed(CLAUDE, tmp_path, ON, refusing) as desk, desk.http() as http:
+        client = anthropic.AsyncAnthropic(api_key="k", base_url=desk.url, http_client=http, max_retries=0)
+        tool = {**SEARCH, "allowed_domains": ["docs.example.com", *bad[:3]]}
+        message = await client.messages.create(model="m", max_tokens=9, messages=ASK, tools=[tool])
+        assert (message.content[-1].text, len(desk.vendor.seen)) == ("Yes.", 4)
+        with pytest.raises(anthropic.BadRequestError, match=r"n9\.example"):
+            await client.messages.create(
+                model="m", max_tokens=9, messages=ASK, tools=[{**SEARCH, "allowed_domains": ["docs.example.com", *bad]}]
+            )
+        assert len(desk.vendor.seen) == 4 + 9
 
 
 @on_loop

@@ -39,6 +39,8 @@ _log = logging.getLogger(__name__)
 # A longer body is judged in a thread: one full of domains takes two milliseconds for each kilobyte.
 _IN_LOOP = 16 * 1024
 _THREADS = 4
+# How often one request is sent anew: a vendor may name the domains that it refuses one by one.
+_TRIES = 8
 
 
 class Sinks(Protocol):
@@ -62,7 +64,7 @@ class _Open:
     request: Request
     outcome: Outcome
     settings: WebSearch
-    tried: bool = False
+    tries: int = 0
     observation: Observation | None = None
     finished: bool = False
 
@@ -267,14 +269,14 @@ class SearchGovernor:
     def holds(self, exchange: Exchange, response: ResponseHead) -> bool:
         """Tell whether a refusal may name domains that the vendor does not search."""
         state = self._open.get(id(exchange))
-        return state is not None and not state.tried and response.status == 400
+        return state is not None and state.tries < _TRIES and response.status == 400
 
     def again(self, exchange: Exchange, status: int, body: bytes) -> Awaitable[Pass | None] | Pass | None:
         """Judge the request once more without the domains that the vendor refused."""
         state = self._open.get(id(exchange))
-        if state is None or state.tried or self._sinks.unaudited:
+        if state is None or state.tries >= _TRIES or self._sinks.unaudited:
             return None
-        state.tried = True
+        state.tries += 1
         if not self._governance.learn(state.outcome, status, body):
             return None
         return self._judged(state.request, partial(self._mended, exchange, state))

@@ -4,7 +4,7 @@ Pure: bytes and values in, an outcome out. Exceptions that are not foreseen here
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from outward.core.model import OptIn, WebSearch
@@ -17,7 +17,7 @@ from outward.search.learned import Recent
 from outward.search.observation import Observation
 from outward.search.opening import endpoint_line, opening
 from outward.search.registry import Registry, by_default, plain_path
-from outward.search.scope import Scopes
+from outward.search.scope import Scopes, suffixes
 from outward.search.surface import DENIALS, Endpoint, Kind, Surface
 from outward.search.turn import Action, Call, Finding, RefusedError, Turn, Unknown
 from outward.search.vendors import load
@@ -233,9 +233,8 @@ class Governance:
             return False
         adapter = load(outcome.turn.call.adapter)
         names = adapter.refused_domains(status, body)
-        sent = set(outcome.turn.effective or ())
         known = outcome.turn.learned.refused
-        fresh = [name for name in names if name in sent and name not in known]
+        fresh = [host for host in _named(outcome.turn.effective or (), names) if host not in known]
         known.update(fresh)
         return bool(fresh)
 
@@ -244,6 +243,14 @@ def unaudited(outcome: Outcome) -> Outcome:
     """Return the denial of a search that could not be audited: no audit, no search. It leaves no audit event itself."""
     findings = tuple(Finding(each.tool, Action.DENIED) for each in outcome.findings)
     return Outcome(outcome.adapter, findings, deny=Reason.OVERLOADED, detail=_UNAUDITED)
+
+
+def _named(sent: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Return the hosts of the sent entries that a vendor names: themselves, or a name above or below (`www.`)."""
+    refused = {name.strip(".").lower() for name in names}
+    above = {suffix for name in refused for suffix in suffixes(name)}
+    hosts = dict.fromkeys(entry.partition("/")[0] for entry in sent)
+    return [host for host in hosts if host in above or any(suffix in refused for suffix in suffixes(host))]
 
 
 def _denied(adapter: Adapter, error: RefusedError) -> Outcome:

@@ -59,9 +59,9 @@ class Observation:
 
     @property
     def news(self) -> bool:
-        """Whether there is a search to tell of that no earlier answer told."""
+        """Whether there is a search to tell of, run or refused, that no earlier answer told."""
         seen = self.seen
-        return bool(seen.searches or ((seen.sources or seen.citations) and not seen.repeated))
+        return bool(seen.searches or seen.refused or ((seen.sources or seen.citations) and not seen.repeated))
 
     @property
     def encoded(self) -> bool:

@@ -127,6 +127,7 @@ class Scope:
 
     def __init__(self, policy: Policy, group: Group, settings: WebSearch) -> None:
         self.mode = settings.filter
+        self._stated, self._vendor_of = settings.sources is not None, policy.vendor_of
         self._group = group if settings.sources is None else _with_sources(group, settings.sources)
         self._search_policy = replace(policy, groups={group.path: self._group}, clients=())
         self._connect_policy = replace(policy, groups={group.path: group}, clients=())
@@ -163,14 +164,17 @@ class Scope:
 
     @cached_property
     def candidates(self) -> tuple[str, ...]:
-        """Every name that a list of the chain spells out and that may be sent, sorted."""
+        """Every name that a list of the chain spells out and that may be sent, sorted.
+
+        The vendors' own hosts are connected to, not searched: only a list of sources puts them into a filter.
+        """
         names = {
             name
             for allow, ceilings in self._layers
             for part in (allow, *ceilings)
             for name in (*part.exact, *part.below)
         }
-        return tuple(sorted(name for name in names if self.sound(name)))
+        return tuple(sorted(name for name in names if self.sound(name) and (self._stated or not self._vendor_of(name))))
 
     def source(self, url: str) -> Sight:
         """Judge a search result, citation or fetched page by the exact policy: host, port, path, deny."""

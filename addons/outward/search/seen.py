@@ -54,6 +54,7 @@ class Seen:
 
     Attributes:
         ids: the vendor's ids of what was seen.
+        refused: of these, the ids of searches that the vendor did not run.
         billed: searches that the vendor says it ran; 0 where it does not say.
         unverifiable: sources of which only the domain is known.
         incomplete: the stream ended early, or part of it could not be read.
@@ -67,6 +68,7 @@ class Seen:
         self._counted = counted
         self.ids: set[str] = set()
         self._begun: set[str] = set()
+        self.refused: set[str] = set()
         self._urls: set[tuple[str, str]] = set()
         self.searches = 0
         self.billed = 0
@@ -107,6 +109,12 @@ class Seen:
         self.searches += 1
         for query in queries:
             self.query(query)
+
+    def unrun(self, ident: object) -> None:
+        """Take note that the vendor refused a search that was counted: beyond a limit, or in error."""
+        if isinstance(ident, str) and ident in self.ids and ident not in self.refused:
+            self.refused.add(ident)
+            self.searches -= 1
 
     def once(self, ident: object) -> bool:
         """Tell whether an id is new; what has no id always is."""

@@ -12,7 +12,7 @@ from outward.core.model import Filter, OnViolation, RecordDetail
 from outward.core.reasons import Reason
 from outward.search.explain import explain_search
 from outward.search.receipts import Receipt, blocked, invoked, receipt_of
-from outward.search.registry import registry_of
+from outward.search.registry import Registry, registry_of
 
 SEARCH: dict[str, Any] = {"messages": [], "tools": [{"type": "web_search_20250305", "name": "web_search"}]}
 HOST, PATH = "api.anthropic.com", "/v1/messages"
@@ -56,6 +56,48 @@ def test_a_domain_that_the_vendor_refuses_is_dropped_and_remembered() -> None:
     second = desk.ask(HOST, PATH, SEARCH)
     assert second.findings[0].effective == ("docs.example.com",)
     assert not desk.governance.learn(second, 400, refusal)
+
+
+def refusal(names: str) -> bytes:
+    text = f"The following domains are not accessible to our user agent: {names}. Learn more at help.example.com"
+    return json.dumps({"type": "error", "error": {"message": text}}).encode()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "['www.example.org']",
+        '["example.org"]',
+        "example.org, evil.com",
+        "'https://Example.org/a'",
+        '"www.example.org."',
+    ],
+)
+def test_a_refused_domain_is_known_whichever_way_the_vendor_names_it(names: str) -> None:
+    """As a host, an address, with `www.`; a host that stands behind the sentence is none of them."""
+    desk = Desk()
+    assert desk.governance.learn(desk.ask(HOST, PATH, SEARCH), 400, refusal(names))
+    assert desk.ask(HOST, PATH, SEARCH).findings[0].effective == ("docs.example.com",)
+
+
+def test_a_name_behind_the_refusal_or_beside_the_list_teaches_nothing() -> None:
+    desk = Desk()
+    assert not desk.governance.learn(desk.ask(HOST, PATH, SEARCH), 400, refusal("['other.example', 'xexample.org']"))
+    assert desk.ask(HOST, PATH, SEARCH).findings[0].effective == ("docs.example.com", "example.org")
+
+
+@pytest.mark.parametrize(
+    ("sources", "sent"), [("", ("example.org",)), ("sources: [api.openai.com]", ("api.openai.com",))]
+)
+def test_a_vendor_s_own_host_is_a_source_only_if_the_policy_says_so(sources: str, sent: tuple[str, ...]) -> None:
+    """A group connects to it; nobody searches it."""
+    text = (
+        f"version: 1\ngroups:\n  acme:\n    web_search: {{enabled: true, opt_in: assumed, {sources}}}\n"
+        "    allow: [api.anthropic.com, api.openai.com, example.org]\nclients: [{group: acme, anyone: true}]\n"
+    )
+    desk = Desk(text)
+    desk.policy = replace(desk.policy, vendor_of=Registry().vendor_of)
+    assert desk.ask(HOST, PATH, SEARCH).findings[0].effective == sent
 
 
 LONG = (
@@ -196,6 +238,22 @@ def test_audit_details_hold_what_compliance_asks() -> None:
     assert (counts["search_count"], counts["queries"], counts["sources"], counts["out_of_policy"]) == (1, [], [], [])
     stripped = desk.ask(HOST, PATH, SEARCH, settings={"enabled": False}).findings[0]
     assert blocked("anthropic", stripped).details["reason"] == "web_search_disabled"
+
+
+def test_a_search_that_the_vendor_refused_does_not_count_and_is_still_told() -> None:
+    """Whole or streamed, beside one that ran; an error of a search that nobody saw takes nothing away."""
+    uses = [{"type": "server_tool_use", "id": i, "name": "web_search", "input": {"query": i}} for i in ("a", "b")]
+    error = {"type": "web_search_tool_result_error", "error_code": "max_uses_exceeded"}
+    results = [{"type": "web_search_tool_result", "tool_use_id": i, "content": error} for i in ("b", "b", "c")]
+    for count, blocks in ((1, [*uses, *results]), (0, [uses[1], *results])):
+        desk = Desk()
+        outcome = desk.ask(HOST, PATH, SEARCH)
+        events = [{"type": "content_block_start", "index": i, "content_block": b} for i, b in enumerate(blocks)]
+        streamed = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+        whole = json.dumps({"type": "message", "content": blocks}).encode()
+        for body, kind in ((whole, "application/json"), (streamed, "text/event-stream")):
+            observation = desk.read(outcome, body, kind)[0]
+            assert (observation.seen.searches, observation.news) == (count, True)
 
 
 def test_receipts_add_up_and_render_without_markup_of_the_sources() -> None:

@@ -33,7 +33,8 @@ _TOOL_KEYS = frozenset(
     {"type", "name", "allowed_domains", "blocked_domains", "max_uses", "allowed_callers", "response_inclusion"}
 )
 _PARAMS = frozenset({"tools", "tool_choice", "mcp_servers", "messages", "system", "thread", "compaction", "container"})
-_REFUSED = re.compile(r"not accessible to our user agent:?\s*\[([^\]]*)\]")
+# The names stand in brackets or not, quoted or not, as hosts or as addresses; what follows the sentence is no name.
+_REFUSED = re.compile(r"not accessible to our user agent:?\s*(?:\[([^\]]*)\]|((?:(?!\.\s)(?:\\.|[^\"\\\n]))*))")
 
 
 # The vendor documents no limit; long lists fail while searching (`request_too_large`).
@@ -129,7 +130,7 @@ class Anthropic(Plain):
     def refused_domains(self, status: int, body: bytes) -> tuple[str, ...]:
         """Return the domains whose sites refuse the vendor's crawler (the whole request is a 400 then)."""
         match = _REFUSED.search(body[:65536].decode("utf-8", "replace")) if status == 400 else None
-        found = re.findall(r"[A-Za-z0-9._-]+\.[A-Za-z0-9-]+", match[1]) if match else []
+        found = re.findall(r"[A-Za-z0-9._-]+\.[A-Za-z0-9-]+", match[1] or match[2] or "") if match else []
         return tuple(name.lower() for name in found)
 
 

@@ -88,7 +88,7 @@ class MessagesObserver:
             case "server_tool_use":
                 self._use(block)
             case "web_search_tool_result":
-                self._results(content)
+                self._results(block.get("tool_use_id"), content)
             case "web_fetch_tool_result":
                 if isinstance(content, dict):
                     self._seen.source(content.get("url"))
@@ -97,9 +97,10 @@ class MessagesObserver:
                 for citation in citations if isinstance(citations, list) else ():
                     self._citation(citation)
 
-    def _results(self, content: Any) -> None:
-        if isinstance(content, dict) and content.get("error_code") == "request_too_large":
-            self._seen.too_large = True
+    def _results(self, ident: Any, content: Any) -> None:
+        if isinstance(content, dict) and content.get("type") == "web_search_tool_result_error":
+            self._seen.unrun(ident)
+            self._seen.too_large |= content.get("error_code") == "request_too_large"
         for result in content if isinstance(content, list) else ():
             if isinstance(result, dict):
                 self._seen.source(result.get("url"), result.get("title"))

@@ -80,8 +80,7 @@ class Perplexity(Plain):
 
     def observer(self, turn: Turn, seen: Seen) -> Observer:
         """Return a reader of chat completions."""
-        del turn
-        return _Counted(seen)
+        return _Counted(seen, _query(turn.json))
 
 
 def _lists(holder: Json) -> tuple[list[Any] | None, list[Any]]:
@@ -91,15 +90,35 @@ def _lists(holder: Json) -> tuple[list[Any] | None, list[Any]]:
     return allow or None, [str(each)[1:] for each in given if str(each).startswith("-")]
 
 
-class _Counted(ResponsesObserver):
-    """Counts the searches that the vendor reports, as there is no call to be seen."""
+def _query(body: Any) -> str:
+    """Return what a request asks for: its query, or the last message of a user."""
+    holder = body.get("request", body) if isinstance(body, dict) else None
+    if not isinstance(holder, dict):
+        return ""
+    asked = [each for each in items(holder.get("messages")) if isinstance(each, dict) and each.get("role") == "user"]
+    content = asked[-1].get("content") if asked else holder.get("query", holder.get("input"))
+    found = content if isinstance(content, list) else [content]
+    parts = [each.get("text") if isinstance(each, dict) else each for each in found]
+    return "\n".join(part for part in parts if isinstance(part, str))
 
-    def __init__(self, seen: Seen) -> None:
+
+class _Counted(ResponsesObserver):
+    """Counts the searches that the vendor reports, as there is no call to be seen.
+
+    Args:
+        seen: where what was found goes.
+        query: what the request asked for; the vendor does not repeat it.
+    """
+
+    def __init__(self, seen: Seen, query: str) -> None:
         super().__init__(seen, None)
         self._searched = seen
+        self._query = query
 
     def value(self, value: Any) -> None:
         """Read one completion or chunk."""
+        if not self._searched.searches and not self._searched.queries:
+            self._searched.query(self._query)
         super().value(value.get("response") if isinstance(value, dict) and "response" in value else value)
         self._searched.searches = max(self._searched.searches, self._searched.billed, 1)
 
