@@ -41,7 +41,7 @@ from outward.proxy.interfaces import own_addresses
 from outward.proxy.judge import Judge
 from outward.proxy.parent import Parent
 from outward.records.events import Event
-from outward.records.recorder import Recorder
+from outward.records.recorder import STORE_LINGER, Recorder
 
 if TYPE_CHECKING:
     from outward.proxy.assembly import Inspection
@@ -74,6 +74,7 @@ class Options:
         ops: whether the ops port is opened.
         stdout: descriptor that events are written to as JSON lines; None for none.
         lull: seconds before the engine is imported, unless it is needed sooner.
+        linger: seconds that the first event of a batch waits for others; 0 writes at once.
     """
 
     transform: Callable[[Policy], Policy] = field(default=lambda policy: policy)
@@ -82,6 +83,7 @@ class Options:
     ops: bool = True
     stdout: int | None = None
     lull: float = 0.0
+    linger: float = STORE_LINGER
 
 
 class Service:
@@ -116,6 +118,7 @@ class Service:
             spill_bytes=settings.spill_bytes,
             stdout=self._options.stdout,
             stream=stream_of(settings, self.metrics),
+            linger=self._options.linger,
         )
         self.judge = Judge(policy, Observed(self.recorder, self._show), self.metrics, Own())
         self.administration = administration_of(self.settings, self.judge) if self._options.ops else None

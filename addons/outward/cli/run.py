@@ -103,7 +103,7 @@ async def _run(
     hidden: Sequence[Path],
 ) -> int:
     """Start the proxy, run the command, stop the proxy."""
-    service = Service(loaded, Options(transform=private.apply, observe=summary.add, ops=False, lull=_LULL))
+    service = Service(loaded, Options(transform=private.apply, observe=summary.add, ops=False, lull=_LULL, linger=0.0))
     await service.start()
     try:
         if starter:

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 MAX_BYTES = 8 << 30  # of the store
 CAPACITY = 16_384  # events that wait in each queue
 _STDOUT_LINGER = 0.02  # seconds; others look for a decision's line soon after it was made
-_STORE_LINGER = 0.08
+STORE_LINGER = 0.08
 _TALLY = 0.4  # seconds between two looks at what was repeated
 _TALLIES = 1000  # at once
 _STREAM_FLUSH = 2.0  # seconds that the audit stream gets at the end; what it does not deliver waits in the database
@@ -55,6 +55,7 @@ class Recorder:
         spill_bytes: int = SPILL_BYTES,
         connect: Callable[[str, Path], Database] = open_database,
         stream: "AuditStream | None" = None,
+        linger: float = STORE_LINGER,
     ) -> None:
         """Prepare; nothing is opened before `start`.
 
@@ -69,6 +70,7 @@ class Recorder:
             spill_bytes: of the spill.
             connect: opens the database.
             stream: sends audit events on, once they are in the database.
+            linger: seconds that the first event of a batch waits for others.
         """
         self._counts, self.stream = counts, stream
         keeper = Keeper(counts, retention, max_bytes)
@@ -77,7 +79,7 @@ class Recorder:
         self._folds, self._audited, self._folding = Folds(), AuditFolds(), threading.Lock()
         self._tallied_at = 0.0
         self._store: Worker[Item] = Worker(
-            "records-store", self._to_store, capacity=capacity, linger=_STORE_LINGER, on_error=self._writer.lose
+            "records-store", self._to_store, capacity=capacity, linger=linger, on_error=self._writer.lose
         )
         self._overflow: Worker[Item] = Worker(
             "records-overflow", self._writer.spill, capacity=capacity, linger=0.0, on_error=self._writer.lose

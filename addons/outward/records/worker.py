@@ -9,6 +9,7 @@ from contextlib import suppress
 
 _log = logging.getLogger(__name__)
 
+_PAUSE = 0.02  # seconds
 BATCH = 2000  # items at once, so that no transaction keeps other writers waiting for long
 
 type Handler[T] = Callable[[list[T]], float | None]
@@ -108,5 +109,5 @@ class Worker[T]:
         except Exception:  # noqa: BLE001 - the thread must outlive every failure
             _log.exception("a batch of %d records failed", len(batch))
             self._on_error(len(batch))
-            time.sleep(self._linger)  # a handler that always fails must not spin
+            time.sleep(max(self._linger, _PAUSE))  # a handler that always fails must not spin
             return 1.0
