@@ -18,10 +18,12 @@ from harness.loops import on_loop, until
 from harness.origins import origin
 from harness.policies import group, policy, rule
 from harness.raw import Raw, raw
+from outward.core.explain import explain
 from outward.core.model import Lane, LaneChoice, Stage, Verdict
 from outward.core.paths import PathGlob
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
+from outward.core.urls import question_of
 from outward.proxy.tunnel import ESTABLISHED
 
 TUNNELLED = policy(group(rule("allowed.test"), rule("other.test")))
@@ -50,6 +52,19 @@ async def standing(
 def nothing_is_left(world: World) -> bool:
     gauge = world.judge.metrics.connections
     return not world.gate.connections and not gauge(Lane.TUNNEL).value and not gauge(Lane.INSPECT).value
+
+
+@pytest.mark.parametrize("path", ["/public/a", "/secret"])
+@on_loop
+async def test_explain_says_what_happens(path: str, tmp_path: Path) -> None:
+    only = policy(group(rule("allowed.test", paths=(PathGlob("/public/**"),))))
+    async with standing(only, tmp_path) as (world, server, client):
+        trail = explain(only, question_of(f"http://allowed.test:{server.port}{path}", "dev"))
+        await client.ask(get(path, f"allowed.test:{server.port}"))
+        (event,) = world.events
+        assert (event.verdict, event.reason, event.lane) == (
+            trail.decision.verdict, trail.decision.reason, trail.decision.lane,
+        )  # fmt: skip
 
 
 @LANES

@@ -16,7 +16,7 @@ import trustme
 
 from harness.gates import LIMITS, World, gate_for, request, status
 from harness.inspection import World as Inspecting
-from harness.inspection import inspecting, keep, web_origin
+from harness.inspection import get, inspecting, keep, web_origin
 from harness.loops import on_loop, until
 from harness.origins import client_context, origin, server_context
 from harness.policies import group, policy, rule
@@ -283,3 +283,22 @@ async def test_other_systems_refuse_the_port_at_the_start(monkeypatch: pytest.Mo
         monkeypatch.setattr(sys, "platform", "darwin")
         with pytest.raises(StartError, match=r"`server\.transparent` needs Linux"):
             transparent_of(world.gate)
+
+
+@pytest.mark.parametrize("said", [b"SSH-2.0-client\r\n", b"\x00hello"])
+@on_loop
+async def test_another_protocol_goes_on_whatever_letter_it_begins_with(going: Going, said: bytes):
+    bare = policy(group(rule("127.0.0.1", tls=False)))
+    async with gate_for(bare) as world, origin() as server:
+        going(server.address[1], "127.0.0.1")
+        async with raw(await opened(world)) as client:
+            await client.send(said)
+            assert await client.exactly(len(said)) == said
+
+
+@on_loop
+async def test_an_empty_line_before_a_request_makes_no_other_protocol_of_it(going: Going, tmp_path: Path):
+    async with inspecting(policy(DEV), tmp_path) as world, web_origin(world, "allowed.test", tls=False) as server:
+        going(server.port)
+        async with raw(await opened(world)) as client:
+            assert (await client.ask(b"\r\n" + get("/", f"allowed.test:{server.port}"))).endswith(b"hello")
