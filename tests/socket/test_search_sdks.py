@@ -256,6 +256,18 @@ async def test_openai_streams(tmp_path: Path) -> None:
 
 
 @on_loop
+async def test_geminis_client_raises_its_usual_error_with_the_reason(tmp_path: Path) -> None:
+    """Its own exception has the status, the vendor's word for it, and our reason."""
+    async with governed(GEMINI, tmp_path, ON, vendors.gemini) as desk, desk.http(httpx) as http:
+        client = genai.Client(api_key="k", http_options=types.HttpOptions(base_url=desk.url, httpx_async_client=http))
+        part = types.Part.from_uri(file_uri="https://evil.example/x.png", mime_type="image/png")
+        with pytest.raises(genai.errors.ClientError, match="no_rule") as refused:
+            await client.aio.models.generate_content(model="m", contents=[part])
+        assert (refused.value.code, refused.value.status) == (403, "PERMISSION_DENIED")
+        assert desk.vendor.seen == []
+
+
+@on_loop
 async def test_gemini_loses_its_search_or_is_judged_by_what_it_found(tmp_path: Path) -> None:
     config = types.GenerateContentConfig(tools=[types.Tool(google_search=types.GoogleSearch())])
     for settings, searched in ((ON, 0), (WebSearch(True, OptIn.ASSUMED, unfilterable=Unfilterable.VERIFY), 1)):

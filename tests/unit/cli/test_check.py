@@ -166,3 +166,28 @@ def test_check_says_where_a_search_would_find_nothing(outward, allow: str, more:
     result = outward("check", "outward.yaml", text=SEARCHING % (allow, more))
     assert result.exit_code == 0
     assert ("W122" in result.output) is mute
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "status"),
+    [
+        ("vendors: {llm.example.com: {adapter: openai, unknown: report}}\n", "W129", 0),
+        ("vendors: {llm.example.com: {adapter: openai, unknown: deny}}\n", None, 0),
+        ("vendor_tables: [tables]\n", "E032", 3),
+    ],
+)
+def test_check_tells_of_what_weakens_the_vendors_tables(outward, tmp_path: Path, more: str, code: str, status: int):
+    """A host where the unknown passes is a warning; a table that cannot be read is an error."""
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/openai.yaml").write_text("endpoints: {POST /v1/x: sometimes}\n")
+    result = outward("check", "outward.yaml", text=GOOD + more)
+    assert result.exit_code == status
+    assert {each for each in ("W128", "W129", "E032") if each in result.output} == ({code} if code else set())
+
+
+def test_check_warns_of_an_allowed_host_that_searches_and_that_nothing_governs(outward):
+    """The cure silences it: the host is governed then."""
+    text = GOOD.replace("a.example", "api.deepseek.com")
+    assert "W128" in outward("check", "outward.yaml", text=text).output
+    governed = outward("check", "outward.yaml", text=text + "vendors: {api.deepseek.com: openai}\n")
+    assert "W128" not in governed.output

@@ -109,9 +109,13 @@ class Gemini(Plain):
         return super().cut(detail).partition(b"\n")[2]
 
     def error(self, detail: str, reason: Reason, status: int = 403) -> Json:
-        """Return the error member of the vendor's error bodies (google.rpc.Status)."""
+        """Return the error member of the vendor's error bodies (google.rpc.Status).
+
+        Its word stands at the top too: the vendor's client looks for `status` there first.
+        """
         del reason
-        return {"error": {"code": status, "message": detail, "status": _STATUS.get(status, "FAILED_PRECONDITION")}}
+        word = _STATUS.get(status, "FAILED_PRECONDITION")
+        return {"status": word, "error": {"code": status, "message": detail, "status": word}}
 
 
 def _verified(turn: Turn, name: str, key: str, value: Any, body: Json) -> bool:
