@@ -1,6 +1,7 @@
 """Asking a person about a policy that the working tree brought, and refusing until somebody trusts it."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from outward.core.model import Place
 
 INVALID = 3  # exit code
 _SHOWN = 40  # entries of a group
+_LONGEST = 160  # characters of an entry
 
 
 def demand_trust(loaded: Loaded, *, ask: bool) -> None:
@@ -71,11 +73,21 @@ def remember(found: Brought) -> None:
 def _lines(found: Brought) -> Iterator[str]:
     for path, entries in found.allows.items():
         yield f"  {path} would be allowed:" if entries else f"  {path} would be allowed nothing more"
-        yield from (f"    {entry}" for entry in entries[:_SHOWN])
+        widest = sorted(entries, key=_width)  # what matters most is not left to the end of a long list
+        yield from (f"    {entry if len(entry) <= _LONGEST else entry[:_LONGEST] + ' …'}" for entry in widest[:_SHOWN])
         if len(entries) > _SHOWN:
-            yield f"    and {len(entries) - _SHOWN} more"
+            yield f"    and {len(entries) - _SHOWN} more, none of them wider"
     if not found.allows:
         yield "  it has no groups"
+
+
+def _width(entry: str) -> int:
+    """Return 0 for every host, 1 for an address or many names, 2 for one name."""
+    named = re.search(r"(?:^|, )host: ([^,]+)", entry)
+    host = named[1] if named else entry
+    if re.match(r"\*(?!\.)", host):
+        return 0
+    return 1 if host.startswith(("*", ".", "[")) or re.match(r"[\d.]+(?:[/:]|$)", host) else 2
 
 
 def _plain(text: str) -> str:

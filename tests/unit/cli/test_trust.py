@@ -250,6 +250,17 @@ def test_nothing_is_put_in_force_before_somebody_trusts_it(place, verb: tuple[st
     assert f"outward trust {place.repository}/outward.yaml" in found.stderr
 
 
+@pytest.mark.parametrize("wide", ["'*'", "{host: '*', note: x}", "'*.wide.example'", ".wide.example", "10.0.0.0/8"])
+def test_what_is_widest_is_shown_first(place, wide: str):
+    """A long list could hide it, and a long note."""
+    many = ", ".join(f"h{number}.example" for number in range(60))
+    place.write(POLICY.replace("[tree.example]", f"[{many}, {{host: z.example, note: {'x' * 500}}}, {wide}]"))
+    lines = place.call("env", status=3).stderr.splitlines()
+    first = lines[lines.index("  local would be allowed:") + 1]
+    assert any(mark in first for mark in ("*", ".wide.example", "10.0.0.0/8")), first
+    assert max(map(len, lines)) < 250
+
+
 def test_trust_is_of_the_content(place):
     place.write(POLICY + "include: [more/*.yaml]\n")
     place.write("groups: {local/more: {allow: [more.example]}}\n", "home/repository/more/a.yaml")
