@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from harness.netns import CANARY, PROXY_UID, Agent, Network, agent_command, as_p
 from harness.process import OUTWARD, environment, processes_of
 from harness.waiting import wait_for
 from outward.cli.jail import Jail, JailError
+from outward.jail.supervisor import Supervisor
 
 LOOPBACK = "127.0.0.53"  # not 127.0.0.1: there, in the jail, the proxy listens
 NAMES = f"metadata.test: [{netns.METADATA}], node.test: [{netns.NODE}], loopback.test: [{LOOPBACK}]"
@@ -211,3 +213,14 @@ def test_other_systems_say_that_they_cannot(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(JailError, match="needs Linux"):
         Jail()
+
+
+def test_without_anybody_to_answer_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A supervisor without a thread is an error; the command's connections would wait for ever."""
+
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    with pytest.raises(OSError, match="cannot start a thread"):
+        Supervisor(-1).start()

@@ -135,7 +135,7 @@ class Jail:
             message, received, _, _ = socket.recv_fds(self._control, 4096, 1)
         except OSError as error:
             self._process.kill()
-            raise JailError(f"the jail did not answer: {error}") from error
+            raise JailError(_refusal(f"the jail did not answer: {error}")) from error
         if not received:
             self._process.wait()
             raise JailError(_refusal(json.loads(message or "{}").get("refused", "the jail ended at once")))
@@ -159,28 +159,36 @@ class Jail:
         self._send(**wanted, foreground=self._terminal.is_wanted)
         answer = b""
         while not answer.endswith(b"\n"):
-            data = self._control.recv(4096)
+            try:
+                data = self._control.recv(4096)
+            except OSError as error:
+                raise JailError(_refusal(f"the jail did not answer: {error}")) from error
             if not data:
                 raise JailError(_refusal("the jail ended at once"))
             answer += data
-        said = json.loads(answer.partition(b"\n")[0])
+        first, *others = answer.splitlines()
+        said = json.loads(first)
         if "refused" in said:
             raise JailError(_refusal(said["refused"]))
         if said["failed"]:
             self._process.wait()
             raise cannot_start(command[0], OSError(*said["failed"]))
+        self._follow(others)  # it was stopped as it began
 
     def fileno(self) -> int:
         """Return the descriptor that is ready when the jail has something to say."""
         return self._control.fileno()
 
     def listen(self) -> None:
-        """Follow the command where it was stopped: stop too, and continue it afterwards."""
+        """Follow the command if it was stopped: stop too, and continue it afterwards."""
         try:
             data = self._control.recv(4096)
         except OSError:
             return
-        for line in data.splitlines():
+        self._follow(data.splitlines())
+
+    def _follow(self, lines: Sequence[bytes]) -> None:
+        for line in lines:
             foreground = self._terminal.follow(json.loads(line)["stopped"])
             if foreground is not None:
                 self._send(signal=int(self._terminal.CONTINUE), foreground=foreground)
@@ -214,10 +222,10 @@ class Jail:
 
 def _refusal(said: str) -> str:
     """Explain why the kernel refused, as far as it shows."""
-    causes = [cause for name, value, cause in _CAUSES if _reads(_SYSCTL / name) == value]
-    if causes:
-        names = ", ".join(name.replace("/", ".") for name, value, _ in _CAUSES if _reads(_SYSCTL / name) == value)
-        why = f"{' and '.join(causes)} on this machine (sysctl {names})"
+    found = [(name.replace("/", "."), cause) for name, value, cause in _CAUSES if _reads(_SYSCTL / name) == value]
+    if found:
+        names, causes = zip(*found, strict=True)
+        why = f"{' and '.join(causes)} on this machine (sysctl {', '.join(names)})"
     else:
         why = "inside a container, its seccomp profile has to allow user namespaces"
     return f"no jail: {said}. The command was not run. It needs user namespaces for {_user()}: {why}"

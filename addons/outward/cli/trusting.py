@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import click
 
+from outward.cli.common import INVALID
 from outward.config.brought import Brought
 from outward.config.diagnostics import Finding, Level
 from outward.config.loaded import Loaded
 from outward.config.trust import is_inside, is_trusted, trust
 from outward.core.model import Place
 
-INVALID = 3  # exit code
 _SHOWN = 40  # entries of a group
 _LONGEST = 160  # characters of an entry
 
@@ -82,12 +82,11 @@ def _lines(found: Brought) -> Iterator[str]:
 
 
 def _width(entry: str) -> int:
-    """Return 0 for every host, 1 for an address or many names, 2 for one name."""
-    named = re.search(r"(?:^|, )host: ([^,]+)", entry)
-    host = named[1] if named else entry
-    if re.match(r"\*(?!\.)", host):
+    """Return 0 for every host and for hosted search, 1 for addresses, a set or many names, 2 for one name."""
+    host = entry.removeprefix("host: ")  # which comes first in a rule
+    if re.match(r"\*(?!\.)|hosted web search ", host):
         return 0
-    return 1 if host.startswith(("*", ".", "[")) or re.match(r"[\d.]+(?:[/:]|$)", host) else 2
+    return 1 if host.startswith(("*", ".", "[", "@")) or re.match(r"[\d.]+(?:[/:,]|$)", host) else 2
 
 
 def _plain(text: str) -> str:

@@ -16,6 +16,8 @@ from outward.config.rules import RuleCompiler
 from outward.core.model import ClientEntry, Credential
 from outward.core.policy import Group
 
+# How a rule is shown: a long one is cut at its end.
+_ORDER = {"host": 0, "addresses": 1, "owner": 3, "note": 3, "until": 3}
 _CURE = "give it a name of its own, or one below that group; or name the file with --config"
 
 
@@ -103,7 +105,8 @@ def _entries(node: Node | None, gathered: Gathered, seen: tuple[str, ...]) -> It
         elif isinstance(item, ScalarNode):
             yield item.text
         elif isinstance(item, MappingNode):
-            yield ", ".join(f"{key.text}: {_flat(value)}" for key, value in item.items())
+            pairs = sorted(item.items(), key=lambda pair: _ORDER.get(pair[0].text, 2))
+            yield ", ".join(f"{key.text}: {_flat(value)}" for key, value in pairs)
 
 
 def _flat(node: Node) -> str:

@@ -178,7 +178,8 @@ def _become(
     except OSError as error:
         control.sendall(b"?" + str(error.strerror or error).encode())
         os._exit(1)
-    control.recv(1)
+    if not control.recv(1):  # the first process has ended: the command is not to begin
+        os._exit(1)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)

@@ -46,9 +46,15 @@ class Supervisor:
         self._workers = self._idle = 0
 
     def start(self) -> None:
-        """Begin to answer; the threads end with the process."""
+        """Begin to answer; the threads end with the process.
+
+        Raises:
+            OSError: nobody would answer: the user may have no more threads.
+        """
         with self._lock:
             self._add_worker()
+            if not self._workers:
+                raise OSError(errno.EAGAIN, "the jail's supervisor cannot start a thread")
 
     def _add_worker(self) -> None:
         with contextlib.suppress(RuntimeError):  # the user may have no more threads: connections wait for the others

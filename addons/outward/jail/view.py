@@ -48,7 +48,7 @@ def furnish(
     _own_processes(protect=owner is not None)
     _cover("/sys", system.clone_tree("/sys", recursive=True), system.READ_ONLY | _SAFE)
     _make_devices(devices, owned)
-    _make_run(owned)
+    _make_run(owned, owner)
     for path in _automounts():
         system.mount("tmpfs", path, MS_NOSUID | MS_NODEV, "mode=0755,size=4k")
     kept = {path: system.clone_tree(path) for path in shown if _within(path, hidden)}
@@ -110,7 +110,7 @@ def _make_devices(devices: dict[str, int], owned: str) -> None:
     system.mount("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777")  # noqa: S108 - it is the jail's own
 
 
-def _make_run(owned: str) -> None:
+def _make_run(owned: str, owner: int | None) -> None:
     """Lay a `/run` over the machine's that holds its links only; some systems keep their programs behind one."""
     links = {entry.name: os.readlink(entry.path) for entry in os.scandir("/run") if entry.is_symlink()}  # noqa: PTH115
     system.mount("tmpfs", "/run", MS_NOSUID | MS_NODEV, f"mode=0755{owned}")
@@ -119,8 +119,8 @@ def _make_run(owned: str) -> None:
     runtime = os.path.normpath(os.environ.get("XDG_RUNTIME_DIR", ""))
     if runtime.startswith("/run/"):
         os.makedirs(runtime, mode=0o700, exist_ok=True)  # noqa: PTH103 - as above
-        if owned:
-            os.chown(runtime, *[int(part.partition("=")[2]) for part in owned.strip(",").split(",")])
+        if owner is not None:
+            os.chown(runtime, owner, owner)
 
 
 def _automounts() -> list[str]:

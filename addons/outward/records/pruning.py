@@ -14,8 +14,8 @@ from outward.records.database import Database
 BATCH = 1000  # rows in one transaction
 STRANGERS = ""
 SUMMARY_LINES = 20_000  # of one group, or of strangers
-_OF_STRANGERS = 8  # the part of the store that they may take at most: one in so many
-_SLACK = 50  # a pass ends one in so many bytes below the bound, so that the next one is not needed at once
+_OF_STRANGERS = 8  # they may take an eighth of the store at most
+_SLACK = 50  # a pass ends a fiftieth below the bound, so that the next one is not needed at once
 
 _LINES = "SELECT group_path, COUNT(*) FROM blocked_sums GROUP BY group_path HAVING COUNT(*) > ?"
 _SEEN_LEAST = (

@@ -261,6 +261,24 @@ def test_what_is_widest_is_shown_first(place, wide: str):
     assert max(map(len, lines)) < 250
 
 
+@pytest.mark.parametrize("note", ["'x, host: narrow.example'", "x" * 500])
+def test_a_note_before_the_host_hides_no_host(place, note: str):
+    many = ", ".join(f"h{number}.example" for number in range(60))
+    place.write(POLICY.replace("[tree.example]", f"[{many}, {{note: {note}, host: '*', addresses: [10.0.0.0/8]}}]"))
+    lines = place.call("env", status=3).stderr.splitlines()
+    first = lines[lines.index("  local would be allowed:") + 1]
+    assert first.strip().startswith("host: *, addresses: 10.0.0.0/8, note: ")
+
+
+@pytest.mark.parametrize("wide", ["'@developer'", "{host: 10.0.0.1, note: x}"])
+def test_a_set_or_an_address_is_shown_before_names(place, wide: str):
+    many = ", ".join(f"h{number}.example" for number in range(60))
+    place.write(POLICY.replace("[tree.example]", f"[{many}, {wide}]"))
+    lines = place.call("env", status=3).stderr.splitlines()
+    first = lines[lines.index("  local would be allowed:") + 1]
+    assert "@developer" in first or "10.0.0.1" in first
+
+
 def test_trust_is_of_the_content(place):
     place.write(POLICY + "include: [more/*.yaml]\n")
     place.write("groups: {local/more: {allow: [more.example]}}\n", "home/repository/more/a.yaml")
