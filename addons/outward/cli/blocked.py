@@ -1,6 +1,7 @@
 """`outward blocked`: what was blocked, de-duplicated, with the line that would allow it. Reads the store by itself."""
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -11,11 +12,12 @@ from typing import Any
 
 import click
 
-from outward.cli.common import records_of
+from outward.cli.common import load_starter, records_of
 from outward.cli.one_of import OneOf
 from outward.cli.options import config_option
 from outward.cli.table import columns
 from outward.cli.when import When
+from outward.config.discovery import choose
 from outward.config.settings import Settings
 from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
@@ -49,6 +51,8 @@ def blocked(config: Path | None, *, events: bool, follow: bool, limit: int, as_j
     """List what was blocked, each group, host, port and reason once; works whether the proxy runs or not."""
     filters = Filters(**wanted)
     settings, policy = records_of(config, as_json=as_json, group=filters.group)
+    if policy is None and choose(config, os.environ).file is None:
+        policy = load_starter().policy  # what `run` judged by
     filters = replace(filters, ignored=ignored(policy) if policy else ())
     try:
         database = open_database(settings.records_url, settings.state, read_only=True)

@@ -79,7 +79,8 @@ def load_for_operator(choice: Choice, *, as_json: bool, needs_policy: bool = Fal
     if loaded.settings is None or (needs_policy and loaded.policy is None):
         refuse(loaded, as_json=as_json)
     if not loaded.ok:
-        click.echo(f"outward: warning: the policy does not load; `outward check {choice.file}` says why", err=True)
+        check = f"outward check {choice.file}" if choice.named else "outward check"  # a name would trust it as a whole
+        click.echo(f"outward: warning: the policy does not load; `{check}` says why", err=True)
     return loaded.settings, loaded.policy
 
 

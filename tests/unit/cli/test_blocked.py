@@ -60,3 +60,24 @@ def test_single_events_say_how_often(blocked):
     assert sorted(line.rpartition("  ")[2] for line in lines if line.endswith("x")) == ["2x", "7x"]
     assert len(lines) == 3
     assert sorted(row["count"] for row in json.loads(blocked("--events", "--json"))) == [1, 2, 7]
+
+
+def test_without_a_configuration_the_starter_policy_says_what_would_allow_a_method(tmp_path, monkeypatch):
+    """`run` printed that line a moment ago, by the same policy."""
+    for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "OUTWARD_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    state = tmp_path / ".local/state/outward/run"
+    state.mkdir(parents=True)
+    event = Event(
+        host="api.github.com", port=443, group="local", reason=Reason.METHOD_NOT_ALLOWED, time=time.time(),
+        method="POST", path="/gists", scheme="https",
+    )  # fmt: skip
+    database = open_database("sqlite", state)
+    migrate(database)
+    with database.transaction():
+        write(database, [as_record(event)])
+    database.close()
+    [row] = json.loads(CliRunner().invoke(main, ["blocked", "--json"]).stdout)
+    assert row["suggestion"] == '- {host: "api.github.com", ports: [443], methods: [POST], paths: ["/gists"]}'
