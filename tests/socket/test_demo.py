@@ -207,7 +207,7 @@ async def test_a_request_with_many_searches_leaves_few_and_short_rows(tmp_path: 
 
         async def audited() -> list[dict[str, Any]]:
             rows = [row["details"] for row in await talk.chat.audit()]
-            return rows if len(rows) >= 5 else []
+            return rows if len(rows) >= 6 else []
 
         rows = [row for row in await _until(audited) if row["event_name"].startswith("web_search")]
         assert sorted((row["event_name"], row["reason"]) for row in rows) == [

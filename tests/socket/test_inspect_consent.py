@@ -21,13 +21,13 @@ from outward.search.registry import registry_of
 
 SEARCH = {"tools": [{"type": "web_search_20250305", "name": "web_search"}], "messages": []}
 DEV = policy(
-    group(rule("allowed.test"), web_search=WebSearch(enabled=True)),
-    group(rule("allowed.test"), path="ops", web_search=WebSearch(enabled=True)),
+    group(rule("allowed.test"), rule("docs.example.com"), web_search=WebSearch(enabled=True)),
+    group(rule("allowed.test"), rule("docs.example.com"), path="ops", web_search=WebSearch(enabled=True)),
     clients=tuple(
         ClientEntry(Credential.TOKEN, Place("p", 1), group=path, token_sha256=hashlib.sha256(token).hexdigest())
         for token, path in ((b"ann", "dev"), (b"ben", "dev"), (b"eve", "ops"))
     ),
-    vendor_of=lambda _host: "anthropic",
+    vendor_of={"allowed.test": "anthropic"}.get,
 )
 
 

@@ -48,7 +48,10 @@ class Sinks:
 
 def governed(on_violation: OnViolation) -> Policy:
     search = WebSearch(enabled=True, opt_in=OptIn.ASSUMED, on_violation=on_violation)
-    return policy(group(rule("allowed.test"), web_search=search), vendor_of=lambda _host: "anthropic")
+    return policy(
+        group(rule("allowed.test"), rule("docs.example.com"), web_search=search),
+        vendor_of={"allowed.test": "anthropic"}.get,
+    )
 
 
 @pytest.mark.parametrize("on_violation", [OnViolation.CUT, OnViolation.FLAG])

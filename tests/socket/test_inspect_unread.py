@@ -37,7 +37,9 @@ class Sinks:
 
 def governed(vendor: str) -> Policy:
     search = WebSearch(enabled=True, opt_in=OptIn.ASSUMED, on_violation=OnViolation.CUT)
-    return policy(group(rule("allowed.test"), web_search=search), vendor_of=lambda _host: vendor)
+    return policy(
+        group(rule("allowed.test"), rule("docs.example.com"), web_search=search), vendor_of={"allowed.test": vendor}.get
+    )
 
 
 def governor(world: World, vendor: str) -> SearchGovernor:
