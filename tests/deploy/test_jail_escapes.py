@@ -351,7 +351,7 @@ REPLACEMENTS = {
     "a link to the folder": ("work/linked/policy.yaml", "rm -f linked; mkdir linked; cp wide.yaml linked/policy.yaml"),
     "a file that a pattern finds": ("work/conf/policy.yaml", "cp wide.yaml conf/parts/wide.yaml"),
     "a folder that a pattern would find": ("work/conf/policy.yaml", "mkdir conf/more; cp wide.yaml conf/more/"),
-    "the user's own, behind a link": (None, "cd ../home/.config; rm -f outward; cp -r ../../work/conf outward"),
+    "the user's own, behind a link": (None, 'cd ../home/.config; rm -f outward; cp -r "$OLDPWD/conf" outward'),
 }
 
 
