@@ -12,7 +12,7 @@ from outward.core.reasons import Reason
 OF_RULES = frozenset(
     {
         Reason.RULE, Reason.REPORT_ONLY, Reason.NO_RULE, Reason.DENIED_BY_RULE, Reason.PORT_NOT_ALLOWED,
-        Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED,
+        Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED, Reason.RULE_EXPIRED,
     }
 )  # fmt: skip
 

@@ -151,3 +151,8 @@ def test_hosts_that_nobody_can_read_are_counted(outward):
 def test_usage(outward):
     assert outward("--from", "squid").exit_code == 2
     assert outward().exit_code == 1  # no store yet
+
+
+def test_what_an_expired_rule_refused_is_allowed_by_a_policy_that_renews_it(outward):
+    event = {"verdict": "deny", "reason": "rule_expired", "host": "a.example", "port": 443, "group": "dev"}
+    assert totals(outward("--from", "jsonl", "-", "--json", log=json.dumps(event))) == (0, 1, 0)
