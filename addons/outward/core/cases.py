@@ -47,7 +47,7 @@ class Outcome:
     @property
     def reason(self) -> Reason:
         """The reason without report mode."""
-        return self.trail.decision.reason
+        return self.trail.decision.would_reason or self.trail.decision.reason
 
     @property
     def passed(self) -> bool:

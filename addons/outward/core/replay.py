@@ -73,7 +73,7 @@ def replay(policy: Policy, traffic: Iterable[Recorded]) -> Iterator[Replayed]:
         if allows is not recorded.allowed:
             change = Change.NEWLY_ALLOWED if allows else Change.NEWLY_BLOCKED
         hidden = question.method is None and allows and decision.lane is Lane.INSPECT
-        yield Replayed(recorded, change, decision.reason, inspected=hidden)
+        yield Replayed(recorded, change, decision.would_reason or decision.reason, inspected=hidden)
 
 
 def _at_home(policy: Policy, question: Question) -> Question:

@@ -61,7 +61,7 @@ def test_a_policy_that_fails_its_own_tests_is_not_used(outward):
 
 
 def test_what_is_only_reported_counts_as_denied(outward):
-    told = POLICY + "tests: [{group: watch, url: d.example, expect: deny}]\n"
+    told = POLICY + "tests: [{group: watch, url: d.example, expect: deny, reason: no_rule}]\n"
     assert outward("test", policy=told).exit_code == 0
 
 
