@@ -89,6 +89,9 @@ def load_text(
     return _Loading(report, base, env, vendor_of, adapters, governed, machine).finish(gathered, ())
 
 
+_OF_WHAT_LACKS = ("W105", "W108")  # no client maps to a group; no entry of a ceiling holds a rule
+
+
 @dataclass(slots=True)
 class _Loading:
     """The steps after reading."""
@@ -129,7 +132,7 @@ class _Loading:
         if over is not None:
             compiled.lay_over(over)
         found, cases = compiled.discovered, tuple(compiled.cases)
-        if composed is None or report.failed:
+        if composed is None:
             return Loaded(settings, None, report.sorted(), files, report.sources, found, brought=told)
         policy = Policy(
             generation=over.following(gathered) if over else gathered.generation,
@@ -139,22 +142,27 @@ class _Loading:
             vendor_of=_over(composed.settings, self.vendor_of),
             today=today.isoformat(),
         )
+        governed = (*self.governed, *composed.settings.vendors, *(server.host for server in composed.settings.mcp))
+        self._smells(policy, compiled.places, governed)
+        if report.failed:
+            return Loaded(settings, None, report.sorted(), files, report.sources, found, brought=told)
         check_transparent(gathered.main, composed.settings, policy.clients, report)
         check_anyone(gathered.main, composed.settings, policy.clients, report)
         if not policy.groups:
             cure = "write `groups` and `clients`; `config/outward.yaml` shows how"
             report.warning("W105", "there is no group: every request will be refused", gathered.main.place, 1, cure)
-        governed = (*self.governed, *composed.settings.vendors, *(server.host for server in composed.settings.mcp))
-        self._smells(policy, compiled.places, governed)
         if self.hold:
             hold_cases(policy, cases, report)
         in_force = None if report.failed else policy
         return Loaded(composed.settings, in_force, report.sorted(), files, report.sources, found, cases, told, by_name)
 
     def _smells(self, policy: Policy, places: Mapping[str, Place], governed: Collection[str]) -> None:
-        """Report the smells of what the user's own files say; shipped lists are not the user's to mend."""
+        """Report the smells of what the user's own files say; shipped lists are not the user's to mend.
+
+        Of a file that has errors, what an entry left out may have caused is not told.
+        """
         for smell in lint(policy, places, governed):
-            if smell.place.file in self.report.sources:
+            if smell.place.file in self.report.sources and not (self.report.failed and smell.ident in _OF_WHAT_LACKS):
                 length = _token_length(self.report.sources[smell.place.file], smell.place)
                 self.report.warning(smell.ident, smell.message, smell.place, length, smell.help)
 

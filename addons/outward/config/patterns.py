@@ -91,7 +91,8 @@ def _apart(rest: str) -> str:
         PathGlob(glob)
     except ValueError:
         return f"write the host and the path apart, such as `{{host: {_quoted(authority)}, paths: [...]}}`"
-    return f'write `{{host: {_quoted(authority)}, paths: ["{_shown(glob)}"]}}`'
+    below = f", or `{_shown(glob)}**` if all below it is meant" if glob.endswith("/") else ""
+    return f'write `{{host: {_quoted(authority)}, paths: ["{_shown(glob)}"]}}`{below}'
 
 
 def _quoted(authority: str) -> str:

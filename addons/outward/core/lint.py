@@ -164,7 +164,7 @@ def _pairs(group: Group) -> Iterator[Smell]:
             found.setdefault(rule.place.file, []).append(rule)
     for first, *more in found.values():
         name = first.pattern.value
-        others = f"; so are {len(more)} more pairs" if more else ""
+        others = "" if not more else "; so is 1 more pair" if len(more) == 1 else f"; so are {len(more)} more pairs"
         yield Smell(
             "W103", f"`{name}` and `*.{name}` are one entry in two{others}", first.place, f"write `.{name}` for both"
         )
@@ -201,7 +201,9 @@ def _address(policy: Policy, rule: Rule) -> Iterator[Smell]:
     refusal = judge_address(address, 0, (*policy.internal, *rule.addresses), Own())
     if refusal is not None:
         shut = judge_address(address, 0, (network,), Own()) is not None
-        cure = "remove it" if shut else "list the network under `upstream.internal` if it is meant to be reached"
+        host = f"[{address}]" if address.version == 6 else address
+        line = f'{{host: "{host}", addresses: ["{network}"]}}'
+        cure = "remove it" if shut else f"if it is meant to be reached, write `{line}`"
         message = f"`{rule.pattern}` never allows anything: the proxy does not dial it ({refusal.what})"
         yield Smell("W116", message, rule.place, cure)
 

@@ -128,7 +128,7 @@ MEANINGS: dict[Reason, Meaning] = {
         403,
         "destination_ip_prohibited",
         "The destination's address is not public",
-        "List the network under `upstream.internal` if it is meant to be reached.",
+        "If it is meant to be reached, give its rule `addresses`, such as `addresses: [10.0.0.5/32]`.",
     ),
     Reason.RESOLVE_FAILED: Meaning(
         502, "dns_error", "The host name does not resolve", "Check the spelling and the proxy's DNS servers.", True

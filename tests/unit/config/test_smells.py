@@ -22,6 +22,14 @@ def test_smells_are_told_and_do_not_keep_a_policy_from_loading(case):
     assert told == case["smells"]
 
 
+def test_a_file_with_errors_is_told_its_smells_in_the_same_pass():
+    """All but what an entry that was left out may have caused."""
+    allow = "[a.example, a.example, 'https://b.example/x', c.example]"
+    text = f"version: 1\ngroups: {{one: {{allow: {allow}}}, two: {{ceiling: ['d.example/y'], allow: [d.example]}}}}\n"
+    loaded = load_text(text, env={}, machine={})
+    assert (loaded.ok, [each.ident for each in loaded.findings]) == (False, ["W102", "E010", "E010"])
+
+
 # What the core's smells tell the author to do.
 CURES = {
     "W102": {"remove one of them"},
@@ -38,7 +46,11 @@ CURES = {
     "W111": {"use `lane: auto`, which inspects what policy needs to see"},
     "W113": {"use `lane: auto`", "remove `tls: false`"},
     "W115": {"remove one of them: the first one counts"},
-    "W116": {"list the network under `upstream.internal` if it is meant to be reached", "remove it"},
+    "W116": {
+        'if it is meant to be reached, write `{host: "10.2.2.3", addresses: ["10.2.2.3/32"]}`',
+        'if it is meant to be reached, write `{host: "[fd00::1]", addresses: ["fd00::1/128"]}`',
+        "remove it",
+    },
     "W121": {"list the hosts that are needed, or use `lane: inspect`"},
 }
 
@@ -51,9 +63,17 @@ def test_each_smell_says_how_to_mend_it():
 
 def test_an_address_that_nothing_opens_is_to_be_removed():
     case = next(each for each in CASES if each["name"] == "addresses that are allowed and not dialled")
-    private, metadata = load_text(case["text"], env={}, machine={}).findings
-    assert private.help.startswith("list the network")
+    _, metadata, _ = load_text(case["text"], env={}, machine={}).findings
     assert metadata.help == "remove it"
+
+
+def test_the_line_for_a_private_address_loads_without_a_smell():
+    case = next(each for each in CASES if each["name"] == "addresses that are allowed and not dialled")
+    lines = [
+        each.help.split("`")[1] for each in load_text(case["text"], env={}, machine={}).findings if "`" in each.help
+    ]
+    text = f"version: 1\ngroups: {{dev: {{allow: [{', '.join(lines)}]}}}}\nclients: [{{group: dev, anyone: true}}]\n"
+    assert (len(lines), load_text(text, env={}, machine={}).findings) == (2, ())
 
 
 def test_an_entry_that_names_no_group_reaches_none():
