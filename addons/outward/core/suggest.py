@@ -104,6 +104,12 @@ def suggestion(policy: Policy, question: Question, reason: Reason, *, private: b
     Example:
         `- {host: "api.example.com", ports: [443], methods: [POST], paths: ["/v1/items"]}`
     """
+    entry = entry_for(policy, question, reason, private=private)
+    return None if entry is None else f"- {written(entry.rule)}{entry.comment}"
+
+
+def entry_for(policy: Policy, question: Question, reason: Reason, *, private: bool = False) -> "Entry | None":
+    """Return what `suggestion` writes, as a rule."""
     group = policy.groups.get(question.group) if question.group is not None else None
     if group is None or (reason not in _MISSES and reason not in (Reason.NOT_TLS, Reason.REPORT_ONLY)):
         return None
@@ -112,11 +118,11 @@ def suggestion(policy: Policy, question: Question, reason: Reason, *, private: b
     entry = _plain(near, question, found) if reason is Reason.NOT_TLS else _missing(question, found, private=private)
     if entry is None or shut(policy, question.host) or not _opens(policy, near, question, entry):
         return None
-    return f"- {_written(entry.rule)}{entry.comment}"
+    return entry
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
     """A rule to add.
 
     Attributes:
@@ -129,30 +135,28 @@ class _Entry:
     instead: Rule | None = None
 
 
-def _missing(question: Question, found: Decision, *, private: bool) -> _Entry | None:
+def _missing(question: Question, found: Decision, *, private: bool) -> Entry | None:
     """Return the rule that adds what a question misses."""
     if found.reason not in _MISSES or (question.method is not None and not _METHOD.fullmatch(question.method)):
         return None
     port, near = question.port, found.rule
     if near is None or found.reason is Reason.NO_RULE:
-        return _Entry(
-            Rule(_exactly(question.host), _NEW, DEFAULT_PORTS if port in DEFAULT_PORTS else frozenset({port}))
-        )
+        return Entry(Rule(_exactly(question.host), _NEW, DEFAULT_PORTS if port in DEFAULT_PORTS else frozenset({port})))
     methods, paths = near.methods, near.paths
     by_request = found.reason in (Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
     if question.method is not None:
         if by_request or methods is not None:
             methods = frozenset({question.method})
         if (by_request or paths is not None) and not private:
-            paths = _one_path(question.path)
+            paths = one_path(question.path)
             if paths is None:
                 return None
     elif by_request:
         return None  # nothing is seen of what it needs to see
-    return _Entry(Rule(_exactly(question.host), _NEW, frozenset({port}), methods, paths, near.tls))
+    return Entry(Rule(_exactly(question.host), _NEW, frozenset({port}), methods, paths, near.tls))
 
 
-def _plain(group: Group, question: Question, found: Decision) -> _Entry | None:
+def _plain(group: Group, question: Question, found: Decision) -> Entry | None:
     """Return the rule that lets something else than TLS pass, and how it comes before the one that is there."""
     near = found.rule
     unread = found.vendor is None or question.clear  # at a vendor's host `tls: false` lets nothing else pass
@@ -160,13 +164,13 @@ def _plain(group: Group, question: Question, found: Decision) -> _Entry | None:
         return None
     rule = replace(near, pattern=_exactly(question.host), ports=frozenset({question.port}), tls=False)
     if near not in group.allow.all or near.pattern != rule.pattern:
-        return _Entry(rule)
+        return Entry(rule)
     if near.ports == rule.ports:
-        return _Entry(rule, f"  # instead of line {near.place.line}", near)
-    return _Entry(rule, f"  # above line {near.place.line}")
+        return Entry(rule, f"  # instead of line {near.place.line}", near)
+    return Entry(rule, f"  # above line {near.place.line}")
 
 
-def _opens(policy: Policy, group: Group, question: Question, entry: _Entry) -> bool:
+def _opens(policy: Policy, group: Group, question: Question, entry: Entry) -> bool:
     """Tell whether the policy with an entry allows the question."""
     kept = [rule for rule in group.allow.all if rule is not entry.instead]
     rules = Rules([entry.rule, *kept] if entry.comment else [*kept, entry.rule])
@@ -184,7 +188,7 @@ def _single(address: Address) -> Network:
     return ip_network(address)
 
 
-def _one_path(path: str | None) -> tuple[PathGlob, ...] | None:
+def one_path(path: str | None) -> tuple[PathGlob, ...] | None:
     """Return a glob that is one path and no other; None where a rule cannot name it."""
     if path is None or "*" in path:
         return None
@@ -194,14 +198,14 @@ def _one_path(path: str | None) -> tuple[PathGlob, ...] | None:
         return None
 
 
-def _written(rule: Rule) -> str:
-    """Return a rule as an entry in YAML."""
-    value = rule.pattern.value
+def written(rule: Rule) -> str:
+    """Return a rule as an entry in YAML, which a list in brackets can hold too."""
+    value = str(rule.pattern)
     name = f"[{value}]" if ":" in value else value
     ports = sorted(rule.ports or ())
-    if rule.methods is None and rule.paths is None and rule.tls:
+    if rule.methods is None and rule.paths is None and rule.tls and (rule.ports == DEFAULT_PORTS or len(ports) == 1):
         target = name if rule.ports == DEFAULT_PORTS else f"{name}:{ports[0]}"
-        return f'"{target}"' if ":" in target else target
+        return f'"{target}"' if ":" in target or "*" in target else target
     parts = [f'host: "{name}"', f"ports: {ports}"]
     if rule.methods is not None:
         parts.append(f"methods: [{', '.join(sorted(rule.methods))}]")
