@@ -42,6 +42,8 @@ def fill(running: Admin) -> None:
                                     "stage": Stage.REQUEST, "method": "POST", "path": "/gists"}),
         (1, "169.254.169.254", 80, {"time": now - 2900, "group": "other", "reason": Reason.ADDRESS_NOT_PUBLIC}),
         (1, "db.example.net", 5432, {"time": now - 4000, "group": "other", "reason": Reason.PORT_NOT_ALLOWED}),
+        (2, "docs.exmaple.com", 443, {"time": now - 400, "conversation": CHAT, "client": "10.1.2.4",
+                                      "reason": Reason.RESOLVE_FAILED, "stage": Stage.CONNECT, "detail": "no such name"}),
         (1, None, 0, {"time": now - 4100, "group": None, "reason": Reason.BAD_CREDENTIALS}),
         (80, "metrics.telemetry.example", 443, {"time": now - 30}),
     ]  # fmt: skip
