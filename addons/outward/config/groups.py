@@ -10,7 +10,7 @@ from outward.config.document import MappingNode, Node, ScalarNode
 from outward.config.rules import RuleCompiler, Use
 from outward.config.schema import GroupModel, WebSearchModel
 from outward.config.validate import validate
-from outward.core.model import Ech, LaneChoice, Place, Rule, WebSearch
+from outward.core.model import Ech, Grants, LaneChoice, Place, Rule, WebSearch
 from outward.core.policy import Group, Rules
 
 MAX_PATH = 255
@@ -129,6 +129,7 @@ def _build(path: str, layers: _Layers, groups: dict[str, Group], report: Report)
         # Where nothing is ever seen of a connection but its first message, that message may hide no second name.
         ech=mine.model.ech or (Ech.REFUSE if mine.model.lane is LaneChoice.TUNNEL else inherited.ech),
         web_search=_web_search(path, mine, inherited.web_search, report),
+        grants=Grants.NONE if inherited.grants is Grants.NONE else mine.model.grants or inherited.grants,
     )
     return groups[path]
 

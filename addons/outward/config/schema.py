@@ -12,7 +12,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from outward.config import values
 from outward.config.settings import DEFAULT_STATE, Limits
-from outward.core.model import Denial, Ech, Filter, LaneChoice, Mode, OnViolation, OptIn, RecordDetail, Unfilterable
+from outward.core.model import (
+    Denial,
+    Ech,
+    Filter,
+    Grants,
+    LaneChoice,
+    Mode,
+    OnViolation,
+    OptIn,
+    RecordDetail,
+    Unfilterable,
+)
 from outward.core.reasons import Reason
 
 
@@ -200,6 +211,7 @@ class GroupModel(Model):
     lane: LaneChoice | None = None
     denial: Denial | None = None
     ech: Ech | None = None
+    grants: Grants | None = None
     web_search: WebSearchModel = WebSearchModel()
 
 

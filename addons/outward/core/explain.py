@@ -73,7 +73,7 @@ def explain(policy: Policy, question: Question) -> Trail:
     Over TLS a request is two questions, and the proxy asks them in turn: may the client connect, and, if the connection
     is inspected, may it ask that. The trail is that of the one which decides.
     """
-    judged = _deciding(policy, question)
+    judged = deciding(policy, question)
     decision = decide(policy, judged)
     group = policy.groups.get(question.group) if question.group is not None else None
     if group is None:
@@ -95,7 +95,7 @@ def explain(policy: Policy, question: Question) -> Trail:
     )
 
 
-def _deciding(policy: Policy, question: Question) -> Question:
+def deciding(policy: Policy, question: Question) -> Question:
     """Return the connection where that decides: it is refused, or nothing within it is seen."""
     if question.method is None or question.clear:
         return question
@@ -113,13 +113,12 @@ def _steps(policy: Policy, group: Group, question: Question, decision: Decision)
             yield Step(node.path, "deny", rule, "denies" if hit else _passed(rule, question), hit)
             if hit:
                 return
-    for node in group.chain:
-        for rule in node.allow.for_host(question.host):
-            outcome = _allow_outcome(policy, node, rule, question, blind)
-            decided = decision.rule is rule and outcome == "allows"
-            yield Step(node.path, "allow", rule, outcome, decided)
-            if decided:
-                return
+    for node, rule in group.offers(question.host):
+        outcome = _allow_outcome(policy, node, rule, question, blind)
+        decided = decision.rule is rule and outcome == "allows"
+        yield Step(node.path, "allow", rule, outcome, decided)
+        if decided:
+            return
 
 
 def _passed(rule: Rule, question: Question) -> str:

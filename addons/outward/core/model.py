@@ -66,6 +66,13 @@ class Ech(StrEnum):
     REFUSE = "refuse"
 
 
+class Grants(StrEnum):
+    """Whether requests that are approved open anything at run time."""
+
+    ALLOWED = "allowed"
+    NONE = "none"
+
+
 class PatternKind(IntEnum):
     """What a pattern matches: one name, every name below, every public host, addresses, or a name and all below."""
 
@@ -78,14 +85,14 @@ class PatternKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a rule or setting was written. Line and column count from 1."""
+    """Where a rule or setting was written. Line and column count from 1; line 0 is for what no file holds."""
 
     file: str
     line: int
     column: int = 1
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @dataclass(frozen=True, slots=True)

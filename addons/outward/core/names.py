@@ -42,6 +42,9 @@ _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "localhost6",
 _LOCAL_NAMES = frozenset({"metadata.goog", "metadata.tencentyun.com"})
 
 
+OWN_NAME = "outward.internal"  # what the proxy itself answers for; it is never resolved, dialled or tunnelled
+
+
 class MalformedHostError(ValueError):
     """The text is not a host name, an address or an authority that every program would read alike."""
 

@@ -13,6 +13,7 @@ from outward.core.model import (
     Decision,
     Denial,
     Ech,
+    Grants,
     Lane,
     LaneChoice,
     Mode,
@@ -22,7 +23,7 @@ from outward.core.model import (
     Verdict,
     WebSearch,
 )
-from outward.core.names import Host, is_local_name
+from outward.core.names import OWN_NAME, Host, is_local_name
 from outward.core.readings import allows, denies
 from outward.core.reasons import Reason
 
@@ -103,6 +104,8 @@ class Group:
         allow, deny: the group's own rules.
         ceiling: the widest that any descendant may allow; None sets no ceiling.
         ignore: hosts whose denials are noise: counted, not listed.
+        grants: whether approved requests open anything here; None, which nobody says, opens nothing.
+        granted: the grants in force; see `grants`.
         settings below: effective, inherited values.
     """
 
@@ -117,6 +120,19 @@ class Group:
     denial: Denial = Denial.CONNECT
     ech: Ech = Ech.PASS
     web_search: WebSearch = field(default_factory=WebSearch)
+    grants: Grants | None = None
+    granted: Rules = field(default_factory=Rules)
+
+    def offers(self, host: Host) -> "Iterator[tuple[Group, Rule]]":
+        """Yield the allow rules for a host that count here, with the group that each is of: what is granted last.
+
+        What is granted to a group is its own clients' alone, and not those' below it.
+        """
+        for node in self.chain:
+            for rule in node.allow.for_host(host):
+                yield node, rule
+        for rule in self.granted.for_host(host):
+            yield self, rule
 
     def ignores(self, host: Host) -> bool:
         """Tell whether denials of a host are noise to this group, or to one above it."""
@@ -185,7 +201,8 @@ def _decide(policy: Policy, question: Question) -> Decision:
     if group is None:
         return Decision(reason=Reason.UNKNOWN_CLIENT, question=question, generation=policy.generation)
     vendor = policy.vendor_of(question.host.name)
-    reason, rule = _verdict(policy, group, question)
+    own = question.host.name == OWN_NAME  # which leads nowhere, whatever a rule says
+    reason, rule = (Reason.MALFORMED_REQUEST, None) if own else _verdict(policy, group, question)
     sighted = vendor is not None or _needs_sight(group, question.host)
     lane = _lane(group, rule if reason is Reason.RULE and vendor is None else None, sighted=sighted)
     would_reason = reason if reason in _SOFTENED and group.mode is Mode.REPORT else None
@@ -234,7 +251,7 @@ def _needs_sight(group: Group, host: Host) -> bool:
         for rules in (node.allow, node.deny, node.ceiling):
             if rules is not None and rules.sighted and any(rule.needs_sight for rule in rules.for_host(host)):
                 return True
-    return False
+    return group.granted.sighted and any(rule.needs_sight for rule in group.granted.for_host(host))
 
 
 def _verdict(policy: Policy, group: Group, question: Question) -> tuple[Reason, Rule | None]:
@@ -244,13 +261,12 @@ def _verdict(policy: Policy, group: Group, question: Question) -> tuple[Reason, 
     if denying is not None:
         return Reason.DENIED_BY_RULE, denying
     closest, blocked = Reason.NO_RULE, None
-    for node in group.chain:
-        for rule in node.allow.for_host(question.host):
-            miss, culprit = _miss(policy, group, node, rule, question)
-            if miss is None:
-                return Reason.RULE, rule
-            if closest is Reason.NO_RULE or miss is Reason.RULE_EXPIRED:
-                closest, blocked = miss, culprit
+    for node, rule in group.offers(question.host):
+        miss, culprit = _miss(policy, group, node, rule, question)
+        if miss is None:
+            return Reason.RULE, rule
+        if closest is Reason.NO_RULE or miss is Reason.RULE_EXPIRED:
+            closest, blocked = miss, culprit
     return closest, blocked
 
 
@@ -295,10 +311,9 @@ def opened(policy: Policy, decision: Decision) -> Iterator[Network]:
     question, group = decision.question, policy.groups.get(decision.group or "")
     if question is None or group is None:
         return
-    for node in group.chain:
-        for rule in node.allow.for_host(question.host):
-            if rule.addresses and _miss(policy, group, node, rule, question)[0] is None:
-                yield from rule.addresses
+    for node, rule in group.offers(question.host):
+        if rule.addresses and _miss(policy, group, node, rule, question)[0] is None:
+            yield from rule.addresses
 
 
 def _denying(group: Group, question: Question, blind: bool) -> Rule | None:

@@ -16,7 +16,7 @@ from outward.core.paths import PathGlob
 from outward.core.policy import Group, Policy, Rules, decide, opened
 from outward.core.reasons import MEANINGS, Reason
 
-_MISSES = (Reason.NO_RULE, Reason.PORT_NOT_ALLOWED, Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
+MISSES = (Reason.NO_RULE, Reason.PORT_NOT_ALLOWED, Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
 _LOOPBACKS = (ip_address("127.0.0.1"), ip_address("::1"))
 _ASKS = (Reason.NO_RULE, Reason.PORT_NOT_ALLOWED)  # their cure is the line
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")  # what a rule can name
@@ -45,7 +45,7 @@ def cure(
         stage: where it was blocked.
         line: whether a line is suggested beside it.
     """
-    if host and reason in (*_MISSES, Reason.REPORT_ONLY, Reason.ADDRESS_NOT_PUBLIC):
+    if host and reason in (*MISSES, Reason.REPORT_ONLY, Reason.ADDRESS_NOT_PUBLIC):
         if is_loopback_name(host):
             return _LOOPBACK.format(host=host)
         met = _address(address if address and reason is Reason.ADDRESS_NOT_PUBLIC else host)
@@ -111,9 +111,9 @@ def suggestion(policy: Policy, question: Question, reason: Reason, *, private: b
 def entry_for(policy: Policy, question: Question, reason: Reason, *, private: bool = False) -> "Entry | None":
     """Return what `suggestion` writes, as a rule."""
     group = policy.groups.get(question.group) if question.group is not None else None
-    if group is None or (reason not in _MISSES and reason not in (Reason.NOT_TLS, Reason.REPORT_ONLY)):
+    if group is None or (reason not in MISSES and reason not in (Reason.NOT_TLS, Reason.REPORT_ONLY)):
         return None
-    near = replace(group, mode=Mode.ENFORCE, allow=Rules(group.allow.for_host(question.host)))
+    near = replace(group, mode=Mode.ENFORCE, allow=Rules(group.allow.for_host(question.host)), granted=Rules())
     found = decide(replace(policy, groups={group.path: near}), question)
     entry = _plain(near, question, found) if reason is Reason.NOT_TLS else _missing(question, found, private=private)
     if entry is None or shut(policy, question.host) or not _opens(policy, near, question, entry):
@@ -137,11 +137,11 @@ class Entry:
 
 def _missing(question: Question, found: Decision, *, private: bool) -> Entry | None:
     """Return the rule that adds what a question misses."""
-    if found.reason not in _MISSES or (question.method is not None and not _METHOD.fullmatch(question.method)):
+    if found.reason not in MISSES or (question.method is not None and not _METHOD.fullmatch(question.method)):
         return None
     port, near = question.port, found.rule
     if near is None or found.reason is Reason.NO_RULE:
-        return Entry(Rule(_exactly(question.host), _NEW, DEFAULT_PORTS if port in DEFAULT_PORTS else frozenset({port})))
+        return Entry(Rule(exactly(question.host), _NEW, DEFAULT_PORTS if port in DEFAULT_PORTS else frozenset({port})))
     methods, paths = near.methods, near.paths
     by_request = found.reason in (Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
     if question.method is not None:
@@ -153,7 +153,7 @@ def _missing(question: Question, found: Decision, *, private: bool) -> Entry | N
                 return None
     elif by_request:
         return None  # nothing is seen of what it needs to see
-    return Entry(Rule(_exactly(question.host), _NEW, frozenset({port}), methods, paths, near.tls))
+    return Entry(Rule(exactly(question.host), _NEW, frozenset({port}), methods, paths, near.tls))
 
 
 def _plain(group: Group, question: Question, found: Decision) -> Entry | None:
@@ -162,7 +162,7 @@ def _plain(group: Group, question: Question, found: Decision) -> Entry | None:
     unread = found.vendor is None or question.clear  # at a vendor's host `tls: false` lets nothing else pass
     if near is None or near.needs_sight or not unread or found.reason not in (Reason.RULE, Reason.NOT_TLS):
         return None
-    rule = replace(near, pattern=_exactly(question.host), ports=frozenset({question.port}), tls=False)
+    rule = replace(near, pattern=exactly(question.host), ports=frozenset({question.port}), tls=False)
     if near not in group.allow.all or near.pattern != rule.pattern:
         return Entry(rule)
     if near.ports == rule.ports:
@@ -178,7 +178,8 @@ def _opens(policy: Policy, group: Group, question: Question, entry: Entry) -> bo
     return after.allowed and (entry.rule.tls or (after.rule is not None and not after.rule.tls))
 
 
-def _exactly(host: Host) -> Pattern:
+def exactly(host: Host) -> Pattern:
+    """Return the pattern that is one host and no other."""
     if host.address is None:
         return Pattern(PatternKind.EXACT, host.name)
     return Pattern(PatternKind.NETWORK, host.name, _single(host.address))

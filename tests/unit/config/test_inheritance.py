@@ -37,6 +37,21 @@ def test_a_group_that_only_tunnels_refuses_hidden_names_unless_it_says_otherwise
     assert [groups[path].ech for path in ("a", "a/b", "a/b/c")] == ["refuse", "refuse", "pass"]
 
 
+@pytest.mark.parametrize(
+    ("top", "middle", "leaf", "found"),
+    [
+        ("{}", "{}", "{}", None),
+        ("{grants: allowed}", "{}", "{}", "allowed"),
+        ("{}", "{}", "{grants: allowed}", "allowed"),
+        ("{grants: none}", "{}", "{grants: allowed}", "none"),
+        ("{grants: allowed}", "{grants: none}", "{grants: allowed}", "none"),
+        ("{grants: allowed}", "{}", "{grants: none}", "none"),
+    ],
+)
+def test_an_ancestor_that_takes_no_grants_holds_below(top: str, middle: str, leaf: str, found: str | None):
+    assert loaded(f"  a: {top}\n  a/b: {middle}\n  a/b/c: {leaf}").policy.groups["a/b/c"].grants == found
+
+
 def test_ancestors_that_nobody_wrote_are_there_and_empty():
     policy = loaded("  a/b/c: {allow: [c.example]}").policy
     assert set(policy.groups) == {"a", "a/b", "a/b/c"}
