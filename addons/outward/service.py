@@ -39,6 +39,7 @@ from outward.proxy.dial import Dialer
 from outward.proxy.gate import Gate
 from outward.proxy.interfaces import own_addresses
 from outward.proxy.judge import Judge
+from outward.proxy.leases import Leases
 from outward.proxy.parent import Parent
 from outward.records.events import Event
 from outward.records.recorder import STORE_LINGER, Recorder
@@ -132,6 +133,7 @@ class Service:
         self._ops: OpsServer | None = None
         self._gate: Gate | None = None
         self._reloader: Reloader | None = None
+        self._leases: Leases | None = None
         self._rotation = Rotation()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -170,6 +172,8 @@ class Service:
                 log.info("the ops port is open on %s port %d", *self._ops.address)
             self.recorder.start()
             if self.administration is not None:
+                self._leases = Leases(self.judge)
+                self.administration.state.access.changed = self._leases.from_thread
                 await self.administration.start()
             watch_records(self.metrics, self.recorder)
             self.use(self._loaded)
@@ -289,6 +293,8 @@ class Service:
             self._gate.close()
         if self._inspection is not None:
             self._inspection.engine.close()
+        if self._leases is not None:
+            self._leases.close()
         for task in self._tasks:
             task.cancel()
         if self._tasks:

@@ -296,6 +296,11 @@ class Decision:
         return self.verdict is Verdict.ALLOW
 
     @property
+    def granted(self) -> bool:
+        """Whether a grant allowed it, which ends; no file holds its rule."""
+        return self.reason is Reason.RULE and self.rule is not None and not self.rule.place.line
+
+    @property
     def plain(self) -> bool:
         """Whether the rule that allowed it says that something else than TLS may pass; a softened denial never does."""
         return self.reason is Reason.RULE and self.rule is not None and not self.rule.tls

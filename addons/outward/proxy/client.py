@@ -5,6 +5,7 @@ ends in a denial.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
 from ipaddress import IPv6Address, ip_address
@@ -42,7 +43,19 @@ class Client(asyncio.Protocol):
         touched: never set: a head has one deadline, whatever trickles in.
     """
 
-    __slots__ = ("_begun", "_gate", "_late", "_reader", "_resources", "_task", "names", "original", "peer", "transport")
+    __slots__ = (
+        "_begun",
+        "_gate",
+        "_late",
+        "_lease",
+        "_reader",
+        "_resources",
+        "_task",
+        "names",
+        "original",
+        "peer",
+        "transport",
+    )
     touched = False
     original: tuple[Address, int] | None
     transport: asyncio.Transport
@@ -57,6 +70,7 @@ class Client(asyncio.Protocol):
         self._begun = 0.0
         self._late = b""  # an answer that waits
         self._task: asyncio.Task[None] | None = None
+        self._lease: Callable[[], None] | None = None
 
     @property
     def idle(self) -> bool:
@@ -127,12 +141,21 @@ class Client(asyncio.Protocol):
             more = bool(rest) or head.length != 0
             self._deny(event, head, challenge=identity.challenge, more=more)
             return
-        passport = Passport(self.peer, identity, head, decision, event, self._begun, self.names, self.original)
+        passport = Passport(
+            self.peer, identity, head, decision, event, self._begun, self.names, self.original, cut=self.transport.abort
+        )
+        if head.path is None and decision.granted:
+            self._lease = self._resources.judge.leases(decision, partial(self._cut, event))
         if head.path is None and decision.allowed and decision.lane is Lane.TUNNEL:
             clear = partial(self._lend, b"", passport=replace(passport, clear=True))
             Tunnel(self._resources, self.transport, passport, self._ended, clear).start(rest)
         else:
             self._lend(raw, rest, passport)
+
+    def _cut(self, event: Event) -> None:
+        """End with the grant that the connection stands by."""
+        event.detail = "the grant that allowed it has ended"
+        self.transport.abort()
 
     def _objects(self, event: Event, head: Head, decision: Decision) -> bool:  # noqa: ARG002 - for redirected ones
         """Refuse an event for what speaks against it besides the rules, and tell whether anything does.
@@ -232,6 +255,8 @@ class Client(asyncio.Protocol):
         self._ended()
 
     def _ended(self) -> None:
+        if self._lease is not None:
+            self._lease()
         self._gate.release(self)
 
 

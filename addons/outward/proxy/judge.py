@@ -4,10 +4,12 @@ Both lanes use it, so that there is one way from a question to a decision, a rec
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
 from outward.core.addresses import Address, Own, is_loopback
+from outward.core.grants import Grant, granting, next_end
 from outward.core.identity import Claims, Identity, Presented, identify
 from outward.core.model import Decision, Ech, Mode, Question, Rule, Stage, Verdict
 from outward.core.names import Host, MalformedHostError, canonical_host
@@ -49,13 +51,20 @@ class Judge:
     """Answers questions under the policy in force.
 
     Attributes:
-        policy: replaced as a whole by a reload, and when a day (UTC) begins; each question reads it once.
+        policy: replaced as a whole by a reload, when a day (UTC) begins, and when a grant ends; each question reads it
+            once.
+        grants: what was opened at run time, over the policy.
+        next_end: Unix time in milliseconds at which the next of them ends; None where none does.
+        leases: holds a connection that stands by a grant, and returns what lets it go.
         verifier: of JWTs; None where the policy has no entry for them, so that nothing is loaded for it.
         own: the proxy's own addresses and listeners.
         guesses: wrong credentials by source; policies come and go beside it.
     """
 
     def __init__(self, policy: Policy, recorder: Recorder, metrics: Metrics, own: Own) -> None:
+        self._grants: tuple[Grant, ...] = ()
+        self.next_end: int | None = None
+        self.leases: Callable[[Decision, Callable[[], None]], Callable[[], None]] = _unheld
         self.policy = policy
         self.own = own
         self.verifier: Verifier | None = None
@@ -66,16 +75,32 @@ class Judge:
 
     @property
     def policy(self) -> Policy:
-        """The policy in force, which knows what day it is: rules end without anybody's doing."""
-        if _days() != self._day:
+        """The policy in force, which knows what time it is: rules and grants end without anybody's doing."""
+        if _days() != self._day or (self.next_end is not None and time.time() * 1000 >= self.next_end):
             self.policy = self._policy
         return self._policy
 
     @policy.setter
     def policy(self, policy: Policy) -> None:
-        self._day = _days()
+        self._day, now = _days(), int(time.time() * 1000)
         today = time.strftime("%Y-%m-%d", time.gmtime(self._day * _DAY))
-        self._policy = policy if policy.today == today else replace(policy, today=today)
+        dated = policy if policy.today == today else replace(policy, today=today)
+        self._policy = granting(dated, self._grants, now)
+        self.next_end = next_end(self._grants, now)
+
+    @property
+    def grants(self) -> tuple[Grant, ...]:
+        """What was opened at run time, over the policy."""
+        return self._grants
+
+    @grants.setter
+    def grants(self, grants: tuple[Grant, ...]) -> None:
+        self._grants = grants
+        self.policy = self._policy
+
+    def stands(self, decision: Decision) -> bool:
+        """Tell whether what a decision allowed is still allowed, by whatever."""
+        return decision.question is not None and decide(self.policy, decision.question).allowed
 
     def who(self, peer: Address, authorization: str | None, names: tuple[str, ...] = ()) -> Identity:
         """Return the identity of a client; what it is by address and token alone is remembered.
@@ -186,6 +211,11 @@ class _Memory:
 
     def __len__(self) -> int:
         return len(self.addresses) + len(self.decisions) + len(self.identities)
+
+
+def _unheld(_decision: Decision, _cut: Callable[[], None]) -> Callable[[], None]:
+    """Hold nothing: there are no grants without somebody who holds connections to their ends."""
+    return lambda: None
 
 
 def _days() -> int:

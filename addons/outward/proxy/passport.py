@@ -1,6 +1,7 @@
 """What the gate hands to a lane with an accepted connection. Values and the engine's interface only."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +27,7 @@ class Passport:
         names: of the client's verified certificate; each further request is judged by them too.
         original: where a redirected client was going; None for one that speaks to the proxy. It asked for no tunnel, so
             that it is told neither that one stands nor, over HTTP, that none does.
+        cut: takes the client's connection down.
         clear: the client has its tunnel, and plain HTTP comes through it.
     """
 
@@ -38,6 +40,7 @@ class Passport:
     names: tuple[str, ...] = ()
     original: tuple[Address, int] | None = None
     clear: bool = False
+    cut: Callable[[], None] = lambda: None
 
 
 class Engine(Protocol):

@@ -1,9 +1,14 @@
-"""The audit events of what administrators do: toggles, opt-ins, tokens, another policy. Values in, an event out."""
+"""The audit events of what people change at run time: toggles, opt-ins, tokens, requests and grants, another policy.
 
+Values in, an event out.
+"""
+
+from outward.core.grants import Grant
 from outward.core.toggles import Toggle
 from outward.records.audit import AuditEvent
 from outward.records.changes import OptIn, StoredToken
 from outward.records.events import rfc3339
+from outward.records.requests import AccessRequest
 
 
 def toggle_set(path: str, toggle: Toggle, *, was: bool | None, address: str | None) -> AuditEvent:
@@ -65,6 +70,61 @@ def token_changed(event_type: str, token: StoredToken, author: str) -> AuditEven
             "expires": None if token.expires is None else rfc3339(token.expires),
         },
     )
+
+
+def request_made(asked: AccessRequest, address: str) -> AuditEvent:
+    """Return the event of an access request; its `why` is for the page alone."""
+    return AuditEvent(
+        event_type="access_request_made",
+        group=asked.group,
+        target=asked.id,
+        target_type="AccessRequest",
+        author=asked.client,
+        ip_address=address,
+        message=f"asked for {asked.host} port {asked.port}",
+        details={"change": "access_request", "reason": asked.reason, **_aim(asked)},
+    )
+
+
+def request_decided(decided: AccessRequest, address: str | None) -> AuditEvent:
+    """Return the event of an access request's approval or refusal."""
+    until = None if decided.until is None else rfc3339(decided.until / 1000)
+    return AuditEvent(
+        event_type=f"access_request_{decided.state}",
+        group=decided.group,
+        target=decided.id,
+        target_type="AccessRequest",
+        author=decided.decided_by,
+        author_class="Administrator",
+        ip_address=address,
+        message=f"{decided.state} the request for {decided.host} port {decided.port}",
+        details={
+            "change": "access_request",
+            "note": decided.note,
+            "grant": decided.grant,
+            "until": until if decided.grant else None,
+            **_aim(decided),
+        },
+    )
+
+
+def grant_ended(grant: Grant, author: str | None, address: str | None) -> AuditEvent:
+    """Return the event of a grant's end; without an author its time had come."""
+    return AuditEvent(
+        event_type="access_grant_ended" if author is None else "access_grant_revoked",
+        group=grant.group,
+        target=grant.id,
+        target_type="AccessGrant",
+        author=author or "outward",
+        author_class="Proxy" if author is None else "Administrator",
+        ip_address=address,
+        message=f"the grant of {grant.host} port {grant.port} {'has ended' if author is None else 'is revoked'}",
+        details={"change": "access_grant", "until": rfc3339(grant.until / 1000), **_aim(grant)},
+    )
+
+
+def _aim(about: AccessRequest | Grant) -> dict[str, object]:
+    return {"host": about.host, "port": about.port, "method": about.method, "path": about.path}
 
 
 def policy_reloaded(before: str, now: str, *, asked: bool) -> AuditEvent:

@@ -7,8 +7,11 @@ is audited exactly once or does not happen. Knows no policy and keeps nothing in
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from outward.core.grants import Grant
 from outward.core.toggles import Toggle
+from outward.records import requests
 from outward.records.database import Database
+from outward.records.requests import AccessRequest, SettledError
 
 LOCK = 0x73746174  # any number, the same in every process of a fleet
 CHANNEL = "outward_state"  # on which every change is announced
@@ -49,12 +52,13 @@ class StoredToken:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is newer than a version."""
+    """What is newer than a version; beside each grant stands whether it has ended."""
 
     version: int
     toggles: dict[str, Toggle]
     opt_ins: tuple[OptIn, ...]
     tokens: tuple[StoredToken, ...]
+    grants: tuple[tuple[Grant, bool], ...] = ()
 
 
 def version(database: Database) -> int:
@@ -76,6 +80,7 @@ def since(database: Database, known: int) -> Changes:
         {path: Toggle(bool(enabled), actor, when / 1000) for path, enabled, actor, when in toggles},
         tuple(OptIn(row[0], row[1], bool(row[2]), row[3], row[4], row[5] / 1000) for row in opt_ins),
         tuple(tokens(database, known)),
+        tuple(requests.grants_since(database, known)),
     )
 
 
@@ -176,6 +181,43 @@ def revoke_token(database: Database, ident: str, audit: Audit) -> bool:
         if changed:
             audit(database)
     return bool(changed)
+
+
+def put_request(database: Database, asked: AccessRequest, audit: Audit) -> AccessRequest:
+    """Keep a request and return its row; one that is there already is counted in it, and not audited again.
+
+    Raises:
+        CrowdedError: too many are open.
+    """
+    with database.transaction(LOCK):
+        kept, new = requests.put(database, asked)
+        if new:
+            audit(database)
+    return kept
+
+
+def settle_request(database: Database, decided: AccessRequest, grant: Grant | None, audit: Audit) -> None:
+    """Write a decision, and the grant that it makes.
+
+    Raises:
+        SettledError: the request has been approved meanwhile.
+    """
+    with database.transaction(LOCK):
+        if not requests.settle(database, decided):
+            raise SettledError
+        if grant is not None:
+            requests.add_grant(database, grant, _next(database))
+        audit(database)
+
+
+def end_grant(database: Database, ident: str, audit: Audit) -> bool:
+    """End a grant; False, and no audit row, where none is in force by this id."""
+    with database.transaction(LOCK):
+        if not requests.holds(database, ident):
+            return False
+        requests.end_grant(database, ident, _next(database))
+        audit(database)
+    return True
 
 
 def _next(database: Database) -> int:

@@ -1,4 +1,4 @@
-"""Run-time state in force: web-search toggles, opt-ins and administrators' tokens, as this process knows them.
+"""Run-time state in force: web-search toggles, opt-ins, grants and administrators' tokens, as this process knows them.
 
 Answers from memory and never waits; a thread reads what other processes changed: when the database announces it, and
 several times a second whatever happens. Until the database has been read once, nothing that it might have switched off
@@ -17,6 +17,7 @@ from outward.core.model import WebSearch
 from outward.core.policy import Policy
 from outward.core.toggles import Toggle, effective, is_settable
 from outward.records import acts, changes
+from outward.records.access import AccessState
 from outward.records.audit import AuditEvent, as_record
 from outward.records.changes import OptIn, StoredToken
 from outward.records.database import Database, Listener, StoreAwayError
@@ -59,6 +60,7 @@ class State:
     Attributes:
         policy: replaced by a reload.
         loaded: whether the database has been read.
+        access: requests, and the grants in force.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class State:
         self.loaded = False
         self.toggles: dict[str, Toggle] = {}
         self.tokens: dict[str, StoredToken] = {}
+        self.access = AccessState(self._audited, self._now)
         self._opt_ins: dict[tuple[str, str], OptIn] = {}
         self._connect = connect
         self._database: Database | None = None
@@ -218,6 +221,17 @@ class State:
                 raise
         return done
 
+    def _now(self) -> float | None:
+        """Return the database's own Unix time; None where its clock is this machine's."""
+        found: list[float | None] = []
+
+        def ask(database: Database) -> bool:
+            found.append(database.now())
+            return True
+
+        self._change(ask)
+        return found[0]
+
     def _audited(self, event: AuditEvent, work: Callable[[Database, changes.Audit], bool]) -> bool:
         """Run a change whose audit row is in its transaction, and keep the chain's new head after the commit."""
         chain = self._chain()
@@ -247,6 +261,7 @@ class State:
             else:
                 self._opt_ins.pop(key, None)
         self._version, self.loaded = new.version, True
+        self.access.take(new.grants)
 
     def _hang_up(self) -> None:
         if self._database is not None:
@@ -260,6 +275,7 @@ class State:
                 listener = listener or self._listen()
                 self._bind()
                 self._change(lambda _database: True)
+                self.access.tell_ends()
             except StoreAwayError as error:
                 log.debug("run-time state cannot be read now: %s", error)
             except Exception:  # the thread must outlive what it does not understand; what is known stays in force

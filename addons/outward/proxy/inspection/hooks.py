@@ -140,6 +140,7 @@ class Hooks:
             fill(event, self._passport.decision, Stage.CONNECT)
         elif decision.allowed:
             self._govern(exchange, head)
+            self._lease(exchange)
         return exchange
 
     def refusal(self, exchange: Exchange) -> Awaitable[None] | None:
@@ -231,7 +232,13 @@ class Hooks:
         )
         if passport.decision.allowed:
             self._govern(exchange, passport.head)
+            self._lease(exchange)
         return exchange
+
+    def _lease(self, exchange: Exchange) -> None:
+        """Have what stands by a grant end with it; where that is the connection, it has been seen to."""
+        if exchange.decision.granted:
+            exchange.ended = self._judge.leases(exchange.decision, self._passport.cut)
 
     def _identity(self, head: Head | None) -> Identity:
         """Identify the client: by the credentials of the CONNECT in a tunnel, of each request in plain HTTP."""
