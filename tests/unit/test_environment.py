@@ -67,3 +67,21 @@ def test_urls(address: ProxyAddress, url: str) -> None:
 def test_the_token_is_not_shown_by_accident() -> None:
     """Tracebacks and logs show values by their repr."""
     assert "se/cret" not in repr(PROXY)
+
+
+@pytest.mark.parametrize(
+    ("base", "begins"),
+    [
+        ({}, {"GIT_SSH_COMMAND": "ssh -o ", "RSYNC_RSH": "ssh -o "}),
+        ({"GIT_SSH_COMMAND": "ssh -i key"}, {"GIT_SSH_COMMAND": "ssh -i key -o ", "RSYNC_RSH": "ssh -o "}),
+        ({"GIT_SSH_COMMAND": "plink"}, {"RSYNC_RSH": "ssh -o "}),
+        ({"GIT_SSH": "/opt/ssh-wrapper"}, {"RSYNC_RSH": "ssh -o "}),
+    ],
+)
+def test_ssh_is_led_through_the_proxy_as_the_caller_starts_it(base: dict[str, str], begins: dict[str, str]) -> None:
+    """Options of the caller's stay; another program than ssh takes other options, and is left alone."""
+    names = ("GIT_SSH_COMMAND", "RSYNC_RSH")
+    found = {name: value for name, value in client_environment(PROXY, BUNDLE, base).items() if name in names}
+    assert found.keys() == begins.keys()
+    assert all(value.startswith(begins[name]) and value.endswith("%h %p'") for name, value in found.items())
+    assert not client_environment(PROXY, BUNDLE, found).keys() & found.keys()  # a run within a run adds nothing

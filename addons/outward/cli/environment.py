@@ -4,6 +4,8 @@ Owns the list of variables that tools read. Pure: reads no file and starts nothi
 environment, and holds nobody: what ignores it goes its own way, and only a network boundary stops that.
 """
 
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +76,7 @@ def client_environment(proxy: ProxyAddress, bundle: Path, base: Mapping[str, str
         **_gcloud(proxy),
         **_node(bundle, base),
         **_git(proxy, base),
+        **_ssh(base),
     }
 
 
@@ -111,4 +114,16 @@ def _git(proxy: ProxyAddress, base: Mapping[str, str]) -> dict[str, str]:
     found = {"GIT_HTTP_PROXY_AUTHMETHOD": "basic", "GIT_CONFIG_COUNT": str(start + len(settings))}
     for index, (key, value) in enumerate(settings.items(), start):
         found |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
+    return found
+
+
+def _ssh(base: Mapping[str, str]) -> dict[str, str]:
+    """Git and rsync start ssh by these; ssh reads no proxy variable, and takes a command instead (ssh_config(5))."""
+    words = (sys.executable, "-I", str(Path(__file__).with_name("through.py")))
+    option = "ProxyCommand=" + " ".join(shlex.quote(word).replace("%", "%%") for word in words) + " %h %p"
+    found = {}
+    for name, other in (("GIT_SSH_COMMAND", "GIT_SSH"), ("RSYNC_RSH", "")):
+        command = base.get(name, "") or ("" if base.get(other) else "ssh")
+        if command and option not in command and Path(command.split()[0]).name == "ssh":
+            found[name] = f"{command} -o {shlex.quote(option)}"
     return found

@@ -30,6 +30,7 @@ VERBS = {
     "conversation": ("outward.cli.conversation", "Opt conversations in to web search; show their receipts."),
     "token": ("outward.cli.token", "Make, list and revoke tokens of the admin API."),
     "env": ("outward.cli.env", "Print the proxy and CA variables for a shell."),
+    "connect": ("outward.cli.connect", "Connect to a host and port through the proxy, for what speaks no HTTP."),
     "ca": ("outward.cli.ca", "Print the proxy's CA certificate."),
     "schema": ("outward.cli.schema", "Print the JSON Schema of the configuration."),
     "health": ("outward.cli.health", "Ask a running proxy whether it is ready."),
