@@ -141,11 +141,13 @@ def load_starter() -> Loaded:
 
 
 def refuse(loaded: Loaded, *, as_json: bool = False) -> NoReturn:
-    """Print the findings of a configuration that cannot be used, to stderr or as JSON to stdout, and exit with 3."""
+    """Print the errors of a configuration that cannot be used, to stderr or as JSON to stdout, and exit with 3."""
+    from outward.config.diagnostics import Level  # noqa: PLC0415 - as below
     from outward.config.render import render_json, render_text  # noqa: PLC0415 - only where there is something to say
 
+    errors = tuple(each for each in loaded.findings if each.level is Level.ERROR)
     if as_json:
-        click.echo(render_json(loaded.findings))
+        click.echo(render_json(errors))
     else:
-        click.echo(render_text(loaded.findings, loaded.sources), err=True)
+        click.echo(render_text(errors, loaded.sources), err=True)
     sys.exit(INVALID)
