@@ -21,9 +21,10 @@ from outward.proxy.dial import Dialer
 from outward.proxy.gate import Gate
 from outward.proxy.judge import Judge, Verifier
 from outward.proxy.resolver import Resolver
-from outward.records.database import StoreAwayError, driver_of, open_database
+from outward.records.database import Database, StoreAwayError, driver_of, migrate, open_database
 from outward.records.events import Event
 from outward.records.recorder import Recorder
+from outward.records.search_counts import SearchCounts
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -124,7 +125,11 @@ def administration_of(settings: Settings, judge: Judge) -> Administration:
 
 
 def governor_of(
-    settings: Settings, judge: Judge, recorder: Recorder, administration: Administration | None
+    settings: Settings,
+    judge: Judge,
+    recorder: Recorder,
+    administration: Administration | None,
+    counts: SearchCounts,
 ) -> "SearchGovernor":
     """Make the governance of hosted search; without an administrator's side nothing can be set at run time."""
     from outward.proxy.governance import (  # noqa: PLC0415 - while it loads, the ops port answers already
@@ -133,7 +138,20 @@ def governor_of(
     )
 
     consent = administration.state if administration else FileConsent(lambda: judge.policy)
-    return SearchGovernor(judge, registry_for(settings), consent, recorder, settings.limits.body_inspect_bytes)
+    return SearchGovernor(
+        judge, registry_for(settings), consent, recorder, settings.limits.body_inspect_bytes, counts=counts
+    )
+
+
+def counts_of(settings: Settings) -> SearchCounts:
+    """Make what counts searches by group and day."""
+
+    def connect() -> Database:
+        database = open_database(settings.records_url, settings.state)
+        migrate(database)
+        return database
+
+    return SearchCounts(connect)
 
 
 def stream_of(settings: Settings, metrics: Metrics) -> "AuditStream | None":

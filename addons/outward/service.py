@@ -23,6 +23,7 @@ from outward.parts import (
     StartError,
     administration_of,
     bind,
+    counts_of,
     doorway_of,
     every,
     governor_of,
@@ -121,6 +122,7 @@ class Service:
             stream=stream_of(settings, self.metrics),
             linger=self._options.linger,
         )
+        self._counts = counts_of(settings)
         self.judge = Judge(policy, Observed(self.recorder, self._show), self.metrics, Own())
         self.administration = administration_of(self.settings, self.judge) if self._options.ops else None
         try:
@@ -171,6 +173,7 @@ class Service:
                 await bind("ops", self._ops.start, self.settings.ops)
                 log.info("the ops port is open on %s port %d", *self._ops.address)
             self.recorder.start()
+            self._counts.start()
             if self.administration is not None:
                 self._leases = Leases(self.judge)
                 self.administration.state.access.changed = self._leases.from_thread
@@ -195,7 +198,7 @@ class Service:
         )
 
         try:
-            self._governor = governor_of(self.settings, self.judge, self.recorder, self.administration)
+            self._governor = governor_of(self.settings, self.judge, self.recorder, self.administration, self._counts)
             self._inspection = Inspection(self.settings, self.judge, self.dialer, self._governor)
         except (AuthorityError, TrustError) as error:
             raise StartError(str(error)) from error
@@ -299,6 +302,7 @@ class Service:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=FLUSH)
+        await asyncio.to_thread(self._counts.close, FLUSH)
         await asyncio.to_thread(self.recorder.close, FLUSH)
         if self._ops is not None:
             await self._ops.close()

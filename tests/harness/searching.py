@@ -18,6 +18,7 @@ from outward.proxy.consent import FileConsent
 from outward.proxy.governance import SearchGovernor
 from outward.records.audit import AuditEvent
 from outward.records.recorder import Recorder
+from outward.records.search_counts import SearchCounts
 from outward.search.registry import Registry
 
 
@@ -74,14 +75,20 @@ def searchable(settings: WebSearch, host: str) -> Policy:
 
 @contextlib.asynccontextmanager
 async def governed(
-    host: str, state: Path, settings: WebSearch, stub: Any, sinks: Recorder | None = None
+    host: str,
+    state: Path,
+    settings: WebSearch,
+    stub: Any,
+    sinks: Recorder | None = None,
+    *,
+    counts: SearchCounts | None = None,
 ) -> AsyncIterator[Desk]:
     """Run proxy and stub vendor; what is told goes to `Desk.told`, unless there is a recorder for it."""
     told = Memory()
     async with inspecting(searchable(settings, host), state) as world, web_origin(world, host) as vendor:
         consent = FileConsent(lambda: world.judge.policy)
         world.engine.parts.governor = SearchGovernor(
-            world.judge, Registry(), consent, told if sinks is None else sinks, 10 << 20
+            world.judge, Registry(), consent, told if sinks is None else sinks, 10 << 20, counts=counts
         )
         vendor.answer = stub
         yield Desk(world, vendor, told, host)

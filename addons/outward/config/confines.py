@@ -50,7 +50,7 @@ FOUND = Confines(
     sections=("version", "include", "groups", "sets", "tests", "clients"),
     # No key that softens, or hides from lists, what the user's own file says: `mode`, `ech`, `ignore`, …
     group=(*_LISTS, "lane", "denial", "web_search"),
-    search=("enabled", "locked", "sources"),
+    search=("enabled", "locked", "sources", "per_day"),
     rule=_RULE | _NOTES | {"addresses"},
     clients=("anyone", "token_sha256"),
 )

@@ -149,12 +149,25 @@ def _web_search(path: str, mine: _Own, inherited: WebSearch, report: Report) -> 
         sources=inherited.sources if mine.sources is None else mine.sources,
         filter=own.filter or inherited.filter,
         max_searches=None if unlimited else _number(own.max_searches, inherited.max_searches),
+        per_day=_per_day(path, mine, inherited, report),
         unfilterable=own.unfilterable or inherited.unfilterable,
         on_violation=own.on_violation or inherited.on_violation,
         record=own.record or inherited.record,
         decided_by=inherited.decided_by if own.enabled is None else path,
         locked_by=path if own.locked else None,
     )
+
+
+def _per_day(path: str, mine: _Own, inherited: WebSearch, report: Report) -> tuple[tuple[str, int], ...]:
+    """Return the limits that hold for a group, its own last; warn of one that can never be reached."""
+    own = mine.search.per_day
+    if own is None:
+        return inherited.per_day
+    above, most = min(inherited.per_day, key=lambda each: each[1], default=("", own))
+    if most < own and mine.search_place is not None:
+        message = f"`per_day: {own}` of `{path}` is never reached: `{above}` allows {most} to all below it"
+        report.warning("W133", message, mine.search_place, cure="lower it here, or raise it there")
+    return (*inherited.per_day, (path, own))
 
 
 def _number(own: int | str | None, inherited: int | None) -> int | None:

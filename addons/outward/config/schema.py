@@ -195,6 +195,7 @@ class WebSearchModel(Model):
     sources: Literal["inherit"] | Rules | None = None
     filter: Filter | None = None
     max_searches: Annotated[int | Literal["unlimited"], _reader(_searches)] | None = None
+    per_day: Annotated[Whole, Field(ge=0)] | None = None
     unfilterable: Unfilterable | None = None
     on_violation: OnViolation | None = None
     record: RecordDetail | None = None

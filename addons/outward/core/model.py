@@ -185,6 +185,8 @@ class WebSearch:
     Attributes:
         sources: patterns that replace the allowlist for search; None inherits the allowlist.
         max_searches: per request; None sets no limit.
+        per_day: limits of a UTC day, the group that sets each and the searches that it and all below it may make; they
+            all hold.
         decided_by: path of the group whose `enabled` is in force; None where nobody set it.
         locked_by: path of the ancestor (or the group) whose lock is in force; None where none is.
     """
@@ -194,6 +196,7 @@ class WebSearch:
     sources: tuple[Rule, ...] | None = None
     filter: Filter = Filter.COVERING
     max_searches: int | None = 5
+    per_day: tuple[tuple[str, int], ...] = ()
     unfilterable: Unfilterable = Unfilterable.BLOCK
     on_violation: OnViolation = OnViolation.FLAG
     record: RecordDetail = RecordDetail.FULL

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     WEB_SEARCH_DISABLED = "web_search_disabled"
     WEB_SEARCH_NOT_OPTED_IN = "web_search_not_opted_in"
     WEB_SEARCH_NO_PERMITTED_SOURCE = "web_search_no_permitted_source"
+    WEB_SEARCH_SPENT = "web_search_spent"
     WEB_SEARCH_UNFILTERABLE = "web_search_unfilterable"
     WEB_SEARCH_UNKNOWN_TOOL = "web_search_unknown_tool"
     WEB_SEARCH_UNINSPECTABLE = "web_search_uninspectable"
@@ -185,6 +186,12 @@ MEANINGS: dict[Reason, Meaning] = {
     ),
     Reason.WEB_SEARCH_NO_PERMITTED_SOURCE: Meaning(
         403, _DENIED, "No permitted source is left to search", "Ask for `web_search.sources` with the hosts you need."
+    ),
+    Reason.WEB_SEARCH_SPENT: Meaning(
+        403,
+        _DENIED,
+        "The day's searches of this group are used up",
+        "Ask without the search tool, wait for 00:00 UTC, or ask for a higher `web_search.per_day`.",
     ),
     Reason.WEB_SEARCH_UNFILTERABLE: Meaning(
         403,

@@ -17,7 +17,7 @@ from outward.ops.access import ALL, Token
 from outward.ops.ask import Asked
 from outward.ops.reader import Reader
 from outward.ops.web import Problem, Response, Route, as_json
-from outward.records import query, receipts, trail
+from outward.records import query, receipts, search_counts, trail
 from outward.records.changes import OptIn
 from outward.records.database import StoreAwayError
 from outward.records.events import Record, rfc3339
@@ -71,6 +71,14 @@ class Sources:
             raise Problem(404, "there is no such decision; it may be older than the retention")
         token.demand(found["group"])
         return found
+
+    def searches_today(self) -> dict[str, dict[str, int]] | None:
+        """Return what every group searched on this UTC day, by vendor; None while the database is away."""
+        try:
+            with self.reader.database() as database:
+                return search_counts.read(database, search_counts.day_of(self.now()))
+        except Problem:
+            return None
 
     def set_web_search(self, asked: Asked, path: str, enabled: bool) -> bool:
         """Set a group's toggle.
@@ -180,9 +188,10 @@ class Api:
         limit, after = ask.page(found)
         offset = after[0] if after else 0
         policy, state = self._from.policy(), self._from.state
+        searches = self._from.searches_today()
         paths = sorted(path for path in policy.groups if asked.token.covers(path))
         items = [
-            views.group_row(policy.groups[path], state.web_search(path), state.toggles)
+            views.group_row(policy.groups[path], state.web_search(path), state.toggles, searches)
             for path in paths[offset : offset + limit]
         ]
         return _list(items, (offset + limit, "") if len(paths) > offset + limit else None)
@@ -191,7 +200,9 @@ class Api:
         """Show a group: settings, and every rule with its origin."""
         asked.query()
         group, state = self._from.group(asked.token, asked.params["path"]), self._from.state
-        return as_json(views.group_page(group, state.web_search(group.path), state.toggles))
+        return as_json(
+            views.group_page(group, state.web_search(group.path), state.toggles, self._from.searches_today())
+        )
 
     def set_web_search(self, asked: Asked) -> Response:
         """Turn a group's web search on or off."""

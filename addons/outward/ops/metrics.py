@@ -57,7 +57,9 @@ class Metrics:
         self.request_duration = Family(lambda: Histogram(_EXCHANGE))
         self.requests: dict[tuple[str, Verdict, Reason, Stage, Lane | None], int] = {}
         self.families = {name: Family(Number) for name in ("connections", "bytes", "upstream", "searches", "errors")}
-        self.families |= {name: Family(Number) for name in ("dropped", "unsent", "pruned", "trailers")}
+        self.families |= {
+            name: Family(Number) for name in ("dropped", "unsent", "pruned", "trailers", "group_searches")
+        }
         for of in ("strangers", "groups", "receipts"):
             self.families["pruned"].labels("size", of)
         for sink in ("stdout", "store", "audit"):  # present at zero, so that a first loss is an increase
@@ -94,6 +96,10 @@ class Metrics:
     def web_search(self, vendor: str, outcome: str) -> None:
         """Count a hosted search: `allowed`, `narrowed`, `stripped`, `denied` or `observed`."""
         self.families["searches"].labels(vendor, outcome).inc()
+
+    def group_searches(self, group: str, vendor: str, count: int) -> None:
+        """Count the searches that a vendor ran for a group."""
+        self.families["group_searches"].labels(group if group in self._groups else OTHER, vendor).inc(count)
 
     def internal_error(self, where: str) -> None:
         """Count an exception that was turned into a denial; `where` names the place in the code."""
@@ -190,6 +196,7 @@ _COUNTERS = (
     ("bytes", "bytes", "Payload bytes carried.", ("direction", "lane")),
     ("upstream", "upstream_failures", "Destinations that could not be reached or talked to.", ("reason",)),
     ("searches", "web_searches", "Hosted searches seen, by what became of them.", ("vendor", "outcome")),
+    ("group_searches", "group_searches", "Searches that vendors ran for a group.", ("group", "vendor")),
     ("errors", "internal_errors", "Exceptions turned into denials.", ("where",)),
     ("trailers", "trailers_dropped", "Messages whose trailer fields were not passed on.", ("direction",)),
     ("dropped", "records_dropped", "Events that a sink lost for good.", ("sink",)),

@@ -135,8 +135,10 @@ class Pages:
     def groups(self, asked: Asked) -> Response:
         """List the groups of the scope."""
         policy, state = self._from.policy(), self._from.state
+        searches = self._from.searches_today()
         rows = [
-            views.group_row(policy.groups[path], state.web_search(path), state.toggles) for path in self._paths(asked)
+            views.group_row(policy.groups[path], state.web_search(path), state.toggles, searches)
+            for path in self._paths(asked)
         ]
         return self._page("groups.html", asked, section="groups", groups=rows)
 
@@ -144,7 +146,7 @@ class Pages:
         """Show a group: what it allows and why, and its web search."""
         found = asked.query("saved")
         group, state = self._from.group(asked.token, asked.params["path"]), self._from.state
-        page = views.group_page(group, state.web_search(group.path), state.toggles)
+        page = views.group_page(group, state.web_search(group.path), state.toggles, self._from.searches_today())
         return self._page("group.html", asked, section="groups", group=page, saved="saved" in found)
 
     def set_web_search(self, asked: Asked) -> Response:

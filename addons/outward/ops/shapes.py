@@ -100,6 +100,7 @@ _SEARCH: Json = {
     "sources": or_null({"type": "array", "items": TEXT}),
     "filter": {"enum": ["covering", "strict"]},
     "max_searches": {"type": ["integer", "null"]},
+    "per_day": _array(an_object(group=TEXT, searches=_COUNT)),
     "unfilterable": {"enum": ["block", "verify"]},
     "on_violation": {"enum": ["flag", "cut"]},
     "record": {"enum": ["full", "counts"]},
@@ -121,7 +122,9 @@ SCHEMAS: Json = {
         suggestion=or_null(TEXT),
     ),
     "WebSearch": an_object(**_SEARCH),
-    "GroupRow": an_object(path=TEXT, mode=TEXT, rules=_COUNT, web_search=ref("WebSearch")),
+    "GroupRow": an_object(
+        path=TEXT, mode=TEXT, rules=_COUNT, web_search=ref("WebSearch"), searches_today=or_null(_COUNT)
+    ),
     "Rule": _RULE,
     "Group": an_object(
         path=TEXT,
@@ -131,6 +134,7 @@ SCHEMAS: Json = {
         allow_total=_COUNT,
         ceiling_set_by=_array(TEXT),
         web_search=ref("WebSearch"),
+        searches_today=or_null({"type": "object", "additionalProperties": _COUNT}),
     ),
     "GroupSearch": an_object(group=TEXT, **_SEARCH),
     "Conversation": an_object(conversation=TEXT, group=TEXT, searches=_COUNT, opted_in=FLAG, time=_TIME),

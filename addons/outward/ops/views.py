@@ -1,6 +1,6 @@
 """What the policy and its decisions look like to an administrator, as plain values for JSON and for the page. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,22 +15,28 @@ from outward.core.suggest import suggestion
 from outward.core.toggles import Toggle
 from outward.ops.web import Problem
 from outward.records.events import rfc3339
+from outward.records.search_counts import within
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _SCOPED = 500  # rules of one list that an answer holds
 
 
-def group_row(group: Group, settings: WebSearch, toggles: dict[str, Toggle]) -> dict[str, Any]:
+type Searches = Mapping[str, Mapping[str, int]] | None
+"""What every group searched today, by vendor; None where that cannot be read now."""
+
+
+def group_row(group: Group, settings: WebSearch, toggles: dict[str, Toggle], searches: Searches) -> dict[str, Any]:
     """Return a group as a line of a list."""
     return {
         "path": group.path,
         "mode": str(group.mode),
         "rules": len(group.allow.all) + len(group.deny.all),
         "web_search": web_search(group, settings, toggles),
+        "searches_today": None if searches is None else sum(within(searches, group.path).values()),
     }
 
 
-def group_page(group: Group, settings: WebSearch, toggles: dict[str, Toggle]) -> dict[str, Any]:
+def group_page(group: Group, settings: WebSearch, toggles: dict[str, Toggle], searches: Searches) -> dict[str, Any]:
     """Return a group with every rule that counts for it, and where each is written."""
     chain = list(group.chain)
     return {
@@ -47,6 +53,7 @@ def group_page(group: Group, settings: WebSearch, toggles: dict[str, Toggle]) ->
         "ceiling_set_by": [node.path for node in chain if node.ceiling is not None],
         "ignore": [_row(node.path, rule, deny=True) for node in chain for rule in node.ignore],
         "web_search": web_search(group, settings, toggles),
+        "searches_today": None if searches is None else within(searches, group.path),
     }
 
 
@@ -120,6 +127,7 @@ def web_search(group: Group, settings: WebSearch, toggles: dict[str, Toggle]) ->
         "sources": None if settings.sources is None else [str(rule.pattern) for rule in settings.sources],
         "filter": str(settings.filter),
         "max_searches": settings.max_searches,
+        "per_day": [{"group": path, "searches": most} for path, most in settings.per_day],
         "unfilterable": str(settings.unfilterable),
         "on_violation": str(settings.on_violation),
         "record": str(settings.record),

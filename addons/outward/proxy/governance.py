@@ -5,31 +5,29 @@ judgement itself is pure and lives in `search`; nothing here knows a vendor.
 """
 
 import logging
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
 
 from outward.config.settings import Settings
 from outward.core.identity import Identity
 from outward.core.model import OptIn, Stage, Verdict, WebSearch
 from outward.core.reasons import MEANINGS, Reason
+from outward.proxy.allowance import Allowance, Counts
 from outward.proxy.consent import Consent
 from outward.proxy.dialect import Told
 from outward.proxy.head import Head, ResponseHead
 from outward.proxy.inspection.exchange import Exchange
-from outward.proxy.inspection.governor import CutError, Pass, Refuse, Tap, Whole
+from outward.proxy.inspection.governor import Pass, Refuse, Tap
 from outward.proxy.judge import Judge
-from outward.records.audit import AuditEvent
-from outward.records.events import Event, new_id
+from outward.proxy.search_taps import streaming, whole
+from outward.proxy.search_told import Sinks, Teller
+from outward.records.search_counts import Grant
 from outward.search import tables
 from outward.search.govern import Governance, Outcome, Request, unaudited
-from outward.search.observation import MAX_WHOLE, Observation
-from outward.search.receipts import Audited, blocked, invoked, receipt_of, sandboxed
+from outward.search.observation import Observation
 from outward.search.registry import Registry, registry_of, valve_of
 from outward.search.suffixes import is_public_suffix
-from outward.search.turn import Action, Finding
 from outward.search.vendors import NAMES, load
 from outward.search.vendors.mcp import rpc_error, rpc_id
 from outward.threads import Threads
@@ -41,31 +39,27 @@ _IN_LOOP = 16 * 1024
 _THREADS = 4
 # How often one request is sent anew: a vendor may name the domains that it refuses one by one.
 _TRIES = 8
-
-
-class Sinks(Protocol):
-    """Where searches are told; never blocks and never raises."""
-
-    @property
-    def unaudited(self) -> bool:
-        """Whether audit events cannot be kept now."""
-
-    def audit(self, event: AuditEvent) -> None:
-        """Take one audit event."""
-
-    def receipt(self, receipt: Mapping[str, Any]) -> None:
-        """Take the receipt of one request."""
+# Where no answer came for these reasons, the vendor searched nothing; a client that left cannot know that.
+_UNREACHED = frozenset({Reason.RESOLVE_FAILED, Reason.UPSTREAM_FAILED, Reason.PARENT_REFUSED, Reason.PARENT_FAILED})
 
 
 @dataclass(slots=True)
 class _Open:
-    """A governed exchange whose response is still to come, or coming."""
+    """A governed exchange whose response is still to come, or coming.
+
+    Attributes:
+        grant: the searches that were reserved for it; None where no day is limited.
+        tries: how often it was sent anew.
+        refused: whether the vendor answered with an error.
+    """
 
     request: Request
     outcome: Outcome
     settings: WebSearch
+    grant: Grant | None
     tries: int = 0
     observation: Observation | None = None
+    refused: bool = False
     finished: bool = False
 
 
@@ -95,10 +89,21 @@ class SearchGovernor:
         consent: toggles and opt-ins.
         sinks: audit and receipts.
         body_limit: most bytes of a request body after its content encoding is undone.
+        counts: of searches by group and day; None where nothing is counted, and no group with a limit searches.
     """
 
-    def __init__(self, judge: Judge, registry: Registry, consent: Consent, sinks: Sinks, body_limit: int) -> None:
-        self._judge, self._consent, self._sinks = judge, consent, sinks
+    def __init__(
+        self,
+        judge: Judge,
+        registry: Registry,
+        consent: Consent,
+        sinks: Sinks,
+        body_limit: int,
+        *,
+        counts: Counts | None = None,
+    ) -> None:
+        self._judge, self._consent = judge, consent
+        self._tell, self._allowance = Teller(judge, sinks), Allowance(judge, counts)
         self._governance = Governance(registry, body_limit)
         self._threads = Threads("search", _THREADS)
         self._open: dict[int, _Open] = {}
@@ -138,7 +143,25 @@ class SearchGovernor:
         request = self._request(exchange, body)
         if request is None:
             return Refuse(Reason.UNKNOWN_CLIENT)
+        if request.settings.per_day:
+            return self._limited(exchange, self._allowance.first(request))
         return self._judged(request, partial(self._decided, exchange, request))
+
+    async def _limited(self, exchange: Exchange, request: Request) -> Pass | Refuse:
+        """Judge a request of a group whose searches are limited: they are counted before it is sent."""
+        outcome, grant = await self._outcome(request), None
+        if not self._tell.sinks.unaudited:
+            outcome, grant = await self._allowance.reserve(request, outcome, self._outcome)
+        if grant is not None:
+            request = replace(request, left=grant.searches)
+        decided = self._decided(exchange, request, outcome, grant)
+        if isinstance(decided, Refuse) or exchange.closed:
+            self._allowance.settle(grant, 0)
+        return decided
+
+    async def _outcome(self, request: Request) -> Outcome:
+        judged = self._judged(request, lambda outcome: outcome)
+        return judged if isinstance(judged, Outcome) else await judged
 
     def _judged[T](self, request: Request, then: Callable[[Outcome], T]) -> Awaitable[T] | T:
         """Judge a request and go on with the outcome; in a thread where its body is long, or encoded: it may unfold."""
@@ -167,43 +190,31 @@ class SearchGovernor:
             query=head.target.partition("?")[2], headers=_joined(head.fields), body=body, bodied=head.length != 0,
         )  # fmt: skip
 
-    def _decided(self, exchange: Exchange, request: Request, outcome: Outcome) -> Pass | Refuse:
+    def _decided(
+        self, exchange: Exchange, request: Request, outcome: Outcome, grant: Grant | None = None
+    ) -> Pass | Refuse:
         """Tell of what was found, and remember what the response is for."""
-        if outcome.watched and self._sinks.unaudited:
+        if outcome.watched and self._tell.sinks.unaudited:
             outcome = unaudited(outcome)
             exchange.event.detail = outcome.detail
         if outcome.deny is not None:  # before its id stands in an audit event
             exchange.refuse(outcome.deny, Stage.SEARCH)
             self._judge.settle(exchange.event)
-        self._tell(exchange, outcome)
+        self._tell.request(exchange, outcome)
         if outcome.deny is not None:
             return Refuse(outcome.deny, outcome.line, outcome.detail, self._answered(request, outcome))
         fields = dict(outcome.headers)
         if outcome.turn is not None and (outcome.watched or outcome.turn.filtered):
             fields["accept-encoding"] = "identity"
-            self._open[id(exchange)] = _Open(request, outcome, request.settings)
+            self._open[id(exchange)] = _Open(request, outcome, request.settings, grant)
         return Pass(outcome.body, fields)
-
-    def _tell(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Tell of what a request carries, and of what became of it."""
-        if outcome.audited and outcome.adapter is not None:
-            for finding in outcome.findings:
-                self._judge.metrics.web_search(outcome.adapter, str(finding.action))
-            for finding in _distinct(outcome.findings):
-                if finding.reason is not None:
-                    self._audit(exchange, blocked(outcome.adapter, finding))
-                if finding.action is Action.STRIPPED and finding.reason is not None:
-                    self._note(exchange, finding.reason, Stage.SEARCH, Verdict.DENY)
-        for unknown in outcome.unknowns:  # it passes, and its event says that it would not
-            self._note(exchange, unknown.reason, Stage.SEARCH, Verdict.ALLOW)
-        for machine in outcome.turn.sandboxes if outcome.turn is not None and outcome.deny is None else ():
-            self._audit(exchange, sandboxed(outcome.adapter, machine))
 
     def response_tap(self, exchange: Exchange, response: ResponseHead) -> Tap | None:
         """Return what reads the response of a request that may have searched."""
         state = self._open.get(id(exchange))
         if state is None:
             return None
+        state.refused = not 200 <= response.status < 300
         observation = self._governance.observe(state.outcome, response.status, _joined(response.fields))
         state.observation = observation
         if observation is None:
@@ -213,58 +224,11 @@ class SearchGovernor:
         ) and observation.encoded:  # although it was asked for plain: it may be a bomb
             exchange.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, Stage.RESPONSE)
             return None
-        return (
-            self._whole(exchange, state, observation)
-            if observation.whole
-            else self._stream(exchange, state, observation)
-        )
-
-    def _stream(self, exchange: Exchange, state: _Open, observation: Observation) -> Tap:
-        """Return a tap that passes on what it reads, and pays for the most that it has held."""
-        paid = 0
-
-        def tap(data: bytes) -> bytes:
-            nonlocal paid
-            if not data:
-                rest = observation.finish()
-                self._finish(exchange, state, observation)
-                return rest
-            passed = observation.feed(data)
-            if observation.held > paid:
-                if exchange.hold(observation.held - paid):
-                    paid = observation.held
-                else:
-                    passed += observation.give_up()
-            if observation.was_cut:
-                if not observation.seen.violated:
-                    self._note(exchange, Reason.WEB_SEARCH_UNINSPECTABLE, Stage.RESPONSE, Verdict.DENY)
-                raise CutError(passed)
-            return passed
-
-        return tap
-
-    def _whole(self, exchange: Exchange, state: _Open, observation: Observation) -> Tap:
-        """Return a tap that holds the response until it is filtered, or judged as a whole."""
-        held = bytearray()
-
-        def tap(data: bytes) -> bytes:
-            if data:
-                held.extend(data)
-                if len(held) > MAX_WHOLE:
-                    raise _withheld(exchange, Reason.TOO_LARGE)
-                if not exchange.hold(len(data)):
-                    raise _withheld(exchange, Reason.OVERLOADED)
-                return b""
-            body = observation.replace(bytes(held))
-            if body is None:
-                cut = Reason.SOURCE_OUTSIDE_ALLOWLIST if observation.was_cut else Reason.WEB_SEARCH_UNINSPECTABLE
-                exchange.refuse(cut, Stage.RESPONSE)
-            self._finish(exchange, state, observation)
-            if body is None:
-                raise CutError
-            return body
-
-        return Whole(tap)
+        ended = partial(self._finish, exchange, state, observation)
+        if observation.whole:
+            return whole(exchange, observation, ended)
+        cut = partial(self._tell.note, exchange, Reason.WEB_SEARCH_UNINSPECTABLE, Stage.RESPONSE, Verdict.DENY)
+        return streaming(exchange, observation, ended, cut)
 
     def holds(self, exchange: Exchange, response: ResponseHead) -> bool:
         """Tell whether a refusal may name domains that the vendor does not search."""
@@ -274,7 +238,7 @@ class SearchGovernor:
     def again(self, exchange: Exchange, status: int, body: bytes) -> Awaitable[Pass | None] | Pass | None:
         """Judge the request once more without the domains that the vendor refused."""
         state = self._open.get(id(exchange))
-        if state is None or state.tries >= _TRIES or self._sinks.unaudited:
+        if state is None or state.tries >= _TRIES or self._tell.sinks.unaudited:
             return None
         state.tries += 1
         if not self._governance.learn(state.outcome, status, body):
@@ -285,69 +249,30 @@ class SearchGovernor:
         """Return what is sent in the place of a request that was refused; None where nothing would be."""
         if outcome.deny is not None or outcome.body is None or outcome.adapter is None:
             return None
-        for finding in _distinct(outcome.findings):
-            if finding.reason is not None:
-                self._audit(exchange, blocked(outcome.adapter, finding))
+        self._tell.blocked(exchange, outcome)
         state.outcome = outcome
         return Pass(outcome.body, {**outcome.headers, "accept-encoding": "identity"})
 
     def on_close(self, exchange: Exchange) -> None:
         """Tell of a response that ended early."""
         state = self._open.pop(id(exchange), None)
-        if state is not None and state.observation is not None and not state.finished:
+        if state is None or state.finished:
+            return
+        if state.observation is not None:
             state.observation.finish(aborted=True)
             self._finish(exchange, state, state.observation)
+        elif state.refused or exchange.event.reason in _UNREACHED:
+            self._allowance.settle(state.grant, 0)
 
     def _finish(self, exchange: Exchange, state: _Open, observation: Observation) -> None:
         """Tell of a response that was read, once."""
         state.finished = True
-        seen, outcome, settings = observation.seen, state.outcome, state.settings
-        if observation.early:
+        if observation.early:  # a later answer tells the whole; what was reserved stays counted
             return
         self._governance.counted(observation)
-        if outcome.adapter is None or not observation.news:
-            return
-        if not outcome.findings:  # a retrieval: the request itself was counted when it came
-            self._judge.metrics.web_search(outcome.adapter, str(Action.OBSERVED))
-        group = exchange.event.group or ""
-        self._audit(exchange, invoked(outcome.adapter, outcome.findings, seen, settings.record, settings.filter))
-        self._sinks.receipt(receipt_of(exchange.event.conversation, group, seen, settings.record).as_json())
-        if seen.violated and not exchange.refused:
-            verdict = Verdict.DENY if observation.was_cut else Verdict.ALLOW
-            self._note(exchange, Reason.SOURCE_OUTSIDE_ALLOWLIST, Stage.RESPONSE, verdict)
-
-    def _audit(self, exchange: Exchange, audited: Audited) -> None:
-        event = exchange.event
-        event.told = event.told or event.fold is None  # a settled denial has the id of its row already
-        self._sinks.audit(
-            AuditEvent(
-                event_type=audited.name,
-                group=event.group,
-                target=event.conversation,
-                author=event.client,
-                ip_address=None if exchange.identity is None else event.client,
-                message=f"{audited.details['tool_type']} {audited.details['action']}",
-                details={**audited.details, "decision_id": event.id},
-            )
-        )
-
-    def _note(self, exchange: Exchange, reason: Reason, stage: Stage, verdict: Verdict) -> None:
-        """Put into the log what happened beside the exchange's own event: the turn goes on, the search does not."""
-        event: Event = replace(exchange.event, id=new_id(), time=time.time(), reason=reason, stage=stage)
-        event.told, event.fold, event.would_reason = False, None, None
-        event.verdict, event.would_deny, event.status = verdict, verdict is Verdict.ALLOW, None
-        self._judge.close(event)
-
-
-def _withheld(exchange: Exchange, reason: Reason) -> CutError:
-    """Refuse an exchange of whose response the client has seen nothing, and return what ends it."""
-    exchange.refuse(reason, Stage.RESPONSE, 502 if reason is Reason.TOO_LARGE else None)  # the answer, not the request
-    return CutError()
-
-
-def _distinct(findings: Iterable[Finding]) -> Iterable[Finding]:
-    """Return one finding for each tool, action and reason: many searches in one request are not many rows."""
-    return {(each.tool, each.action, each.reason): each for each in findings}.values()
+        outcome = state.outcome
+        self._allowance.answered(exchange.event.group or "", outcome.adapter or "", state.grant, observation.seen)
+        self._tell.answer(exchange, outcome, observation, state.settings)
 
 
 def _joined(fields: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> dict[str, str]:

@@ -40,6 +40,7 @@ class Request:
         bodied: whether there is one, asked for or not.
         settings: the group's search settings in force (run-time values included).
         opted_in: whether the conversation, or its client entry, has opted in.
+        left: searches that the group's day leaves to it; None where no day is limited.
     """
 
     vendor: str
@@ -54,6 +55,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     bodied: bool = False
+    left: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,7 @@ class Governance:
             stop,
             trusted=self.registry.trusts(request.host),
             mcp_tools=self.registry.mcp_tools(request.host),
+            left=request.left,
         )
 
     def _passed(self, adapter: Adapter, turn: Turn, *, encoded: bool) -> Outcome:
@@ -243,6 +246,13 @@ def unaudited(outcome: Outcome) -> Outcome:
     """Return the denial of a search that could not be audited: no audit, no search. It leaves no audit event itself."""
     findings = tuple(Finding(each.tool, Action.DENIED) for each in outcome.findings)
     return Outcome(outcome.adapter, findings, deny=Reason.OVERLOADED, detail=_UNAUDITED)
+
+
+def refused(outcome: Outcome, reason: Reason, detail: str) -> Outcome:
+    """Return the denial of a request whose searches may not be made now: without them its answer would be another."""
+    live = [each for each in outcome.findings if each.action not in (Action.STRIPPED, Action.DENIED)]
+    findings = tuple(Finding(each.tool, Action.DENIED, reason, requested=each.requested) for each in live)
+    return Outcome(outcome.adapter, findings, deny=reason, detail=detail)
 
 
 def _named(sent: Iterable[str], names: Iterable[str]) -> list[str]:

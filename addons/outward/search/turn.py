@@ -121,6 +121,8 @@ class Turn:
         asked: searches and filter entries judged so far.
         unknowns: what no table names, and passes to be watched.
         sandboxes: machines at the vendor, and the network that each was given.
+        left: searches that the group's day leaves to this request; None where no day is limited.
+        bounds: the most searches that the vendor was told, for each tool or request that can be told.
     """
 
     call: Call
@@ -141,6 +143,8 @@ class Turn:
     asked: int = 0
     unknowns: list[Unknown] = field(default_factory=list)
     sandboxes: list[Finding] = field(default_factory=list)
+    left: int | None = None
+    bounds: list[int] = field(default_factory=list)
 
     @property
     def learned(self) -> Learned:
@@ -290,7 +294,8 @@ class Turn:
         raise RefusedError(self.stop or Reason.WEB_SEARCH_UNFILTERABLE, detail, tool)
 
     def clamp(self, asked: object) -> int | None:
-        """Return the most searches for a request: the smaller of the caller's limit and the group's."""
+        """Return the most searches for a request: the smallest of the caller's limit and the group's."""
         own = asked if isinstance(asked, int) and not isinstance(asked, bool) and asked >= 0 else None
-        most = self.settings.max_searches
-        return most if own is None else own if most is None else min(own, most)
+        known = [most for most in (own, self.settings.max_searches, self.left) if most is not None]
+        self.bounds += [min(known)] if known else []
+        return min(known) if known else None

@@ -137,3 +137,28 @@ def test_a_descendants_rule_counts_only_inside_every_ceiling(a: str | None, b: s
 def test_a_ceiling_does_not_bind_the_group_that_sets_it():
     found = loaded("  a: {ceiling: [], allow: [x.example]}\n  a/b/c: {}\n")
     assert decide(found.policy, Question("a/b/c", canonical_host("x.example"), 443)).allowed
+
+
+def test_the_limits_of_a_day_are_those_of_every_ancestor():
+    found = loaded(
+        "  a: {web_search: {per_day: 100}}\n  a/b: {web_search: {enabled: true}}\n"
+        "  a/b/c: {web_search: {per_day: 7}}\n  a/d: {web_search: {per_day: 0}}\n"
+    )
+    groups = found.policy.groups
+    assert groups["a/b/c"].web_search.per_day == (("a", 100), ("a/b/c", 7))
+    assert groups["a/b"].web_search.per_day == (("a", 100),)
+    assert groups["a/d"].web_search.per_day == (("a", 100), ("a/d", 0))
+    assert [finding.ident for finding in found.findings if finding.ident == "W133"] == []
+
+
+def test_a_limit_that_is_never_reached_is_told():
+    found = loaded("  a: {web_search: {per_day: 5}}\n  a/b: {}\n  a/b/c: {web_search: {per_day: 6}}\n")
+    (finding,) = found.findings
+    assert (finding.ident, finding.place.line) == ("W133", 5)
+    assert "`a` allows 5 to all below it" in finding.message
+
+
+def test_below_a_lock_no_limit_is_added():
+    found = loaded("  a: {web_search: {locked: true, per_day: 5}}\n  a/b/c: {web_search: {per_day: 1}}\n")
+    assert found.policy.groups["a/b/c"].web_search.per_day == (("a", 5),)
+    assert [finding.ident for finding in found.findings] == ["W112"]

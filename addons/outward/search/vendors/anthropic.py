@@ -148,8 +148,7 @@ def _narrowed(turn: Turn, tool: Json, kind: str, does: Tool) -> Json | None:
         tool["allowed_domains"] = list(found.allowed)
     elif found.blocked:
         tool["blocked_domains"] = list(found.blocked)
-    most = turn.clamp(tool.get("max_uses"))
-    if most is not None and does is Tool.SEARCH:
+    if does is Tool.SEARCH and (most := turn.clamp(tool.get("max_uses"))) is not None:
         tool["max_uses"] = most
     # Results that code consumed may be left out of the response: an audit blind spot.
     if kind not in _FIRST or "allowed_callers" in tool:
