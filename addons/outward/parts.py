@@ -29,6 +29,7 @@ from outward.records.search_counts import SearchCounts
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from outward.proxy.desk import Desk
     from outward.proxy.governance import SearchGovernor
     from outward.records.audit_stream import AuditStream
 
@@ -152,6 +153,15 @@ def counts_of(settings: Settings) -> SearchCounts:
         return database
 
     return SearchCounts(connect)
+
+
+def desk_of(settings: Settings, judge: Judge, administration: Administration | None) -> "Desk":
+    """Make what answers for the proxy itself; without an administrator's side nobody could answer a request."""
+    from outward.proxy.desk import Desk  # noqa: PLC0415 - while it loads, the ops port answers already
+    from outward.proxy.keeping import Keeping  # noqa: PLC0415 - as above
+
+    access = administration.state.access if administration else None
+    return Desk(judge, Keeping(lambda: open_database(settings.records_url, settings.state), access))
 
 
 def stream_of(settings: Settings, metrics: Metrics) -> "AuditStream | None":

@@ -24,6 +24,7 @@ from outward.parts import (
     administration_of,
     bind,
     counts_of,
+    desk_of,
     doorway_of,
     every,
     governor_of,
@@ -47,6 +48,7 @@ from outward.records.recorder import STORE_LINGER, Recorder
 
 if TYPE_CHECKING:
     from outward.proxy.assembly import Inspection
+    from outward.proxy.desk import Desk
     from outward.proxy.governance import SearchGovernor
 
 __all__ = ["Options", "Service", "StartError"]
@@ -136,6 +138,7 @@ class Service:
         self._gate: Gate | None = None
         self._reloader: Reloader | None = None
         self._leases: Leases | None = None
+        self._desk: Desk | None = None
         self._rotation = Rotation()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -202,6 +205,7 @@ class Service:
             self._inspection = Inspection(self.settings, self.judge, self.dialer, self._governor)
         except (AuthorityError, TrustError) as error:
             raise StartError(str(error)) from error
+        self.judge.desk = self._desk = desk_of(self.settings, self.judge, self.administration)
         self._gate = Gate(self.judge, self.dialer, self._inspection.engine, self.settings.limits)
         self._gate.tls, self._gate.bound = doorway_of(self.settings, self.metrics), self._look_around
         await bind("proxy", self._gate.start, self.settings.listen)
@@ -298,6 +302,8 @@ class Service:
             self._inspection.engine.close()
         if self._leases is not None:
             self._leases.close()
+        if self._desk is not None:
+            self._desk.close()
         for task in self._tasks:
             task.cancel()
         if self._tasks:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
-from outward.core.suggest import cure, question_about, suggestion
+from outward.core.suggest import MISSES, cure, question_about, suggestion
 from outward.proxy.alert import alert_of
 from outward.proxy.deadlines import Deadlines
 from outward.proxy.denial import denial, denial_status
 from outward.proxy.dialect import Told, vendor_denial
 from outward.proxy.head import Head
 from outward.proxy.judge import Judge
+from outward.proxy.own import REQUESTS
 from outward.proxy.passport import Passport
 from outward.records.events import Event
 
@@ -57,7 +58,17 @@ def denial_of(judge: Judge, event: Event, head: Head | None, *, challenge: bool)
     event.status = event.status or denial_status(event.reason, challenge=challenge)
     line = line_for(event, judge.policy)
     accept = head.get("accept") if head is not None and event.method != "CONNECT" else None
-    return denial(event, line, accept, challenge=challenge, head=event.method == "HEAD")
+    at = REQUESTS if _askable(judge, event, line) else None
+    return denial(event, line, accept, challenge=challenge, head=event.method == "HEAD", request=at)
+
+
+def _askable(judge: Judge, event: Event, line: str | None) -> bool:
+    """Tell whether a client may ask for what an event denies; what it asks is judged again when it does."""
+    if judge.desk is None or not judge.desk.asking or event.reason not in MISSES:
+        return False
+    opens = line is not None or event.reason is Reason.PATH_NOT_ALLOWED  # whose line would echo the path
+    host = event.host or ""
+    return opens and ":" not in host and not host[-1:].isdigit() and judge.policy.vendor_of(host) is None
 
 
 def line_for(event: Event, policy: Policy) -> str | None:

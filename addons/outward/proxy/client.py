@@ -20,6 +20,7 @@ from outward.proxy.fields import HeadError
 from outward.proxy.head import Head
 from outward.proxy.headreader import HeadReader, is_whole
 from outward.proxy.judge import refuse
+from outward.proxy.own import is_ours
 from outward.proxy.parent import via_of
 from outward.proxy.passport import Passport
 from outward.proxy.question import ask, event_of
@@ -136,6 +137,10 @@ class Client(asyncio.Protocol):
             identity = replace(identity, conversation=head.conversation)
         event, decision = ask(self._resources.judge, head, identity, None if head.path is None else "http")
         objected = identity.refusal is None and self._objects(event, head, decision)
+        if self._is_own(head, identity) and not objected:
+            passport = Passport(self.peer, identity, head, decision, event, self._begun, self.names)
+            self._lend(raw, rest, passport)
+            return
         inside = head.path is None and decision.denial is Denial.INSIDE and identity.refusal is None
         if objected or not (decision.allowed or inside):
             more = bool(rest) or head.length != 0
@@ -151,6 +156,11 @@ class Client(asyncio.Protocol):
             Tunnel(self._resources, self.transport, passport, self._ended, clear).start(rest)
         else:
             self._lend(raw, rest, passport)
+
+    def _is_own(self, head: Head, identity: Identity) -> bool:
+        """Tell whether the proxy itself is asked, by a client that it knows and that speaks to it."""
+        known = identity.refusal is None and self.original is None
+        return known and self._resources.judge.desk is not None and is_ours(head)
 
     def _cut(self, event: Event) -> None:
         """End with the grant that the connection stands by."""

@@ -20,6 +20,7 @@ from outward.records.events import Event
 
 REASON_PHRASE = "Blocked by egress policy"
 
+HOW = "POST its url and your why as JSON, or run `outward request URL --why TEXT`"
 _CREDENTIALS = (Reason.UNKNOWN_CLIENT, Reason.BAD_CREDENTIALS)
 _RETRY_SECONDS = b"5"
 _CHALLENGES = [(b"Proxy-Authenticate", b'Basic realm="outward", charset="UTF-8"'), (b"Proxy-Authenticate", b"Bearer")]
@@ -37,12 +38,18 @@ _PROBLEM = """{{
   "port": %(port)s,
   "decision_id": "%(id)s",
   "retryable": {retryable},
-  "suggestion": %(suggestion)s{more}
+  "suggestion": %(suggestion)s{ask}{more}
 }}
 """
 # The member that the model vendors' clients show as the message of an error, at the stages that concern vendors.
 _ERROR = """,
   "error": {{"type": "permission_error", "code": "{reason}", "message": {message}}}"""
+# Where a client may ask for what it is denied; said only where it may.
+_ASK = {
+    "json": ',\n  "request": %(request)s',
+    "text": "request: %(request)s\n",
+    "html": "<tr><th>Ask for it at<td>%(request)s\n",
+}
 _TOLD_TO_CLIENTS = frozenset({Stage.SEARCH, Stage.RESPONSE})
 _TEXT = """{title}. {cure}
 reason: {reason}
@@ -51,7 +58,7 @@ group: %(group)s
 host: %(host)s
 port: %(port)s
 suggestion: %(suggestion)s
-decision: %(id)s
+{ask}decision: %(id)s
 """
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -65,7 +72,7 @@ _PAGE = """<!DOCTYPE html>
 <tr><th>Host<td>%(host)s
 <tr><th>Port<td>%(port)s
 <tr><th>Rule that would allow it<td><code>%(suggestion)s</code>
-<tr><th>Decision<td>%(id)s
+{ask}<tr><th>Decision<td>%(id)s
 </table></body></html>
 """
 
@@ -87,7 +94,9 @@ def denial_status(reason: Reason, *, challenge: bool) -> int:
     return 407 if challenge and reason in _CREDENTIALS else MEANINGS[reason].status
 
 
-def denial(event: Event, suggestion: str | None, accept: str | None, *, challenge: bool, head: bool) -> bytes:
+def denial(
+    event: Event, suggestion: str | None, accept: str | None, *, challenge: bool, head: bool, request: str | None = None
+) -> bytes:
     """Return the response that tells a client why it is refused, as HTTP/1.1.
 
     Args:
@@ -96,6 +105,7 @@ def denial(event: Event, suggestion: str | None, accept: str | None, *, challeng
         accept: the client's Accept field.
         challenge: whether credentials would help.
         head: the request was a HEAD: no body follows.
+        request: where, and how, the client may ask for it; None where it cannot.
     """
     status = event.status or denial_status(event.reason, challenge=challenge)
     kind = _kind(accept)
@@ -104,8 +114,8 @@ def denial(event: Event, suggestion: str | None, accept: str | None, *, challeng
         advice = f"{event.detail} {advice}"
     if event.reason is Reason.PATH_NOT_ALLOWED and event.detail is not None:
         advice = f"{advice} Here {event.detail}."
-    form = _form(event.reason, status, event.stage, kind, advice)
-    body = _fill(form.body, kind, event, suggestion)
+    form = _form(event.reason, status, event.stage, kind, advice, asks=request is not None)
+    body = _fill(form.body, kind, event, suggestion, request)
     return form.head % (event.id.encode("ascii"), len(body)) + (b"" if head else body)
 
 
@@ -118,7 +128,7 @@ def _kind(accept: str | None) -> str:
     return "json" if "json" in accept or "*/*" in accept or "application/*" in accept else "text"
 
 
-def _fill(body: str, kind: str, event: Event, suggestion: str | None) -> bytes:
+def _fill(body: str, kind: str, event: Event, suggestion: str | None, request: str | None) -> bytes:
     """Write the facts into a body, escaped."""
     show = _SHOW[kind]
     facts = {
@@ -127,6 +137,7 @@ def _fill(body: str, kind: str, event: Event, suggestion: str | None) -> bytes:
         "port": show(event.port),
         "id": event.id,
         "suggestion": show(suggestion),
+        "request": show(request if kind == "json" or request is None else f"{request} ({HOW})"),
     }
     return (body % facts).encode("utf-8")
 
@@ -150,11 +161,11 @@ _MEDIA = {"json": "application/problem+json", "html": "text/html; charset=utf-8"
 
 
 @lru_cache(maxsize=512)
-def _form(reason: Reason, status: int, stage: Stage, kind: str, advice: str) -> _Form:
+def _form(reason: Reason, status: int, stage: Stage, kind: str, advice: str, *, asks: bool) -> _Form:
     phrase = REASON_PHRASE if status == 403 else HTTPStatus(status).phrase
     fields = b"".join(b"%b: %b\r\n" % field for field in _fields(reason, status, _MEDIA[kind]))
     head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, phrase.encode("ascii"), fields)
-    return _Form(head, _body(reason, status, stage, kind, advice))
+    return _Form(head, _body(reason, status, stage, kind, advice, ask=_ASK[kind] if asks else ""))
 
 
 def _fields(reason: Reason, status: int, media: str) -> list[tuple[bytes, bytes]]:
@@ -177,7 +188,7 @@ def _fields(reason: Reason, status: int, media: str) -> list[tuple[bytes, bytes]
     return fields
 
 
-def _body(reason: Reason, status: int, stage: Stage, kind: str, advice: str) -> str:
+def _body(reason: Reason, status: int, stage: Stage, kind: str, advice: str, *, ask: str) -> str:
     """Return the format of a body: the members of the problem (RFC 9457 3), or the same for people."""
     meaning = MEANINGS[reason]
     show = _SHOW[kind]
@@ -192,6 +203,9 @@ def _body(reason: Reason, status: int, stage: Stage, kind: str, advice: str) -> 
             cure=advice_shown,
             stage=stage,
             retryable=show(meaning.retryable),
+            ask=ask,
             more=more,
         )
-    return (_PAGE if kind == "html" else _TEXT).format(reason=reason, title=title, cure=advice_shown, stage=stage)
+    return (_PAGE if kind == "html" else _TEXT).format(
+        reason=reason, title=title, cure=advice_shown, stage=stage, ask=ask
+    )

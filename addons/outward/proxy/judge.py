@@ -17,6 +17,7 @@ from outward.core.policy import Policy, address_denied, address_refused, decide
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
 from outward.proxy.guesses import Guesses
+from outward.proxy.head import Head
 from outward.proxy.hello import Hello
 from outward.proxy.interfaces import ends_here
 from outward.records.events import Event
@@ -47,6 +48,17 @@ class Verifier(Protocol):
         """Return the verified claims of a JWT in proxy credentials, or None."""
 
 
+class Desk(Protocol):
+    """What answers requests for the proxy itself; see `proxy.desk`."""
+
+    @property
+    def asking(self) -> bool:
+        """Whether requests for access are kept."""
+
+    async def answer(self, head: Head, identity: Identity, body: bytes) -> bytes:
+        """Return the response to a request of a known client."""
+
+
 class Judge:
     """Answers questions under the policy in force.
 
@@ -55,6 +67,7 @@ class Judge:
             once.
         grants: what was opened at run time, over the policy.
         next_end: Unix time in milliseconds at which the next of them ends; None where none does.
+        desk: answers what is for the proxy itself; None where nobody does.
         leases: holds a connection that stands by a grant, and returns what lets it go.
         verifier: of JWTs; None where the policy has no entry for them, so that nothing is loaded for it.
         own: the proxy's own addresses and listeners.
@@ -64,6 +77,7 @@ class Judge:
     def __init__(self, policy: Policy, recorder: Recorder, metrics: Metrics, own: Own) -> None:
         self._grants: tuple[Grant, ...] = ()
         self.next_end: int | None = None
+        self.desk: Desk | None = None
         self.leases: Callable[[Decision, Callable[[], None]], Callable[[], None]] = _unheld
         self.policy = policy
         self.own = own

@@ -12,6 +12,7 @@ from outward.core.readings import objection
 from outward.core.reasons import Reason
 from outward.proxy.head import Head
 from outward.proxy.judge import Judge, fill
+from outward.proxy.own import ADVICE
 from outward.records.events import Event
 
 _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -57,6 +58,8 @@ def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None)
     fill(event, decision, Stage.CONNECT if connect else Stage.REQUEST)
     if decision.reason is Reason.PATH_NOT_ALLOWED and decision.rule is not None and decision.rule.paths is not None:
         event.detail = objection(decision.rule.paths, head.path or "", encoded_slash=decision.rule.encoded_slash)
+    if decision.reason is Reason.MALFORMED_REQUEST:  # the head is not: it names the proxy itself
+        event.advice = ADVICE
     if not connect:
         event.lane = Lane.INSPECT  # whatever a tunnel to that host would be: this request was read
     return event, decision

@@ -38,6 +38,8 @@ class Exchange:
         ended: called once when it closes; None where nobody waits for that.
         dialect: says a denial in a vendor's words; None where no vendor is concerned.
         line, detail: what governance says of a denial: the line that would open it, a sentence.
+        own: the proxy itself is asked; what it answers leaves no event, what it refuses does.
+        said: that answer, once it is there.
         parent: the parent proxy that it was sent to in absolute form; None if it was sent to the destination.
         budget: what its bodies are charged to while they are held back; None where nothing of it ever is.
     """
@@ -61,8 +63,10 @@ class Exchange:
         "head",
         "identity",
         "line",
+        "own",
         "parent",
         "raw",
+        "said",
         "up",
     )
 
@@ -80,6 +84,8 @@ class Exchange:
     ) -> None:
         """Begin an exchange; `started` is the loop time in seconds at which it was asked for, by default now."""
         self.parent: Parent | None = None
+        self.own = False
+        self.said: bytes | None = None
         self.raw = raw
         self.head = head
         self.event = event
@@ -131,6 +137,8 @@ class Exchange:
 
     def answer(self) -> bytes:
         """Return the denial as it goes to the client."""
+        if self.said is not None and not self.refused:
+            return self.said
         if self.dialect is not None:
             return vendor_denial_of(self._judge, self.event, self.line, self.dialect, self.detail)
         return denial_of(self._judge, self.event, self.head, challenge=self._challenge)
@@ -149,6 +157,8 @@ class Exchange:
         self.closed = True
         if self.budget is not None:
             self.budget.give(self._held)
+        if self.own and not self.refused:
+            return
         self.event.bytes_up, self.event.bytes_down = self.up, self.down
         if self.up or self.down:
             metrics = self._judge.metrics

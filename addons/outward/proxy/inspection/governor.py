@@ -70,6 +70,13 @@ class Refuse:
     dialect: Callable[[Reason, str], Told] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Say this to the client, and send nothing on: the proxy itself was asked."""
+
+    answer: bytes = field(repr=False)
+
+
 class Governor(Protocol):
     """Web-search governance."""
 

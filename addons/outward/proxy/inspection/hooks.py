@@ -13,7 +13,7 @@ from inspect import isawaitable
 
 from outward.config.settings import Limits
 from outward.core.identity import Identity
-from outward.core.model import Decision, Lane, Stage
+from outward.core.model import Decision, Lane, Stage, Verdict
 from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.reasons import Reason
 from outward.proxy import deadlines
@@ -25,8 +25,9 @@ from outward.proxy.inspection.budget import Budget, too_long
 from outward.proxy.inspection.contexts import SPOKEN
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.forwarding import websocket_accepted
-from outward.proxy.inspection.governor import Governor, Pass, Refuse, Tap
+from outward.proxy.inspection.governor import Governor, Pass, Refuse, Said, Tap
 from outward.proxy.judge import Judge, fill, judge_hello, refuse
+from outward.proxy.own import MOST, is_ours
 from outward.proxy.parent import answered
 from outward.proxy.passport import Passport
 from outward.proxy.question import ask, event_of
@@ -134,6 +135,8 @@ class Hooks:
         )
         if head.method == "CONNECT" and decision.allowed:
             refuse(event, Reason.MALFORMED_REQUEST, Stage.REQUEST)  # a tunnel begins a connection
+        elif self._is_own(exchange, head):
+            self._take_own(exchange, head)
         elif self._refusal is not None:
             refuse(event, *self._refusal)
         elif not self._passport.decision.allowed and self.within is not None:
@@ -150,10 +153,18 @@ class Hooks:
         now = asyncio.get_running_loop().time()
         return asyncio.sleep(deadlines.SLOWED) if self._judge.guesses.wrong(self._passport.peer, now) else None
 
-    def body(self, exchange: Exchange, body: bytes) -> Awaitable[Pass | Refuse] | Pass | Refuse:
-        """Let governance judge a request to a governed host."""
+    def body(self, exchange: Exchange, body: bytes) -> Awaitable[Pass | Refuse | Said] | Pass | Refuse:
+        """Let governance judge a request to a governed host, or the desk answer one to the proxy itself."""
+        if exchange.own:
+            return self._said(exchange, body)
         governor = self._parts.governor
         return Pass() if governor is None else governor.on_request(exchange, body)
+
+    async def _said(self, exchange: Exchange, body: bytes) -> Said:
+        desk, identity = self._judge.desk, exchange.identity
+        if desk is None or identity is None:
+            raise RuntimeError("nobody is at the desk")
+        return Said(await desk.answer(exchange.request, identity, body))
 
     def response(self, exchange: Exchange, response: ResponseHead) -> Onward:
         """Judge a response head before the client sees anything of it."""
@@ -230,10 +241,28 @@ class Hooks:
             challenge=challenge,
             started=passport.started,
         )
-        if passport.decision.allowed:
+        if self._is_own(exchange, passport.head):
+            self._take_own(exchange, passport.head)
+        elif passport.decision.allowed:
             self._govern(exchange, passport.head)
             self._lease(exchange)
         return exchange
+
+    def _is_own(self, exchange: Exchange, head: Head) -> bool:
+        """Tell whether a client that is known asks the proxy itself, as a request to its proxy."""
+        known = exchange.identity is not None and exchange.identity.refusal is None
+        to_proxy = self.within is None and self._passport.original is None
+        return known and to_proxy and self._judge.desk is not None and is_ours(head)
+
+    def _take_own(self, exchange: Exchange, head: Head) -> None:
+        """Have a request answered here, its body read as a whole."""
+        if head.length is None or head.length > MOST:
+            refuse(exchange.event, Reason.TOO_LARGE, Stage.REQUEST)
+            exchange.event.detail = f"a body here has a Content-Length of at most {MOST} bytes."
+            return
+        exchange.event.verdict = Verdict.ALLOW
+        exchange.own = exchange.governed = True
+        exchange.collected, exchange.budget = head.length != 0, self._parts.budget
 
     def _lease(self, exchange: Exchange) -> None:
         """Have what stands by a grant end with it; where that is the connection, it has been seen to."""

@@ -27,7 +27,7 @@ from outward.core.reasons import Reason
 from outward.proxy.inspection.budget import too_long
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.forwarding import request_head, response_head
-from outward.proxy.inspection.governor import CutError, Pass, Refuse, Tap, Whole
+from outward.proxy.inspection.governor import CutError, Pass, Refuse, Said, Tap, Whole
 from outward.proxy.inspection.guard import Line, guarded
 from outward.proxy.inspection.signals import Asked, Continue, Forward, Refusal, Replied, Reply
 
@@ -95,6 +95,10 @@ class Stream(Layer):
     def _govern(self, exchange: Exchange, body: bytes) -> CommandGenerator[None]:
         """Let governance judge, and forward what it lets through."""
         verdict = yield from guarded(self._line, self._line.hooks.body, exchange, body)
+        if isinstance(verdict, Said):
+            exchange.said = verdict.answer
+            yield from self._refuse(exchange)
+            return
         if not isinstance(verdict, Pass) or exchange.refused:
             reason = verdict.reason if isinstance(verdict, Refuse) else Reason.INTERNAL_ERROR
             exchange.refuse(reason, Stage.SEARCH)
