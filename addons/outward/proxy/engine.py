@@ -21,6 +21,7 @@ from outward.proxy.deadlines import Waits
 from outward.proxy.dial import Dialer
 from outward.proxy.inspection.governor import Governor
 from outward.proxy.inspection.hooks import Parts
+from outward.proxy.inspection.pool import Pool
 from outward.proxy.judge import Judge, refuse
 from outward.proxy.passport import Passport
 
@@ -78,6 +79,7 @@ class Engine:
         self._loaded: asyncio.Future[tuple[type[Session], Contexts]] | None = None
         self._contexts: Contexts | None = None
         self._trusting = asyncio.Lock()
+        self.pool = Pool()
 
     @property
     def contexts(self) -> "Contexts":
@@ -122,7 +124,7 @@ class Engine:
         self._sessions.add(session)
         try:
             session.start(head, rest)
-            await session.ended
+            await session.over
         finally:
             self._sessions.discard(session)
 
@@ -135,6 +137,7 @@ class Engine:
     def drain(self) -> None:
         """End idle connections now, and the others after the response under way."""
         self.draining = True
+        self.pool.close()
         for session in list(self._sessions):
             session.finish()
 
@@ -142,6 +145,7 @@ class Engine:
         """Cut every connection."""
         for session in list(self._sessions):
             session.abort()
+        self.pool.close()
         self.waits.close()
 
 
@@ -151,6 +155,11 @@ def _load(
     """Import the engine. TLS secrets are never written anywhere, whatever the environment asks for."""
     for name in _KEY_LOGS:
         os.environ.pop(name, None)
+    if os.environ.get("OUTWARD_LANE") == "own":
+        from outward.proxy.inspection.connection import Connection  # noqa: PLC0415 - as below
+        from outward.proxy.inspection.tlscontexts import TlsContexts  # noqa: PLC0415 - as below
+
+        return Connection, TlsContexts(authority, roots, crls)  # type: ignore[return-value] # for tests only
     from outward.proxy.inspection.contexts import Contexts  # noqa: PLC0415 - imports OpenSSL
     from outward.proxy.inspection.omitted import omitting  # noqa: PLC0415 - needed here only
 

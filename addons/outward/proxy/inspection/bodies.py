@@ -32,6 +32,9 @@ class Body(Protocol):
             BodyError: the framing is broken.
         """
 
+    def passes(self, data: bytes) -> bool:
+        """Tell whether all of a piece is payload, and does not end the body; if so, it counts as read."""
+
     def finish(self) -> None:
         """Take note that the peer has closed.
 
@@ -55,6 +58,13 @@ class Sized:
         self._left -= len(data)
         return data, self._left == 0
 
+    def passes(self, data: bytes) -> bool:
+        """Count it, if more is to come."""
+        if len(data) >= self._left:
+            return False
+        self._left -= len(data)
+        return True
+
     def finish(self) -> None:
         """Refuse a body that is too short."""
         raise BodyError("the peer closed before the end of the body")
@@ -70,6 +80,10 @@ class UntilClose:
         data = bytes(buffer)
         buffer.clear()
         return data, False
+
+    def passes(self, data: bytes) -> bool:  # noqa: ARG002 - whatever it is
+        """Take everything."""
+        return True
 
     def finish(self) -> None:
         """Accept: this is how it ends."""
@@ -100,6 +114,10 @@ class Chunked:
             elif not (self._skip_end(buffer) if self._end else self._next(buffer)):
                 break
         return b"".join(payload), False
+
+    def passes(self, data: bytes) -> bool:  # noqa: ARG002 - whatever it is
+        """Leave it to `read`: there is framing in it, or may be."""
+        return False
 
     def finish(self) -> None:
         """Refuse a body without its last chunk."""

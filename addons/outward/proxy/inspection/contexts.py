@@ -14,10 +14,10 @@ from OpenSSL import SSL
 
 from outward.core.names import Host
 from outward.proxy.ca import Authority, Leaf
+from outward.proxy.inspection.tls import SPOKEN
 from outward.proxy.trust import check_revocation
 
 ALPN = b"http/1.1"
-SPOKEN = (ALPN, b"http/1.0")  # with clients, the better first
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"  # TLS 1.2; TLS 1.3 has no weak ones
 _OPTIONS = SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
 _KEPT = 256  # contexts of leaves; each holds about 20 KiB

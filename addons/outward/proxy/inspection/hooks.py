@@ -22,10 +22,10 @@ from outward.proxy.fields import HeadError
 from outward.proxy.head import CLEAR, Head, ResponseHead, Within, parse_head, redirected
 from outward.proxy.hello import Hello
 from outward.proxy.inspection.budget import Budget, too_long
-from outward.proxy.inspection.contexts import SPOKEN
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.forwarding import websocket_accepted
 from outward.proxy.inspection.governor import Governor, Pass, Refuse, Said, Tap
+from outward.proxy.inspection.tls import SPOKEN
 from outward.proxy.judge import Judge, fill, judge_hello, refuse
 from outward.proxy.own import MOST, is_ours
 from outward.proxy.parent import answered

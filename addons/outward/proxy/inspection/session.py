@@ -54,7 +54,7 @@ class Session:
     """An accepted connection in the inspect lane, and its upstream legs.
 
     Attributes:
-        ended: done when nothing is left of it.
+        over: done when nothing is left of it.
         touched: bytes have passed lately.
         exchange: the one under way, or the last one.
     """
@@ -68,7 +68,7 @@ class Session:
         self.exchange: Exchange | None = None
         self.touched = False
         self._loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self.over: asyncio.Future[None] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._queue: deque[events.Event] = deque()
         self._reached: Address | None = None
@@ -339,5 +339,5 @@ class Session:
         if self.exchange is not None:
             self.exchange.close()
         self.hooks.unasked()
-        if not self.ended.done():
-            self.ended.set_result(None)
+        if not self.over.done():
+            self.over.set_result(None)

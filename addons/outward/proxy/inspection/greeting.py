@@ -1,0 +1,133 @@
+"""The beginning of a tunnel that is looked into: plain HTTP, or a ClientHello that is judged before it is answered.
+
+Owns the refusals of a client that could not read an HTTP answer, or only in the clear.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from outward.core.model import Stage
+from outward.core.names import Host
+from outward.core.reasons import Reason
+from outward.proxy.alert import Alert
+from outward.proxy.headreader import begins_request
+from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
+from outward.proxy.passport import Passport
+from outward.proxy.tunnel import ESTABLISHED
+
+if TYPE_CHECKING:
+    from outward.proxy.inspection.connection import Connection
+
+
+class Greeting:
+    """What a client says before its first request."""
+
+    touched = False
+
+    def __init__(self, session: "Connection", passport: Passport) -> None:
+        self._session = session
+        self._established = passport.original is None and not passport.clear
+        self._first: bytearray | None = bytearray()
+        self._reader = HelloReader()
+        self._paused = self._refused = False
+        self._late = b""
+
+    def start(self) -> None:
+        """Tell the client that its tunnel stands, if it has asked for one, and wait for what it says."""
+        if self._established:
+            self._session.client.write(ESTABLISHED)
+        self._session.engine.waits.handshakes.start(self)
+
+    def stop(self) -> None:
+        """Wait no more."""
+        self._session.engine.waits.handshakes.stop(self)
+
+    def expired(self) -> None:
+        """Give up a client that does not finish its handshake."""
+        self._session.hooks.broken(Reason.TIMEOUT, Stage.TLS).close()
+        self._session.abort()
+
+    def received(self, data: bytes) -> None:
+        """Find out from what the client says first whether TLS or plain HTTP comes."""
+        if self._refused:
+            return
+        if self._paused:
+            self._late += data
+        elif self._first is None:
+            self._read(data)
+        else:
+            self._first += data
+            clear = begins_request(self._first)
+            if clear is None:
+                return
+            data, self._first = bytes(self._first), None
+            if clear:
+                self._session.hooks.unseal()
+                self._session.greeted()
+                self._session.received(data)
+            else:
+                self._read(data)
+
+    def ended(self) -> None:
+        """Close: nobody can be answered."""
+        self._session.client.close()
+
+    def failed(self) -> None:
+        """Close: the handshake has failed, and the alert was sent."""
+        self._over()
+
+    def pause(self) -> None:
+        """Leave what comes until `resume`: the hello is being judged."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Go on."""
+        self._paused = False
+        late, self._late = self._late, b""
+        if late:
+            self._session.client.data_received(late)
+
+    def _read(self, data: bytes) -> None:
+        """Read and judge the ClientHello."""
+        try:
+            hello = self._reader.feed(data)
+        except NotTlsError:
+            self._not_tls()
+        except HelloError as error:
+            self._alert(error.reason, Alert.DECODE_ERROR)
+        else:
+            if hello is not None:
+                self._ask(hello)
+
+    def _ask(self, hello: Hello) -> None:
+        judge: Callable[[Hello], object] = self._session.hooks.hello
+        self._session.ask("hook_hello", self, self._welcome, judge, hello)
+
+    def _welcome(self, welcome: object) -> None:
+        """Show a leaf and shake hands, or refuse."""
+        if isinstance(welcome, Host):
+            session = self._session
+            session.client.shake(session.contexts.accept(welcome), bytes(self._reader.data))
+        elif isinstance(welcome, Alert):
+            self._alert(None, welcome)
+        else:  # the hook failed
+            self._alert(Reason.INTERNAL_ERROR, Alert.INTERNAL_ERROR)
+
+    def _alert(self, reason: Reason | None, alert: Alert) -> None:
+        """Refuse in the clear, with an alert: the client could read nothing else."""
+        if reason is not None:
+            self._session.hooks.broken(reason, Stage.TLS).close()
+        self._session.client.write(alert.wire)
+        self._over()
+
+    def _not_tls(self) -> None:
+        """Refuse what is not TLS in the language that it may be."""
+        exchange = self._session.hooks.broken(Reason.NOT_TLS, Stage.TLS)
+        self._session.client.write(exchange.answer())
+        exchange.close()
+        self._over()
+
+    def _over(self) -> None:
+        self._refused = True
+        self.stop()
+        self._session.linger()

@@ -1,0 +1,353 @@
+"""HTTP/1 towards a destination: requests out, responses in, every head and body through our strict readers.
+
+Owns one connection from its handshake to its end, and whether it may carry another request: only if both messages
+ended as they said. A connection that somebody has logged in on (NTLM, Negotiate) serves nobody else.
+"""
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from outward.core.addresses import Address
+from outward.core.names import Host
+from outward.core.reasons import Reason
+from outward.proxy.deadlines import Deadlines
+from outward.proxy.fields import HeadError
+from outward.proxy.head import END, ResponseHead, parse_response_head
+from outward.proxy.headreader import judge_begun_response
+from outward.proxy.inspection.bodies import LAST_CHUNK, Body, BodyError, Sized, UntilClose, body_of, chunk
+from outward.proxy.inspection.peer import Peer
+from outward.proxy.parent import Parent
+
+if TYPE_CHECKING:
+    from outward.proxy.inspection.connection import Connection
+    from outward.proxy.inspection.pool import Pool
+    from outward.proxy.inspection.tlscontexts import TlsContexts
+
+type Key = tuple[object, ...]
+"""Whom a connection may serve: a client, a destination, trust, and the way there."""
+
+_INTERIM = 16  # responses before the final one
+_NOTHING = Sized(0)
+_RELAYED = UntilClose()  # what follows a 101
+# A login that belongs to the connection and not to the request (RFC 4559), in a request or in an answer.
+_LOGIN = re.compile(
+    rb"\r\n(?:www-authenticate|authorization):[^\r]*\b(?:ntlm|negotiate|kerberos|nego2)\b", re.IGNORECASE
+)
+_CLOSE = re.compile(rb"\r\nconnection:[^\r]*\bclose\b", re.IGNORECASE)
+
+
+class User(Protocol):
+    """Whose request is under way."""
+
+    def replied(self, raw: bytes, head: ResponseHead, *, more: bool) -> None:
+        """Take a response head; `more` if some of its body follows at once."""
+
+    def response_data(self, data: bytes) -> None:
+        """Take a piece of its body."""
+
+    def response_ended(self) -> None:
+        """Take its end."""
+
+    def failed(self, why: str, *, unheard: bool) -> None:
+        """Give up: the connection is lost; `unheard` if no byte of an answer has come."""
+
+
+class Upstream:
+    """A connection to a destination, in use by one client's connection, or in the pool.
+
+    Attributes:
+        key: whom it may serve.
+        peer: its transport.
+        session: whose request it carries; None in the pool.
+        pool: where it waits, or None.
+        address: what was dialled; None if a parent proxy resolves.
+        parent: the parent proxy at its other end, which takes requests in absolute form; None if there is none.
+        used: it has carried a request before.
+        bound: somebody has logged in on it.
+        gone: it is closed.
+        touched: never set: in the pool, and in a handshake, there is one deadline.
+    """
+
+    touched = False
+
+    def __init__(self, session: "Connection", key: Key) -> None:
+        self.key = key
+        self.peer = Peer(self)
+        self.session: Connection | None = session
+        self.pool: Pool | None = None
+        self.address: Address | None = None
+        self.parent: Parent | None = None
+        self.used = self.bound = self.gone = False
+        self._user: User | None = None
+        self._greeted: Callable[[str | None], None] | None = None
+        self._contexts: TlsContexts | None = None
+        self._lingering: Deadlines | None = None
+        self._buffer = bytearray()
+        self._scanned = 0  # bytes of a head that is not complete
+        self._method = ""
+        self._chunked = self._keep = self._requested = self._heard = False
+        self._paused = self._over = self._full = False
+        self._interim = 0
+        self._head: ResponseHead | None = None
+        self._body: Body = _NOTHING
+
+    # Opening and changing hands -------------------------------------------------------------------------------------
+
+    def greet(self, contexts: "TlsContexts", host: Host, then: Callable[[str | None], None]) -> None:
+        """Shake hands; call back with None, or with what went wrong."""
+        self._contexts, self._greeted = contexts, then
+        self.peer.shake(contexts.connect(host))
+        if self.gone:
+            self.insecure("the connection was closed")
+
+    def secured(self) -> None:
+        """Go on, unless the certificate was revoked; what was verified is asked for once."""
+        tls, contexts = self.peer.tls, self._contexts
+        why = "no TLS" if tls is None or contexts is None else contexts.objection(tls)
+        self._tell(None if why is None else f"the certificate cannot be verified: {why}")
+
+    def insecure(self, why: str) -> None:
+        """Give up: the handshake has failed."""
+        self._tell(why)
+
+    def _tell(self, why: str | None) -> None:
+        then, self._greeted = self._greeted, None
+        if then is not None and self.session is not None:
+            self.session.run(then, why)
+
+    def attach(self, session: "Connection") -> None:
+        """Serve a client's connection from now on."""
+        self.session = session
+        if self._full:
+            session.client.hold(self)
+
+    def detach(self) -> None:
+        """Serve nobody."""
+        session, self.session = self.session, None
+        self._user = None
+        if session is not None:
+            session.client.release(self)
+            session.parted(self)
+            self.peer.release(session)
+
+    def close(self) -> None:
+        """Close it for good, behind what was sent; what cannot be sent is not waited for."""
+        if self.gone:
+            return
+        self.gone = True
+        session = self.session
+        self.detach()
+        if self.pool is not None:
+            self.pool.forget(self)
+        transport = self.peer.part()
+        if transport is None:
+            return
+        transport.close()
+        if session is not None and transport.get_write_buffer_size():
+            self._lingering = session.engine.waits.lingering
+            self._lingering.start(self)
+
+    def abort(self) -> None:
+        """Cut it."""
+        self.peer.abort()
+        self.close()
+
+    def expired(self) -> None:
+        """Close: it has been idle for too long, or does not take the rest of what was sent."""
+        if self.gone:
+            self.peer.abort()
+        else:
+            self.close()
+
+    # What is sent ---------------------------------------------------------------------------------------------------
+
+    def request(self, user: User, raw: bytes, method: str, *, chunked: bool) -> None:
+        """Send a request head for a user."""
+        self._user, self._method, self._chunked = user, method, chunked
+        self._requested = self._heard = False
+        self._interim, self._head, self._body = 0, None, _NOTHING
+        self.bound = self.bound or _LOGIN.search(raw) is not None
+        self.peer.write(raw)
+
+    def data(self, data: bytes) -> None:
+        """Send a piece of its body."""
+        self.peer.write(chunk(data) if self._chunked else data)
+
+    def finish(self) -> None:
+        """Send its end."""
+        self._requested = True
+        if self._chunked:
+            self.peer.write(LAST_CHUNK)
+
+    # What the peer tells --------------------------------------------------------------------------------------------
+
+    def received(self, data: bytes) -> None:
+        """Take what the destination says; nobody has asked for what it says in the pool."""
+        session = self.session
+        if session is None:
+            self.close()
+            return
+        session.touched = True
+        session.run(self._received, data)
+
+    def ended(self) -> None:
+        """Take note that it says no more."""
+        if self.session is None:
+            self.close()
+        elif not self.gone:
+            self._over = True
+            self.session.run(self._closed)
+
+    def lost(self) -> None:
+        """Take note that it is gone; who was told of its end has closed it."""
+        if self._lingering is not None:
+            self._lingering.stop(self)
+        if not self.gone and self.session is None:
+            self.close()
+
+    def congested(self) -> None:
+        """Stop reading who sends to it."""
+        self._full = True
+        if self.session is not None:
+            self.session.client.hold(self)
+
+    def relieved(self) -> None:
+        """Go on."""
+        self._full = False
+        if self.session is not None:
+            self.session.client.release(self)
+
+    # Reading --------------------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Leave what comes until `resume`: an answer about it is waited for."""
+        self._paused = True
+        self.peer.hold("answer")
+
+    def resume(self) -> None:
+        """Go on."""
+        if self._paused:
+            self._paused = False
+            self.peer.release("answer")
+            self._advance()
+            if self._over and not self.gone:
+                self._closed()
+
+    def _received(self, data: bytes) -> None:
+        if self._head is not None and not (self._buffer or self._paused) and self._body.passes(data):
+            self._serving.response_data(data)
+            return
+        self._buffer += data
+        self._advance()
+
+    def _advance(self) -> None:
+        """Read on as long as there is something to read."""
+        try:
+            while not (self._paused or self.gone) and self._step():
+                pass
+        except (HeadError, BodyError) as error:
+            self._fail(str(error))
+
+    def _step(self) -> bool:
+        """Read one part; False if it has not come as a whole."""
+        if self._head is not None and self._body is _NOTHING:
+            self._done()
+        elif not self._buffer:
+            return False
+        elif self._user is None:
+            self._buffer.clear()
+            self.close()  # nobody has asked for what it says
+        elif self._head is None:
+            return self._read_head(self._user)
+        else:
+            data, complete = self._body.read(self._buffer)
+            if complete:
+                self._body = _NOTHING
+            if data:
+                self._user.response_data(data)
+            return complete
+        return True
+
+    def _read_head(self, user: User) -> bool:
+        limits, scanned = self._serving_session.limits, max(0, self._scanned - 3)
+        self._heard = True
+        end = self._buffer.find(END, scanned)
+        if end < 0:
+            if len(self._buffer) > limits.head_bytes:
+                raise HeadError(Reason.TOO_LARGE, "the response head is too long")
+            judge_begun_response(self._buffer, scanned)
+            self._scanned = len(self._buffer)
+            return False
+        self._scanned = 0
+        raw = bytes(self._buffer[: end + 4])
+        del self._buffer[: end + 4]
+        head = parse_response_head(raw, limits, self._method)
+        if head.status < 200 and head.status != 101:
+            self._interim += 1
+            if self._interim > _INTERIM:
+                raise HeadError(Reason.UPSTREAM_FAILED, "too many interim responses")
+            return True
+        self._begin(raw, head)
+        user.replied(raw, head, more=bool(self._buffer) and self._body is not _NOTHING)
+        return True
+
+    def _begin(self, raw: bytes, head: ResponseHead) -> None:
+        """Find out how the response ends, and what becomes of the connection then."""
+        self._head = head
+        self._keep = not (head.http_10 or head.until_close or _CLOSE.search(raw))
+        self.bound = self.bound or _LOGIN.search(raw) is not None
+        if head.status == 101:
+            self._body = _RELAYED
+        elif head.length == 0 and not head.until_close:
+            self._body = _NOTHING
+        else:
+            dropped = self._serving_session.trailers_dropped
+            self._body = body_of(head.length, dropped, until_close=head.until_close)
+
+    # Ends -----------------------------------------------------------------------------------------------------------
+
+    def _done(self) -> None:
+        """End the response; keep the connection only if both messages ended as they said."""
+        user, session = self._serving, self._serving_session
+        self._user = self._head = None
+        if self._keep and self._requested and not self._buffer and not self._over:
+            self.used = True
+            session.give_back(self)
+        else:
+            self.close()
+        user.response_ended()
+
+    def _closed(self) -> None:
+        if self._greeted is not None:
+            self._tell("the connection was closed")
+        elif self._paused:
+            return
+        elif self._user is None:
+            self.close()
+        elif self._head is None:
+            self._fail("the destination closed without a response")
+        else:
+            try:
+                self._body.finish()
+            except BodyError as error:
+                self._fail(str(error))
+            else:
+                self._done()
+
+    def _fail(self, why: str) -> None:
+        user, unheard = self._serving, not self._heard
+        self.close()
+        user.failed(why, unheard=unheard)
+
+    @property
+    def _serving(self) -> User:
+        if self._user is None:
+            raise RuntimeError("a response that nobody has asked for")
+        return self._user
+
+    @property
+    def _serving_session(self) -> "Connection":
+        if self.session is None:
+            raise RuntimeError("a connection that serves nobody")
+        return self.session
