@@ -13,7 +13,7 @@ from outward.cli.options import config_option
 from outward.cli.runtime import actor, known_group, runtime
 from outward.cli.table import columns
 from outward.cli.web_search import json_option
-from outward.ops.access import ALL, digest, new_secret
+from outward.ops.access import ALL, ROLES, digest, new_secret
 from outward.records import changes
 from outward.records.changes import StoredToken
 from outward.records.events import rfc3339
@@ -40,21 +40,26 @@ def _expiry(_context: click.Context, _parameter: click.Parameter, value: str | N
 @click.option("--scope", required=True, help="Path of a group, for it and those below it; or `all`.")
 @click.option("--name", default="", help="What it is for.")
 @click.option("--expires", callback=_expiry, help="How long it counts: 12h, 30d, 8w. Default: until it is revoked.")
+@click.option("--role", type=click.Choice(ROLES), default="admin", show_default=True, help="What it may do.")
 @json_option
 @config_option
-def create(scope: str, name: str, expires: float | None, as_json: bool, config: Path | None) -> None:
+def create(*, scope: str, name: str, expires: float | None, role: str, as_json: bool, config: Path | None) -> None:
     """Make a token and print it; it cannot be shown again."""
     refuse_inside("token create")
     secret = new_secret()
     with runtime(config, as_json=as_json, needs_policy=scope != ALL) as (state, _):
         if scope != ALL:
             known_group(state, scope)
-        kept = StoredToken(secrets.token_hex(6), digest(secret), scope, name, time.time(), expires, revoked=False)
+        kept = StoredToken(
+            secrets.token_hex(6), digest(secret), scope, name, time.time(), expires, revoked=False, role=role
+        )
         state.add_token(kept, actor())
     until = None if expires is None else rfc3339(expires)
     if as_json:
         click.echo(
-            json.dumps({"id": kept.id, "scope": scope, "name": name, "expires": until, "token": secret}, indent=2)
+            json.dumps(
+                {"id": kept.id, "scope": scope, "role": role, "name": name, "expires": until, "token": secret}, indent=2
+            )
         )
     else:
         click.echo(secret)
@@ -71,6 +76,7 @@ def list_(as_json: bool, config: Path | None) -> None:
         {
             "id": each.id,
             "scope": each.scope,
+            "role": each.role,
             "name": each.name,
             "created": rfc3339(each.created),
             "expires": None if each.expires is None else rfc3339(each.expires),
@@ -82,7 +88,7 @@ def list_(as_json: bool, config: Path | None) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     lines = [tuple(str(value or "-") for value in row.values()) for row in rows]
-    click.echo(columns(("ID", "SCOPE", "NAME", "CREATED", "EXPIRES", "STATE"), lines), nl=False)
+    click.echo(columns(("ID", "SCOPE", "ROLE", "NAME", "CREATED", "EXPIRES", "STATE"), lines), nl=False)
 
 
 def _state(kept: StoredToken) -> str:

@@ -22,6 +22,8 @@ from outward.ops.web import Problem, Request
 COOKIE = "outward_session"
 SESSION = 8 * 3600  # seconds
 ALL = "all"  # the scope of a token that may see and change everything
+CHANGING = ("operator", "admin")
+ROLES = ("viewer", *CHANGING)
 _SAFE = ("GET", "HEAD")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="outward"'}
 
@@ -37,6 +39,7 @@ class Token:
         name: what its maker called it.
         expires: Unix time in seconds, or None.
         revoked: whether it has been taken back.
+        role: `viewer` sees; `operator` sets toggles and opt-ins, and decides requests; `admin` may do all.
     """
 
     id: str
@@ -45,6 +48,16 @@ class Token:
     name: str = ""
     expires: float | None = None
     revoked: bool = False
+    role: str = "admin"
+
+    def demand_change(self) -> None:
+        """Refuse who may only see.
+
+        Raises:
+            Problem: 403.
+        """
+        if self.role not in CHANGING:
+            raise Problem(403, f"this token is a {self.role}'s, which changes nothing")
 
     def covers(self, group: str | None) -> bool:
         """Tell whether a group lies within the scope; what belongs to no group is for ALL only."""

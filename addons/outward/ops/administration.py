@@ -112,6 +112,6 @@ class Administration:
 
     def _stored(self) -> dict[str, Token]:
         return {
-            sha256: Token(kept.id, sha256, kept.scope, kept.name, kept.expires, kept.revoked)
+            sha256: Token(kept.id, sha256, kept.scope, kept.name, kept.expires, kept.revoked, kept.role)
             for sha256, kept in self.state.tokens.items()
         }

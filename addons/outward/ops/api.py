@@ -13,8 +13,9 @@ from outward.core.reasons import MEANINGS
 from outward.core.suggest import cure
 from outward.core.toggles import Toggle
 from outward.ops import ask, views
-from outward.ops.access import ALL, Token
-from outward.ops.ask import Asked
+from outward.ops.access import Token
+from outward.ops.ask import Asked, scope
+from outward.ops.asking import Asking
 from outward.ops.reader import Reader
 from outward.ops.web import Problem, Response, Route, as_json
 from outward.records import query, receipts, search_counts, trail
@@ -58,6 +59,11 @@ class Sources:
         if group is None:
             raise Problem(404, "there is no such group in the policy in force")
         return group
+
+    @staticmethod
+    def actor(token: Token) -> str:
+        """Return how a token's holder is named in the audit log."""
+        return actor(token)
 
     def decision(self, token: Token, ident: str) -> Record:
         """Return a recorded event within a token's scope.
@@ -112,11 +118,6 @@ def actor(token: Token) -> str:
     return f"{token.name} ({token.id})" if token.name and token.name != token.id else token.id
 
 
-def scope(token: Token) -> str | None:
-    """Return the path that queries are limited to, or None."""
-    return None if token.scope == ALL else token.scope
-
-
 class Api:
     """The handlers, by route."""
 
@@ -139,6 +140,7 @@ class Api:
             Route("GET", f"{root}/conversations/{{id...}}/receipt", self.receipt),
             Route("GET", f"{root}/audit", self.audit),
             Route("POST", f"{root}/explain", self.explain),
+            *Asking(self._from).routes(),
         ]
 
     def blocked(self, asked: Asked) -> Response:

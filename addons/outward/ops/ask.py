@@ -27,6 +27,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _FILTERS = {"group", "host", "reason", "client", "conversation", "since", "until", "would_deny", "ignored"}
 _LABELS = frozenset(Credential) - {Credential.ANYONE}
 MAX_NAME = 256
+MAX_URL = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,26 @@ def audit_filters(asked: Asked, query: dict[str, str]) -> AuditFilters:
         since=_time("since", query.get("since")),
         until=_time("until", query.get("until")),
     )
+
+
+def scope(token: Token) -> str | None:
+    """Return the path that queries are limited to, or None."""
+    return None if token.scope == ALL else token.scope
+
+
+def end(text: str, now: float) -> float:
+    """Read when something ends: a span from now such as `8h`, or a time.
+
+    Raises:
+        Problem: 400.
+    """
+    if match := _AGO.fullmatch(text):
+        return now + int(match[1]) * _SECONDS[match[2]]
+    try:
+        parsed = datetime.fromisoformat(text)
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise Problem(400, "`until` is a span such as 8h or 30d, or a time such as 2026-12-01T10:00:00Z") from error
 
 
 def filter_names(*more: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from outward import __version__
 from outward.ops.access import ALL
 from outward.ops.shapes import FLAG, ID, REASON, SCHEMAS, TEXT, Json, an_object, page, ref
 from outward.records.query import MAX_LIMIT
+from outward.records.requests import STATES
 
 
 def _query(name: str, what: str, schema: Json | None = None) -> Json:
@@ -45,7 +46,7 @@ _COMMON = {"400": "The request cannot be understood.", "401": "No valid token.",
 _ANSWERS = {
     "403": "The token is for another group.",
     "404": "There is no such thing.",
-    "409": "The policy locks it.",
+    "409": "The policy, or what has been decided, forbids it.",
     "415": "The body is not JSON.",
     "503": "The records do not answer.",
 }
@@ -128,7 +129,36 @@ def _paths() -> Json:
         "/conversations/{id}/receipt": {"get": _receipt()},
         "/audit": {"get": _operation("List audit events", page("AuditEvent"), "403", parameters=audit)},
         "/explain": {"post": explain},
+        **_access(pages),
         "/openapi.json": {"get": _operation("Show this document", {"type": "object"})},
+    }
+
+
+def _access(pages: tuple[Json, ...]) -> Json:
+    ident = (_path("id", "Id of a request.", ID),)
+    grant = (_path("id", "Id of a grant."),)
+    state = _query("state", "Only these.", {"enum": list(STATES)})
+    listed = _operation("List access requests", page("AccessRequest"), "403", parameters=(_FILTERS[0], state, *pages))
+    made = _operation("Ask for access", ref("AccessRequest"), "403", "404", "409", "415", body=ref("Wish"))
+    shown = _operation("Show an access request", ref("AccessRequest"), "403", "404", parameters=ident)
+    decided = _operation(
+        "Decide an access request",
+        ref("AccessDecision"),
+        "403",
+        "404",
+        "409",
+        "415",
+        parameters=ident,
+        body=ref("Verdict"),
+    )
+    revoked = _operation("Revoke a grant", {}, "403", "404", parameters=grant)
+    del revoked["responses"]["200"]
+    revoked["responses"]["204"] = {"description": "Revoked."}
+    return {
+        "/requests": {"get": listed, "post": made},
+        "/requests/{id}": {"get": shown, "put": decided},
+        "/grants": {"get": _operation("List grants", page("Grant"))},
+        "/grants/{id}": {"delete": revoked},
     }
 
 

@@ -14,8 +14,8 @@ from outward.core.reasons import Reason
 from outward.core.suggest import question_about
 from outward.ops import ask, views
 from outward.ops.access import Access
-from outward.ops.api import Handler, Sources, scope, told
-from outward.ops.ask import Asked
+from outward.ops.api import Handler, Sources, told
+from outward.ops.ask import Asked, scope
 from outward.ops.templating import templates
 from outward.ops.web import Problem, Request, Response, Route, redirect
 from outward.records import query, receipts, trail, verify

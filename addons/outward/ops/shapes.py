@@ -4,6 +4,7 @@ from typing import Any
 
 from outward.core.model import Lane, Mode, Stage
 from outward.core.reasons import Reason
+from outward.records.requests import STATES
 
 type Json = dict[str, Any]
 
@@ -105,6 +106,29 @@ _SEARCH: Json = {
     "on_violation": {"enum": ["flag", "cut"]},
     "record": {"enum": ["full", "counts"]},
 }
+_AIM: Json = {
+    "group": TEXT,
+    "host": TEXT,
+    "port": {"type": "integer", "minimum": 1, "maximum": 65535},
+    "method": or_null(TEXT),
+    "path": or_null(TEXT),
+}
+_ACCESS: Json = {
+    "id": ID,
+    **_AIM,
+    "reason": REASON,
+    "count": _COUNT,
+    **dict.fromkeys(("first_seen", "last_seen"), _TIME),
+    "client": TEXT,
+    "whys": _array(TEXT),
+    "state": {"enum": list(STATES)},
+    "decided_by": or_null(TEXT),
+    "decided_at": or_null(_TIME),
+    "note": or_null(TEXT),
+    "until": or_null(_TIME),
+    "grant": or_null(ID),
+    "suggestion": or_null(TEXT),
+}
 _AUDIT_TEXTS = ("author_name", "entity_path", "ip_address", "target_details")
 
 SCHEMAS: Json = {
@@ -121,6 +145,21 @@ SCHEMAS: Json = {
         last_id=ID,
         suggestion=or_null(TEXT),
     ),
+    "AccessRequest": an_object(**_ACCESS),
+    "AccessDecision": an_object(**_ACCESS, yaml=or_null(TEXT)),
+    "Grant": an_object(id=ID, **_AIM, made=_TIME, until=_TIME, who=TEXT, note=or_null(TEXT)),
+    "Wish": {
+        "type": "object",
+        "properties": {"group": {"type": "string", "minLength": 1}, "url": TEXT, "why": TEXT, "method": TEXT},
+        "required": ["group", "url", "why"],
+        "additionalProperties": False,
+    },
+    "Verdict": {
+        "type": "object",
+        "properties": {"decision": {"enum": ["approve", "deny"]}, "until": TEXT, "note": TEXT},
+        "required": ["decision"],
+        "additionalProperties": False,
+    },
     "WebSearch": an_object(**_SEARCH),
     "GroupRow": an_object(
         path=TEXT, mode=TEXT, rules=_COUNT, web_search=ref("WebSearch"), searches_today=or_null(_COUNT)

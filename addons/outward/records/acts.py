@@ -66,6 +66,7 @@ def token_changed(event_type: str, token: StoredToken, author: str) -> AuditEven
         details={
             "change": "admin_token",
             "scope": token.scope,
+            "role": token.role,
             "name": token.name,
             "expires": None if token.expires is None else rfc3339(token.expires),
         },

@@ -48,6 +48,7 @@ class StoredToken:
     created: float
     expires: float | None
     revoked: bool
+    role: str = "admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +88,13 @@ def since(database: Database, known: int) -> Changes:
 def tokens(database: Database, known: int = -1) -> list[StoredToken]:
     """Return the tokens that were made or revoked after a version, the oldest first."""
     rows = database.execute(
-        "SELECT id, sha256, scope, name, created_ms, expires_ms, revoked FROM admin_tokens"
+        "SELECT id, sha256, scope, name, created_ms, expires_ms, revoked, role FROM admin_tokens"
         " WHERE version > ? ORDER BY created_ms, id",
         (known,),
     )
     return [
-        StoredToken(ident, sha256, scope, name, created / 1000, expires and expires / 1000, bool(revoked))
-        for ident, sha256, scope, name, created, expires, revoked in rows
+        StoredToken(ident, sha256, scope, name, created / 1000, expires and expires / 1000, bool(revoked), role)
+        for ident, sha256, scope, name, created, expires, revoked, role in rows
     ]
 
 
@@ -156,8 +157,8 @@ def add_token(database: Database, token: StoredToken, audit: Audit) -> None:
         audit(database)
         expires = None if token.expires is None else round(token.expires * 1000)
         database.execute(
-            "INSERT INTO admin_tokens (id, sha256, scope, name, created_ms, expires_ms, revoked, version)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO admin_tokens (id, sha256, scope, name, created_ms, expires_ms, revoked, role, version)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 token.id,
                 token.sha256,
@@ -166,6 +167,7 @@ def add_token(database: Database, token: StoredToken, audit: Audit) -> None:
                 round(token.created * 1000),
                 expires,
                 False,
+                token.role,
                 _next(database),
             ),
         )
