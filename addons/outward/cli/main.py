@@ -23,6 +23,7 @@ VERBS = {
     "explain": ("outward.cli.explain", "Show how a URL is decided for a group, step by step."),
     "test": ("outward.cli.test", "Hold the policy against the tests that its authors wrote."),
     "replay": ("outward.cli.replay", "Show what a policy would do to recorded traffic."),
+    "suggest": ("outward.cli.suggest", "Propose the smallest change that would have allowed what was blocked."),
     "blocked": ("outward.cli.blocked", "List what was blocked."),
     "trust": ("outward.cli.trust", "Trust the policy that a working tree brings, as it is now."),
     "audit": ("outward.cli.audit", "List, export and verify audit events."),

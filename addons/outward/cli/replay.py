@@ -10,14 +10,13 @@ from typing import Any
 import click
 
 from outward.cli.common import load_or_exit, settings_of
-from outward.cli.private import NoGroupError, choose_group
 from outward.cli.table import columns
+from outward.cli.traffic import Groups, read_log
 from outward.cli.when import When
-from outward.core.policy import Policy
 from outward.core.replay import Change, Replayed
 from outward.core.replay import replay as play
 from outward.records.database import StoreAwayError, open_database
-from outward.records.traffic import FORMATS, Fact, fold, of_store, recorded
+from outward.records.traffic import FORMATS, Fact, of_store, recorded
 
 FAILED = 4  # exit code
 _CHANGES = (Change.NEWLY_BLOCKED, Change.NEWLY_ALLOWED)
@@ -62,20 +61,13 @@ def replay(
     policy = load_or_exit(config, as_json=as_json).policy
     if policy is None:
         raise click.ClickException("the configuration has no policy")
-    facts, strange = _file(file, form) if file and form else (_store(records or config, since, as_json=as_json), 0)
-    traffic, odd = recorded(facts, _Groups(policy, group))
+    facts, strange = read_log(file, form) if file and form else (_store(records or config, since, as_json=as_json), 0)
+    traffic, odd = recorded(facts, Groups(policy, group))
     results = list(play(policy, traffic))
     told = _Told(results, strange, odd)
     click.echo(json.dumps(told.as_json(examples), indent=2) if as_json else told.as_text(examples), nl=as_json)
     if any(told.totals[Change(change)] for change in fail_on):
         sys.exit(FAILED)
-
-
-def _file(file: Path, form: str) -> tuple[Counter[Fact], int]:
-    if str(file) == "-":
-        return fold(sys.stdin.buffer, FORMATS[form])
-    with file.open("rb") as lines:
-        return fold(lines, FORMATS[form])
 
 
 def _store(config: Path, since: float, *, as_json: bool) -> Counter[Fact]:
@@ -88,24 +80,6 @@ def _store(config: Path, since: float, *, as_json: bool) -> Counter[Fact]:
             database.close()
     except StoreAwayError as error:
         raise click.ClickException(f"the records cannot be read: {error}") from error
-
-
-class _Groups:
-    """Finds the group to ask for: the recorded one, or the chosen one for a log that knows no groups of ours."""
-
-    def __init__(self, policy: Policy, chosen: str | None) -> None:
-        self._policy, self._chosen = policy, chosen
-
-    def __call__(self, group: str | None) -> str | None:
-        if group is not None and self._known(group):
-            return group
-        try:
-            return choose_group(self._policy, self._chosen)
-        except NoGroupError as error:
-            raise click.UsageError(str(error)) from error
-
-    def _known(self, group: str) -> bool:
-        return any(f"{group}/".startswith(f"{each}/") for each in self._policy.groups)
 
 
 class _Told:

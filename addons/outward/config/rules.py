@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import Enum
 
-from outward.config.diagnostics import Report
+from outward.config.diagnostics import Level, Report
 from outward.config.document import MappingNode, Node, ScalarNode, SequenceNode
 from outward.config.nearest import did_you_mean
 from outward.config.patterns import PatternError, parse_pattern
@@ -164,7 +164,8 @@ class RuleCompiler:
                 "E010", "`host` is one host pattern", host.place, host.length, "a set stands alone: `- @name`"
             )
         extras = _ExtrasReader(node, self.report, self.today).read(use)
-        if len(self.report.findings) > before or not isinstance(host, ScalarNode):
+        wrong = any(finding.level is Level.ERROR for finding in self.report.findings[before:])
+        if wrong or not isinstance(host, ScalarNode):  # a warning, as of a rule that ends soon, drops no rule
             return None
         return self._rule(host, use, extras)
 

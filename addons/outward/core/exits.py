@@ -7,7 +7,7 @@ a request may write: any method but those that only read, at any path.
 from outward.core.model import Rule
 from outward.core.policy import Group
 
-_READS = frozenset({"GET", "HEAD", "OPTIONS"})  # "safe" by RFC 9110 9.2.1
+READS = frozenset({"GET", "HEAD", "OPTIONS"})  # "safe" by RFC 9110 9.2.1
 
 
 def writable(group: Group) -> tuple[str, ...]:
@@ -21,4 +21,4 @@ def writable(group: Group) -> tuple[str, ...]:
 
 
 def _writes(rule: Rule) -> bool:
-    return rule.paths is None and (rule.methods is None or not rule.methods <= _READS)
+    return rule.paths is None and (rule.methods is None or not rule.methods <= READS)

@@ -1,6 +1,7 @@
 """Loading: types, defaults, precedence, includes, and what names a generation."""
 
 import hashlib
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from outward.config.settings import AuditStream, Limits, McpServer, Settings
 from outward.core.model import Credential, Denial, Ech, LaneChoice, Mode, OptIn, Question
 from outward.core.names import canonical_host
 from outward.core.policy import decide
+from outward.core.reasons import Reason
 
 FULL = """\
 version: 1
@@ -291,3 +293,13 @@ def test_a_file_that_is_no_certificate_is_an_error_before_anything_starts(tmp_pa
     loaded = load(tmp_path / "outward.yaml", env={}, machine={})
     assert [finding.ident for finding in loaded.findings] == ["E022", "E022"]
     assert loaded.settings is None
+
+
+@pytest.mark.parametrize(("days", "reason"), [(0, Reason.RULE_EXPIRED), (1, Reason.RULE), (90, Reason.RULE)])
+def test_a_rule_that_is_warned_of_is_a_rule(days: int, reason: Reason):
+    """One that ends soon allows until then; one that has ended says so, and hides no other finding."""
+    day = datetime.now(UTC).date() + timedelta(days=days)
+    text = f"version: 1\ngroups: {{g: {{allow: [{{host: a.example, until: {day}}}]}}}}\nclients: [{{group: g, anyone: true}}]\n"
+    policy = load_text(text, env={}, machine={}).policy
+    assert policy is not None
+    assert decide(policy, Question("g", canonical_host("a.example"), 443)).reason is reason

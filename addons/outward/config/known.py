@@ -1,0 +1,57 @@
+"""What the shipped data, the file's own sets and this machine know about hosts, for proposals and warnings."""
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import date
+
+from outward.config.diagnostics import Report
+from outward.config.document import MappingNode, Node, at, parse
+from outward.config.machine import Machine
+from outward.config.rules import RuleCompiler, Use
+from outward.config.sets import Sets, shipped_sets
+from outward.core.model import Place, Rule
+from outward.core.policy import Rules
+
+_PLACE = Place("sets", 0)
+EXITS = ("relays", "tunnels", "webhooks", "pastes", "file-drops", "object-stores")  # the parts of `@exits`
+WRITABLE = ("publish", "sign-in")
+
+
+def exits() -> dict[str, Rules]:
+    """Return the hosts through which anybody can send data out or fetch, by the set's name with `@`."""
+    return {f"@{name}": Rules(_shipped(name)) for name in EXITS}
+
+
+def writable() -> dict[str, Rules]:
+    """Return the hosts that anybody with an account can write to, by the set's name with `@`."""
+    return {f"@{name}": Rules(_shipped(name)) for name in WRITABLE}
+
+
+def _shipped(name: str) -> tuple[Rule, ...]:
+    compiler = RuleCompiler(Sets({}, {}, Report()), Report(), date.min)
+    return compiler.compile_texts([f"@{name}"], _PLACE, Use.DENY)
+
+
+def named(texts: Collection[str], machine: Machine, today: date) -> dict[str, tuple[Rule, ...]]:
+    """Return the sets that may stand for lines, by name with `@`: the files' own, this machine's, and developers'.
+
+    Args:
+        texts: of the files that hold sets of their own.
+        machine: discovery of the sets of package managers.
+        today: the day in UTC.
+    """
+    own: dict[str, Node] = {}
+    for text in texts:
+        sets = at(parse(text, "", Report()) or MappingNode("", 1, 1, 1), "sets")
+        own |= sets.values if isinstance(sets, MappingNode) else {}
+    shipped = [name for name in shipped_sets() if name == "developer" or name.startswith("developer-")]
+    return dict(_compiled((*own, *machine, *shipped), own, machine, today))
+
+
+def _compiled(
+    names: Collection[str], own: Mapping[str, Node], machine: Machine, today: date
+) -> Iterator[tuple[str, tuple[Rule, ...]]]:
+    for name in dict.fromkeys(names):
+        report = Report()
+        rules = RuleCompiler(Sets(own, machine, report), report, today).compile_texts([f"@{name}"], _PLACE, Use.ALLOW)
+        if rules and not report.failed:
+            yield f"@{name}", rules

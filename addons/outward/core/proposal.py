@@ -1,0 +1,292 @@
+"""The smallest change of groups' lists that would have allowed what was blocked. Pure; people say whether one should.
+
+An entry names exact hosts, and the methods and paths that were asked for where they were seen. What is united allows
+nothing that its parts did not. One group's traffic changes that group's list alone; strangers change none.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from outward.core.confusable import looks_like
+from outward.core.cover import rule_covers
+from outward.core.evidence import Demand, Evidence
+from outward.core.exits import READS
+from outward.core.model import DEFAULT_PORTS, Mode, Question, Rule
+from outward.core.names import Host
+from outward.core.policy import Group, Policy, Rules, decide
+from outward.core.reasons import Reason
+from outward.core.suggest import cure, entry_for, one_path, written
+
+MAX_PATHS = 20  # that one entry names
+_LIMITS = ("paths", "methods", "ports")
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One entry of a group's `allow`.
+
+    Attributes:
+        text: the entry in YAML, for a list in brackets or of lines.
+        rules: what it means.
+        hosts: for which it was asked.
+        instead: the rule whose place it takes: the same, but that its `key` has `values` more.
+        whole: that it stands for lines: a set, or a wildcard.
+        adds: how many names it allows that nobody asked for; None if there is no number.
+    """
+
+    group: str
+    text: str
+    rules: tuple[Rule, ...]
+    hosts: frozenset[Host]
+    evidence: Evidence
+    instead: Rule | None = None
+    key: str = ""
+    values: tuple[str, ...] = ()
+    whole: bool = False
+    adds: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What no entry is proposed for.
+
+    Attributes:
+        why: in words.
+        text: the entry that would allow it, None if none would.
+        named: whether naming the host brings it in.
+    """
+
+    group: str
+    host: Host
+    why: str
+    evidence: Evidence
+    text: str | None = None
+    named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known beside the policy.
+
+    Attributes:
+        sets: rules of named sets, by name with `@`, that may stand for lines.
+        exits: hosts through which anybody can send or fetch, by the set's name with `@`.
+        writable: hosts that anybody with an account can write to, by the set's name with `@`.
+        governed: hosts that have a vendor.
+        registrable: registrable domain of a name, None for a public suffix.
+        amendable: whether a key of a rule can be given more values where the rule is written.
+    """
+
+    sets: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    exits: Mapping[str, Rules] = field(default_factory=dict)
+    writable: Mapping[str, Rules] = field(default_factory=dict)
+    governed: Collection[str] = ()
+    registrable: Callable[[str], str | None] = lambda _name: None
+    amendable: Callable[[Rule, str], bool] = lambda _rule, _key: False
+
+
+@dataclass(slots=True)
+class Proposed:
+    """What comes of it.
+
+    Attributes:
+        demands: by group and host, what the proposals answer.
+        settled: how many requests the policy allows by now.
+        strangers: how many came from clients without a group.
+        gone: how many came from groups that the policy does not have.
+    """
+
+    proposals: list[Proposal] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    demands: dict[tuple[str, Host], tuple[Demand, ...]] = field(default_factory=dict)
+    settled: int = 0
+    strangers: int = 0
+    gone: int = 0
+
+
+def propose(policy: Policy, demands: Iterable[Demand], known: Known, include: Collection[str] = ()) -> Proposed:
+    """Return the entries that would have allowed what was blocked.
+
+    Args:
+        policy: in force; report mode counts as if it were enforced.
+        demands: what was blocked, or would have been.
+        known: what is known beside the policy.
+        include: canonical names of hosts to propose although they are left out otherwise.
+    """
+    found = Proposed()
+    asked: dict[tuple[str, Host], dict[Question, Evidence]] = defaultdict(dict)
+    for each in demands:
+        question, count = each.question, each.evidence.count
+        if question.group is None:
+            found.strangers += count
+        elif question.group not in policy.groups:
+            found.gone += count
+        else:
+            of_host = asked[question.group, question.host]
+            of_host[question] = of_host.get(question, Evidence()) + each.evidence
+    for (path, host), questions in asked.items():
+        _Host(enforced(policy, path), policy.groups[path], host, known, include, found).take(questions)
+    found.proposals.sort(key=lambda each: (each.group, -each.evidence.count, each.text))
+    found.left_out.sort(key=lambda each: (each.group, -each.evidence.count, each.host.name))
+    return found
+
+
+def enforced(policy: Policy, path: str) -> Policy:
+    """Return a policy with one group, whose rules are enforced."""
+    return replace(policy, groups={path: replace(policy.groups[path], mode=Mode.ENFORCE)})
+
+
+def with_rules(policy: Policy, path: str, rules: Iterable[Rule]) -> Policy:
+    """Return a policy of `enforced` whose group allows by other rules of its own."""
+    return replace(policy, groups={path: replace(policy.groups[path], allow=Rules(rules))})
+
+
+@dataclass(slots=True)
+class _Host:
+    """Proposes for one host of one group."""
+
+    policy: Policy
+    group: Group
+    host: Host
+    known: Known
+    include: Collection[str]
+    found: Proposed
+    left: dict[tuple[str, str | None], LeftOut] = field(default_factory=dict)
+    amended: list[Rule] = field(default_factory=list)
+
+    def take(self, questions: Mapping[Question, Evidence]) -> None:
+        """Add what is proposed, and what is left out."""
+        open_ = {}
+        for question, evidence in questions.items():
+            if decide(self.policy, question).allowed:
+                self.found.settled += evidence.count
+            else:
+                open_[question] = evidence
+        entries = united(self._needs(open_))
+        doubt = self._doubt(rule for rule, _ in entries)
+        for rule, evidence in entries:
+            paths = len(rule.paths or ())
+            if doubt and self.host.name not in self.include:
+                self._leave(evidence, doubt, written(rule), named=True)
+            elif paths > MAX_PATHS:
+                self._leave(evidence, f"{paths} paths were asked for: write a pattern that covers them")
+            else:
+                self.found.proposals.append(self._proposal(rule, evidence))
+                self.found.demands[self.group.path, self.host] = tuple(Demand(*each) for each in open_.items())
+        self.found.left_out += self.left.values()
+
+    def _leave(self, evidence: Evidence, why: str, text: str | None = None, *, named: bool = False) -> None:
+        known = self.left.get((why, text))
+        both = evidence if known is None else known.evidence + evidence
+        self.left[why, text] = LeftOut(self.group.path, self.host, why, both, text, named)
+
+    def _needs(self, questions: Mapping[Question, Evidence]) -> Iterator[tuple[Rule, Evidence]]:
+        """Yield the rule that each question misses; a host that was only seen through is opened no further."""
+        seen = all(question.method is not None for question in questions)
+        many = len({question.path for question in questions}) > MAX_PATHS
+        for question, evidence in questions.items():
+            reason = decide(self.policy, question).reason
+            entry = entry_for(self.policy, question, reason)
+            if entry is None or entry.comment:
+                why = "it speaks something else than TLS" if entry else cure(reason, self.host.name, line=False)
+                self._leave(evidence, why, None if entry is None else f"{written(entry.rule)}{entry.comment}")
+            elif seen and (reason is Reason.NO_RULE or entry.rule.needs_sight):
+                yield self._narrowed(entry.rule, question, many=many), evidence
+            else:
+                yield entry.rule, evidence
+
+    def _narrowed(self, rule: Rule, question: Question, *, many: bool) -> Rule:
+        """Return the rule for one request: of one path, unless there are many or a rule cannot name it."""
+        methods = frozenset({question.method or ""})
+        alone = replace(rule, ports=frozenset({question.port}), methods=methods)
+        exact = alone if many else replace(alone, paths=one_path(question.path) or rule.paths)
+        rules = [*self.group.allow.for_host(self.host), exact]
+        return exact if decide(with_rules(self.policy, self.group.path, rules), question).allowed else alone
+
+    def _doubt(self, rules: Iterable[Rule]) -> str:
+        """Return why a person should look before this host is allowed; empty if nothing speaks against it."""
+        suspicion = looks_like(self.host.name)
+        if suspicion is not None:
+            return f"its name {suspicion}"
+        for name, exits in self.known.exits.items():
+            if any(True for _ in exits.for_host(self.host)):
+                return f"anybody can send or fetch through it (`{name}`)"
+        if all(rule.methods is not None and rule.methods <= READS for rule in rules):
+            return ""
+        for name, hosts in self.known.writable.items():
+            if any(True for _ in hosts.for_host(self.host)):
+                return f"anybody with an account can write there (`{name}`)"
+        return ""
+
+    def _proposal(self, rule: Rule, evidence: Evidence) -> Proposal:
+        path, hosts = self.group.path, frozenset({self.host})
+        for old in self.group.allow.for_host(self.host):
+            key = _differing(old, rule)
+            if key is None or old in self.amended or self.policy.expired(old) or not self.known.amendable(old, key):
+                continue  # two values more of two keys would be four requests more
+            self.amended.append(old)
+            mine, more = getattr(old, key), getattr(rule, key)
+            whole = _with(old, key, frozenset({*mine, *more}) if key != "paths" else (*mine, *more))
+            values = tuple(str(getattr(each, "text", each)) for each in more if each not in mine)
+            return Proposal(path, written(whole), (whole,), hosts, evidence, old, key, tuple(sorted(values)))
+        return Proposal(path, written(rule), (rule,), hosts, evidence)
+
+
+def _differing(old: Rule, rule: Rule) -> str | None:
+    """Return the one limit in which two rules differ and that both have; None if they differ otherwise."""
+    if (old.pattern, old.tls, old.encoded_slash, old.addresses) != (
+        rule.pattern, rule.tls, rule.encoded_slash, rule.addresses,
+    ):  # fmt: skip
+        return None
+    differing = [key for key in _LIMITS if _values(old, key) != _values(rule, key)]
+    if old.ports == DEFAULT_PORTS and rule.ports is not None and rule.ports < DEFAULT_PORTS:
+        differing.remove("ports")  # a host without a port means both
+    if len(differing) != 1 or None in (getattr(old, differing[0]), getattr(rule, differing[0])):
+        return None
+    return differing[0]
+
+
+def _with(rule: Rule, key: str, value: Any) -> Rule:
+    values: dict[str, Any] = {key: value}
+    return replace(rule, **values)
+
+
+def _values(rule: Rule, key: str) -> frozenset[object] | None:
+    values = getattr(rule, key)
+    return None if values is None else frozenset(values)
+
+
+def united(needs: Iterable[tuple[Rule, Evidence]]) -> list[tuple[Rule, Evidence]]:
+    """Unite rules for one host, if the union allows nothing that neither of them did."""
+    rules = _fold(needs)
+    rules = _unite(rules, "ports")
+    rules = _unite(rules, "methods")
+    rules = _unite(rules, "paths")
+    kept: dict[Rule, Evidence] = {}
+    for rule, evidence in sorted(rules.items(), key=lambda each: (each[0].paths is not None, each[0].needs_sight)):
+        wider = next((wide for wide in kept if rule_covers(wide, rule)), rule)
+        kept[wider] = kept.get(wider, Evidence()) + evidence
+    return list(kept.items())
+
+
+def _fold(needs: Iterable[tuple[Rule, Evidence]]) -> dict[Rule, Evidence]:
+    rules: dict[Rule, Evidence] = {}
+    for rule, evidence in needs:
+        rules[rule] = rules.get(rule, Evidence()) + evidence
+    return rules
+
+
+def _unite(rules: Mapping[Rule, Evidence], key: str) -> dict[Rule, Evidence]:
+    """Unite rules that are equal but for one limit, which all of them have."""
+    alike: dict[Rule, list[tuple[Rule, Evidence]]] = defaultdict(list)
+    for rule, evidence in rules.items():
+        if getattr(rule, key) is not None:
+            alike[_with(rule, key, None)].append((rule, evidence))
+    whole: dict[Rule, Evidence] = {rule: evidence for rule, evidence in rules.items() if getattr(rule, key) is None}
+    for rule, parts in alike.items():
+        values = frozenset(value for part, _ in parts for value in getattr(part, key))
+        ordered = tuple(sorted(values, key=lambda glob: glob.text)) if key == "paths" else values
+        whole[_with(rule, key, ordered)] = sum((evidence for _, evidence in parts), Evidence())
+    return whole
