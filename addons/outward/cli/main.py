@@ -25,6 +25,8 @@ VERBS = {
     "replay": ("outward.cli.replay", "Show what a policy would do to recorded traffic."),
     "suggest": ("outward.cli.suggest", "Propose the smallest change that would have allowed what was blocked."),
     "blocked": ("outward.cli.blocked", "List what was blocked."),
+    "request": ("outward.cli.request", "Ask, through the proxy, to be allowed what was blocked."),
+    "requests": ("outward.cli.requests", "List access requests, approve and deny them; revoke grants."),
     "trust": ("outward.cli.trust", "Trust the policy that a working tree brings, as it is now."),
     "audit": ("outward.cli.audit", "List, export and verify audit events."),
     "web-search": ("outward.cli.web_search", "Show and set whether groups may search the web."),

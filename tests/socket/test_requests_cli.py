@@ -1,0 +1,136 @@
+"""From blocked to allowed and back, as people and agents do it: real proxy, real command line, a real tunnel."""
+
+import json
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.admin import TOKEN
+from harness.process import Echo, Served, outward
+from harness.raw import client_hello
+from harness.waiting import wait_for
+
+POLICY = """
+version: 1
+server: {{listen: "127.0.0.1:0", ops: "127.0.0.1:0", state: "{state}"}}
+upstream:
+  internal: [127.0.0.0/8]
+  dns: {{servers: ["127.0.0.1:9"], hosts: {{new.example: ["127.0.0.1"], spoken.example: ["127.0.0.1"]}}}}
+groups:
+  acme: {{grants: allowed, allow: [docs.example]}}
+clients:
+  - {{group: acme, anyone: true}}
+"""
+
+
+@pytest.fixture
+def served(tmp_path: Path):
+    (tmp_path / "outward.yaml").write_text(POLICY.format(state=tmp_path / "state"))
+    running = Served(tmp_path / "outward.yaml", OUTWARD_ADMIN_TOKEN=TOKEN)
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+@pytest.fixture
+def origin():
+    running = Echo()
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+def proxy_of(served: Served) -> dict[str, str]:
+    return {"HTTPS_PROXY": "http://{}:{}".format(*served.proxy)}
+
+
+def test_from_blocked_to_open_and_closed_again(served: Served, origin: Echo) -> None:
+    target = f"https://new.example:{origin.port}/a?token=secret"
+    assert " 403 " in served.answer("new.example", origin.port)
+    asked = outward("request", target, "--why", "to build <b>it</b>", "--json", **proxy_of(served))
+    assert asked.returncode == 0, asked.stderr
+    made = json.loads(asked.stdout)
+    assert (made["state"], made["host"], made["port"]) == ("open", "new.example", origin.port)
+    text = outward("request", target, "--why", "again", **proxy_of(served)).stdout
+    assert made["id"] in text
+    assert "Do not wait" in text
+    listed = json.loads(outward("requests", "list", "--json", "-c", served.config).stdout)
+    assert [(row["id"], row["count"], row["whys"]) for row in listed] == [
+        (made["id"], 2, ["to build <b>it</b>", "again"])
+    ]
+    assert "new.example" in outward("requests", "list", "-g", "acme", "-c", served.config).stdout
+    began = time.monotonic()
+    done = outward("requests", "approve", made["id"], "--until", "1h", "--note", "fine", "-c", served.config)
+    assert done.returncode == 0, done.stderr
+    assert f'- "new.example:{origin.port}"' in done.stdout
+    wait_for(lambda: " 200 " in served.answer("new.example", origin.port))
+    print(f"approved to open, the command's own start included: {time.monotonic() - began:.2f} s")
+    (grant,) = json.loads(outward("requests", "grants", "--json", "-c", served.config).stdout)
+    assert grant["id"] in outward("requests", "grants", "-c", served.config).stdout
+    tunnel, _ = served.connect("new.example", origin.port)
+    with tunnel:
+        tunnel.sendall(client_hello("new.example"))
+        assert tunnel.recv(100)
+        assert outward("requests", "revoke", grant["id"], "-c", served.config).returncode == 0
+        tunnel.settimeout(10)
+        while tunnel.recv(65536):  # what the origin had echoed
+            pass
+    assert " 403 " in served.answer("new.example", origin.port)
+    assert outward("requests", "revoke", grant["id"], "-c", served.config).returncode == 1
+    wait_for(lambda: any((event.get("detail") or "").startswith("the grant that") for event in served.events))
+    assert "secret" not in json.dumps(served.events) + served.log
+
+
+def test_a_refusal_reaches_who_asked(served: Served) -> None:
+    made = json.loads(outward("request", "new.example", "--why", "x", "--json", **proxy_of(served)).stdout)
+    assert outward("requests", "deny", made["id"], "--note", "use docs.example", "-c", served.config).returncode == 0
+    again = outward("request", "new.example", "--why", "x", **proxy_of(served))
+    assert "denied" in again.stdout
+    assert "use docs.example" in again.stdout
+
+
+@pytest.mark.parametrize("verb", ["approve", "deny", "revoke"])
+def test_nothing_is_decided_behind_run(served: Served, verb: str) -> None:
+    made = json.loads(outward("request", "new.example", "--why", "x", "--json", **proxy_of(served)).stdout)
+    done = outward("requests", verb, made["id"], "-c", served.config, OUTWARD_INSIDE="1")
+    assert (done.returncode, "outside `outward run`" in done.stderr) == (1, True)
+    (row,) = json.loads(outward("requests", "list", "--json", "-c", served.config).stdout)
+    assert row["state"] == "open"
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "told"),
+    [
+        ("docs.example", 4, "allowed already"),
+        ("https://*.example/", 4, "not a host name"),
+        ("https://api.openai.com/", 4, "model vendors"),
+        ("https://192.0.2.1/", 4, "Addresses"),
+        ("https://u:p@new.example/", 4, "leave user name"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_said(served: Served, url: str, status: int, told: str) -> None:
+    done = outward("request", url, "--why", "x", **proxy_of(served))
+    assert (done.returncode, told in done.stderr) == (status, True), done.stderr
+
+
+def test_no_proxy_or_another_one(served: Served) -> None:
+    assert "no proxy is named" in outward("request", "new.example", "--why", "x").stderr
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    done = outward("request", "new.example", "--why", "x", HTTPS_PROXY=f"http://127.0.0.1:{port}")
+    assert (done.returncode, "does not answer" in done.stderr) == (1, True)
+
+
+def test_a_decision_that_cannot_be(served: Served) -> None:
+    made = json.loads(outward("request", "new.example", "--why", "x", "--json", **proxy_of(served)).stdout)
+    for arguments, status in (
+        (("approve", "0" * 32), 1),
+        (("approve", made["id"], "--until", "31d"), 1),
+        (("approve", made["id"], "--until", "soon"), 2),
+    ):
+        assert outward("requests", *arguments, "-c", served.config).returncode == status
+    assert json.loads(outward("requests", "grants", "--json", "-c", served.config).stdout) == []
