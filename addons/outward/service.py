@@ -308,6 +308,8 @@ class Service:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=FLUSH)
+        if self._governor is not None:
+            await self._governor.settle(FLUSH)
         await asyncio.to_thread(self._counts.close, FLUSH)
         await asyncio.to_thread(self.recorder.close, FLUSH)
         if self._ops is not None:

@@ -18,9 +18,9 @@ from outward.proxy.consent import Consent
 from outward.proxy.dialect import Told
 from outward.proxy.head import Head, ResponseHead
 from outward.proxy.inspection.exchange import Exchange
-from outward.proxy.inspection.governor import Pass, Refuse, Tap
+from outward.proxy.inspection.governor import Pass, Refuse, Tap, Whole
 from outward.proxy.judge import Judge
-from outward.proxy.search_taps import streaming, whole
+from outward.proxy.reading import IN_LOOP, Readers, Reading
 from outward.proxy.search_told import Sinks, Teller
 from outward.records.search_counts import Grant
 from outward.search import tables
@@ -34,9 +34,8 @@ from outward.threads import Threads
 
 _log = logging.getLogger(__name__)
 
-# A longer body is judged in a thread: one full of domains takes two milliseconds for each kilobyte.
-_IN_LOOP = 16 * 1024
-_THREADS = 4
+_THREADS = 4  # that judge requests
+_READERS = 2  # that read responses
 # How often one request is sent anew: a vendor may name the domains that it refuses one by one.
 _TRIES = 8
 # Where no answer came for these reasons, the vendor searched nothing; a client that left cannot know that.
@@ -58,9 +57,8 @@ class _Open:
     settings: WebSearch
     grant: Grant | None
     tries: int = 0
-    observation: Observation | None = None
+    reading: Reading | None = None
     refused: bool = False
-    finished: bool = False
 
 
 def registry_for(settings: Settings) -> Registry:
@@ -106,6 +104,7 @@ class SearchGovernor:
         self._tell, self._allowance = Teller(judge, sinks), Allowance(judge, counts)
         self._governance = Governance(registry, body_limit)
         self._threads = Threads("search", _THREADS)
+        self._readers = Readers(_READERS)
         self._open: dict[int, _Open] = {}
 
     @staticmethod
@@ -165,7 +164,7 @@ class SearchGovernor:
 
     def _judged[T](self, request: Request, then: Callable[[Outcome], T]) -> Awaitable[T] | T:
         """Judge a request and go on with the outcome; in a thread where its body is long, or encoded: it may unfold."""
-        if len(request.body) > _IN_LOOP or request.headers.get("content-encoding"):
+        if len(request.body) > IN_LOOP or request.headers.get("content-encoding"):
             return self._in_thread(request, then)
         return then(self._governance.judge(request))
 
@@ -216,19 +215,16 @@ class SearchGovernor:
             return None
         state.refused = not 200 <= response.status < 300
         observation = self._governance.observe(state.outcome, response.status, _joined(response.fields))
-        state.observation = observation
         if observation is None:
             return None
-        if (
-            observation.whole or observation.turn.filtered
-        ) and observation.encoded:  # although it was asked for plain: it may be a bomb
+        ended = partial(self._finish, exchange, state, observation)
+        cut = partial(self._tell.note, exchange, Reason.WEB_SEARCH_UNINSPECTABLE, Stage.RESPONSE, Verdict.DENY)
+        reading = state.reading = Reading(exchange, observation, self._readers, ended, cut)
+        whole = observation.whole
+        if (whole or observation.turn.filtered) and observation.encoded:  # although asked for plain: it may be a bomb
             exchange.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, Stage.RESPONSE)
             return None
-        ended = partial(self._finish, exchange, state, observation)
-        if observation.whole:
-            return whole(exchange, observation, ended)
-        cut = partial(self._tell.note, exchange, Reason.WEB_SEARCH_UNINSPECTABLE, Stage.RESPONSE, Verdict.DENY)
-        return streaming(exchange, observation, ended, cut)
+        return Whole(reading.whole) if whole else reading.piece
 
     def holds(self, exchange: Exchange, response: ResponseHead) -> bool:
         """Tell whether a refusal may name domains that the vendor does not search."""
@@ -256,17 +252,19 @@ class SearchGovernor:
     def on_close(self, exchange: Exchange) -> None:
         """Tell of a response that ended early."""
         state = self._open.pop(id(exchange), None)
-        if state is None or state.finished:
+        if state is None:
             return
-        if state.observation is not None:
-            state.observation.finish(aborted=True)
-            self._finish(exchange, state, state.observation)
+        if state.reading is not None:
+            state.reading.leave()
         elif state.refused or exchange.event.reason in _UNREACHED:
             self._allowance.settle(state.grant, 0)
 
+    async def settle(self, seconds: float) -> None:
+        """Wait until what has come of responses is read and told, for a number of seconds at most."""
+        await self._readers.settle(seconds)
+
     def _finish(self, exchange: Exchange, state: _Open, observation: Observation) -> None:
         """Tell of a response that was read, once."""
-        state.finished = True
         if observation.early:  # a later answer tells the whole; what was reserved stays counted
             return
         self._governance.counted(observation)

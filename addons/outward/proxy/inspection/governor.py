@@ -12,8 +12,11 @@ from outward.proxy.dialect import Told
 from outward.proxy.head import Head, ResponseHead
 from outward.proxy.inspection.exchange import Exchange
 
-Tap = Callable[[bytes], bytes]
-"""Takes each piece of a response body and returns what goes on; the empty piece marks the end."""
+Tap = Callable[[bytes], bytes | Awaitable[bytes]]
+"""Takes each piece of a response body and returns what goes on; the empty piece marks the end.
+
+What it returns may have to be waited for: give no other piece until then, and stop reading the destination.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Whole:
 
     read: Tap
 
-    def __call__(self, data: bytes) -> bytes:
+    def __call__(self, data: bytes) -> bytes | Awaitable[bytes]:
         """Take a piece; only the empty one, at the end, returns something."""
         return self.read(data)
 

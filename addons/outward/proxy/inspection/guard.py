@@ -75,10 +75,14 @@ class Line(Protocol):
 
 @dataclass
 class Wait(StartHook):  # type: ignore[no-untyped-call] # mitmproxy registers subclasses in untyped code
-    """Waits for an answer that is not there at once; the reply is `(answer,)`, or None where it failed."""
+    """Waits for an answer that is not there at once; the reply is `(answer,)`, or None where it failed.
+
+    Meanwhile the connection that the answer is about is not read: the client's, if none is named.
+    """
 
     where: str
     answer: Awaitable[Any]
+    about: Connection | None = None
 
 
 def guarded[**P, T](

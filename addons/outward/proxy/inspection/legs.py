@@ -103,7 +103,7 @@ class Leg(asyncio.Protocol):
     def flush(self) -> None:
         """Write what has gathered."""
         if self.out and self.transport is not None and not self.transport.is_closing():
-            self.transport.writelines(self.out)
+            self.transport.write(b"".join(self.out))  # asyncio's own `writelines` tells nobody of a slow reader
         self.out = []
 
     def abort(self) -> None:
@@ -178,6 +178,18 @@ class Legs:
         for other in self._legs.values():
             if other is not leg:
                 other.release(self)
+
+    def hold(self, connection: Connection, why: object) -> None:
+        """Stop reading a connection, if it is still there, until `release`."""
+        leg = self._legs.get(connection)
+        if leg is not None:
+            leg.hold(why)
+
+    def release(self, connection: Connection, why: object) -> None:
+        """Go on reading it."""
+        leg = self._legs.get(connection)
+        if leg is not None:
+            leg.release(why)
 
     def send(self, connection: Connection, data: bytes) -> None:
         """Write, once the layers rest; what is for a lost connection is dropped."""

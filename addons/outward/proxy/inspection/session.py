@@ -205,7 +205,7 @@ class Session:
             self.hold("dial")
             self._spawn(self._open(command))
         elif isinstance(command, Wait):
-            self.hold("hook")
+            self._legs.hold(command.about or self._legs.client.connection, "hook")
             self._spawn(self._wait(command))
         elif not isinstance(command, commands.Log):
             raise TypeError(f"the engine has no business with {command!r}")
@@ -234,7 +234,7 @@ class Session:
         except Exception:  # noqa: BLE001 - fail closed
             self.judge.metrics.internal_error(command.where)
             _log.exception("%s failed: the request is refused", command.where)
-        self.release("hook")
+        self._legs.release(command.about or self._legs.client.connection, "hook")
         self.feed(events.HookCompleted(command, cast("None", answer)))
 
     async def _open(self, command: commands.OpenConnection) -> None:

@@ -5,7 +5,7 @@ pass. Nothing is dialled before the request was judged; nothing of a response is
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mitmproxy.proxy import events
@@ -28,7 +28,7 @@ from outward.proxy.inspection.budget import too_long
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.forwarding import request_head, response_head
 from outward.proxy.inspection.governor import CutError, Pass, Refuse, Said, Tap, Whole
-from outward.proxy.inspection.guard import Line, guarded
+from outward.proxy.inspection.guard import Line, Wait, guarded
 from outward.proxy.inspection.signals import Asked, Continue, Forward, Refusal, Replied, Reply
 
 _log = logging.getLogger(__name__)
@@ -198,18 +198,31 @@ class Stream(Layer):
 
     def _tapped(self, exchange: Exchange, tap: Tap, data: bytes) -> CommandGenerator[bytes]:
         """Let the tap see a piece; a tap that cuts or fails ends the response."""
-        try:
-            return tap(data)
-        except CutError as cut:
-            if cut.last:
-                exchange.down += len(cut.last)
-                yield SendHttp(ResponseData(self._id, cut.last), self.context.client)
-        except Exception:  # noqa: BLE001 - fail closed: what could not be read does not go on
-            self._line.judge.metrics.internal_error("response_tap")
-            _log.exception("a tap failed: the response is cut")
+        passed = yield from self._tell(tap, data)
+        if isinstance(passed, bytes) and not exchange.closed:
+            return passed
+        if passed is None:
             exchange.refuse(Reason.INTERNAL_ERROR, Stage.RESPONSE)
+        elif isinstance(passed, CutError) and passed.last and not exchange.closed:
+            exchange.down += len(passed.last)
+            yield SendHttp(ResponseData(self._id, passed.last), self.context.client)
         yield from self._cut(exchange) if exchange.begun else self._refuse(exchange)
         return b""
+
+    def _tell(self, tap: Tap, data: bytes) -> CommandGenerator[bytes | CutError | None]:
+        """Return what a tap says of a piece, its cut, or None where it fails: what could not be read does not go on."""
+        try:
+            passed = tap(data)
+        except CutError as cut:
+            return cut
+        except Exception:  # noqa: BLE001 - fail closed
+            self._line.judge.metrics.internal_error("response_tap")
+            _log.exception("a tap failed: the response is cut")
+            return None
+        if isinstance(passed, bytes):
+            return passed
+        waited = yield Wait("response_tap", _or_cut(passed), self.context.server)
+        return waited[0] if waited else None
 
     def _response_ended(self, exchange: Exchange, _event: ResponseEndOfMessage) -> CommandGenerator[None]:
         if self._held is not None:
@@ -277,6 +290,13 @@ class Stream(Layer):
         else:
             self._connected = False
             yield from self._refuse(exchange)
+
+
+async def _or_cut(passed: Awaitable[bytes]) -> bytes | CutError:
+    try:
+        return await passed
+    except CutError as cut:
+        return cut
 
 
 _HANDLERS: dict[type[events.Event], Callable[[Stream, Exchange, Any], CommandGenerator[None]]] = {
