@@ -38,7 +38,7 @@ from outward.parts import (
     whole,
 )
 from outward.proxy.dial import Dialer
-from outward.proxy.gate import Gate
+from outward.proxy.gate import Gate, Vouch
 from outward.proxy.interfaces import own_addresses
 from outward.proxy.judge import Judge
 from outward.proxy.leases import Leases
@@ -79,6 +79,7 @@ class Options:
         stdout: descriptor that events are written to as JSON lines; None for none.
         lull: seconds before the engine is imported, unless it is needed sooner.
         linger: seconds that the first event of a batch waits for others; 0 writes at once.
+        vouch: names that a connection without credentials proves by itself.
     """
 
     transform: Callable[[Policy], Policy] = field(default=lambda policy: policy)
@@ -88,6 +89,7 @@ class Options:
     stdout: int | None = None
     lull: float = 0.0
     linger: float = STORE_LINGER
+    vouch: Vouch | None = None
 
 
 class Service:
@@ -156,11 +158,11 @@ class Service:
             raise StartError("the ops port is not open")
         return self._ops.address
 
-    async def adopt(self, listener: socket.socket) -> None:
-        """Serve the clients of one more listener; needs `start`."""
+    async def adopt(self, listener: socket.socket, names: tuple[str, ...] = ()) -> None:
+        """Serve the clients of one more listener, each of which proves these names; needs `start`."""
         if self._gate is None:
             raise StartError("the proxy does not listen yet")
-        await self._gate.adopt(listener)
+        await self._gate.adopt(listener, names)
 
     async def start(self) -> None:
         """Open the ops port, then make everything ready, then listen.
@@ -208,6 +210,7 @@ class Service:
         self.judge.desk = self._desk = desk_of(self.settings, self.judge, self.administration)
         self._gate = Gate(self.judge, self.dialer, self._inspection.engine, self.settings.limits)
         self._gate.tls, self._gate.bound = doorway_of(self.settings, self.metrics), self._look_around
+        self._gate.vouch = self._options.vouch or self._gate.vouch
         await bind("proxy", self._gate.start, self.settings.listen)
         if self.settings.transparent is not None:
             await bind("transparent", transparent_of(self._gate), self.settings.transparent)

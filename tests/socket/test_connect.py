@@ -1,6 +1,7 @@
 """`outward connect`, and ssh behind `run`: a real ssh, git and OpenSSH server, and a service that speaks first."""
 
 import getpass
+import json
 import os
 import shutil
 import socket
@@ -164,6 +165,12 @@ def test_what_is_refused_is_said(
     done = connect(tmp_path, greeter, *words)
     assert (done.returncode, done.stdout) == (status, b"")
     assert told in done.stderr
+
+
+def test_a_refusal_as_json(tmp_path: Path, greeter: int) -> None:
+    done = connect(tmp_path, greeter, "other.test", "5432", "--json")
+    told = json.loads(done.stderr.splitlines()[0])
+    assert (told["denied"], told["error"][:15]) == (True, "other.test:5432")
 
 
 def test_without_a_proxy_it_says_what_to_do() -> None:

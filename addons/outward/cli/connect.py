@@ -1,10 +1,12 @@
 """`outward connect`: a TCP connection through the proxy, for programs that speak no HTTP."""
 
 import contextlib
+import json
 import os
 import socket
 import sys
 import threading
+from functools import partial
 
 import click
 
@@ -20,7 +22,8 @@ from outward.cli.through import NoWayError, Way, copy, main, tunnel, way_of
     metavar="PORT",
     help="Listen on this port of 127.0.0.1 (0: any), and carry each connection to HOST PORT.",
 )
-def connect(host: str, port: int, listen: int | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Say on standard error, as JSON, what is said there.")
+def connect(host: str, port: int, listen: int | None, *, as_json: bool) -> None:
     r"""Connect standard input and output to HOST PORT, through the proxy that HTTPS_PROXY names.
 
     The rule must open the port, and say `tls: false` for what is not TLS: {host: db.example.com, ports: [5432], tls:
@@ -32,26 +35,34 @@ def connect(host: str, port: int, listen: int | None) -> None:
     """
     if listen is None:
         sys.stdout.flush()
-        sys.exit(main([host, str(port)]))
+        sys.exit(main([host, str(port)], partial(_say, as_json=as_json)))
     try:
         way = way_of(os.environ)
         door = socket.create_server(("127.0.0.1", listen))
     except (NoWayError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"outward: 127.0.0.1:{door.getsockname()[1]} leads to {host}:{port}", err=True)
+    here = door.getsockname()[1]
+    told = json.dumps({"listen": f"127.0.0.1:{here}"}) if as_json else f"outward: 127.0.0.1:{here} leads to {host}:{port}"
+    click.echo(told, err=True)
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             stream, _ = door.accept()
-            threading.Thread(target=_carry, args=(way, host, port, stream), daemon=True).start()
+            threading.Thread(target=_carry, args=(way, host, port, stream, as_json), daemon=True).start()
 
 
-def _carry(way: Way, host: str, port: int, near: socket.socket) -> None:
+def _say(error: NoWayError, *, as_json: bool) -> None:
+    told = json.dumps({"error": str(error), "denied": error.denied}) if as_json else f"outward: {error}"
+    click.echo(told, err=True)
+
+
+def _carry(way: Way, host: str, port: int, near: socket.socket, as_json: bool) -> None:  # noqa: FBT001 - a thread's
+
     """Carry one connection; its end takes the other side's with it."""
     with near:
         try:
             far, rest = tunnel(way, host.removeprefix("[").removesuffix("]"), port)
         except NoWayError as error:
-            click.echo(f"outward: {error}", err=True)
+            _say(error, as_json=as_json)
             return
         with far:
             copy(far, rest, lambda: near.recv(1 << 16), near.sendall)

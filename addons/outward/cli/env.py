@@ -9,7 +9,7 @@ import click
 
 from outward.cli.authority import authority_of
 from outward.cli.common import find_config, load_configuration, load_for_operator
-from outward.cli.environment import TRUSTED_BEFORE, ProxyAddress, client_environment
+from outward.cli.environment import TRUSTED_BEFORE, ProxyAddress, client_environment, has_java
 from outward.cli.health import reachable
 from outward.cli.options import config_option
 from outward.cli.trusting import demand_trust
@@ -22,7 +22,7 @@ from outward.cli.trusting import demand_trust
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def env(config: Path | None, token: str | None, conversation: str, *, as_json: bool) -> None:
     r"""Print proxy and CA variables, for: eval "$(outward env)"."""
-    from outward.proxy.trust import bundle_for_tools  # noqa: PLC0415 - cryptography is slow to import
+    from outward.proxy.trust import bundle_for_tools, java_truststore  # noqa: PLC0415 - cryptography is slow to import
 
     choice = find_config(config)
     if choice.found is not None:
@@ -31,7 +31,8 @@ def env(config: Path | None, token: str | None, conversation: str, *, as_json: b
     host, port = settings.listen
     proxy = ProxyAddress(reachable(host), port, conversation, token or "")
     bundle = bundle_for_tools(authority_of(settings).pem, os.environ, TRUSTED_BEFORE)
-    variables = client_environment(proxy, bundle, os.environ)
+    truststore = java_truststore(bundle) if has_java(os.environ) else None
+    variables = client_environment(proxy, bundle, os.environ, truststore)
     if as_json:
         click.echo(json.dumps(variables, indent=2))
     else:

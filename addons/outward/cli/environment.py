@@ -5,6 +5,7 @@ environment, and holds nobody: what ignores it goes its own way, and only a netw
 """
 
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,13 +61,16 @@ class ProxyAddress:
         return f"http://{self.authority}"
 
 
-def client_environment(proxy: ProxyAddress, bundle: Path, base: Mapping[str, str]) -> dict[str, str]:
+def client_environment(
+    proxy: ProxyAddress, bundle: Path, base: Mapping[str, str], truststore: Path | None = None
+) -> dict[str, str]:
     """Return the variables to set over `base`.
 
     Args:
         proxy: where the proxy is.
         bundle: PEM file with the system's roots and the proxy's CA.
         base: the environment that the command would have had; variables that hold lists are extended.
+        truststore: the bundle as PKCS12, for a JVM; None where there is none.
     """
     return {
         **dict.fromkeys(_URL, proxy.url),
@@ -77,6 +81,7 @@ def client_environment(proxy: ProxyAddress, bundle: Path, base: Mapping[str, str
         **_node(bundle, base),
         **_git(proxy, base),
         **_ssh(base),
+        **(_java(proxy, truststore, base) if truststore else {}),
     }
 
 
@@ -127,3 +132,28 @@ def _ssh(base: Mapping[str, str]) -> dict[str, str]:
         if command and option not in command and Path(command.split()[0]).name == "ssh":
             found[name] = f"{command} -o {shlex.quote(option)}"
     return found
+
+
+def has_java(environ: Mapping[str, str]) -> bool:
+    """Tell whether there is a JVM to be started."""
+    return bool(environ.get("JAVA_HOME")) or shutil.which("java", path=environ.get("PATH")) is not None
+
+
+def _java(proxy: ProxyAddress, truststore: Path, base: Mapping[str, str]) -> dict[str, str]:
+    """A JVM reads properties, and says on standard error that it did. It has none for proxy credentials."""
+    given = base.get("JAVA_TOOL_OPTIONS", "")
+    options = {
+        "http.proxyHost": proxy.host,
+        "http.proxyPort": str(proxy.port),
+        "https.proxyHost": proxy.host,
+        "https.proxyPort": str(proxy.port),
+        "http.nonProxyHosts": "localhost|127.*|[::1]",
+    }
+    if "-Djavax.net.ssl.trustStore=" not in given:  # the caller's own is not to be lost
+        options |= {
+            "javax.net.ssl.trustStore": str(truststore),
+            "javax.net.ssl.trustStoreType": "PKCS12",
+            "javax.net.ssl.trustStorePassword": "outward",  # it protects nothing
+        }
+    ours = " ".join(f'"-D{name}={value}"' if " " in value else f"-D{name}={value}" for name, value in options.items())
+    return {"JAVA_TOOL_OPTIONS": f"{given} {ours}".strip()}

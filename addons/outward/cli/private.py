@@ -1,10 +1,12 @@
 """The policy of a private proxy: one group, one client that holds a token made for this run. Pure but for the token."""
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from outward.cli.descent import descends
 from outward.core.addresses import Network
 from outward.core.model import ClientEntry, Credential, Mode, OptIn, Place
 from outward.core.policy import Policy
@@ -30,6 +32,16 @@ class Private:
     report: bool = False
     internal: tuple[Network, ...] = ()
 
+    @property
+    def child(self) -> str:
+        """The name that a connection proves by coming from the command; it tells nothing of the token."""
+        return hashlib.sha256(self.token.encode()).hexdigest()
+
+    def vouch(self, transport: asyncio.Transport) -> tuple[str, ...]:
+        """Return that name where a connection without credentials comes from the command."""
+        peer, own = (transport.get_extra_info(name) for name in ("peername", "sockname"))
+        return (self.child,) if self.token and peer and descends(peer[:2], own[:2], self.token) else ()
+
     def apply(self, policy: Policy) -> Policy:
         """Return the policy of the private proxy; used for every generation that is loaded."""
         group = policy.groups[self.group]
@@ -38,16 +50,17 @@ class Private:
         if self.web_search and group.web_search.locked_by is None:
             group = replace(group, web_search=replace(group.web_search, enabled=True, decided_by="--web-search"))
         entry = ClientEntry(
-            kind=Credential.TOKEN if self.token else Credential.ANYONE,
+            kind=Credential.ANYONE,
             place=Place("outward run", 1),
             group=self.group,
-            token_sha256=hashlib.sha256(self.token.encode()).hexdigest() if self.token else None,
             opt_in=OptIn.ASSUMED if self.web_search else None,
         )
+        if self.token:
+            entry = replace(entry, kind=Credential.TOKEN, token_sha256=self.child)
         return replace(
             policy,
             groups={**policy.groups, self.group: group},
-            clients=(entry,),
+            clients=(entry, replace(entry, kind=Credential.CERTIFICATE, token_sha256=None, certificate=self.child)),
             internal=(*policy.internal, *self.internal),
         )
 

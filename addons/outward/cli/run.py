@@ -20,7 +20,7 @@ import click
 
 from outward.cli.child import CommandError, attend, run_child
 from outward.cli.common import find_config, load_or_exit, load_starter
-from outward.cli.environment import TRUSTED_BEFORE, ProxyAddress, client_environment
+from outward.cli.environment import TRUSTED_BEFORE, ProxyAddress, client_environment, has_java
 from outward.cli.jail import Jail, JailError, View
 from outward.cli.mirrors import internal_mirrors
 from outward.cli.options import config_option
@@ -44,7 +44,7 @@ _LULL = 1.0  # seconds; a short command ends without paying for the engine
 @click.option("--group", "-g", help="Group that the command belongs to; default: the one for anyone, or the only one.")
 @click.option("--web-search", is_flag=True, help="Turn hosted web search on for this run.")
 @click.option("--report", is_flag=True, help="Let through what the rules block, and list it at the end.")
-@click.option("--no-token", is_flag=True, help="Let every local process in: for tools that send no proxy credentials.")
+@click.option("--no-token", is_flag=True, help="Let every local process in, and name no token.")
 @click.option("--jail", "jailed", is_flag=True, help="Leave the command no other way out than the proxy (Linux).")
 @click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -103,7 +103,8 @@ async def _run(
     hidden: Sequence[Path],
 ) -> int:
     """Start the proxy, run the command, stop the proxy."""
-    service = Service(loaded, Options(transform=private.apply, observe=summary.add, ops=False, lull=_LULL, linger=0.0))
+    options = Options(private.apply, summary.add, ops=False, lull=_LULL, linger=0.0, vouch=private.vouch)
+    service = Service(loaded, options)
     await service.start()
     try:
         if starter:
@@ -111,7 +112,7 @@ async def _run(
             service.use(loaded, replace(private, internal=summary.opened).apply)
         if jail is None:
             return await run_child(command, _environment(service, private, service.address))
-        await service.adopt(jail.listener)
+        await service.adopt(jail.listener, (private.child,))
         environment = _environment(service, private, jail.address)
         return await _attend(jail, command, environment, _view(loaded, hidden, Path(environment["SSL_CERT_FILE"])))
     finally:
@@ -133,15 +134,19 @@ async def _attend(jail: Jail, command: tuple[str, ...], environment: Mapping[str
 def _view(loaded: Loaded, hidden: Sequence[Path], bundle: Path) -> View:
     """Return what a jailed command sees: of Outward's own folders the certificates only, and a fixed policy."""
     fixed = (*loaded.by_name, *own_programs(os.environ))
-    return View.of(hidden, shown=(bundle, bundle.with_name("ca.pem")), files=loaded.files, fixed=fixed)
+    shown = (bundle, bundle.with_name("ca.pem"), *([store] if (store := bundle.with_suffix(".p12")).exists() else []))
+    return View.of(hidden, shown=shown, files=loaded.files, fixed=fixed)
 
 
 def _environment(service: Service, private: Private, address: tuple[str, int]) -> dict[str, str]:
     """Return the command's environment: the caller's without what is meant for us, with the proxy at an address."""
+    from outward.proxy.trust import java_truststore  # noqa: PLC0415 - cryptography is slow to import
+
     proxy = ProxyAddress(*address, USER if private.token else "", private.token)
     bundle = service.tool_bundle(os.environ, TRUSTED_BEFORE)
     theirs = {name: value for name, value in os.environ.items() if not name.startswith("OUTWARD_")}
-    return {**theirs, INSIDE: "1", **client_environment(proxy, bundle, theirs)}
+    truststore = java_truststore(bundle) if has_java(theirs) else None
+    return {**theirs, INSIDE: "1", **client_environment(proxy, bundle, theirs, truststore)}
 
 
 def _own_port(loaded: Loaded, spare: Path) -> Loaded:

@@ -181,7 +181,7 @@ def _send(stream: socket.socket, read: Callable[[], bytes]) -> None:
         return
 
 
-def main(words: list[str]) -> int:
+def main(words: list[str], say: Callable[[NoWayError], None] | None = None) -> int:
     """Connect standard input and output to HOST PORT; return the exit status: 0, 1 failed, 2 usage, 4 denied."""
     if len(words) != 2 or not words[1].isdecimal():
         print("usage: through.py HOST PORT", file=sys.stderr)
@@ -193,6 +193,10 @@ def main(words: list[str]) -> int:
         return 4 if error.denied else 1
     copy(stream, rest, lambda: os.read(0, _PIECE), _out)
     return 0
+
+
+def _say(error: NoWayError) -> None:
+    print(f"outward: {error}", file=sys.stderr)  # noqa: T201 - as above
 
 
 def _out(data: bytes) -> None:

@@ -38,7 +38,7 @@ class Client(asyncio.Protocol):
 
     Attributes:
         peer: the client's address.
-        names: of its verified certificate.
+        names: what it proves by its connection: those of its verified certificate, or where it comes from.
         transport: the client's.
         original: where it was going when a firewall led it here; None where it speaks to the proxy.
         touched: never set: a head has one deadline, whatever trickles in.
@@ -63,8 +63,9 @@ class Client(asyncio.Protocol):
     peer: Address
     names: tuple[str, ...]
 
-    def __init__(self, gate: "Gate") -> None:
+    def __init__(self, gate: "Gate", names: tuple[str, ...] = ()) -> None:
         self._gate = gate
+        self.names = names
         self.original = None
         self._resources = gate.resources
         self._reader: HeadReader | None = None
@@ -128,7 +129,10 @@ class Client(asyncio.Protocol):
 
     def _who(self, head: Head | None) -> Identity:
         """Return the client's identity."""
-        return self._resources.judge.who(self.peer, head.authorization if head is not None else None, self.names)
+        authorization = head.authorization if head is not None else None
+        if authorization is None and not self.names:
+            self.names = self._gate.vouch(self.transport)
+        return self._resources.judge.who(self.peer, authorization, self.names)
 
     def _judge(self, head: Head, raw: bytes, rest: bytes) -> None:
         """Identify the client, decide, and refuse or hand over."""

@@ -22,6 +22,8 @@ from outward.proxy.transparent import Redirected
 
 _log = logging.getLogger(__name__)
 
+type Vouch = Callable[[asyncio.Transport], tuple[str, ...]]
+
 _BACKLOG = 4096
 _RETRY = 0.2  # seconds after a failed accept
 _SPARE = 512  # connections beyond a cap that get an answer; further ones are cut
@@ -37,6 +39,7 @@ class Gate:
         stopping: draining has begun.
         tls: what clients must speak TLS by; None for plain HTTP. Set it before `start`.
         bound: called when a listener has its address, before anybody is served there. Set it before `start`.
+        vouch: names that a connection without credentials proves, as by a certificate. Set it before `start`.
     """
 
     def __init__(self, judge: Judge, dialer: Dialer, engine: Engine, limits: Limits) -> None:
@@ -46,6 +49,7 @@ class Gate:
         self.stopping = False
         self.tls: ssl.SSLContext | None = None
         self.bound: Callable[[], None] = lambda: None
+        self.vouch: Vouch = lambda _transport: ()
         self._limits = limits
         self._clients: dict[Client, str] = {}
         self._by_source: dict[str, int] = {}
@@ -96,7 +100,7 @@ class Gate:
         Raises:
             OSError: the address is not ours or in use.
         """
-        await self._serve(self._listen(host, port), Redirected)
+        await self._serve(self._listen(host, port), lambda: Redirected(self))
 
     def _listen(self, host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -106,16 +110,21 @@ class Gate:
         self.bound()
         return listener
 
-    async def adopt(self, listener: socket.socket) -> None:
-        """Accept on a listener that exists already: in another network namespace, for one."""
+    async def adopt(self, listener: socket.socket, names: tuple[str, ...] = ()) -> None:
+        """Accept on a listener that exists already: in another network namespace, for one.
+
+        Args:
+            listener: it listens, or can.
+            names: what each of its connections proves by coming from there.
+        """
         if self.tls is not None:
             listener.setblocking(False)
             self._receivers.append(self.loop.create_task(self._receive(listener)))
             return
-        await self._serve(listener, Client)
+        await self._serve(listener, lambda: Client(self, names))
 
-    async def _serve(self, listener: socket.socket, kind: type[Client]) -> None:
-        self._servers.append(await self.loop.create_server(lambda: kind(self), sock=listener, backlog=_BACKLOG))
+    async def _serve(self, listener: socket.socket, client: Callable[[], Client]) -> None:
+        self._servers.append(await self.loop.create_server(client, sock=listener, backlog=_BACKLOG))
 
     async def _receive(self, listener: socket.socket) -> None:
         """Accept for TLS: by hand, because a server counts no connection before its handshake is done."""
@@ -189,7 +198,8 @@ class Gate:
         if peername:
             self._settle(peername)
         client.peer = peer_address(source)
-        client.names = () if self.tls is None else certificate_names(client.transport.get_extra_info("peercert"))
+        if self.tls is not None:
+            client.names = certificate_names(client.transport.get_extra_info("peercert"))
         self._clients[client] = source
         return self._enter(source, len(self._clients) + len(self._shaking))
 

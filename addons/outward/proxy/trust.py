@@ -5,11 +5,13 @@ bundled: supported are OpenSSL's own variables and paths, the usual Linux bundle
 keep at /etc/ssl/cert.pem. Never talks to the network: no OCSP, no download of lists.
 """
 
+import contextlib
 import hashlib
 import os
 import re
 import ssl
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,6 +114,29 @@ def bundle_for_tools(ca_pem: Path, environ: Mapping[str, str] = os.environ, vari
     return _write(ca_pem.with_name(f"ca-bundle{suffix}.pem"), b"".join(block + b"\n" for block in (*common, *more)))
 
 
+def java_truststore(bundle: Path) -> Path:
+    """Write the certificates of a bundle as PKCS12 beside it, unless that is done already; a JVM reads no PEM.
+
+    It holds no secret, so that its password, `outward`, is none. Certificates that cannot be read are left out.
+    """
+    path = bundle.with_suffix(".p12")
+    if path.is_file() and path.stat().st_mtime >= bundle.stat().st_mtime:
+        return path
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415 - only where there is a JVM
+    from cryptography.hazmat.primitives.serialization import PrivateFormat, pkcs12  # noqa: PLC0415 - as above
+
+    form = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(2000).hmac_hash(hashes.SHA1())  # noqa: S303 - for Java 8
+    form = form.key_cert_algorithm(pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC)
+    held = [pkcs12.PKCS12Certificate(each, b"%d" % number) for number, each in enumerate(_readable(bundle))]
+    return _write(path, pkcs12.serialize_java_truststore(held, form.build(b"outward")))
+
+
+def _readable(bundle: Path) -> Iterator[x509.Certificate]:
+    for block in _blocks(bundle.read_bytes()):
+        with contextlib.suppress(ValueError), warnings.catch_warnings(action="ignore"):  # odd ones, as old roots are
+            yield x509.load_pem_x509_certificate(block)
+
+
 def load_crls(paths: Iterable[str]) -> tuple[x509.CertificateRevocationList, ...]:
     """Read PEM files with certificate revocation lists.
 
@@ -176,6 +201,8 @@ def _blocks(pem: bytes) -> list[bytes]:
 
 
 def _write(path: Path, data: bytes) -> Path:
+    """Write a file, unless it says the same already: its age is that of what it says."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    replace_file(path, data, 0o644)
+    if not path.is_file() or path.read_bytes() != data:
+        replace_file(path, data, 0o644)
     return path
