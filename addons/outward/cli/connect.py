@@ -42,7 +42,9 @@ def connect(host: str, port: int, listen: int | None, *, as_json: bool) -> None:
     except (NoWayError, OSError) as error:
         raise click.ClickException(str(error)) from error
     here = door.getsockname()[1]
-    told = json.dumps({"listen": f"127.0.0.1:{here}"}) if as_json else f"outward: 127.0.0.1:{here} leads to {host}:{port}"
+    told = (
+        json.dumps({"listen": f"127.0.0.1:{here}"}) if as_json else f"outward: 127.0.0.1:{here} leads to {host}:{port}"
+    )
     click.echo(told, err=True)
     with contextlib.suppress(KeyboardInterrupt):
         while True:
@@ -55,8 +57,7 @@ def _say(error: NoWayError, *, as_json: bool) -> None:
     click.echo(told, err=True)
 
 
-def _carry(way: Way, host: str, port: int, near: socket.socket, as_json: bool) -> None:  # noqa: FBT001 - a thread's
-
+def _carry(way: Way, host: str, port: int, near: socket.socket, as_json: bool) -> None:
     """Carry one connection; its end takes the other side's with it."""
     with near:
         try:

@@ -181,7 +181,11 @@ def _send(stream: socket.socket, read: Callable[[], bytes]) -> None:
         return
 
 
-def main(words: list[str], say: Callable[[NoWayError], None] | None = None) -> int:
+def _say(error: NoWayError) -> None:
+    print(f"outward: {error}", file=sys.stderr)
+
+
+def main(words: list[str], say: Callable[[NoWayError], None] = _say) -> int:
     """Connect standard input and output to HOST PORT; return the exit status: 0, 1 failed, 2 usage, 4 denied."""
     if len(words) != 2 or not words[1].isdecimal():
         print("usage: through.py HOST PORT", file=sys.stderr)
@@ -189,14 +193,10 @@ def main(words: list[str], say: Callable[[NoWayError], None] | None = None) -> i
     try:
         stream, rest = tunnel(way_of(os.environ), words[0].removeprefix("[").removesuffix("]"), int(words[1]))
     except NoWayError as error:
-        print(f"outward: {error}", file=sys.stderr)
+        say(error)
         return 4 if error.denied else 1
     copy(stream, rest, lambda: os.read(0, _PIECE), _out)
     return 0
-
-
-def _say(error: NoWayError) -> None:
-    print(f"outward: {error}", file=sys.stderr)  # noqa: T201 - as above
 
 
 def _out(data: bytes) -> None:
