@@ -217,7 +217,7 @@ class Service:
             log.info("redirected connections are taken on %s port %d", *self._gate.addresses[1])
         log.info("the proxy listens on %s port %d", *self.address)
         self._spawn(self._inspection.load(self._options.lull))
-        self._spawn(asyncio.to_thread(self._governor.warm))
+        self._spawn(asyncio.to_thread(self._governor.warm, self.settings.vendor_tables))
         self._spawn(every(CA_INTERVAL, self._inspection.renew))
 
     def _rotate(self) -> None:

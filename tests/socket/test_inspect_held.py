@@ -91,9 +91,9 @@ async def test_an_endless_event_is_paid_from_the_budget_of_all(on_violation: OnV
 
 
 @on_loop
-async def test_ten_kilobytes_that_unfold_to_megabytes_hold_nobody_else_up(tmp_path: Path) -> None:
-    """Whoever asks behind them is answered before them."""
-    bomb = gzip.compress(b'{"messages":[],"a":[' + b"{}," * 1_000_000 + b"{}]}", 9)
+async def test_a_kilobyte_that_unfolds_to_much_more_holds_nobody_else_up(tmp_path: Path) -> None:
+    """Whoever asks behind it is answered before it."""
+    bomb = gzip.compress(b'{"messages":[],"a":[' + b"{}," * 240_000 + b"{}]}", 9)
     assert len(bomb) < 10_240
     async with (
         inspecting(governed(OnViolation.FLAG), tmp_path, hook_timeout=60.0) as world,

@@ -6,8 +6,10 @@ judgement itself is pure and lives in `search`; nothing here knows a vendor.
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from outward.config.settings import Settings
 from outward.core.identity import Identity
@@ -108,10 +110,17 @@ class SearchGovernor:
         self._open: dict[int, _Open] = {}
 
     @staticmethod
-    def warm() -> None:
-        """Load what the first request would wait for: the adapters and the public suffix list. For a thread."""
+    def warm(over: tuple[Path, ...] = ()) -> None:
+        """Load what the first requests would wait for: adapters, tables, public suffixes. For a thread.
+
+        Args:
+            over: folders whose tables are laid over the shipped ones.
+        """
         for name in NAMES:
             load(name)
+        with suppress(tables.TableError):  # told where the tables are put in force
+            for name in tables.names():
+                tables.surface(name, over)
         is_public_suffix("example.com")
 
     def use(self, settings: Settings) -> None:

@@ -12,7 +12,7 @@ from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
 from outward.search.adapter import Adapter
 from outward.search.inflate import EncodingError, decompress
-from outward.search.jsonbody import BodyError, decode, encode
+from outward.search.jsonbody import BodyError, CrowdedError, decode, encode
 from outward.search.learned import Recent
 from outward.search.observation import Observation
 from outward.search.opening import endpoint_line, opening
@@ -172,6 +172,8 @@ class Governance:
             _check_signed(turn)
         except EncodingError as error:
             return _denied(adapter, RefusedError(Reason.WEB_SEARCH_UNINSPECTABLE, str(error), "body"))
+        except CrowdedError as error:
+            return _denied(adapter, RefusedError(Reason.TOO_LARGE, str(error), "body"))
         except BodyError as error:
             return _denied(adapter, RefusedError(Reason.MALFORMED_REQUEST, str(error), ""))
         except RefusedError as error:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from outward.search.jsonbody import BodyError, decode, encode
+from outward.search.jsonbody import BodyError, crowded, decode, encode
 
 Permits = Callable[[str], bool]
 _ADDRESS = ("url", "link", "website", "source_url", "sourceUrl", "pageUrl")
@@ -122,8 +122,10 @@ def filter_events(body: bytes, change: Callable[[Any], None]) -> bytes:
             out.append(b"\n".join((*others, *bare) or (b":",)) + b"\n\n")
             continue
         try:
-            value = json.loads(data)
-        except ValueError:
+            value = json.loads(data) if not crowded(data) else None
+        except (ValueError, RecursionError):
+            value = None
+        if value is None:
             continue
         change(value)
         out.append(b"\n".join((*others, b"data: " + encode(value))) + b"\n\n")

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from outward.search.jsonbody import MOST_VALUES, crowded
+
 # The longest event, line or document that is read; larger ones are passed on and noted as not seen.
 MAX_PIECE = 16 << 20
 
@@ -31,12 +33,25 @@ class Reader(Protocol):
         """Yield what the end of the body completes."""
 
 
-def _value(text: str) -> Any:
-    """Return a JSON value, or None for what is not JSON (`[DONE]`, comments, keep-alives)."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+class _Values:
+    """Reads JSON values.
+
+    Attributes:
+        lost: one held too many values to be read.
+    """
+
+    def __init__(self) -> None:
+        self.lost = False
+
+    def of(self, text: str) -> Any:
+        """Return a JSON value, or None for what is not JSON (`[DONE]`, comments, keep-alives)."""
+        if len(text) > MOST_VALUES and crowded(text.encode("utf-8", "replace")):
+            self.lost = True
+            return None
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return None
 
 
 class _Lines:
@@ -85,7 +100,7 @@ class SseReader:
     """Reads the `data` of server-sent events."""
 
     def __init__(self) -> None:
-        self._lines = _Lines()
+        self._lines, self._values = _Lines(), _Values()
         self._data: list[str] = []
         self._held = 0
         self._overflowed = False
@@ -93,7 +108,7 @@ class SseReader:
     @property
     def lost(self) -> bool:
         """Whether something was too large to be read."""
-        return self._overflowed or self._lines.lost
+        return self._overflowed or self._lines.lost or self._values.lost
 
     @property
     def held(self) -> int:
@@ -112,7 +127,7 @@ class SseReader:
     def _events(self, lines: Iterator[str]) -> Iterator[Any]:
         for line in lines:
             if not line:
-                value = _value("\n".join(self._data)) if self._data else None
+                value = self._values.of("\n".join(self._data)) if self._data else None
                 self._data, self._held = [], 0
                 if value is not None:
                     yield value
@@ -133,12 +148,12 @@ class LinesReader:
     """Reads JSON lines."""
 
     def __init__(self) -> None:
-        self._lines = _Lines()
+        self._lines, self._values = _Lines(), _Values()
 
     @property
     def lost(self) -> bool:
         """Whether something was too large to be read."""
-        return self._lines.lost
+        return self._lines.lost or self._values.lost
 
     @property
     def held(self) -> int:
@@ -147,12 +162,12 @@ class LinesReader:
 
     def feed(self, data: bytes) -> Iterator[Any]:
         """Yield the values of the lines that these bytes complete."""
-        yield from (value for line in self._lines.feed(data) if (value := _value(line)) is not None)
+        yield from (value for line in self._lines.feed(data) if (value := self._values.of(line)) is not None)
 
     def finish(self) -> Iterator[Any]:
         """Yield the value of a last line without an end."""
-        yield from (value for line in self._lines.feed(b"", final=True) if (value := _value(line)) is not None)
-        last = _value(self._lines.rest())
+        yield from (value for line in self._lines.feed(b"", final=True) if (value := self._values.of(line)) is not None)
+        last = self._values.of(self._lines.rest())
         if last is not None:
             yield last
 
@@ -163,14 +178,19 @@ class DocumentReader:
     _STRUCTURE = re.compile(rb'["\\{}\[\],]')
 
     def __init__(self) -> None:
+        self._values = _Values()
         self._piece = bytearray()
         self._scanned = 0
         self._depth = 0
         self._array: bool | None = None
         self._in_string = False
         self._escaped = -1
-        self._ended = False
-        self.lost = False
+        self._ended = self._overflowed = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether something was too large to be read."""
+        return self._overflowed or self._values.lost
 
     @property
     def held(self) -> int:
@@ -179,7 +199,7 @@ class DocumentReader:
 
     def feed(self, data: bytes) -> Iterator[Any]:
         """Yield the array elements that these bytes complete."""
-        if self.lost or self._ended:
+        if self._overflowed or self._ended:
             return
         self._piece += data
         if self._array is None:
@@ -193,12 +213,12 @@ class DocumentReader:
         if self._array:
             yield from self._elements()
         if len(self._piece) > MAX_PIECE:
-            self.lost, self._piece = True, bytearray()
+            self._overflowed, self._piece = True, bytearray()
 
     def finish(self) -> Iterator[Any]:
         """Yield the whole value where the body was no array, or the last element of an array that was cut off."""
         text = bytes(self._piece).decode("utf-8", "replace").removeprefix("\ufeff")
-        value = _value(text) if text else None
+        value = self._values.of(text) if text else None
         self._piece = bytearray()
         if value is not None:
             yield value
@@ -234,7 +254,7 @@ class DocumentReader:
             self._in_string = False
 
     def _element(self, begin: int, end: int) -> Iterator[Any]:
-        value = _value(bytes(self._piece[begin:end]).decode("utf-8", "replace"))
+        value = self._values.of(bytes(self._piece[begin:end]).decode("utf-8", "replace"))
         if value is not None:
             yield value
 
