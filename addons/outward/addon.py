@@ -72,6 +72,10 @@ class _Stdout:
     def settle(self, event: Event) -> None:
         """Leave the event its id."""
 
+    def withdraw(self, event: Event) -> bool:  # noqa: ARG002 - its id is free
+        """Forget a challenge that was answered."""
+        return True
+
     def record(self, event: Event) -> None:
         sys.stdout.buffer.write(line(as_record(event)))
         sys.stdout.buffer.flush()
@@ -123,6 +127,10 @@ class Outward:
         if loaded.policy is not None:
             self.judge.policy = loaded.policy
         self.judge.own = Own(own_addresses(), self._listeners())
+
+    def done(self) -> None:
+        """Record what is held back."""
+        self.judge.end()
 
     def client_disconnected(self, client: Client) -> None:
         """Forget a client."""
@@ -269,8 +277,8 @@ class Outward:
 
     def _deny(self, flow: http.HTTPFlow, event: Event, started: float, identity: Identity | None) -> None:
         challenge = identity is not None and identity.challenge
-        self.judge.settle(event)
         event.status = event.status or denial_status(event.reason, challenge=challenge)
+        self.judge.settle(event)
         accept = flow.request.headers.get("accept")
         told = denial(
             event, line_for(event, self.judge.policy), accept, challenge=challenge, head=flow.request.method == "HEAD"

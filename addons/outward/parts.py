@@ -51,6 +51,10 @@ class Observed:
         """Give a denial the id of the row that counts it."""
         self._recorder.settle(event)
 
+    def withdraw(self, event: Event) -> bool:
+        """See `Recorder`."""
+        return self._recorder.withdraw(event)
+
     def record(self, event: Event) -> None:
         """Show and record one event."""
         self._recorder.settle(event)  # who watches is shown the id of the row

@@ -37,6 +37,7 @@ from outward.parts import (
     watch_records,
     whole,
 )
+from outward.proxy.challenges import PATIENCE
 from outward.proxy.dial import Dialer
 from outward.proxy.gate import Gate, Vouch
 from outward.proxy.interfaces import own_addresses
@@ -80,6 +81,7 @@ class Options:
         lull: seconds before the engine is imported, unless it is needed sooner.
         linger: seconds that the first event of a batch waits for others; 0 writes at once.
         vouch: names that a connection without credentials proves by itself.
+        patience: seconds that a client has to answer a 407 before that is recorded.
     """
 
     transform: Callable[[Policy], Policy] = field(default=lambda policy: policy)
@@ -90,6 +92,7 @@ class Options:
     lull: float = 0.0
     linger: float = STORE_LINGER
     vouch: Vouch | None = None
+    patience: float = PATIENCE
 
 
 class Service:
@@ -127,7 +130,7 @@ class Service:
             linger=self._options.linger,
         )
         self._counts = counts_of(settings)
-        self.judge = Judge(policy, Observed(self.recorder, self._show), self.metrics, Own())
+        self.judge = Judge(policy, Observed(self.recorder, self._show), self.metrics, Own(), self._options.patience)
         self.administration = administration_of(self.settings, self.judge) if self._options.ops else None
         try:
             resolver = resolver_of(settings)
@@ -314,6 +317,7 @@ class Service:
         if self._governor is not None:
             await self._governor.settle(FLUSH)
         await asyncio.to_thread(self._counts.close, FLUSH)
+        self.judge.end()
         await asyncio.to_thread(self.recorder.close, FLUSH)
         if self._ops is not None:
             await self._ops.close()

@@ -56,6 +56,9 @@ class Nowhere:
     def settle(self, event: Event) -> None:
         pass
 
+    def withdraw(self, _event: Event) -> bool:
+        return True
+
     def record(self, _event: Event) -> None:
         """Drop it."""
 

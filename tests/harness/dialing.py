@@ -26,6 +26,9 @@ class NoRecorder:
     def settle(self, event: Event) -> None:
         pass
 
+    def withdraw(self, _event: Event) -> bool:
+        return True
+
     def record(self, event: Event) -> None:
         raise AssertionError(f"dialling records nothing by itself: {event}")
 

@@ -42,6 +42,9 @@ class Recorder:
     def settle(self, event: Event) -> None:
         pass
 
+    def withdraw(self, _event: Event) -> bool:
+        return True
+
     def record(self, event: Event) -> None:
         self.events.append(event)
 
@@ -80,7 +83,7 @@ class World:
 async def gate_for(policy: Policy, limits: Limits = LIMITS, host: str = "127.0.0.1") -> AsyncIterator[World]:
     """Run a gate under a policy on a free port."""
     recorder, metrics, engine = Recorder(), Metrics(), StandInEngine()
-    judge = Judge(policy, recorder, metrics, Own())
+    judge = Judge(policy, recorder, metrics, Own(), patience=0.0)
     metrics.use_policy(policy)
     async with dns_stub() as dns:
         resolver = Resolver((dns.address,), {}, limits.resolve_timeout)

@@ -103,7 +103,7 @@ async def inspecting(
 ) -> AsyncIterator[World]:
     """Run a gate and the real engine under a policy; origins' names are to be added to `world.dns`."""
     recorder, metrics = Recorder(), Metrics()
-    judge = Judge(policy, recorder, metrics, Own())
+    judge = Judge(policy, recorder, metrics, Own(), patience=0.0)
     metrics.use_policy(policy)
     pki = trustme.CA()
     trusted = state / "roots.pem"

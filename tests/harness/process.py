@@ -125,6 +125,11 @@ class Served:
         found = re.search(rf"^{name} (\S+)$", self.get("/metrics")[1], re.MULTILINE)
         return float(found[1]) if found else None
 
+    def metric_sum(self, name: str, label: str) -> float:
+        """Return the sum of what a metric counts under a label."""
+        lines = self.get("/metrics")[1].splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name}{{") and label in line)
+
     def connect(self, host: str, port: int = 443) -> tuple[socket.socket, str]:
         """Send a CONNECT and return the socket and the head of the answer."""
         sock = socket.create_connection(self.proxy, timeout=10)

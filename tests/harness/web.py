@@ -1,4 +1,4 @@
-"""An HTTPS origin that serves files, in a thread: for real clients, which run as processes of their own."""
+"""An HTTPS or HTTP origin that serves files, in a thread: for real clients, which run as processes of their own."""
 
 import http.server
 import ssl
@@ -16,7 +16,7 @@ class Web:
         seen: request lines, in their order.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, tls: bool = True) -> None:
         authority = trustme.CA()
         self.ca = folder / "origin-ca.pem"
         authority.cert_pem.write_to_path(self.ca)
@@ -37,14 +37,16 @@ class Web:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("origin.test").configure_cert(context)
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        if tls:
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self._scheme = "https" if tls else "http"
         self.port: int = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"https://origin.test:{self.port}"
+        return f"{self._scheme}://origin.test:{self.port}"
 
     def close(self) -> None:
         """Stop."""

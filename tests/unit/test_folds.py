@@ -178,3 +178,75 @@ def test_all_groups_together_are_bounded() -> None:
             assert len(folds) <= GROUPS
     assert told(folds, denied(group="late"), 0.0) is not None
     assert len(folds) <= GROUPS
+
+
+def challenged(host: str = "blocked.example", **facts: object) -> Event:
+    return stranger(host, **{"status": 407, **facts})
+
+
+def settled(folds: Folds, *events: Event) -> None:
+    for event in events:
+        folds.count(event, 0.0)
+
+
+def test_an_answered_challenge_leaves_nothing_and_frees_its_id() -> None:
+    folds, event = Folds(), challenged()
+    settled(folds, event)
+    assert folds.withdraw(event)
+    assert not folds.withdraw(event)
+    assert (len(folds), folds.tallies(WINDOW * 2, 100)) == (0, [])
+    assert rows(folds, [again := challenged()]) == {again.id: 1}
+
+
+def test_an_id_that_others_were_told_is_not_free() -> None:
+    folds, events = Folds(), [challenged() for _ in range(3)]
+    settled(folds, *events)
+    assert [folds.withdraw(event) for event in events] == [False, False, True]
+
+
+def test_challenges_that_nobody_answers_are_one_row_whichever_was_first() -> None:
+    for answered in range(4):
+        folds, events = Folds(), [challenged() for _ in range(4)]
+        settled(folds, *events)
+        assert not folds.withdraw(events.pop(answered))
+        found = [row for event in events if (row := folds.recorded(event)) is not None]
+        assert [row.id for row in found] == [events[0].id]
+        folds.end()
+        tallies = folds.tallies(WINDOW, 100)
+        assert found[0].count + sum(tally.added for tally in tallies) == 3
+        assert sum(tally.unprinted for tally in tallies) == 2
+
+
+def test_a_refusal_that_cannot_be_answered_has_the_row_before_a_challenge_that_may_be() -> None:
+    folds, asked, refused = Folds(), challenged(), stranger()
+    settled(folds, asked, refused)
+    assert not folds.withdraw(asked)
+    row = folds.recorded(refused)
+    assert row is not None
+    assert (row.id, row.count) == (asked.id, 1)
+
+
+def test_a_challenge_that_nobody_answers_counts_in_the_row_that_has_ended_since() -> None:
+    folds, events = Folds(), [challenged(), challenged(), challenged()]
+    settled(folds, *events)
+    assert folds.recorded(events[0]) is not None
+    folds.end()
+    for event in events[1:]:
+        assert folds.recorded(event) is None
+        (tally,) = folds.tallies(WINDOW, 100)
+        assert (tally.added, tally.unprinted) == (1, 1)
+
+
+def test_answered_challenges_of_a_crowd_leave_nothing() -> None:
+    for sources in (1, 2 * STRANGERS // OF_SOURCE):
+        folds = Folds()
+        events = [
+            challenged(f"h{each}.example", client=f"10.0.{source}.1")
+            for source in range(sources)
+            for each in range(OF_SOURCE + 2)
+        ]
+        settled(folds, *events)
+        for event in events:
+            folds.withdraw(event)
+        assert (len(folds), folds.tallies(WINDOW * 2, 100)) == (0, [])
+        assert not folds._of_source

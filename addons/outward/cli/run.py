@@ -37,6 +37,7 @@ from outward.service import Options, Service, StartError
 
 _GRACE = 1.0  # seconds for what the command left open
 _LULL = 1.0  # seconds; a short command ends without paying for the engine
+_PATIENCE = 0.5  # seconds that a 407 waits for its answer; the command can end the proxy, and its records with it
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -103,7 +104,15 @@ async def _run(
     hidden: Sequence[Path],
 ) -> int:
     """Start the proxy, run the command, stop the proxy."""
-    options = Options(private.apply, summary.add, ops=False, lull=_LULL, linger=0.0, vouch=private.vouch)
+    options = Options(
+        private.apply,
+        summary.add,
+        ops=False,
+        lull=_LULL,
+        linger=0.0,
+        vouch=private.vouch,
+        patience=_PATIENCE,
+    )
     service = Service(loaded, options)
     await service.start()
     try:

@@ -52,14 +52,22 @@ def vendor_denial_of(judge: Judge, event: Event, line: str | None, dialect: Dial
     return vendor_denial(event, told, advice, suggested, head=event.method == "HEAD")
 
 
-def denial_of(judge: Judge, event: Event, head: Head | None, *, challenge: bool) -> bytes:
-    """Return the wire form of an event's denial, with the id of the row that counts it, and note its status there."""
-    judge.settle(event)
+def denial_of(judge: Judge, event: Event, head: Head | None, *, challenge: bool, again: bool = False) -> bytes:
+    """Return the wire form of an event's denial, with the id of the row that counts it, and note its status there.
+
+    Args:
+        judge: settles the id.
+        event: the denial.
+        head: what is refused; None where it was not understood.
+        challenge: whether credentials would help.
+        again: the client may ask again on this connection.
+    """
     event.status = event.status or denial_status(event.reason, challenge=challenge)
+    judge.settle(event)
     line = line_for(event, judge.policy)
     accept = head.get("accept") if head is not None and event.method != "CONNECT" else None
     at = REQUESTS if _askable(judge, event, line) else None
-    return denial(event, line, accept, challenge=challenge, head=event.method == "HEAD", request=at)
+    return denial(event, line, accept, challenge=challenge, head=event.method == "HEAD", request=at, again=again)
 
 
 def _askable(judge: Judge, event: Event, line: str | None) -> bool:

@@ -46,6 +46,7 @@ class Client(asyncio.Protocol):
 
     __slots__ = (
         "_begun",
+        "_challenged",
         "_gate",
         "_late",
         "_lease",
@@ -71,6 +72,7 @@ class Client(asyncio.Protocol):
         self._reader: HeadReader | None = None
         self._begun = 0.0
         self._late = b""  # an answer that waits
+        self._challenged = False  # for credentials, once
         self._task: asyncio.Task[None] | None = None
         self._lease: Callable[[], None] | None = None
 
@@ -209,13 +211,28 @@ class Client(asyncio.Protocol):
     def _deny(self, event: Event, head: Head | None, *, more: bool, challenge: bool = False) -> None:
         """Answer, close the event, and close the connection; `more` tells that the client may still be sending."""
         self._resources.waits.heads.stop(self)
-        answer = self._answer(event, head, challenge=challenge)
+        again = challenge and not more and head is not None and head.keep_alive and self._may_ask_again(event)
+        answer = self._answer(event, head, challenge=challenge, again=again)
         close_event(self._resources.judge, event, self._begun)
-        if event.reason is Reason.BAD_CREDENTIALS and self._guessing() and not self.transport.is_closing():
+        if again:
+            self._await(answer)
+        elif event.reason is Reason.BAD_CREDENTIALS and self._guessing() and not self.transport.is_closing():
             self._late = answer
             self._resources.waits.slowed.start(self)
         else:
             self._tell(answer, more=more)
+
+    def _may_ask_again(self, event: Event) -> bool:
+        """Tell whether a client that sent no credentials may send them on this connection: once."""
+        return event.reason is Reason.UNKNOWN_CLIENT and not (
+            self._challenged or self._gate.stopping or self._gate.flooded(self)
+        )
+
+    def _await(self, answer: bytes) -> None:
+        """Ask for credentials, and wait for the head that holds them, like for a first one."""
+        self._challenged, self._reader, self._begun = True, None, 0.0
+        self._resources.waits.heads.start(self)
+        self.transport.write(answer)
 
     def _guessing(self) -> bool:
         """Count wrong credentials; True where their refusal is to wait."""
@@ -231,9 +248,9 @@ class Client(asyncio.Protocol):
         else:
             self.transport.close()
 
-    def _answer(self, event: Event, head: Head | None, *, challenge: bool) -> bytes:
+    def _answer(self, event: Event, head: Head | None, *, challenge: bool, again: bool) -> bytes:
         """Return what the client is told."""
-        return denial_of(self._resources.judge, event, head, challenge=challenge)
+        return denial_of(self._resources.judge, event, head, challenge=challenge, again=again)
 
     def eof_received(self) -> None:
         """Close: a head that ends early is no question."""

@@ -95,7 +95,14 @@ def denial_status(reason: Reason, *, challenge: bool) -> int:
 
 
 def denial(
-    event: Event, suggestion: str | None, accept: str | None, *, challenge: bool, head: bool, request: str | None = None
+    event: Event,
+    suggestion: str | None,
+    accept: str | None,
+    *,
+    challenge: bool,
+    head: bool,
+    request: str | None = None,
+    again: bool = False,
 ) -> bytes:
     """Return the response that tells a client why it is refused, as HTTP/1.1.
 
@@ -106,6 +113,7 @@ def denial(
         challenge: whether credentials would help.
         head: the request was a HEAD: no body follows.
         request: where, and how, the client may ask for it; None where it cannot.
+        again: the connection stays open behind it.
     """
     status = event.status or denial_status(event.reason, challenge=challenge)
     kind = _kind(accept)
@@ -114,7 +122,7 @@ def denial(
         advice = f"{event.detail} {advice}"
     if event.reason is Reason.PATH_NOT_ALLOWED and event.detail is not None:
         advice = f"{advice} Here {event.detail}."
-    form = _form(event.reason, status, event.stage, kind, advice, asks=request is not None)
+    form = _form(event.reason, status, event.stage, kind, advice, asks=request is not None, again=again)
     body = _fill(form.body, kind, event, suggestion, request)
     return form.head % (event.id.encode("ascii"), len(body)) + (b"" if head else body)
 
@@ -161,14 +169,14 @@ _MEDIA = {"json": "application/problem+json", "html": "text/html; charset=utf-8"
 
 
 @lru_cache(maxsize=512)
-def _form(reason: Reason, status: int, stage: Stage, kind: str, advice: str, *, asks: bool) -> _Form:
+def _form(reason: Reason, status: int, stage: Stage, kind: str, advice: str, *, asks: bool, again: bool) -> _Form:
     phrase = REASON_PHRASE if status == 403 else HTTPStatus(status).phrase
-    fields = b"".join(b"%b: %b\r\n" % field for field in _fields(reason, status, _MEDIA[kind]))
+    fields = b"".join(b"%b: %b\r\n" % field for field in _fields(reason, status, _MEDIA[kind], again=again))
     head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, phrase.encode("ascii"), fields)
     return _Form(head, _body(reason, status, stage, kind, advice, ask=_ASK[kind] if asks else ""))
 
 
-def _fields(reason: Reason, status: int, media: str) -> list[tuple[bytes, bytes]]:
+def _fields(reason: Reason, status: int, media: str, *, again: bool = False) -> list[tuple[bytes, bytes]]:
     """Return the fields of a denial (RFC 9209 2.1.1 for Proxy-Status), with places for the id and the length."""
     fields = [
         (b"Proxy-Status", f'outward; error={MEANINGS[reason].error}; details="{reason}"'.encode("ascii")),
@@ -177,8 +185,9 @@ def _fields(reason: Reason, status: int, media: str) -> list[tuple[bytes, bytes]
         (b"Content-Type", media.encode("ascii")),
         (b"X-Content-Type-Options", b"nosniff"),
         (b"Content-Length", b"%d"),
-        (b"Connection", b"close"),
     ]
+    if not again:
+        fields.append((b"Connection", b"close"))
     if status == 407:
         fields += _CHALLENGES
     if status == 503:

@@ -16,6 +16,7 @@ from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.policy import Policy, address_denied, address_refused, decide
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
+from outward.proxy.challenges import PATIENCE, Challenges
 from outward.proxy.guesses import Guesses
 from outward.proxy.head import Head
 from outward.proxy.hello import Hello
@@ -32,6 +33,9 @@ class Recorder(Protocol):
 
     def settle(self, event: Event) -> None:
         """Give a denial that is about to be told the id of the row that counts it."""
+
+    def withdraw(self, event: Event) -> bool:
+        """Take back a settled challenge that is not to be recorded; True where its id is free then."""
 
     def record(self, event: Event) -> None:
         """Take one event."""
@@ -74,7 +78,18 @@ class Judge:
         guesses: wrong credentials by source; policies come and go beside it.
     """
 
-    def __init__(self, policy: Policy, recorder: Recorder, metrics: Metrics, own: Own) -> None:
+    def __init__(
+        self, policy: Policy, recorder: Recorder, metrics: Metrics, own: Own, patience: float = PATIENCE
+    ) -> None:
+        """Begin with a policy.
+
+        Args:
+            policy: in force at first.
+            recorder: where events go.
+            metrics: where they are counted.
+            own: the proxy's own addresses and listeners.
+            patience: seconds that a client has to answer a challenge before that is recorded as a refusal.
+        """
         self._grants: tuple[Grant, ...] = ()
         self.next_end: int | None = None
         self.desk: Desk | None = None
@@ -85,6 +100,7 @@ class Judge:
         self.metrics = metrics
         self.guesses = Guesses()
         self._recorder = recorder
+        self._challenges = Challenges(self._close, patience)
         self._memory = _Memory(self.policy, own)
 
     @property
@@ -206,7 +222,24 @@ class Judge:
         self._recorder.settle(event)
 
     def close(self, event: Event) -> None:
-        """Record and count an event whose question has ended. Called exactly once for each question."""
+        """Record and count an event whose question has ended. Called exactly once for each question.
+
+        What asks for credentials is no end if they come soon.
+        """
+        if not (event.challenge and self._challenges.hold(event)):
+            self._close(event)
+
+    def answered(self, event: Event) -> None:
+        """Let the open event of a known client take the place of the challenge that it answers, if it answers one."""
+        challenge = self._challenges.answered(event)
+        if challenge is not None and self._recorder.withdraw(challenge):
+            event.id = challenge.id
+
+    def end(self) -> None:
+        """Record what is held back; nothing is from now on."""
+        self._challenges.close()
+
+    def _close(self, event: Event) -> None:
         self.metrics.count_request(event)
         self._recorder.record(event)
 

@@ -60,6 +60,8 @@ def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None)
         event.detail = objection(decision.rule.paths, head.path or "", encoded_slash=decision.rule.encoded_slash)
     if decision.reason is Reason.MALFORMED_REQUEST:  # the head is not: it names the proxy itself
         event.advice = ADVICE
+    if identity.refusal is None:
+        judge.answered(event)
     if not connect:
         event.lane = Lane.INSPECT  # whatever a tunnel to that host would be: this request was read
     return event, decision

@@ -143,10 +143,10 @@ class Redirected(Client):
             error.head.host = aimed.host
         super()._refuse_head(error, stage)
 
-    def _answer(self, event: Event, head: Head | None, *, challenge: bool) -> bytes:
+    def _answer(self, event: Event, head: Head | None, *, challenge: bool, again: bool) -> bytes:
         """Tell it in the client's own language: HTTP, a TLS alert, or by closing."""
         if self._http:
-            return denial_of(self._resources.judge, event, head, challenge=challenge)
+            return denial_of(self._resources.judge, event, head, challenge=challenge, again=again)
         event.status = None
         return b"" if self._tls is None else alert_of(event.reason).wire
 

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -88,6 +89,11 @@ class Event:
     told: bool = False
     fold: "Fold | None" = field(default=None, repr=False, compare=False)
     advice: str | None = None
+
+    @property
+    def challenge(self) -> bool:
+        """Whether it asks a client for credentials that it has not sent: it may be answered, and is then no refusal."""
+        return self.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and self.reason is Reason.UNKNOWN_CLIENT
 
 
 def trim(event: Event) -> None:

@@ -30,7 +30,8 @@ class Fold:
     Attributes:
         event: the first one; it may still be open.
         until: when repeats begin another fold, in the caller's seconds.
-        count: attempts.
+        count: attempts, without those that are held.
+        held: challenges that may still be answered; they count once nobody has.
         last: Unix time of the last one.
         told: attempts that the store has been told of; 0 until the first one is recorded.
         printed: attempts that the first one's line told of.
@@ -43,6 +44,7 @@ class Fold:
     last: float
     crowd: bool = False
     count: int = 1
+    held: int = 0
     told: int = 0
     printed: int = 0
     ended: bool = False
@@ -106,7 +108,7 @@ class Folds:
             return
         group = event.group
         if event.told:
-            event.fold = Fold(event, now, event.time)
+            event.fold = _begun(event, now)
         elif group is None:
             self._count_stranger(event, now)
         else:
@@ -117,7 +119,7 @@ class Folds:
                     self._evict(table)
                 if self._size >= GROUPS:  # this group has none, others have all: any one gives one up
                     self._evict(next(each for each in self._groups.values() if each.folds))
-                event.fold = table.folds[key] = Fold(event, now + WINDOW, event.time)
+                event.fold = table.folds[key] = _begun(event, now + WINDOW)
                 self._size += 1
 
     def recorded(self, event: Event) -> Event | None:
@@ -125,10 +127,37 @@ class Folds:
         fold, event.fold = event.fold, None  # no cycle is left for the collector
         if fold is None:
             return event
+        if event.challenge:
+            self._unanswered(fold, event)
         if fold.event is not event:
             return None
         fold.told = fold.printed = fold.count
         return _row(fold, fold.count, fold.last) if fold.crowd or fold.count > 1 else event
+
+    def _unanswered(self, fold: Fold, event: Event) -> None:
+        """Count a challenge that nobody has answered; the first of a fold has the row."""
+        fold.held -= 1
+        fold.count += 1
+        fold.last = max(fold.last, event.time)
+        if fold.told:
+            self._changed[fold] = None
+        elif fold.event.challenge:
+            fold.event = event
+
+    def withdraw(self, event: Event) -> bool:
+        """Take back a challenge that was answered; True where no row will have its id, which is free then."""
+        fold, event.fold = event.fold, None
+        if fold is None:
+            return False
+        fold.held -= 1
+        if fold.held or fold.count:
+            return False
+        folds, first = self._strangers.folds, fold.event
+        for key in ((first.client, first.host, first.port, first.reason), *_crowds(first)):
+            if folds.get(key) is fold:
+                del folds[key]
+                self._ended(fold)
+        return True
 
     def tallies(self, now: float, most: int, *, ended_only: bool = False) -> list[Tally]:
         """End what has had its time, and return what the store has to learn, the oldest first.
@@ -147,6 +176,7 @@ class Folds:
             if fold.count > fold.told or unprinted:
                 found.append(Tally(fold, fold.count, fold.last, fold.count - fold.told, unprinted))
             fold.told = fold.count
+            fold.printed = fold.count if fold.ended else fold.printed
         return found
 
     def end(self) -> None:
@@ -156,20 +186,20 @@ class Folds:
     def _count_stranger(self, event: Event, now: float) -> None:
         table, source = self._strangers, event.client
         key = (source, event.host, event.port, event.reason)
-        of_source = (source, event.reason)
+        of_source, of_all = _crowds(event)
         if self._repeats(table, key, event, now):
             return
         if self._of_source.get(source, 0) < OF_SOURCE and len(table.folds) < STRANGERS:
             self._of_source[source] = self._of_source.get(source, 0) + 1
-            event.fold = table.folds[key] = Fold(event, now + WINDOW, event.time)
+            event.fold = table.folds[key] = _begun(event, now + WINDOW)
             return
         if self._repeats(table, of_source, event, now):
             return
         if len(table.folds) >= STRANGERS:
-            of_source = (None, event.reason)
+            of_source = of_all
             if self._repeats(table, of_source, event, now):
                 return
-        event.fold = table.folds[of_source] = Fold(event, now + WINDOW, event.time, crowd=True)
+        event.fold = table.folds[of_source] = _begun(event, now + WINDOW, crowd=True)
 
     def _repeats(self, table: _Table, key: Key, event: Event, now: float) -> bool:
         """Count an event in an open fold; False where there is none."""
@@ -180,9 +210,14 @@ class Folds:
             del table.folds[key]
             self._ended(fold)
             return False
+        event.fold, event.id = fold, fold.event.id
+        if event.challenge:
+            fold.held += 1
+            return True
+        if not fold.told and fold.event.challenge:
+            fold.event = event  # the one that it takes the place of may be answered, and has no row then
         fold.count += 1
         fold.last = max(fold.last, event.time)
-        event.fold, event.id = fold, fold.event.id
         self._changed[fold] = None
         return True
 
@@ -227,6 +262,17 @@ def _key(event: Event) -> Key:
         event.client, event.host, event.port, event.reason, event.stage, event.conversation, event.sni, event.address,
         event.generation, *request,
     )  # fmt: skip
+
+
+def _crowds(event: Event) -> tuple[Key, Key]:
+    """Return what the denials of one stranger share, and those of all."""
+    return (event.client, event.reason), (None, event.reason)
+
+
+def _begun(event: Event, until: float, *, crowd: bool = False) -> Fold:
+    """Return a fold with its first event."""
+    held = int(event.challenge)
+    return Fold(event, until, event.time, crowd, count=1 - held, held=held)
 
 
 def _row(fold: Fold, count: int, last: float) -> Event:

@@ -146,6 +146,11 @@ class Recorder:
             with self._folding:
                 self._folds.count(event, time.monotonic())
 
+    def withdraw(self, event: Event) -> bool:
+        """Take back a settled challenge that was answered and is not to be recorded; True where its id is free then."""
+        with self._folding:
+            return self._folds.withdraw(event)
+
     def record(self, event: Event) -> None:
         """Take one event, which nobody changes any more. Never blocks, never raises."""
         trim(event)

@@ -88,6 +88,7 @@ class Hooks:
         self._refusal: tuple[Reason, Stage] | None = None
         self._sni: str | None = None
         self._ech: bool | None = None
+        self._id: str | None = passport.event.id if self.within is not None else None  # of the first request within
 
     def unseal(self) -> None:
         """Judge what comes through the tunnel as requests in the clear, each by itself."""
@@ -281,6 +282,8 @@ class Hooks:
     def _noted(self, event: Event) -> Event:
         """Add what is known of the connection."""
         event.sni, event.ech, event.lane = self._sni, self._ech, Lane.INSPECT
+        if self._id is not None:  # the CONNECT's own event tells of no more than this one
+            event.id, self._id = self._id, None
         return event
 
     def _govern(self, exchange: Exchange, head: Head) -> None:
