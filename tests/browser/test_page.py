@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.admin import TOKEN, denied
+from harness.admin import TOKEN, denied, grant
 from outward.config.load import load_text
 from outward.core.model import Stage
 from outward.core.reasons import Reason
 
 pytestmark = pytest.mark.timeout(120)
 
-PATHS = ("/", "/groups", "/groups/acme/platform", "/groups/acme/locked", "/conversations", "/audit")
+PATHS = ("/", "/requests", "/groups", "/groups/acme/platform", "/groups/acme/locked", "/conversations", "/audit")
 HOSTILE = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -55,6 +55,84 @@ def test_from_a_blocked_row_to_why_and_to_its_cure(running, open_page):
     assert page.get_by_role("link", name="gist.github.com").count() == 1
     page.get_by_role("link", name="chat-1").click()
     assert page.get_by_role("heading", name="1 search").count() == 1
+
+
+def test_from_a_request_to_a_grant_and_its_end(running, open_page):
+    """Approved until a time, with the lines that make it lasting; ended; another one denied with a note."""
+    with running.client() as client:
+        for host in ("new.example.org", "bad.example.org"):
+            body = {"group": "other", "url": f"https://{host}/", "why": "to build"}
+            assert client.post("/api/v1/requests", json=body).status_code == 200
+        page = open_page()
+        page.get_by_role("link", name="Requests").click()
+        page.get_by_label("Open new.example.org for").select_option("1d")
+        page.get_by_role("button", name="Approve new.example.org for other").click()
+        assert "Open for other until" in page.get_by_role("status").inner_text()
+        assert "- new.example.org" in page.locator("#lasting").inner_text()
+        (grant,) = client.get("/api/v1/grants").json()["items"]
+        assert grant["host"] == "new.example.org"
+        page.get_by_role("button", name="End the grant of new.example.org").click()
+        page.get_by_text("No grant is in force").wait_for()
+        assert client.get("/api/v1/grants").json()["items"] == []
+        page.get_by_label("Note for who asked for bad.example.org").fill("use the mirror")
+        page.get_by_role("button", name="Deny bad.example.org for other").click()
+        page.get_by_role("link", name="Denied").click()
+        assert "use the mirror" in page.locator(".asked").inner_text()
+
+
+def test_a_blocked_row_can_be_asked_for_and_approved(running, open_page):
+    running.write([denied(host="new.example.org", group="other")])
+    page = open_page()
+    page.get_by_role("link", name="new.example.org").click()
+    page.get_by_label("Ask for it").fill("to build")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.get_by_role("heading", name="Asked: new.example.org").wait_for()
+    page.goto("/")
+    page.get_by_role("link", name="new.example.org").click()
+    page.get_by_role("button", name="Approve", exact=True).click()
+    page.get_by_role("heading", name="Approved: new.example.org").wait_for()
+    assert len(running.administration.state.access.grants) == 1
+
+
+def test_what_a_client_says_is_text(running, open_page):
+    """No markup, no link, nothing hidden, whatever is asked and noted."""
+    with running.client() as client:
+        for number, why in enumerate((*HOSTILE, "see https://evil.example/approve", "\u202ereversed")):
+            body = {"group": "other", "url": f"https://h{number}.example.org/", "why": why}
+            made = client.post("/api/v1/requests", json=body).json()
+            if number % 2:
+                client.put(f"/api/v1/requests/{made['id']}", json={"decision": "deny", "note": why})
+        page = open_page()
+        page.goto("/requests?state=all")
+        text = page.locator(".asked").inner_text()
+        assert HOSTILE[0] in text
+        assert "\u202e" not in text
+        assert page.locator(".asked a:not([href^='/groups/'])").count() == 0
+        assert page.locator(".asked img, .asked script, .asked svg[onload]").count() == 0
+
+
+def test_a_viewer_sees_the_queue_and_decides_nothing(running, open_page):
+    """Neither is it offered, nor does a form of its own count; nor one without its proof."""
+    with running.client() as client:
+        made = client.post(
+            "/api/v1/requests", json={"group": "other", "url": "https://new.example.org/", "why": "x"}
+        ).json()
+        page = open_page(signed_in=False)
+        secret = grant(running, "owt_viewer-0123456789", "other", role="viewer")
+        page.goto("/login")
+        page.get_by_label("Admin token").fill(secret)
+        page.get_by_role("button", name="Sign in").click()
+        page.goto("/requests")
+        assert page.get_by_text("new.example.org").count() == 1
+        assert page.get_by_role("button", name="Approve").count() == 0
+        csrf = page.locator("input[name=csrf]").first.get_attribute("value")
+        path = f"/requests/{made['id']}"
+        form = {"csrf": csrf, "decision": "approve"}
+        assert page.request.post(path, form=form).status == 403
+        more = {"csrf": csrf, "group": "other", "url": "https://two.example.org/", "until": "1d"}
+        assert page.request.post("/requests", form=more).status == 403
+        assert page.request.post(path, form={"decision": "approve"}).status == 403
+        assert client.get(f"/api/v1{path}").json()["state"] == "open"
 
 
 def test_a_blocked_attempt_appears_while_one_watches(running, open_page):

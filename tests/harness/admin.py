@@ -48,6 +48,7 @@ groups:
     web_search: {{enabled: false, locked: true}}
   other:
     allow: [example.net]
+    grants: allowed
 clients:
   - {{group: acme, anyone: true}}
 """
@@ -152,12 +153,12 @@ def rows(found: httpx.Response) -> list[SimpleNamespace]:
     return [SimpleNamespace(**item) for item in found.json()["items"]]
 
 
-def grant(running: Admin, secret: str, scope: str, *, expires: float | None = None) -> str:
+def grant(running: Admin, secret: str, scope: str, *, expires: float | None = None, role: str = "admin") -> str:
     """Keep a token as `outward token create` does, and wait until it counts."""
     sha256 = hashlib.sha256(secret.encode()).hexdigest()
     database = running.database()
     changes.add_token(
-        database, StoredToken(f"id-{secret}", sha256, scope, secret, time.time(), expires, False), unaudited
+        database, StoredToken(f"id-{secret}", sha256, scope, secret, time.time(), expires, False, role), unaudited
     )
     database.close()
     running.administration.state.refresh()

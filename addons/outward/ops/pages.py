@@ -9,13 +9,15 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from outward.core.explain import explain
+from outward.core.grants import takes_grants
 from outward.core.model import Question
 from outward.core.reasons import Reason
 from outward.core.suggest import question_about
 from outward.ops import ask, views
-from outward.ops.access import Access
+from outward.ops.access import CHANGING, Access
 from outward.ops.api import Handler, Sources, told
 from outward.ops.ask import Asked, scope
+from outward.ops.queue import UNTIL, USUAL, Queue, askable
 from outward.ops.templating import templates
 from outward.ops.web import Problem, Request, Response, Route, redirect
 from outward.records import query, receipts, trail, verify
@@ -70,6 +72,7 @@ class Pages:
             Route("GET", "/conversations", self.conversations),
             Route("GET", "/conversations/{id...}", self.conversation),
             Route("GET", "/audit", self.audit),
+            *Queue(self._from, self._access, self._page).routes(),
         ]
 
     def blocked(self, asked: Asked) -> Response:
@@ -130,6 +133,11 @@ class Pages:
             cures=views.cures(self._from.policy(), question, Reason(row["reason"])) if question else [],
             others=[_line(other) for other in others if (other.host, other.port, other.reason) != this],
             facts=_facts(row),
+            wish=askable(row) if now == row["reason"] else None,
+            may=asked.token.role in CHANGING,
+            opens=takes_grants(self._from.policy(), row["group"] or ""),
+            until=UNTIL,
+            usual=USUAL,
         )
 
     def groups(self, asked: Asked) -> Response:
