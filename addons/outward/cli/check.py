@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,16 @@ import click
 from outward import __version__
 from outward.cli.common import INVALID, load_configuration, require_config
 from outward.cli.options import config_option
+from outward.cli.review import review, review_use
+from outward.cli.when import When
 from outward.config.diagnostics import Finding, Level
 from outward.config.discovery import Choice
 from outward.config.loaded import Loaded
 from outward.config.render import render_json, render_sarif, render_text, summary
 from outward.core.policy import Policy
 from outward.ops.access import from_environment
+
+_UNUSED = 30 * 86_400.0  # seconds
 
 
 @click.command()
@@ -25,12 +30,21 @@ from outward.ops.access import from_environment
 @click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", help="Form of output.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--strict", is_flag=True, help="Let warnings count as errors.")
-def check(file: Path | None, config: Path | None, form: str, as_json: bool, strict: bool) -> None:
+@click.option("--records", type=click.Path(dir_okay=False, path_type=Path), help="Configuration that names the store.")
+@click.option("--unused", type=When(), help="Warn of rules not used since then; with --records: 30d.")
+def check(
+    file: Path | None, *, config: Path | None, form: str, as_json: bool, strict: bool, records: Path | None,
+    unused: float | None,
+) -> None:  # fmt: skip
     """Check a configuration file (`-` reads standard input): every error and smell, each with its place and a cure.
 
     Exits with 0 when it can be used, and with 3 when it cannot.
     """
     loaded = _load(Choice(file, named=True) if file else require_config(config))
+    if unused is None and records is not None:
+        unused = time.time() - _UNUSED
+    if unused is not None and loaded.policy is not None:
+        loaded = replace(loaded, findings=(*loaded.findings, *review_use(loaded, loaded.policy, records, unused)))
     loaded = replace(loaded, findings=(*loaded.findings, *_admin_token()))
     form = "json" if as_json else form
     if form == "json":
@@ -54,7 +68,7 @@ def _load(choice: Choice) -> Loaded:
         loaded = load_configuration(choice)
     if loaded.policy is None:
         return loaded
-    more = (*_mute(loaded.policy), *_ungoverned(loaded.policy), *_tables(loaded))
+    more = (*_mute(loaded.policy), *_ungoverned(loaded.policy), *_tables(loaded), *review(loaded, loaded.policy))
     return replace(loaded, findings=(*loaded.findings, *more))
 
 

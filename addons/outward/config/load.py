@@ -163,7 +163,7 @@ class _Loading:
         """
         for smell in lint(policy, places, governed):
             if smell.place.file in self.report.sources and not (self.report.failed and smell.ident in _OF_WHAT_LACKS):
-                length = _token_length(self.report.sources[smell.place.file], smell.place)
+                length = token_length(self.report.sources[smell.place.file], smell.place)
                 self.report.warning(smell.ident, smell.message, smell.place, length, smell.help)
 
 
@@ -222,7 +222,7 @@ def _over(settings: Settings, shipped: VendorOf | None) -> VendorOf:
     return vendor_of
 
 
-def _token_length(source: str, place: Place) -> int:
+def token_length(source: str, place: Place) -> int:
     """Return how many characters the word at a place has; the core knows only where it begins."""
     line = source.split("\n", place.line)[place.line - 1][place.column - 1 :]
     found = re.match(r"""("[^"]*"|'[^']*'|[^\s,\]}]+)""", line)

@@ -64,7 +64,7 @@ def replay(policy: Policy, traffic: Iterable[Recorded]) -> Iterator[Replayed]:
     """
     for recorded in traffic:
         question = recorded.question
-        decision = decide(policy, _at_home(policy, question))
+        decision = decide(policy, at_home(policy, question))
         allows = decision.verdict is Verdict.ALLOW and not decision.would_deny
         if allows and not recorded.allowed and recorded.reason is not None and recorded.reason not in OF_RULES:
             yield Replayed(recorded, Change.UNCHANGED, recorded.reason)
@@ -76,7 +76,7 @@ def replay(policy: Policy, traffic: Iterable[Recorded]) -> Iterator[Replayed]:
         yield Replayed(recorded, change, decision.would_reason or decision.reason, inspected=hidden)
 
 
-def _at_home(policy: Policy, question: Question) -> Question:
+def at_home(policy: Policy, question: Question) -> Question:
     """Return a question with the nearest group that the policy has; without a group if it has none of them."""
     group = question.group
     while group is not None and group not in policy.groups:

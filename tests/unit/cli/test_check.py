@@ -7,6 +7,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from outward.cli.main import main
+from outward.core.model import Verdict
+from outward.core.reasons import Reason
+from outward.records.database import migrate, open_database
+from outward.records.events import Event, as_record
+from outward.records.store import write
 
 GOOD = "version: 1\ngroups: {dev: {allow: [a.example], deny: [b.example]}}\nclients: [{group: dev, anyone: true}]\n"
 SMELLY = GOOD.replace("a.example", "'*'")
@@ -191,3 +196,35 @@ def test_check_warns_of_an_allowed_host_that_searches_and_that_nothing_governs(o
     assert "W128" in outward("check", "outward.yaml", text=text).output
     governed = outward("check", "outward.yaml", text=text + "vendors: {api.deepseek.com: openai}\n")
     assert "W128" not in governed.output
+
+
+def test_check_tells_the_ways_out_below_a_wildcard_with_the_lines_that_close_them(outward):
+    result = outward("check", text=GOOD.replace("a.example", "'*.github.com'"))
+    assert result.exit_code == 0
+    assert "warning[W140]" in result.output
+    assert 'deny: ["gist.github.com", "api.github.com", "uploads.github.com"]' in result.output
+
+
+def test_check_tells_the_rules_that_the_records_do_not_use(outward, tmp_path: Path):
+    text = f"server: {{state: {tmp_path}/state}}\n" + GOOD.replace(
+        "[a.example]", "[a.example, c.example, '*.example.com']"
+    )
+    assert outward("check", "outward.yaml", "--unused", "7d", text=text).exit_code == 1, "there are no records"
+    (tmp_path / "state").mkdir()
+    database = open_database("sqlite", tmp_path / "state")
+    migrate(database)
+    with database.transaction():
+        write(database, [as_record(Event(host="a.example", port=443, group="dev", method="CONNECT"))])
+    assert "nothing that was allowed" in outward("check", "outward.yaml", "--unused", "7d").output
+    with database.transaction():
+        for host in ("a.example", "n.example.com"):
+            event = Event(host=host, port=443, group="dev", method="CONNECT", verdict=Verdict.ALLOW, reason=Reason.RULE)
+            write(database, [as_record(event)])
+    database.close()
+    for words in (("--unused", "7d"), ("--records", "outward.yaml")):
+        found = json.loads(outward("check", "outward.yaml", *words, "--json").output)["findings"]
+        assert [(each["ident"], each["message"].partition(" since")[0]) for each in found] == [
+            ("W142", "`c.example` was not used"),
+            ("W143", "`*.example.com` met 1 name"),
+        ]
+    assert outward("check", "outward.yaml").output.startswith("no errors, no warnings")
