@@ -45,11 +45,11 @@ from outward.proxy.answer import close_event, line_for
 from outward.proxy.denial import denial, denial_status
 from outward.proxy.dial import Dialer, DialError
 from outward.proxy.fields import HeadError, hop_fields, reply_fields
-from outward.proxy.governance import registry_for
 from outward.proxy.head import Head, Within, parse_head
 from outward.proxy.interfaces import own_addresses
 from outward.proxy.judge import Judge, refuse
 from outward.proxy.question import ask, event_of
+from outward.proxy.search_hosts import registry_for
 from outward.records.events import Event, as_record, line
 from outward.search.govern import Governance, Request
 from outward.search.registry import adapters, vendor_of

@@ -24,7 +24,7 @@ from outward.proxy.resolver import Resolver
 from outward.records.database import Database, StoreAwayError, driver_of, migrate, open_database
 from outward.records.events import Event
 from outward.records.recorder import Recorder
-from outward.records.search_counts import SearchCounts
+from outward.records.search_memory import SearchMemory
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -134,29 +134,28 @@ def governor_of(
     judge: Judge,
     recorder: Recorder,
     administration: Administration | None,
-    counts: SearchCounts,
+    memory: SearchMemory,
 ) -> "SearchGovernor":
     """Make the governance of hosted search; without an administrator's side nothing can be set at run time."""
     from outward.proxy.governance import (  # noqa: PLC0415 - while it loads, the ops port answers already
         SearchGovernor,
-        registry_for,
     )
+    from outward.proxy.search_hosts import registry_for  # noqa: PLC0415 - as above
 
     consent = administration.state if administration else FileConsent(lambda: judge.policy)
-    return SearchGovernor(
-        judge, registry_for(settings), consent, recorder, settings.limits.body_inspect_bytes, counts=counts
-    )
+    registry, most = registry_for(settings), settings.limits.body_inspect_bytes
+    return SearchGovernor(judge, registry, consent, recorder, most, counts=memory.counts, machines=memory.machines)
 
 
-def counts_of(settings: Settings) -> SearchCounts:
-    """Make what counts searches by group and day."""
+def connecting(settings: Settings) -> Callable[[], Database]:
+    """Return what opens the records' database, its schema up to date."""
 
     def connect() -> Database:
         database = open_database(settings.records_url, settings.state)
         migrate(database)
         return database
 
-    return SearchCounts(connect)
+    return connect
 
 
 def desk_of(settings: Settings, judge: Judge, administration: Administration | None) -> "Desk":

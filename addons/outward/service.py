@@ -23,7 +23,7 @@ from outward.parts import (
     StartError,
     administration_of,
     bind,
-    counts_of,
+    connecting,
     desk_of,
     doorway_of,
     every,
@@ -46,6 +46,7 @@ from outward.proxy.leases import Leases
 from outward.proxy.parent import Parent
 from outward.records.events import Event
 from outward.records.recorder import STORE_LINGER, Recorder
+from outward.records.search_memory import SearchMemory
 
 if TYPE_CHECKING:
     from outward.proxy.assembly import Inspection
@@ -129,7 +130,7 @@ class Service:
             stream=stream_of(settings, self.metrics),
             linger=self._options.linger,
         )
-        self._counts = counts_of(settings)
+        self._memory = SearchMemory(connecting(settings))
         self.judge = Judge(policy, Observed(self.recorder, self._show), self.metrics, Own(), self._options.patience)
         self.administration = administration_of(self.settings, self.judge) if self._options.ops else None
         try:
@@ -181,7 +182,7 @@ class Service:
                 await bind("ops", self._ops.start, self.settings.ops)
                 log.info("the ops port is open on %s port %d", *self._ops.address)
             self.recorder.start()
-            self._counts.start()
+            self._memory.start()
             if self.administration is not None:
                 self._leases = Leases(self.judge)
                 self.administration.state.access.changed = self._leases.from_thread
@@ -206,7 +207,7 @@ class Service:
         )
 
         try:
-            self._governor = governor_of(self.settings, self.judge, self.recorder, self.administration, self._counts)
+            self._governor = governor_of(self.settings, self.judge, self.recorder, self.administration, self._memory)
             self._inspection = Inspection(self.settings, self.judge, self.dialer, self._governor)
         except (AuthorityError, TrustError) as error:
             raise StartError(str(error)) from error
@@ -316,7 +317,7 @@ class Service:
             await asyncio.wait(self._tasks, timeout=FLUSH)
         if self._governor is not None:
             await self._governor.settle(FLUSH)
-        await asyncio.to_thread(self._counts.close, FLUSH)
+        await asyncio.to_thread(self._memory.close, FLUSH)
         self.judge.end()
         await asyncio.to_thread(self.recorder.close, FLUSH)
         if self._ops is not None:

@@ -17,6 +17,7 @@ from outward.core.policy import Policy
 from outward.proxy.consent import FileConsent
 from outward.proxy.governance import SearchGovernor
 from outward.records.audit import AuditEvent
+from outward.records.machines import StoredMachines
 from outward.records.recorder import Recorder
 from outward.records.search_counts import SearchCounts
 from outward.search.registry import Registry
@@ -82,13 +83,20 @@ async def governed(
     sinks: Recorder | None = None,
     *,
     counts: SearchCounts | None = None,
+    machines: StoredMachines | None = None,
 ) -> AsyncIterator[Desk]:
     """Run proxy and stub vendor; what is told goes to `Desk.told`, unless there is a recorder for it."""
     told = Memory()
     async with inspecting(searchable(settings, host), state) as world, web_origin(world, host) as vendor:
         consent = FileConsent(lambda: world.judge.policy)
         world.engine.parts.governor = SearchGovernor(
-            world.judge, Registry(), consent, told if sinks is None else sinks, 10 << 20, counts=counts
+            world.judge,
+            Registry(),
+            consent,
+            told if sinks is None else sinks,
+            10 << 20,
+            counts=counts,
+            machines=machines,
         )
         vendor.answer = stub
         yield Desk(world, vendor, told, host)

@@ -287,7 +287,7 @@ def test_what_is_added_while_the_database_is_away_is_counted_later(tmp_path: Pat
     away[0] = False
     with pytest.raises(StoreAwayError, match="a moment ago"):
         counts.reserve("a", "xai", (("a", 9),), 1)
-    counts._away_until = 0.0  # as if that moment had passed
+    counts._link._away_until = 0.0  # as if that moment had passed
     assert counts.reserve("a", "xai", (("a", 9),), 9).searches == 7
     counts.close(0)
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from inspect import isawaitable
 from pathlib import Path
 
 from outward.config.settings import Settings
@@ -22,13 +23,16 @@ from outward.proxy.head import Head, ResponseHead
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.governor import Pass, Refuse, Tap, Whole
 from outward.proxy.judge import Judge
+from outward.proxy.machines import KnownMachines, Store
 from outward.proxy.reading import IN_LOOP, Readers, Reading
+from outward.proxy.search_hosts import registry_for
 from outward.proxy.search_told import Sinks, Teller
 from outward.records.search_counts import Grant
 from outward.search import tables
 from outward.search.govern import Governance, Outcome, Request, unaudited
+from outward.search.machines import Machine
 from outward.search.observation import Observation
-from outward.search.registry import Registry, registry_of, valve_of
+from outward.search.registry import Registry
 from outward.search.suffixes import is_public_suffix
 from outward.search.vendors import NAMES, load
 from outward.search.vendors.mcp import rpc_error, rpc_id
@@ -40,6 +44,7 @@ _THREADS = 4  # that judge requests
 _READERS = 2  # that read responses
 # How often one request is sent anew: a vendor may name the domains that it refuses one by one.
 _TRIES = 8
+_MACHINES = 8  # at the vendor, that one request may name
 # Where no answer came for these reasons, the vendor searched nothing; a client that left cannot know that.
 _UNREACHED = frozenset({Reason.RESOLVE_FAILED, Reason.UPSTREAM_FAILED, Reason.PARENT_REFUSED, Reason.PARENT_FAILED})
 
@@ -63,23 +68,6 @@ class _Open:
     refused: bool = False
 
 
-def registry_for(settings: Settings) -> Registry:
-    """Return the governed hosts: the known ones and those that the configuration adds.
-
-    Raises:
-        TableError: when a table that the configuration lays over the shipped ones cannot be read.
-    """
-    mcp = ((server.host, server.tools) for server in settings.mcp)
-    if settings.vendor_tables:
-        tables.surface.cache_clear()  # their content may have changed
-        tables.check(settings.vendor_tables)
-    valves = {
-        host: valve_of(each.endpoints, each.tools, each.fields, report=each.report)
-        for host, each in settings.opened.items()
-    }
-    return registry_of(settings.vendors, settings.trusted_vendors, mcp, valves, settings.vendor_tables)
-
-
 class SearchGovernor:
     """Implements the inspect lane's `Governor`.
 
@@ -89,6 +77,7 @@ class SearchGovernor:
         consent: toggles and opt-ins.
         sinks: audit and receipts.
         body_limit: most bytes of a request body after its content encoding is undone.
+        machines: keeps the machines at vendors that groups made; None where only this process remembers them.
         counts: of searches by group and day; None where nothing is counted, and no group with a limit searches.
     """
 
@@ -101,10 +90,12 @@ class SearchGovernor:
         body_limit: int,
         *,
         counts: Counts | None = None,
+        machines: Store | None = None,
     ) -> None:
         self._judge, self._consent = judge, consent
         self._tell, self._allowance = Teller(judge, sinks), Allowance(judge, counts)
         self._governance = Governance(registry, body_limit)
+        self._machines = KnownMachines(self._governance.machines, machines)
         self._threads = Threads("search", _THREADS)
         self._readers = Readers(_READERS)
         self._open: dict[int, _Open] = {}
@@ -153,7 +144,24 @@ class SearchGovernor:
             return Refuse(Reason.UNKNOWN_CLIENT)
         if request.settings.per_day:
             return self._limited(exchange, self._allowance.first(request))
-        return self._judged(request, partial(self._decided, exchange, request))
+        return self._judged(request, partial(self._met, exchange, request))
+
+    def _met(self, exchange: Exchange, request: Request, outcome: Outcome) -> Awaitable[Pass | Refuse] | Pass | Refuse:
+        """Go on with an outcome, unless it names a machine at the vendor that another proxy may know."""
+        if outcome.unmet is None:
+            return self._decided(exchange, request, outcome)
+        return self._looked_up(exchange, request, outcome)
+
+    async def _looked_up(self, exchange: Exchange, request: Request, outcome: Outcome) -> Pass | Refuse:
+        return self._decided(exchange, request, await self._known(request, outcome))
+
+    async def _known(self, request: Request, outcome: Outcome) -> Outcome:
+        """Judge a request anew as long as machines that it names turn out to be known."""
+        for _ in range(_MACHINES):
+            if outcome.unmet is None or not await self._machines.find(outcome.unmet):
+                break
+            outcome = await self._threads.run(self._governance.judge, request)
+        return outcome
 
     async def _limited(self, exchange: Exchange, request: Request) -> Pass | Refuse:
         """Judge a request of a group whose searches are limited: they are counted before it is sent."""
@@ -169,16 +177,17 @@ class SearchGovernor:
 
     async def _outcome(self, request: Request) -> Outcome:
         judged = self._judged(request, lambda outcome: outcome)
-        return judged if isinstance(judged, Outcome) else await judged
+        return await self._known(request, judged if isinstance(judged, Outcome) else await judged)
 
-    def _judged[T](self, request: Request, then: Callable[[Outcome], T]) -> Awaitable[T] | T:
+    def _judged[T](self, request: Request, then: Callable[[Outcome], Awaitable[T] | T]) -> Awaitable[T] | T:
         """Judge a request and go on with the outcome; in a thread where its body is long, or encoded: it may unfold."""
         if len(request.body) > IN_LOOP or request.headers.get("content-encoding"):
             return self._in_thread(request, then)
         return then(self._governance.judge(request))
 
-    async def _in_thread[T](self, request: Request, then: Callable[[Outcome], T]) -> T:
-        return then(await self._threads.run(self._governance.judge, request))
+    async def _in_thread[T](self, request: Request, then: Callable[[Outcome], Awaitable[T] | T]) -> T:
+        found = then(await self._threads.run(self._governance.judge, request))
+        return await found if isawaitable(found) else found
 
     def _request(self, exchange: Exchange, body: bytes) -> Request | None:
         head, event, policy = exchange.request, exchange.event, self._judge.policy
@@ -212,7 +221,7 @@ class SearchGovernor:
         if outcome.deny is not None:
             return Refuse(outcome.deny, outcome.line, outcome.detail, self._answered(request, outcome))
         fields = dict(outcome.headers)
-        if outcome.turn is not None and (outcome.watched or outcome.turn.filtered):
+        if outcome.read:
             fields["accept-encoding"] = "identity"
             self._open[id(exchange)] = _Open(request, outcome, request.settings, grant)
         return Pass(outcome.body, fields)
@@ -229,11 +238,21 @@ class SearchGovernor:
         ended = partial(self._finish, exchange, state, observation)
         cut = partial(self._tell.note, exchange, Reason.WEB_SEARCH_UNINSPECTABLE, Stage.RESPONSE, Verdict.DENY)
         reading = state.reading = Reading(exchange, observation, self._readers, ended, cut)
+        reading.noted = partial(self._remember, state, observation)
         whole = observation.whole
         if (whole or observation.turn.filtered) and observation.encoded:  # although asked for plain: it may be a bomb
             exchange.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, Stage.RESPONSE)
             return None
         return Whole(reading.whole) if whole else reading.piece
+
+    def _remember(self, state: _Open, observation: Observation) -> None:
+        """Take note of the machines that an answer names, with the network that they were given."""
+        turn, request = observation.turn, state.request
+        if not observation.seen.machines or not turn.sandboxes:
+            return
+        network = tuple(sorted({name for each in turn.sandboxes for name in each.effective or ()}))
+        for ident in observation.seen.machines:
+            self._machines.remember(Machine(request.group.path, request.host, ident), network)
 
     def holds(self, exchange: Exchange, response: ResponseHead) -> bool:
         """Tell whether a refusal may name domains that the vendor does not search."""
@@ -274,7 +293,10 @@ class SearchGovernor:
 
     def _finish(self, exchange: Exchange, state: _Open, observation: Observation) -> None:
         """Tell of a response that was read, once."""
+        self._remember(state, observation)
         if observation.early:  # a later answer tells the whole; what was reserved stays counted
+            return
+        if not (state.outcome.watched or observation.turn.filtered):  # it was read for the machine that it ran on
             return
         self._governance.counted(observation)
         outcome = state.outcome

@@ -50,6 +50,7 @@ class Reading:
 
     Attributes:
         observation: what was found.
+        noted: called when a piece was read, before it goes on: the client may act on what it says at once.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Reading:
         self.observation = observation
         self._exchange, self._readers = exchange, readers
         self._told, self._unread = told, unread
+        self.noted: Callable[[], None] = lambda: None
         self._busy = self._left = self._last = self._over = False
         self._held = bytearray()
         self._paid = 0
@@ -153,6 +155,7 @@ class Reading:
 
     def _passed(self, passed: bytes) -> bytes:
         observation = self.observation
+        self.noted()
         if observation.held > self._paid:
             if self._exchange.hold(observation.held - self._paid):
                 self._paid = observation.held

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from outward.records.database import Database, StoreAwayError, subtree
+from outward.records.link import PAUSE, Link
 from outward.records.worker import Worker
 
 _log = logging.getLogger(__name__)
 
 LOCK = 0x73726368  # any number, the same in every process of a fleet
 _KEPT = timedelta(days=92)
-_PAUSE = 1.0  # seconds between two tries of a database that is away
 
 type _Key = tuple[str, str, str]  # day, group, vendor
 
@@ -76,12 +76,10 @@ class SearchCounts:
             connect: opens the database, its schema up to date.
             clock: returns Unix seconds; the database's own clock goes before it.
         """
-        self._connect, self._clock = connect, clock
-        self._database: Database | None = None
-        self._away_until = 0.0
+        self._link, self._clock = Link(connect), clock
         self._pruned = ""
         self._pending: Counter[_Key] = Counter()
-        self._using, self._adding = threading.Lock(), threading.Lock()
+        self._adding = threading.Lock()
         self._worker: Worker[None] = Worker(
             "search-counts", self._write, capacity=1, linger=0.0, on_error=lambda _count: None
         )
@@ -94,8 +92,7 @@ class SearchCounts:
         """Write what is left, within a number of seconds, and close the connection."""
         if not self._worker.close(timeout) or self._pending:
             _log.error("%d searches could not be counted", sum(self._pending.values()))
-        with self._using:
-            self._hang_up()
+        self._link.close()
 
     def add(self, group: str, vendor: str, searches: int) -> None:
         """Count searches that were made. Never waits, never raises."""
@@ -149,32 +146,28 @@ class SearchCounts:
             self._in_transaction(lambda _database: None)
         except StoreAwayError as error:
             _log.warning("searches are not counted yet: %s", error)
-            return _PAUSE
+            return PAUSE
         return None
 
     def _in_transaction[T](self, work: Callable[[Database], T]) -> T:
         """Do work in a transaction of its own, which writes first what was added."""
-        with self._using:
-            if time.monotonic() < self._away_until:
-                raise StoreAwayError("the database did not answer a moment ago")
-            with self._adding:
-                taken, self._pending = self._pending, Counter()
-            begun = False
-            try:
-                if self._database is None:
-                    self._database = self._connect()
-                with self._database.transaction(LOCK):
-                    begun = True
-                    self._prune(self._database)
-                    _count(self._database, taken)
-                    return work(self._database)
-            except BaseException as error:
-                with self._adding:  # nobody knows whether a commit was made that failed: nothing is given back twice
-                    self._pending.update(+taken if begun else taken)
-                self._hang_up()
-                if isinstance(error, StoreAwayError):
-                    self._away_until = time.monotonic() + _PAUSE
-                raise
+        with self._adding:
+            taken, self._pending = self._pending, Counter()
+        begun = False
+
+        def whole(database: Database) -> T:
+            nonlocal begun
+            begun = True
+            self._prune(database)
+            _count(database, taken)
+            return work(database)
+
+        try:
+            return self._link.run(whole, LOCK)
+        except BaseException:
+            with self._adding:  # nobody knows whether a commit was made that failed: nothing is given back twice
+                self._pending.update(+taken if begun else taken)
+            raise
 
     def _prune(self, database: Database) -> None:
         """Forget old days, once a day."""
@@ -183,11 +176,6 @@ class SearchCounts:
             before = (datetime.fromisoformat(today) - _KEPT).date().isoformat()
             database.execute("DELETE FROM search_counts WHERE day < ?", (before,))
             self._pruned = today
-
-    def _hang_up(self) -> None:
-        if self._database is not None:
-            self._database.close()
-            self._database = None
 
 
 def _count(database: Database, added: Mapping[_Key, int]) -> None:

@@ -14,6 +14,7 @@ from outward.search.adapter import Adapter
 from outward.search.inflate import EncodingError, decompress
 from outward.search.jsonbody import BodyError, CrowdedError, decode, encode
 from outward.search.learned import Recent
+from outward.search.machines import Machine, Machines
 from outward.search.observation import Observation
 from outward.search.opening import endpoint_line, opening
 from outward.search.registry import Registry, by_default, plain_path
@@ -72,6 +73,7 @@ class Outcome:
         line: of a policy, that would let it through; None where none would.
         unknowns: what no table names, and passes to be watched.
         turn: for the response's observation.
+        unmet: a machine at the vendor because of which it is denied: another proxy may know it.
     """
 
     adapter: str | None = None
@@ -83,6 +85,7 @@ class Outcome:
     line: str | None = None
     unknowns: tuple[Unknown, ...] = ()
     turn: Turn | None = None
+    unmet: Machine | None = None
 
     @property
     def audited(self) -> bool:
@@ -91,8 +94,13 @@ class Outcome:
 
     @property
     def watched(self) -> bool:
-        """Whether the response is to be read."""
+        """Whether the response is to be read for searches."""
         return self.turn is not None and self.turn.audited and (self.turn.searching or self.turn.watch)
+
+    @property
+    def read(self) -> bool:
+        """Whether the response is to be read: for searches, to be filtered, or for the machine that it was made on."""
+        return self.watched or (self.turn is not None and (self.turn.filtered or bool(self.turn.sandboxes)))
 
 
 class Governance:
@@ -101,11 +109,15 @@ class Governance:
     Args:
         registry: the governed hosts.
         body_limit: most bytes of a body after its content encoding is undone.
+
+    Attributes:
+        machines: at vendors, that groups made; whoever reads answers adds them.
     """
 
     def __init__(self, registry: Registry, body_limit: int) -> None:
         self.registry = registry
         self._limit = body_limit
+        self.machines = Machines()
         self._scopes = Scopes()
         self._counted = Recent()
 
@@ -195,6 +207,8 @@ class Governance:
             trusted=self.registry.trusts(request.host),
             mcp_tools=self.registry.mcp_tools(request.host),
             left=request.left,
+            owner=request.group.path,
+            machines=self.machines,
         )
 
     def _passed(self, adapter: Adapter, turn: Turn, *, encoded: bool) -> Outcome:
@@ -214,7 +228,7 @@ class Governance:
             status: of the response.
             headers: of the response, values by lower-case name.
         """
-        if outcome.turn is None or not (outcome.watched or outcome.turn.filtered) or not 200 <= status < 300:
+        if outcome.turn is None or not outcome.read or not 200 <= status < 300:
             return None
         adapter = load(outcome.turn.call.adapter)
         return Observation(adapter, outcome.turn, headers, self._counted if outcome.turn.watch else ())
@@ -267,7 +281,7 @@ def _named(sent: Iterable[str], names: Iterable[str]) -> list[str]:
 
 def _denied(adapter: Adapter, error: RefusedError) -> Outcome:
     findings = (Finding(error.tool, Action.DENIED, error.reason),) if error.tool else ()
-    return Outcome(adapter.name, findings, deny=error.reason, detail=error.detail, line=error.line)
+    return Outcome(adapter.name, findings, deny=error.reason, detail=error.detail, line=error.line, unmet=error.machine)
 
 
 def _check_charset(content_type: str) -> None:

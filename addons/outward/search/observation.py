@@ -42,7 +42,7 @@ class Observation:
         self._type = headers.get("content-type", "application/json")
         self._reader = reader_for(self._type)
         self._observer = adapter.observer(turn, self.seen)
-        self._cuts = turn.settings.on_violation is OnViolation.CUT
+        self._cuts = turn.settings.on_violation is OnViolation.CUT and (turn.searching or turn.watch)
         self._streams = isinstance(self._reader, SseReader)
         self.whole = not self._streams and (turn.filtered or self._cuts)
         self._held = bytearray()

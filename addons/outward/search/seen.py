@@ -56,6 +56,7 @@ class Seen:
         ids: the vendor's ids of what was seen.
         refused: of these, the ids of searches that the vendor did not run.
         billed: searches that the vendor says it ran; 0 where it does not say.
+        machines: ids of the vendor's machines that what it answers ran on.
         unverifiable: sources of which only the domain is known.
         incomplete: the stream ended early, or part of it could not be read.
         repeated: a search was seen that an earlier response had shown.
@@ -81,6 +82,7 @@ class Seen:
         self.too_large = False
         self.repeated = self.at_work = False
         self.broken_promise: str | None = None
+        self.machines: set[str] = set()
 
     @property
     def violated(self) -> bool:
@@ -115,6 +117,11 @@ class Seen:
         if isinstance(ident, str) and ident in self.ids and ident not in self.refused:
             self.refused.add(ident)
             self.searches -= 1
+
+    def machine(self, ident: object) -> None:
+        """Note a machine of the vendor's."""
+        if isinstance(ident, str) and ident and len(self.machines) < MOST:
+            self.machines.add(ident)
 
     def once(self, ident: object) -> bool:
         """Tell whether an id is new; what has no id always is."""

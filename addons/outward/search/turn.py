@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from outward.core.model import Unfilterable, WebSearch
 from outward.core.reasons import Reason
 from outward.search.learned import Learned
+from outward.search.machines import Machine, Machines
 from outward.search.narrowing import BlockListError, Dropped, Language, Narrowed, narrow
 from outward.search.opening import opening
 from outward.search.registry import CLOSED, Valve
@@ -88,9 +89,12 @@ class Finding:
 class RefusedError(Exception):
     """The request is denied: the turn does not survive, or may not."""
 
-    def __init__(self, reason: Reason, detail: str, tool: str, line: str | None = None) -> None:
+    def __init__(
+        self, reason: Reason, detail: str, tool: str, line: str | None = None, *, machine: Machine | None = None
+    ) -> None:
+        """Say why; `line` of a policy would let it through, and `machine` is one that another proxy may know."""
         super().__init__(detail)
-        self.reason, self.detail, self.tool, self.line = reason, detail, tool, line
+        self.reason, self.detail, self.tool, self.line, self.machine = reason, detail, tool, line, machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,8 @@ class Turn:
         unknowns: what no table names, and passes to be watched.
         sandboxes: machines at the vendor, and the network that each was given.
         left: searches that the group's day leaves to this request; None where no day is limited.
+        owner: path of the group whose request it is.
+        machines: at vendors, that groups made earlier.
         bounds: the most searches that the vendor was told, for each tool or request that can be told.
     """
 
@@ -144,6 +150,8 @@ class Turn:
     unknowns: list[Unknown] = field(default_factory=list)
     sandboxes: list[Finding] = field(default_factory=list)
     left: int | None = None
+    owner: str = ""
+    machines: Machines = field(default_factory=Machines)
     bounds: list[int] = field(default_factory=list)
 
     @property
@@ -256,6 +264,25 @@ class Turn:
         action = Action.ALLOWED if wanted is not None and set(names) == set(wanted) else Action.NARROWED
         self.sandboxes.append(Finding(what, action, requested=wanted, effective=tuple(names)))
         return names
+
+    def existing(self, what: str, ident: object) -> None:
+        """Let a machine pass that this group made through the proxy, with a network that it may still have.
+
+        Args:
+            what: the vendor's name of the machine.
+            ident: its id, as the request says it.
+
+        Raises:
+            RefusedError: for any other; its network cannot be seen.
+        """
+        machine = Machine(self.owner, self.call.host, ident if isinstance(ident, str) else "")
+        network = self.machines.network(machine)
+        if network is None:
+            detail = f"the network of an existing {what} cannot be seen, unless this group made it through the proxy"
+            raise RefusedError(Reason.WEB_SEARCH_UNINSPECTABLE, detail, what, machine=machine)
+        if reachable(self.scope, network, wildcards=True) != sorted(network):
+            self.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, f"this {what} may reach more than its group may by now", what)
+        self.sandboxes.append(Finding(what, Action.ALLOWED, effective=network))
 
     def tool(self, kind: str) -> Tool:
         """Return what a tool does; one that no table names is the client's own only where the policy says so.

@@ -22,6 +22,7 @@ from outward.search.adapter import (
     text,
 )
 from outward.search.jsonbody import encode
+from outward.search.machines import MachineObserver
 from outward.search.narrowing import Language
 from outward.search.seen import Seen
 from outward.search.surface import Tool
@@ -55,6 +56,8 @@ class Anthropic(Plain):
             case "count":
                 turn.audited = False
                 self.params(turn, body_object(turn, _PARAMS))
+            case "environment":
+                environment(turn, body_object(turn, frozenset({"config"})))
             case "batches":
                 for request in items(body_object(turn, frozenset({"requests"})).get("requests")):
                     self.params(turn, obj(obj(request, frozenset({"params"})).get("params"), _PARAMS))
@@ -111,7 +114,8 @@ class Anthropic(Plain):
 
     def observer(self, turn: Turn, seen: Seen) -> Observer:
         """Return a reader of messages, their streams and batch results."""
-        del turn
+        if turn.call.schema == "environment":
+            return MachineObserver(seen, "id")
         return MessagesObserver(seen)
 
     def cut(self, detail: str) -> bytes:
@@ -132,6 +136,25 @@ class Anthropic(Plain):
         match = _REFUSED.search(body[:65536].decode("utf-8", "replace")) if status == 400 else None
         found = re.findall(r"[A-Za-z0-9._-]+\.[A-Za-z0-9-]+", match[1] or match[2] or "") if match else []
         return tuple(name.lower() for name in found)
+
+
+def environment(turn: Turn, body: Json) -> None:
+    """Limit the network of an agents' environment to what the group may reach itself.
+
+    Raises:
+        RefusedError: for packages, which need registries beyond any list.
+    """
+    config = obj(body.get("config") or {"type": "cloud"}, frozenset({"type", "networking", "packages"}))
+    if config.get("type") == "self_hosted":
+        return
+    if any(items(listed) for key, listed in obj(config.get("packages") or {}).items() if key != "type"):
+        turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "whence an environment gets its packages cannot be limited")
+    network = obj(config.get("networking") or {}, frozenset({"type", "allowed_hosts"}))
+    asked = items(network.get("allowed_hosts")) if network.get("type") == "limited" else None
+    mended: Json = {"type": "limited", "allowed_hosts": turn.sandbox("environment", asked, wildcards=False)}
+    mended |= {"allow_mcp_servers": False, "allow_package_managers": False}
+    turn.touched = turn.touched or network != mended
+    body["config"] = {**config, "networking": mended}
 
 
 def _narrowed(turn: Turn, tool: Json, kind: str, does: Tool) -> Json | None:

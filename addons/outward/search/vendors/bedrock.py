@@ -3,13 +3,13 @@
 Most bodies are signed and cannot be rewritten: they pass as they are, or not at all.
 """
 
-import json
 import re
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from outward.core.reasons import Reason
-from outward.search.adapter import Json, Observer, Plain, body_object, domains, items, obj, text
+from outward.search.adapter import Json, Observer, Plain, body_object, body_value, domains, items, obj, text
+from outward.search.machines import MachineObserver
 from outward.search.narrowing import Language
 from outward.search.search_api import ResultsObserver
 from outward.search.seen import Seen
@@ -38,6 +38,11 @@ class Bedrock(Plain):
             case "count":
                 wrapped = obj(body_object(turn, frozenset({"input"})).get("input") or {})
                 self._counted(turn, wrapped)
+            case "interpreter":
+                _interpreter(turn, body_object(turn, frozenset({"networkConfiguration"})))
+            case "session":
+                turn.existing("code interpreter", unquote(turn.call.path).split("/")[2])
+                body_value(turn)
             case "web_search":
                 _search(turn, body_object(turn, frozenset({"filters", "searchQuery"})))
             case _:
@@ -87,7 +92,9 @@ class Bedrock(Plain):
             turn.always_searches(kind.removeprefix("system:")[:100], "search does not exist here with a filter")
 
     def observer(self, turn: Turn, seen: Seen) -> Observer | None:
-        """Return a reader of the service's own search."""
+        """Return a reader of the service's own search, or of a machine that was made."""
+        if turn.call.schema == "interpreter":
+            return MachineObserver(seen, "codeInterpreterId")
         body = turn.json if turn.call.schema == "web_search" else None
         asked = body.get("searchQuery", body.get("query")) if isinstance(body, dict) else None
         return ResultsObserver(seen, asked if isinstance(asked, str) else None) if turn.searching else None
@@ -98,10 +105,21 @@ class Bedrock(Plain):
         return {"__type": "AccessDeniedException", "message": detail}
 
 
+def _interpreter(turn: Turn, body: Json) -> None:
+    """Give a code interpreter no network; a signed one passes if it asks for none: no mode can be limited to a list."""
+    network = obj(body.get("networkConfiguration") or {}, frozenset({"networkMode"}))
+    turn.sandbox("code interpreter", [network.get("networkMode")], wildcards=False)
+    if network == {"networkMode": "SANDBOX"}:
+        return
+    if turn.call.signed:
+        turn.refuse(Reason.WEB_SEARCH_UNFILTERABLE, "the body is signed and asks for a network", "code interpreter")
+    turn.touched = True
+    body["networkConfiguration"] = {"networkMode": "SANDBOX"}
+
+
 def _search(turn: Turn, body: Json) -> None:
     """Narrow the service's own search; its answer is filtered exactly, so that a signed body may pass as it is."""
     turn.filtered = True
-    before = json.dumps(body, sort_keys=True)
     filters = obj(body.get("filters") or {}, frozenset({"domainFilter"}))
     listed = obj(filters.get("domainFilter") or {}, frozenset({"include", "exclude"}))
     found = turn.search("web_search", _LANGUAGE, domains(listed.get("include")), domains(listed.get("exclude")) or ())
@@ -109,8 +127,6 @@ def _search(turn: Turn, body: Json) -> None:
     if found is not None and found.allowed:
         kept = {key: value for key, value in listed.items() if key not in ("include", "exclude")}
         body["filters"] = {**filters, "domainFilter": {**kept, "include": list(found.allowed)}}
-    if turn.call.signed and json.dumps(body, sort_keys=True) != before:
-        turn.refuse(Reason.WEB_SEARCH_UNFILTERABLE, "the body is signed, so its filter cannot be narrowed", "signed")
 
 
 ADAPTER = Bedrock()

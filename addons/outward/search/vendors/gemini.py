@@ -11,10 +11,11 @@ from urllib.parse import parse_qsl
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, Observer, Plain, items, obj, replace
 from outward.search.jsonbody import BodyError, decode, folded
+from outward.search.machines import MachineObserver
 from outward.search.seen import Seen
 from outward.search.surface import Tool
 from outward.search.turn import Call, Turn
-from outward.search.vendors.gemini_interactions import interaction
+from outward.search.vendors.gemini_interactions import environment, interaction
 from outward.search.vendors.gemini_observer import GeminiObserver
 
 _UNVERIFIABLE = frozenset({"googlemaps", "exaaisearch", "parallelaisearch"})
@@ -50,6 +51,8 @@ class Gemini(Plain):
                 self._content(turn, obj(_get(_body(turn), "request") or {}))
             case "interaction":
                 interaction(turn, _body(turn), self.stays)
+            case "environment":
+                turn.json = environment(turn, _body(turn))
             case _:
                 super().govern(turn)
 
@@ -101,7 +104,8 @@ class Gemini(Plain):
 
     def observer(self, turn: Turn, seen: Seen) -> Observer:
         """Return a reader of content, its streams, and interactions."""
-        del turn
+        if turn.call.schema == "environment":
+            return MachineObserver(seen, "id")
         return GeminiObserver(seen)
 
     def cut(self, detail: str) -> bytes:

@@ -49,12 +49,11 @@ def environment(turn: Turn, value: Any) -> Any:
     """Return the vendor's machine with the group's own network: what it asks for and the group may reach, else none.
 
     Raises:
-        RefusedError: for a machine that exists already: its network cannot be seen.
+        RefusedError: for an existing machine that this group did not make.
     """
     if isinstance(value, str):
-        turn.refuse(
-            Reason.WEB_SEARCH_UNINSPECTABLE, "the network of an existing environment cannot be seen", value[:100]
-        )
+        turn.existing("environment", value.removeprefix("environments/"))
+        return value
     if value is None:
         return None
     wanted = obj(value, _ENVIRONMENT)
@@ -63,6 +62,7 @@ def environment(turn: Turn, value: Any) -> Any:
     entries = [obj(each, frozenset({"domain"})) for each in listed] if isinstance(listed, list) else []
     allowed = turn.sandbox("environment", [entry.get("domain") for entry in entries], wildcards=True)
     kept = {str(entry.get("domain")): entry for entry in entries}
-    mended = {"allowlist": [kept.get(name) or {"domain": name} for name in allowed] or "disabled"}
+    listed = [kept.get(name) or {"domain": name} for name in allowed]
+    mended = {"allowlist": listed} if listed else "disabled"
     turn.touched = turn.touched or network != mended
     return {**wanted, "network": mended}

@@ -64,6 +64,8 @@ class GeminiObserver:
             self.complete = True
         self._seen.at_work = value.get("status") == "in_progress"
         inner = value.get("interaction")
+        self._seen.machine(value.get("environment_id"))
+        self._seen.machine(inner.get("environment_id") if isinstance(inner, dict) else None)
         for holder in (value, inner if isinstance(inner, dict) else {}):
             for key in ("steps", "outputs"):
                 for step in _list(holder.get(key)):

@@ -23,11 +23,12 @@ from outward.search.adapter import (
     text,
 )
 from outward.search.jsonbody import encode
+from outward.search.machines import MachineObserver
 from outward.search.narrowing import Language
 from outward.search.seen import Seen
 from outward.search.surface import Tool
 from outward.search.turn import Call, Turn
-from outward.search.vendors.openai_network import container_network, container_of, uploads_batch
+from outward.search.vendors.openai_network import container_network, container_of, environment, no_batch
 from outward.search.vendors.openai_observer import ResponsesObserver
 from outward.search.vendors.openai_search import AlphaObserver, alpha_search
 
@@ -77,11 +78,10 @@ class OpenAI(Plain):
                 self.messages(turn, body_object(turn, _BODY | {"mcp_servers", "thread"}))
             case "container":
                 container_network(turn, body_object(turn, frozenset({"network_policy"})))
+            case "environment":
+                environment(turn, body_object(turn, frozenset({"environment", "network"})))
             case "upload":
-                if uploads_batch(turn.call):
-                    turn.refuse(
-                        Reason.WEB_SEARCH_UNINSPECTABLE, "a batch by file keeps its tools at the vendor", "batch"
-                    )
+                no_batch(turn)
             case "alpha_search":
                 alpha_search(turn, body_object(turn, frozenset({"commands", "settings"})))
             case _:
@@ -252,6 +252,8 @@ class OpenAI(Plain):
         """Return a reader of responses, chat completions and their streams."""
         if turn.call.schema == "alpha_search":
             return AlphaObserver(seen, turn.json)
+        if turn.call.schema in ("container", "environment"):
+            return MachineObserver(seen, "id")
         return ResponsesObserver(seen, turn.effective if self.original else None)
 
     def cut(self, detail: str) -> bytes:

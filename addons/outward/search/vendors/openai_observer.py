@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from outward.search.adapter import Json
+from outward.search.machines import machine_of
 from outward.search.seen import Seen
 
 _ENDS = frozenset({"response.completed", "response.failed", "response.incomplete"})
@@ -48,8 +49,10 @@ class ResponsesObserver:
         self.complete = self.complete or kind in _ENDS
 
     def _began(self, item: Any) -> None:
-        if isinstance(item, dict) and item.get("type") == "web_search_call":
-            self._seen.began(item.get("id"))
+        if isinstance(item, dict):
+            self._seen.machine(machine_of(item))
+            if item.get("type") == "web_search_call":
+                self._seen.began(item.get("id"))
 
     def _response(self, response: Json) -> None:
         for tool in _list(response.get("tools")):
@@ -68,6 +71,7 @@ class ResponsesObserver:
     def _item(self, item: Any) -> None:
         if not isinstance(item, dict):
             return
+        self._seen.machine(machine_of(item))
         if item.get("type") == "web_search_call":
             self._call(item)
         for part in _list(item.get("content")):
