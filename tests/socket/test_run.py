@@ -5,6 +5,7 @@ import os
 import pty
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -224,6 +225,21 @@ def test_report_mode_lets_everything_through_and_says_why_it_would_not(
         assert line.replace("{port}", str(runner.web.port)) in done.stderr
     listed = runner.blocked("--would-deny", "--reason", reason)
     assert [(row["host"], row["reason"]) for row in listed] == [("origin.test", reason)]
+
+
+@pytest.mark.parametrize("lane", ["tunnel", "inspect"])
+def test_what_report_mode_let_through_keeps_its_line_where_it_cannot_be_reached(runner: Runner, lane: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    head, _, rest = runner.configuration(lane=lane).read_text().partition("allow: [")
+    policy = runner.folder / "report.yaml"
+    policy.write_text(f"{head}allow: [other.test]}}}}\n{rest.partition('\n')[2]}")
+    done = runner.run("curl", "-sS", f"https://origin.test:{port}/", options=("--report",), written=policy)
+    assert "outward: would have blocked 1 host" in done.stderr, done.stderr
+    assert "outward: could not reach 1 host" in done.stderr
+    assert f'- "origin.test:{port}"' in done.stderr
+    assert [row["reason"] for row in runner.blocked("--would-deny")] == ["no_rule"]
+    assert [row["reason"] for row in runner.blocked()] == ["upstream_failed"]
 
 
 def test_a_program_without_credentials_is_known_by_its_connection(runner: Runner) -> None:

@@ -14,7 +14,7 @@ from outward.core.identity import Claims, Identity, Presented, identify
 from outward.core.model import Decision, Ech, Mode, Question, Rule, Stage, Verdict
 from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.policy import Policy, address_denied, address_refused, decide
-from outward.core.reasons import Reason
+from outward.core.reasons import MEANINGS, Reason
 from outward.ops.metrics import Metrics
 from outward.proxy.challenges import PATIENCE, Challenges
 from outward.proxy.guesses import Guesses
@@ -303,6 +303,7 @@ def refuse(event: Event, reason: Reason, stage: Stage, rule: Rule | None = None)
         rule: the deny rule that names the address; None where none does.
     """
     event.stage, event.verdict, event.reason = stage, Verdict.DENY, reason
-    event.would_deny, event.would_reason = False, None
+    if not MEANINGS[reason].unreached:  # what report mode let through, and then was not there, is both
+        event.would_deny, event.would_reason = False, None
     event.rule = rule or event.rule
     return event
