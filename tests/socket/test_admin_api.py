@@ -162,6 +162,9 @@ def test_explain_answers_without_traffic(client):
     assert (found["verdict"], found["reason"]) == ("deny", "path_not_allowed")
     found = client.post("/api/v1/explain", json={"group": "acme", "host": "docs.python.org"}).json()
     assert (found["verdict"], found["steps"][0]["decided"]) == ("allow", True)
+    assert found["closed"] is None
+    found = client.post("/api/v1/explain", json={"group": "acme", "host": "169.254.169.254"}).json()
+    assert (found["verdict"], found["closed"]) == ("deny", "cloud metadata")
     for body in ({}, {"group": "acme"}, {"group": "acme", "host": "a..b"}, {"group": "acme", "host": "a", "port": True},
                  {"group": "acme", "url": "https://a/", "host": "a"}, {"group": 1, "host": "a"}, {"x": 1}):  # fmt: skip
         assert client.post("/api/v1/explain", json=body).status_code == 400, body

@@ -229,6 +229,7 @@ SCHEMAS: Json = {
         chain=_array(TEXT),
         steps=_array(an_object(group=TEXT, kind={"enum": ["allow", "deny"]}, **_PLACE, outcome=TEXT, decided=FLAG)),
         ceiling=or_null(TEXT),
+        closed=or_null(TEXT),
         suggestion=or_null(TEXT),
         generation=TEXT,
     ),

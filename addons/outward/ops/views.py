@@ -198,6 +198,7 @@ def trail(found: Trail) -> dict[str, Any]:
             for step in found.steps
         ],
         "ceiling": found.ceiling,
+        "closed": found.closed,
         "suggestion": found.suggestion,
         "generation": decision.generation,
     }
@@ -223,6 +224,9 @@ def told(found: Trail) -> Iterator[dict[str, str | None]]:
         yield {"kind": "step", "text": text, "place": None}
     if found.ceiling is not None:
         text = f"The ceiling of {found.ceiling} does not admit it: a line below that group would have no effect."
+        yield {"kind": "warn", "text": text, "place": None}
+    if found.closed is not None:
+        text = f"The address is not dialled ({found.closed}), whatever the rules say."
         yield {"kind": "warn", "text": text, "place": None}
     allowed = decision.allowed
     verdict = "Would be denied, but let through" if decision.would_deny else "Allowed" if allowed else "Denied"
