@@ -65,6 +65,7 @@ async def test_a_client_that_speaks_only_http2_is_refused_with_an_alert_and_reco
                 pass
         await until(lambda: world.events)
         one(world, Reason.UPGRADE_NOT_ALLOWED)
+        assert world.events[0].detail == "the client offers h2 (ALPN), and not http/1.1"
         assert server.accepts == 0
 
 

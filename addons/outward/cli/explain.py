@@ -13,6 +13,7 @@ from outward.cli.private import NoGroupError, choose_group
 from outward.cli.reach import elsewhere, meet
 from outward.core.explain import Step, Trail
 from outward.core.explain import explain as trail_of
+from outward.core.model import Lane
 from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
 from outward.core.suggest import cure
@@ -96,6 +97,8 @@ def _as_text(trail: Trail, other: str | None) -> str:
         governed = f", governed as {decision.vendor}" if decision.vendor else ""
         unseen = "" if trail.judged == question else "; method and path are not seen in it"
         lines.append(f"  lane    {decision.lane}{governed}{unseen}")
+        if decision.lane is Lane.INSPECT and not question.clear:
+            lines.append("          HTTP/1.1 and WebSocket only; what speaks HTTP/2 alone (gRPC) needs `lane: tunnel`")
     lines.append("  rules   " + ("considered in this order:" if trail.steps else "none is about this host"))
     lines += [f"    {'=>' if step.decided else '  '} {_step(step)}" for step in trail.steps]
     if trail.ceiling and not decision.allowed:

@@ -123,7 +123,10 @@ MEANINGS: dict[Reason, Meaning] = {
         403, _DENIED, "The connection does not carry TLS", "Allow the protocol with `tls: false` on the rule."
     ),
     Reason.UPGRADE_NOT_ALLOWED: Meaning(
-        403, _DENIED, "Only WebSocket upgrades are carried", "Use WebSocket or plain HTTP."
+        403,
+        _DENIED,
+        "Inspected hosts are spoken to in HTTP/1.1 and WebSocket only",
+        "Use HTTP/1.1 or WebSocket; for what speaks HTTP/2 only, such as gRPC, give the group `lane: tunnel`.",
     ),
     Reason.ADDRESS_NOT_PUBLIC: Meaning(
         403,

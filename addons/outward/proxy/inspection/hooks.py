@@ -6,10 +6,11 @@ timeout denies.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import isawaitable
+from itertools import islice
 
 from outward.config.settings import Limits
 from outward.core.identity import Identity
@@ -62,6 +63,8 @@ class Onward:
     held: bool = False
 
 
+_NAMED = 3  # protocols
+
 _After = tuple[Pass | None, Tap | None]
 
 
@@ -88,6 +91,7 @@ class Hooks:
         self._refusal: tuple[Reason, Stage] | None = None
         self._sni: str | None = None
         self._ech: bool | None = None
+        self._detail: str | None = None  # of the refusal
         self._id: str | None = passport.event.id if self.within is not None else None  # of the first request within
 
     def unseal(self) -> None:
@@ -111,6 +115,7 @@ class Hooks:
         target = self._passport.head.host
         if hello.alpn and not set(hello.alpn) & set(SPOKEN):
             self._refusal = (Reason.UPGRADE_NOT_ALLOWED, Stage.TLS)
+            self._detail = f"the client offers {_names(hello.alpn)} (ALPN), and not http/1.1"
             return Alert.NO_APPLICATION_PROTOCOL
         reason = judge_hello(hello, target, self._passport.decision)
         if reason is not None:
@@ -221,6 +226,7 @@ class Hooks:
         event = self._noted(self._passport.event)
         if self._refusal is not None:
             refuse(event, *self._refusal)
+            event.detail = self._detail
         elif event.verdict:
             event.stage = Stage.TLS
         started = self._passport.started
@@ -304,6 +310,11 @@ class Hooks:
             if exchange.collected and head.length is not None and head.length > limit:
                 exchange.refuse(Reason.TOO_LARGE, Stage.SEARCH)
                 exchange.event.detail = too_long(limit)
+
+
+def _names(protocols: Iterable[bytes]) -> str:
+    """Return the names of some protocols, as far as they can be shown."""
+    return " and ".join(each.decode("ascii", "backslashreplace") for each in islice(protocols, _NAMED))
 
 
 def _shown(sni: str | None) -> Host | None:
