@@ -62,7 +62,7 @@ class Ca:
         key = ec.generate_private_key(ec.SECP256R1())
         return self.sign(x509.Name([]), key, x509.SubjectAlternativeName([x509.DNSName(host)])), key
 
-    def crl(self, *revoked: x509.Certificate, ended: bool = False) -> bytes:
+    def crl(self, *revoked: x509.Certificate, ended: bool = False, critical: x509.ExtensionType | None = None) -> bytes:
         """Return a PEM revocation list; `ended` makes it one that should have been replaced."""
         builder = x509.CertificateRevocationListBuilder().issuer_name(self.name).last_update(_now() - 2 * DAY)
         builder = builder.next_update(_now() - DAY if ended else _now() + DAY)
@@ -70,6 +70,8 @@ class Ca:
             builder = builder.add_revoked_certificate(
                 x509.RevokedCertificateBuilder().serial_number(each.serial_number).revocation_date(_now() - DAY).build()
             )
+        if critical is not None:
+            builder = builder.add_extension(critical, critical=True)
         return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 

@@ -1,7 +1,6 @@
 """The hooks fail closed: one that raises, and one that hangs, denies, is recorded once, counted, and lets nothing out."""
 
 import asyncio
-import os
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +19,6 @@ from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.proxy.dial import Dialer
 from outward.proxy.inspection.hooks import Hooks
-from outward.proxy.inspection.stream import Stream
 from outward.proxy.inspection.transfer import Transfer
 
 
@@ -154,15 +152,12 @@ async def test_a_tap_that_raises_ends_the_response_before_its_end(tmp_path: Path
         assert len(world.events) == 1
 
 
-OWN = os.environ.get("OUTWARD_LANE") == "own"
-
-
-@pytest.mark.parametrize("method", ["begin", "_forward", "_reply", "_end"])
+@pytest.mark.parametrize("method", ["begin", "_forward", "_connected", "replied", "_reply", "_end"])
 @on_loop
 async def test_a_layer_that_raises_ends_the_connection_with_one_event(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Transfer if OWN else Stream, "_asked" if method == "begin" and not OWN else method, raising)
+    monkeypatch.setattr(Transfer, method, raising)
     async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
         async with world.tunnel("allowed.test", server.port) as client:
             reply = await client.ask(keep("/", f"allowed.test:{server.port}"))

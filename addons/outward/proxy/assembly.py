@@ -48,7 +48,7 @@ class Inspection:
         self._note_expiry()
 
     async def load(self, lull: float) -> None:
-        """Import the engine before it is needed; until it is there, the first inspected connections wait for it.
+        """Load the engine before it is needed; until it is there, the first inspected connections wait for it.
 
         Args:
             lull: seconds to wait first, so that a short run does not pay for an engine that it never needs.

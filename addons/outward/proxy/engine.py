@@ -1,14 +1,12 @@
-"""The inspect lane: lazily imported, and lent connections by the gate.
+"""The inspect lane: lent connections by the gate.
 
-Owns the life of the engine: its import in the background (half a second, and the listener is up in a tenth of one),
-its TLS contexts, its deadlines and the drain. mitmproxy itself is imported by `session` and below, never here.
+Owns the life of its connections: their TLS contexts, which are made in the background, their deadlines, what is kept of
+connections to destinations, and the drain.
 """
 
 import asyncio
-import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cryptography import x509
 
@@ -19,18 +17,15 @@ from outward.proxy.answer import close_event, refusal_of
 from outward.proxy.ca import Authority
 from outward.proxy.deadlines import Waits
 from outward.proxy.dial import Dialer
+from outward.proxy.inspection.connection import Connection
+from outward.proxy.inspection.contexts import Contexts
 from outward.proxy.inspection.governor import Governor
 from outward.proxy.inspection.hooks import Parts
 from outward.proxy.inspection.pool import Pool
 from outward.proxy.judge import Judge, refuse
 from outward.proxy.passport import Passport
 
-if TYPE_CHECKING:
-    from outward.proxy.inspection.contexts import Contexts
-    from outward.proxy.inspection.session import Session
-
 HOOK_TIMEOUT = 5.0  # seconds
-_KEY_LOGS = ("SSLKEYLOGFILE", "MITMPROXY_SSLKEYLOGFILE")
 
 
 class Engine:
@@ -42,6 +37,7 @@ class Engine:
         draining: connections end after the response under way.
         hook_timeout: seconds that a hook may take.
         waits: deadlines of its connections.
+        pool: connections to destinations that wait for a request.
     """
 
     def __init__(  # noqa: PLR0917 - the parts that it is made of, each of another type
@@ -75,14 +71,14 @@ class Engine:
         self.waits = Waits(limits)
         self._authority = authority
         self._trust = (roots, tuple(crls))
-        self._sessions: set[Session] = set()
-        self._loaded: asyncio.Future[tuple[type[Session], Contexts]] | None = None
+        self._sessions: set[Connection] = set()
+        self._loaded: asyncio.Future[Contexts] | None = None
         self._contexts: Contexts | None = None
         self._trusting = asyncio.Lock()
         self.pool = Pool()
 
     @property
-    def contexts(self) -> "Contexts":
+    def contexts(self) -> Contexts:
         """The TLS contexts in force.
 
         Raises:
@@ -92,32 +88,32 @@ class Engine:
             raise RuntimeError("the engine is not loaded")
         return self._contexts
 
-    def load(self) -> "asyncio.Future[tuple[type[Session], Contexts]]":
-        """Begin to import the engine in a thread, once; the future is done when it can carry connections."""
+    def load(self) -> asyncio.Future[Contexts]:
+        """Begin to load the roots in a thread, once; the future is done when connections can be carried."""
         if self._loaded is None:
             self._loaded = asyncio.get_running_loop().run_in_executor(None, _load, self._authority, *self._trust)
         return self._loaded
 
     async def trust(self, roots: Path, crls: Iterable[x509.CertificateRevocationList] = ()) -> None:
-        """Verify destinations with other roots and lists from now on; the engine is loaded where it was not.
+        """Verify destinations with other roots and lists from now on; the engine is loaded if it was not.
 
         Of several calls the last one stands, however long each takes.
 
         Raises:
-            OpenSSL.SSL.Error: they cannot be used; those in force stay.
+            OSError: they cannot be used; those in force stay (`ssl.SSLError` is one).
         """
         crls = tuple(crls)
         loop = asyncio.get_running_loop()
         async with self._trusting:
-            _, self._contexts = await loop.run_in_executor(None, _load, self._authority, roots, crls)
+            self._contexts = await loop.run_in_executor(None, _load, self._authority, roots, crls)
             self._trust = (roots, crls)
 
     async def handle(self, transport: asyncio.Transport, head: bytes, rest: bytes, passport: Passport) -> None:
         """Carry a connection and return when it has ended; see `passport.Engine`."""
         try:
-            session_type, contexts = await asyncio.shield(self.load())
+            contexts = await asyncio.shield(self.load())
             self._contexts = self._contexts or contexts
-            session = session_type(self, transport, passport)
+            session = Connection(self, transport, passport)
         except Exception:
             self._unable(transport, passport)
             raise
@@ -149,21 +145,6 @@ class Engine:
         self.waits.close()
 
 
-def _load(
-    authority: Authority, roots: Path, crls: tuple[x509.CertificateRevocationList, ...]
-) -> tuple[type["Session"], "Contexts"]:
-    """Import the engine. TLS secrets are never written anywhere, whatever the environment asks for."""
-    for name in _KEY_LOGS:
-        os.environ.pop(name, None)
-    if os.environ.get("OUTWARD_LANE") == "own":
-        from outward.proxy.inspection.connection import Connection  # noqa: PLC0415 - as below
-        from outward.proxy.inspection.tlscontexts import TlsContexts  # noqa: PLC0415 - as below
-
-        return Connection, TlsContexts(authority, roots, crls)  # type: ignore[return-value] # for tests only
-    from outward.proxy.inspection.contexts import Contexts  # noqa: PLC0415 - imports OpenSSL
-    from outward.proxy.inspection.omitted import omitting  # noqa: PLC0415 - needed here only
-
-    with omitting():
-        from outward.proxy.inspection.session import Session  # noqa: PLC0415 - imports mitmproxy
-
-    return Session, Contexts(authority, roots, crls)
+def _load(authority: Authority, roots: Path, crls: tuple[x509.CertificateRevocationList, ...]) -> Contexts:
+    """Make the TLS contexts; some systems take half a second to read their roots."""
+    return Contexts(authority, roots, crls)

@@ -13,15 +13,11 @@ import ssl
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cryptography import x509
 
 from outward.config.roots import certificates_of, problem_in_roots
 from outward.files import MIB, read_regular, replace_file
-
-if TYPE_CHECKING:
-    from OpenSSL import SSL
 
 SYSTEM = "system"
 
@@ -41,7 +37,6 @@ BUNDLES = tuple(
 
 _MAX_PEM = 16 * MIB
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----[^-]+-----END X509 CRL-----")
-_UNABLE_TO_GET_CRL = 3  # X509_V_ERR_UNABLE_TO_GET_CRL, openssl/x509_vfy.h
 
 
 class TrustError(Exception):
@@ -153,37 +148,6 @@ def load_crls(paths: Iterable[str]) -> tuple[x509.CertificateRevocationList, ...
             raise TrustError(f"{path} holds no PEM revocation list")
         lists += found
     return tuple(lists)
-
-
-def check_revocation(context: "SSL.Context", lists: Iterable[x509.CertificateRevocationList]) -> None:
-    """Make a revoked certificate, anywhere in a chain, a failure of verification.
-
-    Certificates of issuers without a list pass: an operator's list is about the operator's own CA. A list that has
-    ended, or whose signature is wrong, fails every certificate of its issuer. `lists` empty changes nothing.
-
-    Args:
-        context: a pyOpenSSL context that verifies; its verify callback is replaced. Call it once, and
-            before the first connection, after which pyOpenSSL lets nobody change a context.
-        lists: what `load_crls` returned.
-    """
-    from OpenSSL import SSL, crypto  # noqa: PLC0415 - costs 50 ms, and only the inspect lane needs it
-
-    lists = tuple(lists)
-    if not lists:
-        return
-    store = context.get_cert_store()
-    if store is None:
-        raise TrustError("the context has no store to check revocation in")
-    for each in lists:
-        store.add_crl(each)
-    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
-    context.set_verify(SSL.VERIFY_PEER, _no_list_is_no_failure)
-
-
-def _no_list_is_no_failure(
-    _connection: "SSL.Connection", _certificate: object, error: int, _depth: int, preverified: int
-) -> bool:
-    return bool(preverified) or error == _UNABLE_TO_GET_CRL
 
 
 def _certificates_in(path: Path) -> bytes:

@@ -26,7 +26,7 @@ from outward.proxy.passport import Passport
 
 if TYPE_CHECKING:
     from outward.proxy.engine import Engine
-    from outward.proxy.inspection.tlscontexts import TlsContexts
+    from outward.proxy.inspection.contexts import Contexts
 
 _log = logging.getLogger(__name__)
 
@@ -92,9 +92,9 @@ class Connection:
         return self.engine.draining
 
     @property
-    def contexts(self) -> "TlsContexts":
+    def contexts(self) -> "Contexts":
         """The TLS contexts in force."""
-        return self.engine.contexts  # type: ignore[return-value] # of this lane
+        return self.engine.contexts
 
     def start(self, head: bytes, rest: bytes) -> None:
         """Begin with what the gate has read; it has paused reading."""
@@ -166,7 +166,6 @@ class Connection:
         if hasattr(answer, "__await__"):
             if side is not None:
                 side.pause()
-            self.client.hold("hook")
             waited = cast("Awaitable[T]", answer)
             self._spawn(self._wait(where, waited, partial(self._answered, side, then)))
         else:
@@ -187,7 +186,6 @@ class Connection:
         self.run(then, found)
 
     def _answered[T](self, side: Side | None, then: Callable[[T | None], None], answer: T | None) -> None:
-        self.client.release("hook")
         then(answer)
         if side is not None:
             side.resume()

@@ -1,32 +1,32 @@
 """TLS contexts of the inspect lane: what we show to clients, and what we demand of destinations.
 
-Owns versions, ciphers, ALPN and verification. Leaves come from the authority and never share a key with it. Imports
-OpenSSL, so it is loaded with the engine.
+Owns versions, ciphers, ALPN and verification. Leaves come from the authority and never share a key with it.
 """
 
+import os
+import ssl
+import tempfile
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from cryptography import x509
-from OpenSSL import SSL
+from cryptography.hazmat.primitives import serialization
 
 from outward.core.names import Host
 from outward.proxy.ca import Authority, Leaf
-from outward.proxy.inspection.tls import SPOKEN
-from outward.proxy.trust import check_revocation
+from outward.proxy.inspection.revocation import Revocation
+from outward.proxy.inspection.tls import SPOKEN, Tls
 
-ALPN = b"http/1.1"
-_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"  # TLS 1.2; TLS 1.3 has no weak ones
-_OPTIONS = SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
+ALPN = "http/1.1"
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"  # TLS 1.2; TLS 1.3 has no weak ones
+_OPTIONS = ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
 _KEPT = 256  # contexts of leaves; each holds about 20 KiB
-_LIB: Any = SSL._lib  # type: ignore[attr-defined] # noqa: SLF001 - pyOpenSSL has no host verification of its own
-_HOST_FLAGS = _LIB.X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | _LIB.X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
 
 
 class Contexts:
-    """Makes TLS connections for both legs."""
+    """Makes TLS connections for both sides."""
 
     def __init__(self, authority: Authority, roots: Path, crls: Iterable[x509.CertificateRevocationList] = ()) -> None:
         """Load the roots.
@@ -37,16 +37,17 @@ class Contexts:
             crls: revocation lists.
 
         Raises:
-            OpenSSL.SSL.Error: the file of roots cannot be used.
+            OSError: the file of roots cannot be used (`ssl.SSLError` is one).
         """
         self._authority = authority
-        self._accepting: OrderedDict[str, tuple[Leaf, SSL.Context]] = OrderedDict()
-        self._connecting = _context(SSL.TLS_CLIENT_METHOD)
-        self._connecting.load_verify_locations(str(roots))
-        self._connecting.set_verify(SSL.VERIFY_PEER, None)
-        check_revocation(self._connecting, crls)
+        self._accepting: OrderedDict[str, tuple[Leaf, ssl.SSLContext]] = OrderedDict()
+        self._connecting = _context(ssl.PROTOCOL_TLS_CLIENT)  # verifies, and checks the name
+        self._connecting.hostname_checks_common_name = False
+        self._connecting.load_verify_locations(roots)
+        self._connecting.set_alpn_protocols([ALPN])
+        self._revocation = Revocation(crls)
 
-    def accept(self, host: Host) -> SSL.Connection:
+    def accept(self, host: Host) -> Tls:
         """Return the server's end of a connection that shows a leaf for a host."""
         leaf = self._authority.leaf(host)
         kept = self._accepting.get(host.name)
@@ -55,48 +56,52 @@ class Contexts:
             if len(self._accepting) > _KEPT:
                 self._accepting.popitem(last=False)
         self._accepting.move_to_end(host.name)
-        connection = SSL.Connection(kept[1])
-        connection.set_accept_state()
-        return connection
+        return Tls(kept[1])
 
-    def connect(self, host: Host) -> SSL.Connection:
-        """Return the client's end of a connection that verifies the destination as exactly this host."""
-        connection = SSL.Connection(self._connecting)
-        parameters = _LIB.SSL_get0_param(connection._ssl)  # noqa: SLF001 - as above
-        _LIB.X509_VERIFY_PARAM_set_hostflags(parameters, _HOST_FLAGS)
-        if host.address is None:
-            name = host.name.encode("ascii")
-            connection.set_tlsext_host_name(name)
-            done = _LIB.X509_VERIFY_PARAM_set1_host(parameters, name, len(name))
-        else:  # RFC 6066 3: an address is no server name
-            packed = host.address.packed
-            done = _LIB.X509_VERIFY_PARAM_set1_ip(parameters, packed, len(packed))
-        if done != 1:
-            raise RuntimeError("OpenSSL took no name to verify: any certificate would do")
-        connection.set_alpn_protos([ALPN])
-        connection.set_connect_state()
-        return connection
+    def connect(self, host: Host) -> Tls:
+        """Return the client's end of a connection that verifies the destination as exactly this host.
+
+        The library sends no address as a server name (RFC 6066 3), and verifies it as an address.
+        """
+        return Tls(self._connecting, host.name if host.address is None else str(host.address))
+
+    def objection(self, tls: Tls) -> str | None:
+        """Return why a destination whose certificate was verified is not believed all the same, or None."""
+        return self._revocation.objection(tls.chain) if self._revocation else None
 
 
-def _context(method: int) -> SSL.Context:
-    context = SSL.Context(method)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_cipher_list(_CIPHERS)
-    context.set_options(_OPTIONS)
-    context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # 34 KiB less for each end that waits
+def _context(protocol: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.options |= _OPTIONS
     return context
 
 
-def _showing(leaf: Leaf) -> SSL.Context:
-    context = _context(SSL.TLS_SERVER_METHOD)
-    context.use_certificate(leaf.certificate)
-    for each in leaf.chain:
-        context.add_extra_chain_cert(each)
-    context.use_privatekey(leaf.key)
-    context.set_alpn_select_callback(_select)
-    context.set_verify(SSL.VERIFY_NONE, None)
+def _showing(leaf: Leaf) -> ssl.SSLContext:
+    context = _context(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols([each.decode("ascii") for each in SPOKEN])
+    key = leaf.key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    with _readable(key + leaf.chain_pem) as path:
+        context.load_cert_chain(path)
     return context
 
 
-def _select(_connection: SSL.Connection, offered: list[bytes]) -> Any:
-    return next((each for each in SPOKEN if each in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
+@contextmanager
+def _readable(secret: bytes) -> Iterator[str]:
+    """Lend bytes as a file, which is all that the library reads keys from: in memory where the system has such files.
+
+    Elsewhere it is a file of ours alone, removed at once; its key is of this process, and signs nothing.
+    """
+    if hasattr(os, "memfd_create") and Path("/proc/self/fd").exists():
+        with open(os.memfd_create("leaf"), "wb") as file:  # noqa: PTH123 - it has no path
+            file.write(secret)
+            file.flush()
+            yield f"/proc/self/fd/{file.fileno()}"
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(secret)
+        file.flush()
+        yield file.name

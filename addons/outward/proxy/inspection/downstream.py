@@ -55,11 +55,13 @@ class Downstream:
     def pause(self) -> None:
         """Leave what comes until `resume`: an answer about it is waited for."""
         self._paused = True
+        self._peer.hold("answer")
 
     def resume(self) -> None:
         """Go on."""
         if self._paused:
             self._paused = False
+            self._peer.release("answer")
             self.advance()
             if self._over:
                 self.ended()

@@ -79,10 +79,12 @@ class Greeting:
     def pause(self) -> None:
         """Leave what comes until `resume`: the hello is being judged."""
         self._paused = True
+        self._session.client.hold("answer")
 
     def resume(self) -> None:
         """Go on."""
         self._paused = False
+        self._session.client.release("answer")
         late, self._late = self._late, b""
         if late:
             self._session.client.data_received(late)

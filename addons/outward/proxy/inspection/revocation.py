@@ -44,7 +44,7 @@ def _judge(
     signed = [each for each in lists if _is_signed(each, issuer)]
     if not signed:
         return "a revocation list is not signed by its issuer"
-    newest = max(signed, key=lambda each: each.last_update_utc)
+    newest = max(signed, key=lambda each: (each.last_update_utc, each.next_update_utc or each.last_update_utc))
     now = dt.datetime.now(dt.UTC)
     if newest.next_update_utc is None or newest.next_update_utc <= now or newest.last_update_utc > now:
         return "the revocation list of its issuer has ended"

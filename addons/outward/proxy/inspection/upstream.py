@@ -21,8 +21,8 @@ from outward.proxy.parent import Parent
 
 if TYPE_CHECKING:
     from outward.proxy.inspection.connection import Connection
+    from outward.proxy.inspection.contexts import Contexts
     from outward.proxy.inspection.pool import Pool
-    from outward.proxy.inspection.tlscontexts import TlsContexts
 
 type Key = tuple[object, ...]
 """Whom a connection may serve: a client, a destination, trust, and the way there."""
@@ -81,7 +81,7 @@ class Upstream:
         self.used = self.bound = self.gone = False
         self._user: User | None = None
         self._greeted: Callable[[str | None], None] | None = None
-        self._contexts: TlsContexts | None = None
+        self._contexts: Contexts | None = None
         self._lingering: Deadlines | None = None
         self._buffer = bytearray()
         self._scanned = 0  # bytes of a head that is not complete
@@ -94,7 +94,7 @@ class Upstream:
 
     # Opening and changing hands -------------------------------------------------------------------------------------
 
-    def greet(self, contexts: "TlsContexts", host: Host, then: Callable[[str | None], None]) -> None:
+    def greet(self, contexts: "Contexts", host: Host, then: Callable[[str | None], None]) -> None:
         """Shake hands; call back with None, or with what went wrong."""
         self._contexts, self._greeted = contexts, then
         self.peer.shake(contexts.connect(host))
