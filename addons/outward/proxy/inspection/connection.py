@@ -152,7 +152,7 @@ class Connection:
 
         Args:
             where: by which a failure is counted.
-            side: what it says meanwhile has to wait; None if nothing can come.
+            side: what it says meanwhile has to wait; None if nothing that it says could be about the same.
             then: goes on.
             function: the hook.
             args: for it.
