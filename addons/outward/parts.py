@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from outward.proxy.desk import Desk
     from outward.proxy.governance import SearchGovernor
     from outward.records.audit_stream import AuditStream
+    from outward.records.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -193,6 +195,28 @@ def stream_of(settings: Settings, metrics: Metrics) -> "AuditStream | None":
     metrics.watch("audit_stream_pending", lambda: stream.pending)
     metrics.watch("audit_stream_lag_seconds", stream.lag)
     return stream
+
+
+def webhooks_of(settings: Settings, metrics: Metrics) -> "Webhooks | None":
+    """Make what tells other programs of requests and new hosts, where the settings name any."""
+    if not settings.webhooks:
+        return None
+    from outward.ops.access import Buckets  # noqa: PLC0415 - few need it
+    from outward.records.destination import Destination, secret_in, trusting  # noqa: PLC0415 - as above
+    from outward.records.webhooks import Hook, Webhooks  # noqa: PLC0415 - as above
+
+    hooks = [
+        Hook(
+            Destination(each.url, context=lambda: trusting(settings.trust)),
+            each.events,
+            each.format,
+            secret_in(each.secret_file),
+            metrics,
+        )
+        for each in settings.webhooks
+    ]
+    connect = partial(open_database, settings.records_url, settings.state)
+    return Webhooks(hooks, connect, Buckets(rate=1 / 60, burst=10), metrics)
 
 
 def watch_records(metrics: Metrics, recorder: Recorder) -> None:

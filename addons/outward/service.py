@@ -35,6 +35,7 @@ from outward.parts import (
     transparent_of,
     verifier_for,
     watch_records,
+    webhooks_of,
     whole,
 )
 from outward.proxy.challenges import PATIENCE
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from outward.proxy.assembly import Inspection
     from outward.proxy.desk import Desk
     from outward.proxy.governance import SearchGovernor
+    from outward.records.webhooks import Webhooks
 
 __all__ = ["Options", "Service", "StartError"]
 
@@ -64,7 +66,7 @@ FLUSH = 5.0  # seconds that the last records get
 # Settings that are read once; the others follow a reload.
 _FIXED = (
     "listen", "transparent", "ops", "state", "ca", "tls", "workers", "records_url", "retention", "audit_stream",
-    "max_bytes", "spill_bytes",
+    "max_bytes", "spill_bytes", "webhooks",
     "limits",
 )  # fmt: skip
 
@@ -145,6 +147,7 @@ class Service:
         self._reloader: Reloader | None = None
         self._leases: Leases | None = None
         self._desk: Desk | None = None
+        self._webhooks: Webhooks | None = None
         self._rotation = Rotation()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -186,6 +189,9 @@ class Service:
             if self.administration is not None:
                 self._leases = Leases(self.judge)
                 self.administration.state.access.changed = self._leases.from_thread
+                self._webhooks = webhooks_of(self.settings, self.metrics)
+                if self._webhooks is not None:
+                    self.administration.state.access.asked = self._webhooks.asked
                 await self.administration.start()
             watch_records(self.metrics, self.recorder)
             self.use(self._loaded)
@@ -307,10 +313,9 @@ class Service:
             self._gate.close()
         if self._inspection is not None:
             self._inspection.engine.close()
-        if self._leases is not None:
-            self._leases.close()
-        if self._desk is not None:
-            self._desk.close()
+        for part in (self._leases, self._desk, self._webhooks):
+            if part is not None:
+                part.close()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -339,6 +344,8 @@ class Service:
             self._options.observe(event)
         if self.administration is not None:
             self.administration.stream.publish(event)
+        if self._webhooks is not None:
+            self._webhooks.met(event)
 
     def _checks(self) -> Mapping[str, Check]:
         return {
@@ -357,6 +364,7 @@ class Service:
         notes["records"] = lambda: self.recorder.losing
         notes["jwks"] = lambda: self.judge.verifier.problem if self.judge.verifier else None
         notes["clock"] = lambda: self.recorder.clock_problem
+        notes["webhooks"] = lambda: self._webhooks.problem if self._webhooks else None
         notes["rotation"] = lambda: self._rotation.problem
         return notes | ({"audit_stream": lambda: stream.problem} if stream is not None else {})
 

@@ -70,7 +70,7 @@ class Sink:
         self.requests.append(({key.lower(): value for key, value in request.headers.items()}, len(lines)))
         status, headers = self.answers.popleft() if self.answers else (200, {})
         status = next(
-            (self.refused[i] for i in (json.loads(line)["id"] for line in lines) if i in self.refused), status
+            (self.refused[i] for i in (json.loads(line).get("id") for line in lines) if i in self.refused), status
         )
         if status == 0:
             self.release.wait(30)

@@ -12,7 +12,7 @@ from outward.config.nearest import did_you_mean
 from outward.config.roots import problem_in_roots
 from outward.config.schema import Document, ServerModel, TlsModel, UpstreamModel, VendorModel
 from outward.config.settings import Limits, McpServer, Opened, Settings, Tls
-from outward.config.streams import audit_stream
+from outward.config.streams import audit_stream, webhooks
 from outward.config.validate import validate
 from outward.config.values import resolve_path
 from outward.core.addresses import METADATA, Network, is_loopback
@@ -53,7 +53,8 @@ def compose(
     _check_listeners(root, document.server, report)
     stream = audit_stream(at(root, "records", "audit_stream"), document.records.audit_stream, base, env, report)
     settings = _settings(root, document, base, env.get("HOME"), report)
-    return Composed(replace(settings, audit_stream=stream), tuple(document.upstream.internal))
+    told = webhooks(at(root, "webhooks"), document.webhooks, base, env, report)
+    return Composed(replace(settings, audit_stream=stream, webhooks=told), tuple(document.upstream.internal))
 
 
 def _settings(root: MappingNode, document: Document, base: Path, home: str | None, report: Report) -> Settings:

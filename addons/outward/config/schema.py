@@ -265,6 +265,15 @@ class CaseModel(Model):
     reason: Reason | None = None
 
 
+class WebhookModel(Model):
+    """An HTTP endpoint that is told when somebody asks for access, or a group meets a host for the first time."""
+
+    url: Annotated[str, _reader(values.stream_url)]
+    events: Annotated[list[Literal["request", "new_host"]], Field(min_length=1)] = ["request"]
+    format: Literal["json", "slack"] = "json"
+    secret_file: Text | None = None
+
+
 class Document(Model):
     """The whole file."""
 
@@ -279,6 +288,7 @@ class Document(Model):
     vendors: dict[HostName, Annotated[VendorModel, BeforeValidator(_vendor)]] = {}
     vendor_tables: list[Text] = []
     mcp: list[McpModel] = []
+    webhooks: list[WebhookModel] = []
     tests: list[CaseModel] = []
 
 

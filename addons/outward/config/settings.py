@@ -102,6 +102,23 @@ class AuditStream:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """Who is told when somebody asks for access, or a group meets a host for the first time.
+
+    Attributes:
+        url: of the endpoint (which may hold a secret: never log it).
+        events: `request`, `new_host`.
+        format: `json` or `slack`.
+        secret_file: file of the secret that notices are signed with; None signs none.
+    """
+
+    url: str = field(repr=False)
+    events: tuple[str, ...] = ("request",)
+    format: str = "json"
+    secret_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the running parts are told.
 
@@ -129,6 +146,7 @@ class Settings:
         opened: what passes at a vendor's host although no table names it, by host.
         vendor_tables: folders whose tables of vendors are laid over the shipped ones.
         mcp: MCP servers whose search tools are governed.
+        webhooks: who is told of requests and new hosts.
         limits: what clients may cost.
     """
 
@@ -155,4 +173,5 @@ class Settings:
     opened: Mapping[str, Opened] = field(default_factory=dict)
     vendor_tables: tuple[Path, ...] = ()
     mcp: tuple[McpServer, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
     limits: Limits = field(default_factory=Limits)

@@ -1,15 +1,16 @@
-"""The section `records.audit_stream`: its secret's whereabouts, and what `check` says of it."""
+"""The sections `records.audit_stream` and `webhooks`: their secret's whereabouts, and what `check` says of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from outward.config.diagnostics import Report
-from outward.config.document import MappingNode, Node, at
-from outward.config.schema import AuditStreamModel
-from outward.config.settings import AuditStream
+from outward.config.document import MappingNode, Node, SequenceNode, at
+from outward.config.schema import AuditStreamModel, WebhookModel
+from outward.config.settings import AuditStream, Webhook
 from outward.config.values import resolve_path
+from outward.core.addresses import METADATA, embedded
 
 
 def audit_stream(
@@ -37,6 +38,34 @@ def audit_stream(
     return AuditStream(model.url, model.token_env, token_file, model.batch)
 
 
+def webhooks(
+    node: Node | None, models: Sequence[WebhookModel], base: Path, env: Mapping[str, str], report: Report
+) -> tuple[Webhook, ...]:
+    """Return who is told of requests and new hosts.
+
+    Args:
+        node: the section as written, for places.
+        models: the section as validated.
+        base: folder that relative paths start at.
+        env: the environment.
+        report: takes the findings.
+    """
+    found = []
+    for each, model in zip(node.items if isinstance(node, SequenceNode) else (), models, strict=False):
+        if not isinstance(each, MappingNode):
+            continue
+        _check_url(each, model.url, report, "notices cross")
+        _check_place(each, model.url, report)
+        file = None if model.secret_file is None else resolve_path(model.secret_file, base, env.get("HOME"))
+        if file is not None and not file.is_file():
+            named = at(each, "secret_file") or each
+            report.error(
+                "E022", f"`{file}` is not a file", named.place, named.length, "give the path of the secret's file"
+            )
+        found.append(Webhook(model.url, tuple(model.events), model.format, file))
+    return tuple(found)
+
+
 def _file(node: MappingNode, path: Path, model: AuditStreamModel, report: Report) -> Path:
     named = at(node, "token_file") or node
     if model.token_env is not None:
@@ -48,7 +77,19 @@ def _file(node: MappingNode, path: Path, model: AuditStreamModel, report: Report
     return path
 
 
-def _check_url(node: MappingNode, url: str, report: Report) -> None:
+def _check_place(node: MappingNode, url: str, report: Report) -> None:
+    """Refuse what answers with secrets: no program that takes notices lives there."""
+    try:
+        address = ip_address(urlsplit(url).hostname or "")
+    except ValueError:
+        return
+    if any(address in METADATA or each in METADATA for each in (address, *embedded(address))):
+        named = at(node, "url") or node
+        message = "a metadata service takes no notices"
+        report.error("E007", message, named.place, named.length, "give the URL of a chat or program", secret=True)
+
+
+def _check_url(node: MappingNode, url: str, report: Report, what: str = "audit events and their token cross") -> None:
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
@@ -57,5 +98,5 @@ def _check_url(node: MappingNode, url: str, report: Report) -> None:
         near = host == "localhost"
     if parts.scheme == "http" and not near:
         named = at(node, "url") or node
-        message = "audit events and their token cross the network unencrypted"
+        message = f"{what} the network unencrypted"
         report.warning("W118", message, named.place, named.length, "use `https://`", secret=True)

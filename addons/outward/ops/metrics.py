@@ -58,7 +58,7 @@ class Metrics:
         self.requests: dict[tuple[str, Verdict, Reason, Stage, Lane | None], int] = {}
         self.families = {name: Family(Number) for name in ("connections", "bytes", "upstream", "searches", "errors")}
         self.families |= {
-            name: Family(Number) for name in ("dropped", "unsent", "pruned", "trailers", "group_searches")
+            name: Family(Number) for name in ("dropped", "unsent", "pruned", "trailers", "group_searches", "webhooks")
         }
         for of in ("strangers", "groups", "receipts"):
             self.families["pruned"].labels("size", of)
@@ -134,6 +134,11 @@ class Metrics:
         with self._lock:
             self.families["unsent"].labels(reason).inc()
 
+    def webhook(self, outcome: str) -> None:
+        """Count a notice of a webhook: `sent`, `failed` or `dropped`."""
+        with self._lock:
+            self.families["webhooks"].labels(outcome).inc()
+
     def use_policy(self, policy: Policy) -> None:
         """Learn the groups that may be labels, and how many rules each has."""
         self._groups.update(list(policy.groups)[: max(0, _MAX_GROUPS - len(self._groups))])
@@ -206,6 +211,7 @@ _COUNTERS = (
         "Events deleted: too old, or too much for the store.",
         ("why", "of"),
     ),
+    ("webhooks", "webhook_notices", "Notices of webhooks, by what became of them.", ("outcome",)),
     ("unsent", "audit_stream_failures", "Attempts to deliver audit events that failed.", ("reason",)),
 )
 _GAUGES = {

@@ -19,6 +19,7 @@ class AccessState:
     Attributes:
         grants: those in force, as far as this process knows, by id; each ends by itself, whatever becomes of the
             database.
+        asked: called with each new request, from any thread.
         changed: called with them whenever they change, from any thread.
     """
 
@@ -31,6 +32,7 @@ class AccessState:
         """
         self.grants: dict[str, Grant] = {}
         self.changed: Callable[[tuple[Grant, ...]], None] = lambda _grants: None
+        self.asked: Callable[[AccessRequest], None] = lambda _asked: None
         self._audited, self._now = audited, now
 
     def take(self, news: Sequence[tuple[Grant, bool]]) -> None:
@@ -56,6 +58,8 @@ class AccessState:
             return True
 
         self._audited(acts.request_made(asked, address), work)
+        if kept[0].id == asked.id:
+            self.asked(kept[0])
         return kept[0]
 
     def settle(self, decided: AccessRequest, grant: Grant | None, address: str | None = None) -> None:

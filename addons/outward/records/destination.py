@@ -14,6 +14,8 @@ from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from outward.config.settings import AuditStream
@@ -71,6 +73,11 @@ def secret_of(settings: AuditStream, environ: Mapping[str, str]) -> Callable[[],
     return read
 
 
+def secret_in(file: Path | None) -> Callable[[], str | None]:
+    """Return what reads a secret from a file, anew each time; without a file there is none."""
+    return secret_of(AuditStream("", token_file=file), {})
+
+
 class Destination:
     """An endpoint that takes audit events, one JSON object for each line; used by one thread, but for `abort`."""
 
@@ -98,13 +105,20 @@ class Destination:
         self._tls: ssl.SSLContext | None = None
         self._connection: HTTPConnection | None = None
 
-    def post(self, bodies: Sequence[str], content_type: str, event_type: str | None) -> None:
+    def post(
+        self,
+        bodies: Sequence[str],
+        content_type: str,
+        event_type: str | None,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Deliver events and return once the destination has said that it has them.
 
         Args:
             bodies: the JSON text of each.
             content_type: of the request.
             event_type: for GitLab's header, where the request holds one event.
+            more: further fields.
 
         Raises:
             DeliveryError: it has not, as far as is known.
@@ -114,6 +128,7 @@ class Destination:
             "User-Agent": "outward",
             TYPE_HEADER: event_type,
             TOKEN_HEADER: self._secret(),
+            **more,
         }
         body = "".join(f"{each}\n" for each in bodies).encode()
         timer = threading.Timer(self._deadline, self.abort)
