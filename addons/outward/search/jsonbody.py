@@ -6,7 +6,7 @@ Refuses duplicate keys, depth, non-finite numbers, lone surrogates and other enc
 import json
 import math
 import re
-from collections.abc import Iterable
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -17,6 +17,7 @@ MAX_DEPTH = 128
 MOST_VALUES = 500_000
 _STRUCTURE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{\[,]', re.DOTALL)
 _QUOTE = ord('"')
+_HOLDERS = frozenset({dict, list})  # a parser makes no others
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -94,18 +95,16 @@ def encode(value: Any) -> bytes:
 
 
 def _deeper(value: Any, limit: int) -> bool:
-    level: list[Any] = [value]
+    level = [value] if type(value) in _HOLDERS else []
     for _ in range(limit):
-        level = [inner for each in level for inner in _children(each) if isinstance(inner, (dict, list))]
-        if not level:
+        below: list[Any] = []
+        for each in level:
+            inner = each.values() if type(each) is dict else each
+            below += [held for held in inner if type(held) in _HOLDERS]
+        if not below:
             return False
+        level = below
     return True
-
-
-def _children(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
 
 
 def _check_text(value: Any) -> None:
@@ -121,14 +120,19 @@ def folded(key: str) -> str:
     return key.replace("_", "").replace("-", "").casefold()
 
 
-def check_keys(value: dict[str, Any], governed: Iterable[str]) -> None:
+def check_keys(value: dict[str, Any], governed: frozenset[str]) -> None:
     """Refuse other spellings of governed keys, which a lenient server might read.
 
     Raises:
         BodyError: when a key differs from a governed one only in case or separators.
     """
-    exact = frozenset(governed)
-    loose = {folded(key): key for key in exact}
     for key in value:
-        if key not in exact and folded(key) in loose:
-            raise BodyError(f"another spelling of {loose[folded(key)]!r}")
+        if key not in governed and (meant := _meant(key, governed)) is not None:
+            raise BodyError(f"another spelling of {meant!r}")
+
+
+@lru_cache(maxsize=8192)
+def _meant(key: str, governed: frozenset[str]) -> str | None:
+    """Return the governed key that another one would be read as by a careless parser."""
+    fold = folded(key)
+    return next((each for each in governed if folded(each) == fold), None)

@@ -116,13 +116,63 @@ def pattern_of(path: str) -> re.Pattern[str]:
     return re.compile(regex)
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """What stands under which key: everywhere, within another key, or in an object of a type."""
+class Place(NamedTuple):
+    """Where a value stands.
 
-    plain: Mapping[str, tuple[Field, str]]
-    nested: Mapping[str, Mapping[str, tuple[Field, str]]]
-    typed: Mapping[str, Mapping[str, tuple[Field, str]]]
+    Attributes:
+        what: its key is; None where nobody knows.
+        word: why it is denied, where it is: a word of `DENIALS`.
+        fold: the key without case and separators.
+    """
+
+    what: Field | None
+    word: str
+    fold: str
+
+
+TOP = Place(None, "", "")
+_MOST_PLACES = 20_000  # of one surface: whoever sends a body chooses its keys
+_LONGEST_PLACE = 200  # characters
+_NOTHING: Mapping[str, tuple[Field, str]] = {}
+
+
+class Fields:
+    """What stands under which key: everywhere, within another key, or in an object of a type.
+
+    What a key is in an object of a type under another key is remembered: conversations repeat a few of them.
+    """
+
+    def __init__(
+        self,
+        plain: Mapping[str, tuple[Field, str]],
+        nested: Mapping[str, Mapping[str, tuple[Field, str]]],
+        typed: Mapping[str, Mapping[str, tuple[Field, str]]],
+    ) -> None:
+        self.plain, self.nested, self.typed = plain, nested, typed
+        self._known: dict[tuple[str, str], dict[str, Place]] = {}
+        self._count = 0
+
+    def within(self, kind: str, parent: str) -> dict[str, Place]:
+        """Return what is remembered of the keys in objects of a type under a folded key."""
+        found = self._known.get((kind, parent))
+        if found is None:
+            found = {}
+            if len(kind) + len(parent) <= _LONGEST_PLACE:
+                self._known[kind, parent] = found
+        return found
+
+    def learn(self, known: dict[str, Place], kind: str, parent: str, name: str) -> Place:
+        """Find out what a key is, and remember it among those that are known of its like."""
+        fold = folded(name)
+        typed, nested = self.typed.get(kind, _NOTHING), self.nested.get(parent, _NOTHING)
+        what = typed.get(fold) or nested.get(fold) or self.plain.get(fold)
+        place = Place(None, "", fold) if what is None else Place(*what, fold)
+        if len(name) <= _LONGEST_PLACE:
+            known[name] = place
+            self._count += 1
+        if self._count > _MOST_PLACES:
+            self._known, self._count = {}, 0
+        return place
 
     @staticmethod
     def of(lines: Mapping[str, tuple[Field, str]]) -> "Fields":

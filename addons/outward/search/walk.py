@@ -4,13 +4,11 @@ The first are the keys that the vendor's table knows, the second any address und
 """
 
 import re
-from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
 from outward.core.reasons import Reason
-from outward.search.jsonbody import folded
-from outward.search.surface import DENIALS, Field, Fields
+from outward.search.surface import DENIALS, TOP, Field, Fields, Place
 from outward.search.turn import Turn
 
 _ADDRESS = re.compile(r"[\s\x00-\x1f]*(?:https?|wss?|ftps?|s3|gs|git(?:\+\w+)?|ssh):[/\\]", re.IGNORECASE)
@@ -21,8 +19,7 @@ _FILE = re.compile(
     re.IGNORECASE,
 )  # a file's name, which has no more than the form of a host's
 _NOTHING: dict[str, tuple[Field, str]] = {}
-_fold = lru_cache(maxsize=8192)(folded)
-_UNKNOWN: tuple[Field | None, str] = (None, "")
+_HOLDERS = frozenset({dict, list})  # neither a parser of JSON nor that of forms makes others
 
 
 def is_address(text: str) -> bool:
@@ -36,33 +33,45 @@ def walk(turn: Turn, body: Any) -> None:
     Raises:
         RefusedError: for one that the group may not reach, one under an unknown key, and what cannot be seen.
     """
-    fields, allowed = turn.surface.fields, turn.valve.fields
-    stack: list[tuple[Any, str, tuple[Field | None, str]]] = [(body, "", _UNKNOWN)]
+    stack: list[tuple[Any, Place]] = [(body, TOP)]
     while stack:
-        value, key, under = stack.pop()
-        if isinstance(value, str):
-            _string(turn, value, key, under[0])
-        elif isinstance(value, list):
-            stack.extend((each, key, under) for each in value if isinstance(each, (str, dict, list)))
-        elif isinstance(value, dict):
-            kind = value.get("type")
-            named = kind if isinstance(kind, str) else ""
-            typed, nested = fields.typed.get(named, _NOTHING), fields.nested.get(key, _NOTHING)
-            for name, inner in value.items():
-                if inner is None or inner is True or inner is False or isinstance(inner, (int, float)):
-                    continue
-                fold = _fold(name)
-                what: tuple[Field | None, str] = (
-                    typed.get(fold) or nested.get(fold) or fields.plain.get(fold) or _UNKNOWN
-                )
-                if what[0] is Field.DATA or (what[0] is Field.TEXT and isinstance(inner, str)):
-                    continue
-                if what[0] is Field.DENIED:
-                    _denied(turn, name, what[1])
-                elif what[0] is None and _known(allowed, named, key, fold):
-                    continue
-                else:
-                    stack.append((inner, fold, what))
+        value, at = stack.pop()
+        if type(value) is dict:
+            _members(turn, value, at, stack)
+        elif type(value) is list:
+            for each in value:
+                if type(each) is str:
+                    _string(turn, each, at)
+                elif type(each) in _HOLDERS:
+                    stack.append((each, at))
+        elif type(value) is str:
+            _string(turn, value, at)
+
+
+def _members(turn: Turn, value: dict[str, Any], at: Place, stack: list[tuple[Any, Place]]) -> None:
+    """Judge the strings of an object, and put what holds more on the stack."""
+    fields, kind = turn.surface.fields, value.get("type")
+    named = kind if type(kind) is str else ""
+    known = fields.within(named, at.fold)
+    for name, inner in value.items():
+        held = type(inner)
+        if held is not str and held not in _HOLDERS:
+            continue
+        place = known.get(name) or fields.learn(known, named, at.fold, name)
+        what = place.what
+        if (
+            what is Field.DATA
+            or (what is Field.TEXT and held is str)
+            or (what is None and held is str and ":" not in inner)
+        ):
+            continue  # an address has a colon
+        if what is Field.DENIED:
+            _denied(turn, name, place.word)
+        elif what is not None or not _opened(turn.valve.fields, named, at.fold, place.fold):
+            if held is str:
+                _string(turn, inner, place)
+            else:
+                stack.append((inner, place))
 
 
 def query(turn: Turn) -> None:
@@ -72,7 +81,7 @@ def query(turn: Turn) -> None:
         walk(turn, {name: [value for each, value in pairs if each == name] for name, _ in pairs})
 
 
-def _known(allowed: Fields | None, kind: str, parent: str, key: str) -> bool:
+def _opened(allowed: Fields | None, kind: str, parent: str, key: str) -> bool:
     """Tell whether the policy allows a key that the table does not know."""
     if allowed is None:
         return False
@@ -81,11 +90,11 @@ def _known(allowed: Fields | None, kind: str, parent: str, key: str) -> bool:
     )
 
 
-def _string(turn: Turn, text: str, key: str, what: Field | None) -> None:
-    if what is Field.FETCH:
-        fetched(turn, text, key)
-    elif what is None and _ADDRESS.match(text):
-        turn.unknown(Reason.WEB_SEARCH_UNKNOWN_FIELD, "an address under a key that is not known", key)
+def _string(turn: Turn, text: str, at: Place) -> None:
+    if at.what is Field.FETCH:
+        fetched(turn, text, at.fold)
+    elif at.what is None and _ADDRESS.match(text):
+        turn.unknown(Reason.WEB_SEARCH_UNKNOWN_FIELD, "an address under a key that is not known", at.fold)
 
 
 def fetched(turn: Turn, text: str, what: str) -> None:

@@ -51,4 +51,4 @@ def test_a_pair_of_surrogates_is_a_character() -> None:
 def test_another_spelling_of_a_governed_key_is_refused(key: str) -> None:
     """A lenient server would read it."""
     with pytest.raises(BodyError):
-        check_keys({key: []}, {"tools"})
+        check_keys({key: []}, frozenset({"tools"}))

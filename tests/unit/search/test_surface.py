@@ -189,3 +189,18 @@ def test_the_hosts_that_nothing_governs_are_a_list_without_repeats() -> None:
     hosts = [host for host, _ in known()]
     assert len(hosts) == len(set(hosts))
     assert all(what for _, what in known())
+
+
+def test_what_is_remembered_of_keys_is_bounded_and_changes_no_judgement() -> None:
+    """Whoever sends a body chooses its keys: tens of thousands of them cost no memory, and unknown stay unknown."""
+    desk = Desk()
+    fields = surface("openai").fields
+    for turn in range(3):
+        made = {f"k{turn}-{each}": {"x": "y"} for each in range(15_000)}
+        assert desk.ask("api.openai.com", "/v1/responses", {"input": "hi", "more": made}).deny is None
+    assert sum(map(len, fields._known.values())) <= 20_000
+    long = {"x" * 5000: "https://evil.example/"}
+    for _ in range(2):
+        outcome = desk.ask("api.openai.com", "/v1/responses", {"input": "hi", **long})
+        assert outcome.deny is Reason.WEB_SEARCH_UNKNOWN_FIELD
+    assert all(len(name) <= 200 for known in fields._known.values() for name in known)
