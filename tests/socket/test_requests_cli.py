@@ -66,7 +66,10 @@ def test_from_blocked_to_open_and_closed_again(served: Served, origin: Echo) -> 
     began = time.monotonic()
     done = outward("requests", "approve", made["id"], "--until", "1h", "--note", "fine", "-c", served.config)
     assert done.returncode == 0, done.stderr
-    assert f'- "new.example:{origin.port}"' in done.stdout
+    patch = [line for line in done.stdout.splitlines() if line.startswith("+") and not line.startswith("+++")]
+    assert any(f'"new.example:{origin.port}"' in line for line in patch), done.stdout
+    explained = outward("explain", target, "-c", served.config)
+    assert (explained.returncode, "grant " in explained.stdout) == (0, True), explained.stdout
     wait_for(lambda: " 200 " in served.answer("new.example", origin.port))
     print(f"approved to open, the command's own start included: {time.monotonic() - began:.2f} s")
     (grant,) = json.loads(outward("requests", "grants", "--json", "-c", served.config).stdout)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from outward.cli.common import load_or_exit, require_config
 from outward.cli.options import config_option
 from outward.cli.private import NoGroupError, choose_group
 from outward.cli.reach import elsewhere, meet
+from outward.config.settings import Settings
 from outward.core.explain import Step, Trail
 from outward.core.explain import explain as trail_of
+from outward.core.grants import granting, takes_grants
 from outward.core.model import Lane
 from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
@@ -64,11 +67,30 @@ def explain(
         question = question_of(url, chosen, method)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    policy = _granted(policy, settings, chosen)
     trail = meet(policy, settings, trail_of(policy, question), resolve=resolve)
     other = elsewhere(settings, trail)
     click.echo(json.dumps(_as_json(trail), indent=2) if as_json else _as_text(trail, other))
     if not trail.decision.allowed:
         sys.exit(DENIED)
+
+
+def _granted(policy: Policy, settings: Settings, group: str) -> Policy:
+    """Return a policy with what is granted at run time, as the store has it; a store that is away grants nothing."""
+    if not takes_grants(policy, group):
+        return policy
+    from outward.records.database import StoreAwayError, open_database  # noqa: PLC0415 - few groups take grants
+    from outward.records.requests import grants_since  # noqa: PLC0415 - as above
+
+    try:
+        database = open_database(settings.records_url, settings.state, read_only=True)
+        try:
+            found = [grant for grant, ended in grants_since(database, -1) if not ended]
+        finally:
+            database.close()
+    except StoreAwayError:
+        return policy
+    return granting(policy, found, int(time.time() * 1000))
 
 
 def _explain_search(policy: Policy, path: str, *, as_json: bool) -> None:

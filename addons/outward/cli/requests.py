@@ -4,17 +4,20 @@ Writes to the store, which a running proxy follows. For a person: it refuses beh
 """
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 
+from outward.cli.common import load_configuration
 from outward.cli.inside import refuse_inside
 from outward.cli.options import config_option
 from outward.cli.runtime import actor, known_group, runtime
 from outward.cli.table import columns
 from outward.cli.web_search import json_option
+from outward.config.discovery import choose
 from outward.ops.ask import end
 from outward.ops.asking import granted, shown, yaml_of
 from outward.ops.web import Problem
@@ -102,8 +105,29 @@ def deny(ident: str, *, note: str, as_json: bool, config: Path | None) -> None:
 def _decide(ident: str, *, approve: bool, until: str | None, note: str, as_json: bool, config: Path | None) -> None:
     with runtime(config, as_json=as_json, needs_policy=True) as (state, database):
         outcome = _settled(state, _found(database, ident), approve=approve, until=until, note=note)
-        row = {**shown(outcome.request, state.policy), "yaml": yaml_of(outcome)}
+        patch = _patch(outcome, config)
+        row = {**shown(outcome.request, state.policy), "yaml": yaml_of(outcome), "patch": patch}
     click.echo(json.dumps(row, indent=2) if as_json else _told(outcome, row))
+
+
+def _patch(outcome: Decided, config: Path | None) -> str | None:
+    """Return the change of the policy file that makes a decision lasting, as a diff; None where none can be made."""
+    if outcome.line is None:
+        return None
+    from outward.cli.suggestions import as_diff  # noqa: PLC0415 - only approvals need it
+    from outward.cli.write import Draft, Drafts  # noqa: PLC0415 - as above
+    from outward.config.edit import Addition, EditError, added  # noqa: PLC0415 - as above
+
+    loaded = load_configuration(choose(config, os.environ))
+    drafts = Drafts(Draft(path, loaded.sources[str(path)]) for path in loaded.files if str(path) in loaded.sources)
+    draft = drafts.of(outcome.request.group)
+    if draft is None:
+        return None
+    try:
+        text = added(draft.text, [Addition(outcome.request.group, (outcome.line.removeprefix("- "),))])
+    except EditError:
+        return None
+    return as_diff([(draft, text)])
 
 
 def _settled(state: State, kept: AccessRequest, *, approve: bool, until: str | None, note: str) -> Decided:
@@ -138,7 +162,7 @@ def _told(outcome: Decided, row: dict[str, Any]) -> str:
     elif kept.state == stored.APPROVED:
         lines.append("Nothing is open yet: the group takes no grants, or its policy allows it meanwhile.")
     if row["yaml"]:
-        lines += ["This makes it lasting:", row["yaml"].rstrip()]
+        lines += ["This makes it lasting:", (row["patch"] or row["yaml"]).rstrip()]
     return "\n".join(lines)
 
 
