@@ -370,3 +370,29 @@ def test_package_managers_work_without_a_configuration(tmp_path: Path, command: 
     )
     assert done.returncode == 0, done.stderr
     assert "outward: blocked" not in done.stderr
+
+
+@pytest.mark.parametrize("answer", [None, b"perhaps\n"])
+def test_a_terminal_that_goes_away_or_an_unclear_answer_trusts_nothing_and_ends(tmp_path: Path, answer: bytes | None):
+    (tmp_path / "outward.yaml").write_text(
+        "version: 1\ngroups: {local: {allow: [asked.test]}}\nclients: [{group: local, anyone: true}]\n"
+    )
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [OUTWARD, "run", "--", "true"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=tmp_path,
+        env={**environment(), "HOME": str(tmp_path)},
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = b""
+    while b"trust it? [y/N]: " not in shown:
+        shown += os.read(ours, 4096)
+    if answer is not None:
+        os.write(ours, answer)
+        assert process.wait(20) == 3
+    os.close(ours)
+    assert process.wait(20) in ({3} if answer else {1, 3})  # where it cannot even say so, it ends all the same

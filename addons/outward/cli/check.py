@@ -13,6 +13,7 @@ from outward import __version__
 from outward.cli.common import INVALID, load_configuration, require_config
 from outward.cli.options import config_option
 from outward.cli.review import review, review_use
+from outward.cli.trusting import mention
 from outward.cli.when import When
 from outward.config.diagnostics import Finding, Level
 from outward.config.discovery import Choice
@@ -41,6 +42,7 @@ def check(
     Exits with 0 when it can be used, and with 3 when it cannot.
     """
     loaded = _load(Choice(file, named=True) if file else require_config(config))
+    mention(loaded)
     if unused is None and records is not None:
         unused = time.time() - _UNUSED
     if unused is not None and loaded.policy is not None:

@@ -16,6 +16,12 @@ from outward.core.policy import Policy
 from outward.search.registry import adapters, governed, vendor_of
 
 INVALID = 3  # exit code
+WITHOUT = "to go on without it, or to use a file as a whole: --config with a file of your own"
+
+
+def called() -> str:
+    """Return the command that started this, as a person would type it again."""
+    return os.environ.get("OUTWARD_AS") or "outward"
 
 
 def find_config(given: Path | None, *, quiet: bool = False) -> Choice:
@@ -63,8 +69,11 @@ def load_or_exit(choice: Choice | Path, *, as_json: bool = False, hold: bool = T
         as_json: how to print findings.
         hold: as for `load_configuration`.
     """
-    loaded = load_configuration(Choice(choice, named=True) if isinstance(choice, Path) else choice, hold=hold)
+    choice = Choice(choice, named=True) if isinstance(choice, Path) else choice
+    loaded = load_configuration(choice, hold=hold)
     if not loaded.ok:
+        if choice.found is not None:
+            click.echo(f"outward: {choice.found.path} came with this folder; {WITHOUT}", err=True)
         refuse(loaded, as_json=as_json)
     return loaded
 

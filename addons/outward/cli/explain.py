@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 
-from outward.cli.common import load_or_exit, require_config
+from outward.cli.common import find_config, load_or_exit, load_starter
 from outward.cli.options import config_option
 from outward.cli.private import NoGroupError, choose_group
 from outward.cli.reach import elsewhere, meet
+from outward.cli.trusting import mention
+from outward.config.loaded import Loaded
 from outward.config.settings import Settings
 from outward.core.explain import Step, Trail
 from outward.core.explain import explain as trail_of
@@ -52,7 +54,7 @@ def explain(
     """
     if search == (url is not None):
         raise click.UsageError("give a URL, or --search")
-    loaded = load_or_exit(require_config(config), as_json=as_json)
+    loaded = _loaded(config, as_json=as_json)
     policy, settings = loaded.policy, loaded.settings
     if policy is None or settings is None:
         raise click.ClickException("the configuration has no policy")
@@ -91,6 +93,17 @@ def _granted(policy: Policy, settings: Settings, group: str) -> Policy:
     except StoreAwayError:
         return policy
     return granting(policy, found, int(time.time() * 1000))
+
+
+def _loaded(config: Path | None, *, as_json: bool) -> Loaded:
+    """Load the configuration; without one, what `run` starts with."""
+    choice = find_config(config)
+    if choice.file is None:
+        click.echo("outward: no configuration: this is what `outward run` allows without one", err=True)
+        return load_starter()
+    loaded = load_or_exit(choice, as_json=as_json)
+    mention(loaded)
+    return loaded
 
 
 def _explain_search(policy: Policy, path: str, *, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from outward.cli.common import load_or_exit, settings_of
 from outward.cli.table import columns
 from outward.cli.traffic import Groups, read_log
 from outward.cli.when import When
+from outward.core.cases import hold
 from outward.core.replay import Change, Replayed
 from outward.core.replay import replay as play
 from outward.records.database import StoreAwayError, open_database
@@ -58,9 +59,14 @@ def replay(
     """
     if (form is None) != (file is None):
         raise click.UsageError("give --from FORMAT and FILE together, or neither for the store")
-    policy = load_or_exit(config, as_json=as_json).policy
+    loaded = load_or_exit(config, as_json=as_json, hold=False)
+    policy = loaded.policy
     if policy is None:
         raise click.ClickException("the configuration has no policy")
+    failing = sum(not hold(policy, case).passed for case in loaded.cases)
+    if failing:
+        notice = f"{failing} of the policy's own tests fail; `outward test --config {config}` shows them"
+        click.echo(f"outward: warning: {notice}", err=True)
     facts, strange = read_log(file, form) if file and form else (_store(records or config, since, as_json=as_json), 0)
     traffic, odd = recorded(facts, Groups(policy, group))
     results = list(play(policy, traffic))

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from outward.cli.common import called
 from outward.config.places import own_file
 from outward.config.starter import as_file
 from outward.core.addresses import Network
@@ -130,7 +131,9 @@ class Summary:
         elif lines and self.opened is not None:
             # Addresses that are not public are for the user to open, not for what a working tree brings.
             where = (
-                f"to {own_file(os.environ)}" if self.opened else "to outward.yaml in this folder, then `outward trust`"
+                f"to {own_file(os.environ)}"
+                if self.opened
+                else f"to outward.yaml in this folder, then `{called()} trust`"
             )
             yield f"to allow, write {where}:"
             lines = as_file(lines, self.opened)

@@ -12,6 +12,7 @@ import click
 from outward.cli.common import load_or_exit, refuse, require_config
 from outward.cli.options import config_option
 from outward.cli.table import has_colour
+from outward.cli.trusting import mention
 from outward.config.cases import parse_cases
 from outward.config.diagnostics import Report
 from outward.config.loaded import Loaded
@@ -33,6 +34,7 @@ def test(files: tuple[Path, ...], junit: Path | None, *, as_json: bool, config: 
     `reason` may be left out. Exits with 0 if all pass, and with 4 if one fails.
     """
     loaded = load_or_exit(require_config(config), as_json=as_json, hold=False)
+    mention(loaded)
     policy = loaded.policy
     if policy is None:
         raise click.ClickException("the configuration has no policy")

@@ -3,12 +3,13 @@
 import os
 import re
 import sys
+import termios
 from collections.abc import Iterator
 from dataclasses import replace
 
 import click
 
-from outward.cli.common import INVALID
+from outward.cli.common import INVALID, WITHOUT, called
 from outward.config.brought import Brought
 from outward.config.diagnostics import Finding, Level
 from outward.config.loaded import Loaded
@@ -33,11 +34,29 @@ def demand_trust(loaded: Loaded, *, ask: bool) -> None:
         return
     click.echo(f"outward: {found.path} came with this folder, and nobody has trusted it as it is now", err=True)
     tell(found)
-    if not (ask and _is_person() and click.confirm("outward: trust it?", err=True)):
-        click.echo(f"outward: to trust it: outward trust {found.path}", err=True)
-        click.echo("outward: to use a file as a whole, settings included: --config FILE", err=True)
+    if not (ask and _is_person() and _agrees()):
+        click.echo(f"outward: to trust it: {called()} trust {found.path}", err=True)
+        click.echo(f"outward: {WITHOUT}", err=True)
         sys.exit(INVALID)
     remember(found)
+
+
+def _agrees() -> bool:
+    """Ask once: an unclear answer, and a terminal that has gone, are a no; what was typed before is no answer."""
+    try:
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
+        click.echo("outward: trust it? [y/N]: ", nl=False, err=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    except (OSError, UnicodeError, termios.error):
+        return False
+
+
+def mention(loaded: Loaded) -> None:
+    """Say, where a verb only judges it, that what the working tree brought is in force nowhere yet."""
+    found = loaded.brought
+    if found is not None and not is_trusted(found, os.environ):
+        told = f"nobody has trusted {found.path} as it is now: `{called()} run` does not use it until somebody does"
+        click.echo(f"outward: {told}", err=True)
 
 
 def if_trusted(loaded: Loaded) -> Loaded:

@@ -53,13 +53,17 @@ def _case(node: Node, groups: Collection[str], report: Report) -> Case | None:
     model = validate(CaseModel, node, report)
     if model is None:
         return None
-    if model.group not in groups:
+    group = model.group or (next(iter(groups)) if len(groups) == 1 else None)
+    if group is None:
+        cure = f"name the group that asks, such as `group: {min(groups)}`" if groups else ""
+        report.error("E006", "`group` is missing", node.place, node.length, cure)
+        return None
+    if group not in groups:
         where = at(node, "group") or node
-        cure = did_you_mean(model.group, groups)
-        report.error("E019", f"no group has the path `{model.group}`", where.place, where.length, cure)
+        report.error("E019", f"no group has the path `{group}`", where.place, where.length, did_you_mean(group, groups))
         return None
     try:
-        question = question_of(model.url, model.group, model.method)
+        question = question_of(model.url, group, model.method)
     except ValueError as error:
         where = at(node, "url") or node
         report.error("E025", f"a test cannot ask this: {error}", where.place, where.length)

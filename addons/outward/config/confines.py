@@ -46,7 +46,7 @@ class Confines:
 
 FOUND = Confines(
     what="a policy that the working tree brings",
-    cure="name the file with --config if all of it may count, or write this into your own configuration",
+    cure="leave it out; if you want it, write it into your own configuration, or name a file of your own with --config",
     sections=("version", "include", "groups", "sets", "tests", "clients"),
     # No key that softens, or hides from lists, what the user's own file says: `mode`, `ech`, `ignore`, …
     group=(*_LISTS, "lane", "denial", "web_search"),

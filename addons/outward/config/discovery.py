@@ -142,5 +142,5 @@ def describe(choice: Choice) -> str:
         return ""
     path = choice.found.path
     if choice.base is not None:
-        return f"{path} holds, over {choice.base}"
-    return f"{path} holds" if path.is_absolute() else ""
+        return f"the policy is {path}, over {choice.base}"
+    return f"the policy is {path}" if path.is_absolute() else ""

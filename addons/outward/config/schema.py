@@ -256,9 +256,9 @@ def _vendor(value: Any) -> Any:
 
 
 class CaseModel(Model):
-    """A test of the policy: what is expected of one request."""
+    """A test of the policy: what is expected of one request; without `group`, of the only group."""
 
-    group: Text
+    group: Text | None = None
     url: Text
     method: Annotated[str, Field(pattern="^[A-Z][A-Z0-9_-]*$")] | None = None
     expect: Literal["allow", "deny"]

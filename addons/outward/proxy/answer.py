@@ -84,7 +84,11 @@ def line_for(event: Event, policy: Policy) -> str | None:
     question = question_about(
         event.group, event.host, event.port, method=event.method, path=event.path, scheme=event.scheme
     )
-    return None if question is None else suggestion(policy, question, event.reason, private=True)
+    if question is None:
+        return None
+    line = suggestion(policy, question, event.reason, private=True)
+    exact = line and suggestion(policy, question, event.reason)
+    return line if exact == line else f"{line}  # any path: `paths` would narrow it to yours"
 
 
 def refusal_of(judge: Judge, event: Event, passport: Passport) -> bytes:

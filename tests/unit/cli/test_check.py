@@ -42,38 +42,38 @@ def test_check_refuses_a_vendor_that_nobody_knows_and_names_the_nearest(outward)
     """A host with a misspelt format would be governed by nobody."""
     result = outward("check", "outward.yaml", text=GOOD + "vendors: {llm.example.com: opnai}\n")
     assert result.exit_code == 3
-    assert "no vendor is named `opnai`" in result.output
-    assert "openai" in result.output
+    assert "no vendor is named `opnai`" in result.stdout
+    assert "openai" in result.stdout
     assert outward("check", "outward.yaml", text=GOOD + "vendors: {llm.example.com: foundry}\n").exit_code == 0
 
 
 def test_check_prints_findings_and_a_summary_without_colour(outward):
     result = outward("check", text=BAD)
-    assert result.output.startswith("outward.yaml:2:24: error[E012]: wildcard `*.com` covers a public suffix\n")
-    assert result.output.endswith("\n1 error\n")
-    assert "\x1b" not in result.output
+    assert result.stdout.startswith("outward.yaml:2:24: error[E012]: wildcard `*.com` covers a public suffix\n")
+    assert result.stdout.endswith("\n1 error\n")
+    assert "\x1b" not in result.stdout
 
 
 def test_check_sums_up_a_good_file(outward):
-    assert outward("check", text=GOOD).output.startswith("no errors, no warnings; 1 group, 2 rules, generation ")
+    assert outward("check", text=GOOD).stdout.startswith("no errors, no warnings; 1 group, 2 rules, generation ")
 
 
 def test_check_reads_standard_input(outward):
     assert outward("check", "-", stdin=GOOD).exit_code == 0
     result = outward("check", "-", stdin=BAD)
     assert result.exit_code == 3
-    assert result.output.startswith("<stdin>:2:24: ")
+    assert result.stdout.startswith("<stdin>:2:24: ")
 
 
 @pytest.mark.parametrize("words", [["--json"], ["--format", "json"]])
 def test_check_prints_json(outward, words: list[str]):
     result = outward("check", *words, text=BAD)
     assert result.exit_code == 3
-    assert [each["ident"] for each in json.loads(result.output)["findings"]] == ["E012"]
+    assert [each["ident"] for each in json.loads(result.stdout)["findings"]] == ["E012"]
 
 
 def test_check_prints_sarif(outward):
-    assert json.loads(outward("check", "--format", "sarif", text=SMELLY).output)["version"] == "2.1.0"
+    assert json.loads(outward("check", "--format", "sarif", text=SMELLY).stdout)["version"] == "2.1.0"
 
 
 def test_check_without_a_file_is_a_usage_error(outward):
@@ -94,12 +94,12 @@ def test_check_without_a_file_is_a_usage_error(outward):
 )
 def test_explain_tells_by_its_status_whether_a_url_is_allowed(outward, url: str, status: int, first: str):
     result = outward("explain", "--group", "dev", url, text=GOOD)
-    assert (result.exit_code, result.output.splitlines()[0]) == (status, first)
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (status, first)
 
 
 def test_explain_prints_the_trail(outward):
     assert (
-        outward("explain", "-g", "dev", "https://c.example:8443/", text=GOOD).output
+        outward("explain", "-g", "dev", "https://c.example:8443/", text=GOOD).stdout
         == """\
 GET c.example:8443/: denied, no_rule
   No rule allows this host.
@@ -110,7 +110,7 @@ GET c.example:8443/: denied, no_rule
 """
     )
     assert (
-        outward("explain", "-g", "dev", "a.example").output
+        outward("explain", "-g", "dev", "a.example").stdout
         == """\
 CONNECT a.example:443: allowed, rule
   An allow rule matched.
@@ -123,7 +123,7 @@ CONNECT a.example:443: allowed, rule
 
 
 def test_explain_prints_json(outward):
-    answer = json.loads(outward("explain", "-g", "dev", "b.example", "--json", text=GOOD).output)
+    answer = json.loads(outward("explain", "-g", "dev", "b.example", "--json", text=GOOD).stdout)
     assert (answer["verdict"], answer["reason"], answer["chain"]) == ("deny", "denied_by_rule", ["dev"])
     assert answer["steps"] == [
         {
@@ -222,9 +222,9 @@ def test_check_tells_the_rules_that_the_records_do_not_use(outward, tmp_path: Pa
             write(database, [as_record(event)])
     database.close()
     for words in (("--unused", "7d"), ("--records", "outward.yaml")):
-        found = json.loads(outward("check", "outward.yaml", *words, "--json").output)["findings"]
+        found = json.loads(outward("check", "outward.yaml", *words, "--json").stdout)["findings"]
         assert [(each["ident"], each["message"].partition(" since")[0]) for each in found] == [
             ("W142", "`c.example` was not used"),
             ("W143", "`*.example.com` met 1 name"),
         ]
-    assert outward("check", "outward.yaml").output.startswith("no errors, no warnings")
+    assert outward("check", "outward.yaml").stdout.startswith("no errors, no warnings")

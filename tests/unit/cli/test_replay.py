@@ -156,3 +156,12 @@ def test_usage(outward):
 def test_what_an_expired_rule_refused_is_allowed_by_a_policy_that_renews_it(outward):
     event = {"verdict": "deny", "reason": "rule_expired", "host": "a.example", "port": 443, "group": "dev"}
     assert totals(outward("--from", "jsonl", "-", "--json", log=json.dumps(event))) == (0, 1, 0)
+
+
+def test_a_policy_whose_own_tests_fail_is_replayed_and_the_failure_told(outward, tmp_path: Path):
+    policy = tmp_path / "new.yaml"
+    policy.write_text(policy.read_text() + "tests: [{group: dev, url: 'https://nowhere.example/', expect: allow}]\n")
+    result = outward("--from", "squid", "-", "--json", log=SQUID)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["totals"]
+    assert "1 of the policy's own tests fail; `outward test --config new.yaml` shows them" in result.stderr

@@ -44,6 +44,16 @@ def test_tests_that_pass(outward):
     assert outward("check", "policy.yaml", policy=POLICY + GREEN).exit_code == 0
 
 
+def test_a_test_without_a_group_is_of_the_only_one_and_else_is_told_which_there_are(outward):
+    one = "version: 1\ngroups: {dev: {allow: [a.example]}}\nclients: [{group: dev, anyone: true}]\n"
+    case = "tests: [{url: 'https://a.example/', expect: allow}]\n"
+    assert outward("test", policy=one + case).output == "1 passed, 0 failed\n"
+    several = outward("test", policy=POLICY + case)
+    assert several.exit_code == 3
+    assert "`group` is missing" in several.output
+    assert "name the group that asks, such as `group: dev`" in several.output
+
+
 def test_a_test_that_fails_says_what_came_and_what_decided(outward):
     red = POLICY + 'tests: [{group: dev, url: "https://c.example/", expect: allow}]\n'
     result = outward("test", policy=red)

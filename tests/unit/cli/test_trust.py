@@ -58,19 +58,19 @@ def allowed(place: SimpleNamespace, host: str) -> bool:
 def test_the_search_goes_up_to_the_root_of_the_repository(place):
     place.write(POLICY)
     found = place.call("explain", "https://tree.example/")
-    assert f"outward: {place.repository}/outward.yaml holds" in found.stderr
+    assert f"outward: the policy is {place.repository}/outward.yaml" in found.stderr
 
 
 def test_a_worktree_has_its_root_where_its_file_is(place):
     (place.repository / ".git").rmdir()
     (place.repository / ".git").write_text("gitdir: /elsewhere\n")
     place.write(POLICY, "home/outward.yaml")
-    place.call("explain", "https://tree.example/", status=2)
+    place.call("explain", "https://tree.example/", status=4)
 
 
 def test_the_search_ends_at_the_root_of_the_repository(place):
     place.write(POLICY, "home/outward.yaml")
-    place.call("explain", "https://tree.example/", status=2)
+    place.call("explain", "https://tree.example/", status=4)
 
 
 def test_outside_repository_and_home_only_the_working_folder_counts(place):
@@ -78,9 +78,9 @@ def test_outside_repository_and_home_only_the_working_folder_counts(place):
     inner = place.root / "elsewhere/inner"
     inner.mkdir()
     place.chdir(inner)
-    place.call("explain", "https://tree.example/", status=2)
+    place.call("explain", "https://tree.example/", status=4)
     place.chdir(inner.parent)
-    assert place.call("explain", "https://tree.example/").stderr == ""
+    assert "no configuration" not in place.call("explain", "https://tree.example/").stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -89,7 +89,7 @@ def test_what_is_somebody_elses_does_not_count(place, whose: str):
     place.write(POLICY)
     place.write(POLICY, "home/repository/sub/outward.yaml")
     os.chown(place.repository / "sub" / ("" if whose == "sub" else whose), 12345, -1)
-    found = place.call("explain", "https://tree.example/", status=2)
+    found = place.call("explain", "https://tree.example/", status=4)
     assert "another user" in found.stderr
 
 
@@ -104,7 +104,7 @@ def test_the_users_own_file_holds_where_the_tree_brings_none(place):
     place.write(OWN, "home/.config/outward/outward.yaml")
     assert allowed(place, "own.example")
     place.env.setenv("XDG_CONFIG_HOME", str(place.root / "config"))
-    place.call("explain", "https://own.example/", status=2)
+    place.call("explain", "https://own.example/", status=4)
     place.write(OWN, "config/outward/outward.yaml")
     assert allowed(place, "own.example")
 
@@ -248,6 +248,29 @@ def test_nothing_is_put_in_force_before_somebody_trusts_it(place, verb: tuple[st
     assert "tree.example" in found.stderr  # what it would allow, its sets written out
     assert "\\u0430" in found.stderr
     assert f"outward trust {place.repository}/outward.yaml" in found.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("explain", "https://tree.example/"), ("check",), ("test",)], ids=lambda words: words[0]
+)
+def test_a_verb_that_only_judges_says_that_run_does_not_use_it_yet(place, words: tuple[str, ...]):
+    place.write(POLICY + "tests: [{url: 'https://tree.example/', expect: allow}]\n")
+    assert "`outward run` does not use it until somebody does" in place.call(*words).stderr
+    place.call("trust")
+    assert "outward run" not in place.call(*words).stderr
+
+
+def test_a_file_that_came_with_the_folder_is_not_to_be_named_on_its_word(place):
+    """The advice is to go on without it."""
+    place.write(POLICY + "server: {}\n")
+    found = place.call("run", "--", "true", status=3)
+    assert "came with this folder; to go on without it" in found.stderr
+    assert "leave it out" in found.stderr
+
+
+def test_without_a_configuration_the_policy_that_run_starts_with_is_explained(place):
+    found = place.call("explain", "https://github.com/")
+    assert "this is what `outward run` allows without one" in found.stderr
 
 
 @pytest.mark.parametrize("wide", ["'*'", "{host: '*', note: x}", "'*.wide.example'", ".wide.example", "10.0.0.0/8"])
