@@ -2,8 +2,8 @@
 
 Every callback of every loop may use 50 ms of its thread's CPU. It is CPU time, so that a busy machine accuses nobody.
 asyncio's own loop is used instead of uvloop, whose callbacks nobody can time; protocols and tasks are the same on both.
-Callbacks of the tests' own coroutines do not count, nor the start and the end of `serve`, nor the collector among the objects
-of pytest. `serve` runs through this module then, as a process of its own:
+Callbacks of the tests' own coroutines do not count, nor the start of `serve`, when nobody is served yet, nor the collector
+among the objects of pytest. `serve` runs through this module then, as a process of its own:
 
     python -m harness.watched serve --config outward.yaml
 """
@@ -53,12 +53,13 @@ def install(*, among_tests: bool) -> None:
 
     def run(handle: asyncio.Handle) -> None:
         callback = handle._callback  # a handle that is cancelled forgets it
+        exempt = _exempt(callback)  # a coroutine forgets where it waited
         before, collected = time.thread_time(), collector.used if collector else 0.0
         plain(handle)
         used = time.thread_time() - before
         if collector is not None:
             used -= collector.used - collected
-        if used > MOST and not _counts_not(callback):
+        if used > MOST and not exempt:
             with told.open("a") as file:
                 file.write(f"{used * 1000:.0f} ms of CPU in {getattr(callback, '__self__', callback)!r}\n")
 
@@ -78,12 +79,17 @@ def stalls() -> list[str]:
     return Path(os.environ[_FILE]).read_text().splitlines() if _FILE in os.environ else []
 
 
-def _counts_not(callback: Any) -> bool:
-    """Tell whether a callback is a step of a test, or of the start or the end of `serve`, when nobody is served."""
+def _exempt(callback: Any) -> bool:
+    """Tell whether a callback is a step of a test, or of the start of `serve`."""
     task: Any = getattr(callback, "__self__", None)
     coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
     code = getattr(coroutine, "cr_code", None)
-    return code is not None and (code.co_filename.startswith(_TESTS) or code.co_name == "_serve")
+    if code is None:
+        return False
+    waits = getattr(coroutine.cr_await, "cr_code", None)  # None before the first step
+    return code.co_filename.startswith(_TESTS) or (
+        code.co_name == "_serve" and (waits is None or waits.co_name == "start")
+    )
 
 
 def command(outward: Path) -> list[str]:

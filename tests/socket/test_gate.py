@@ -6,7 +6,6 @@ import socket
 
 import pytest
 
-from harness import watched
 from harness.gates import connect, decision_id, gate_for, request, status
 from harness.loops import on_loop, until
 from harness.origins import origin
@@ -258,7 +257,6 @@ async def test_a_drain_keeps_the_addresses():
         assert world.gate.addresses == before
 
 
-@pytest.mark.skipif(watched.ON, reason="uvloop sees to it, and is not the loop where loops are watched")
 @on_loop
 async def test_answers_are_not_held_back_by_nagle():
     async with gate_for(policy(DEV)) as world, raw(world.address):

@@ -117,6 +117,11 @@ class Gate:
             listener: it listens, or can.
             names: what each of its connections proves by coming from there.
         """
+        if listener.family in (
+            socket.AF_INET,
+            socket.AF_INET6,
+        ):  # taken over by its connections
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.tls is not None:
             listener.setblocking(False)
             self._receivers.append(self.loop.create_task(self._receive(listener)))
