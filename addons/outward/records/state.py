@@ -8,7 +8,7 @@ is on.
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
@@ -88,7 +88,7 @@ class State:
         self._connect = connect
         self._database: Database | None = None
         self._version = -1
-        self._lock = threading.Lock()
+        self._lock, self._binding = threading.Lock(), threading.Lock()
         self._unbound: deque[tuple[str, str, str]] = deque(maxlen=_MAX_BINDINGS)
         self._stop, self._asked = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -123,13 +123,14 @@ class State:
         knows the conversation's name cannot borrow it then.
         """
         key = (conversation or "", group)
-        found = self._opt_ins.get(key)
-        if found is None or not conversation:
-            return False
-        if found.credential is None:
-            self._opt_ins[key] = replace(found, credential=credential)
-            self._unbound.append((conversation, group, credential))
-            return True
+        with self._binding:  # an opt-out that is read meanwhile must not be undone
+            found = self._opt_ins.get(key)
+            if found is None or not conversation:
+                return False
+            if found.credential is None:
+                self._opt_ins[key] = replace(found, credential=credential)
+                self._unbound.append((conversation, group, credential))
+                return True
         return found.credential == credential
 
     def set_web_search(self, path: str, toggle: Toggle, address: str | None = None) -> bool:
@@ -254,14 +255,22 @@ class State:
         new = changes.since(database, self._version)
         self.toggles = {**self.toggles, **new.toggles}
         self.tokens = {**self.tokens, **{token.sha256: token for token in new.tokens}}
-        for opt_in in new.opt_ins:
-            key = (opt_in.conversation, opt_in.group)
-            if opt_in.active:
-                self._opt_ins[key] = opt_in
-            else:
-                self._opt_ins.pop(key, None)
+        self._take_opt_ins(new.opt_ins)
         self._version, self.loaded = new.version, True
         self.access.take(new.grants)
+
+    def _take_opt_ins(self, opt_ins: Iterable[OptIn]) -> None:
+        """Take what was read; a binding that is not written yet holds over a row that names none."""
+        with self._binding:
+            unwritten = {(name, group): credential for name, group, credential in reversed(self._unbound)}
+            for opt_in in opt_ins:
+                key = (opt_in.conversation, opt_in.group)
+                if not opt_in.active:
+                    self._opt_ins.pop(key, None)
+                elif opt_in.credential is None and key in unwritten:
+                    self._opt_ins[key] = replace(opt_in, credential=unwritten[key])
+                else:
+                    self._opt_ins[key] = opt_in
 
     def _hang_up(self) -> None:
         if self._database is not None:

@@ -57,6 +57,10 @@ class Worker[T]:
         if self.full:
             return False
         items.append(item)
+        if not self._capacity:  # the thread has ended meanwhile: taken back, unless it has taken this too
+            with suppress(ValueError):
+                items.remove(item)
+                return False
         if not self._awake:
             self._awake = True
             self._wake.set()
