@@ -85,6 +85,8 @@ class Options:
         linger: seconds that the first event of a batch waits for others; 0 writes at once.
         vouch: names that a connection without credentials proves by itself.
         patience: seconds that a client has to answer a 407 before that is recorded.
+        carried: where somebody else's listeners carry the connections and ask this service: returns the addresses and
+            ports that they listen on. None opens our own.
     """
 
     transform: Callable[[Policy], Policy] = field(default=lambda policy: policy)
@@ -96,6 +98,7 @@ class Options:
     linger: float = STORE_LINGER
     vouch: Vouch | None = None
     patience: float = PATIENCE
+    carried: Callable[[], list[tuple[str, int]]] | None = None
 
 
 class Service:
@@ -165,6 +168,13 @@ class Service:
             raise StartError("the ops port is not open")
         return self._ops.address
 
+    @property
+    def governor(self) -> "SearchGovernor":
+        """The governance of hosted search; known once the service has started."""
+        if self._governor is None:
+            raise StartError("the governance of hosted search is not loaded")
+        return self._governor
+
     async def adopt(self, listener: socket.socket, names: tuple[str, ...] = ()) -> None:
         """Serve the clients of one more listener, each of which proves these names; needs `start`."""
         if self._gate is None:
@@ -195,6 +205,7 @@ class Service:
                 await self.administration.start()
             watch_records(self.metrics, self.recorder)
             self.use(self._loaded)
+            self._govern()
             await self._listen()
         except OSError as error:
             raise refused(error) from error
@@ -205,7 +216,17 @@ class Service:
             self._reloader = Reloader(self._loaded, self._options.load, self.use, self.metrics, self.recorder.audit)
             self._spawn(self._reloader.watch())
 
+    def _govern(self) -> None:
+        """Load what judges searches, and what answers for the proxy itself."""
+        self._governor = governor_of(self.settings, self.judge, self.recorder, self.administration, self._memory)
+        self.judge.desk = self._desk = desk_of(self.settings, self.judge, self.administration)
+        self._spawn(asyncio.to_thread(self._governor.warm, self.settings.vendor_tables))
+
     async def _listen(self) -> None:
+        if self._options.carried is not None:
+            self.governor.readers.waited_for = False
+            self._look_around()
+            return
         from outward.proxy.assembly import (  # noqa: PLC0415 - while it loads, the ops port answers already
             AuthorityError,
             Inspection,
@@ -213,11 +234,9 @@ class Service:
         )
 
         try:
-            self._governor = governor_of(self.settings, self.judge, self.recorder, self.administration, self._memory)
             self._inspection = Inspection(self.settings, self.judge, self.dialer, self._governor)
         except (AuthorityError, TrustError) as error:
             raise StartError(str(error)) from error
-        self.judge.desk = self._desk = desk_of(self.settings, self.judge, self.administration)
         self._gate = Gate(self.judge, self.dialer, self._inspection.engine, self.settings.limits)
         self._gate.tls, self._gate.bound = doorway_of(self.settings, self.metrics), self._look_around
         self._gate.vouch = self._options.vouch or self._gate.vouch
@@ -227,7 +246,6 @@ class Service:
             log.info("redirected connections are taken on %s port %d", *self._gate.addresses[1])
         log.info("the proxy listens on %s port %d", *self.address)
         self._spawn(self._inspection.load(self._options.lull))
-        self._spawn(asyncio.to_thread(self._governor.warm, self.settings.vendor_tables))
         self._spawn(every(CA_INTERVAL, self._inspection.renew))
 
     def _rotate(self) -> None:
@@ -348,11 +366,15 @@ class Service:
             self._webhooks.met(event)
 
     def _checks(self) -> Mapping[str, Check]:
-        return {
+        checks: dict[str, Check] = {
             "policy": lambda: None if self.judge.policy.groups else "the policy has no groups",
+            "recorder": lambda: self.recorder.problem,
+        }
+        if self._options.carried is not None:
+            return checks | {"listener": lambda: None if self._governor else "requests are not judged yet"}
+        return checks | {
             "ca": lambda: None if self._inspection else "the CA is not loaded",
             "listener": lambda: None if self._gate else "the proxy does not listen yet",
-            "recorder": lambda: self.recorder.problem,
             "draining": lambda: "no new connections" if self._gate and self._gate.stopping else None,
         }
 
@@ -370,7 +392,8 @@ class Service:
 
     def _look_around(self) -> None:
         """Learn which addresses and listeners are this proxy's own, and so never dialled."""
-        addresses = self._gate.addresses if self._gate else []
+        carried = self._options.carried
+        addresses = carried() if carried else self._gate.addresses if self._gate else []
         addresses += [self._ops.address] if self._ops else []
         listeners = frozenset((ip_address(host), port) for host, port in addresses)
         self.judge.own = Own(own_addresses(), listeners)

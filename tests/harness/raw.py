@@ -54,9 +54,10 @@ class Raw:
 
 
 @contextlib.asynccontextmanager
-async def raw(address: tuple[str, int]) -> AsyncIterator[Raw]:
-    """Connect a client; it is aborted at the end."""
-    reader, writer = await asyncio.open_connection(*address, limit=2**20)
+async def raw(address: tuple[str, int], source: str | None = None) -> AsyncIterator[Raw]:
+    """Connect a client, from an address of this machine; it is aborted at the end."""
+    here = None if source is None else (source, 0)
+    reader, writer = await asyncio.open_connection(*address, limit=2**20, local_addr=here)
     try:
         yield Raw(reader, writer)
     finally:

@@ -97,7 +97,7 @@ class SearchGovernor:
         self._governance = Governance(registry, body_limit)
         self._machines = KnownMachines(self._governance.machines, machines)
         self._threads = Threads("search", _THREADS)
-        self._readers = Readers(_READERS)
+        self.readers = Readers(_READERS)
         self._open: dict[int, _Open] = {}
 
     @staticmethod
@@ -237,7 +237,7 @@ class SearchGovernor:
             return None
         ended = partial(self._finish, exchange, state, observation)
         cut = partial(self._tell.note, exchange, Reason.WEB_SEARCH_UNINSPECTABLE, Stage.RESPONSE, Verdict.DENY)
-        reading = state.reading = Reading(exchange, observation, self._readers, ended, cut)
+        reading = state.reading = Reading(exchange, observation, self.readers, ended, cut)
         reading.noted = partial(self._remember, state, observation)
         whole = observation.whole
         if (whole or observation.turn.filtered) and observation.encoded:  # although asked for plain: it may be a bomb
@@ -289,7 +289,7 @@ class SearchGovernor:
 
     async def settle(self, seconds: float) -> None:
         """Wait until what has come of responses is read and told, for a number of seconds at most."""
-        await self._readers.settle(seconds)
+        await self.readers.settle(seconds)
 
     def _finish(self, exchange: Exchange, state: _Open, observation: Observation) -> None:
         """Tell of a response that was read, once."""

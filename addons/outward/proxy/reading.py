@@ -22,10 +22,15 @@ IN_LOOP = 16 * 1024
 
 
 class Readers:
-    """Threads that read responses, and what they have not finished."""
+    """Threads that read responses, and what they have not finished.
+
+    Attributes:
+        waited_for: False where who feeds a response cannot wait: then all is read on the loop.
+    """
 
     def __init__(self, most: int) -> None:
         """Prepare up to a number of threads."""
+        self.waited_for = True
         self._threads = Threads("answers", most)
         self._under_way: set[asyncio.Future[Any]] = set()
 
@@ -114,7 +119,7 @@ class Reading:
                 self._readers.begin(finish).add_done_callback(self._finished)
 
     def _short(self, size: int) -> bool:
-        return size <= IN_LOOP and not self.observation.encoded
+        return not self._readers.waited_for or (size <= IN_LOOP and not self.observation.encoded)
 
     def _read[T](self, size: int, work: Callable[[], T], then: Callable[[T], bytes]) -> bytes | Awaitable[bytes]:
         """Do work on a number of bytes, and go on with its result on the loop."""

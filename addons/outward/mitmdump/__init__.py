@@ -1,0 +1,1 @@
+"""What the addon for mitmproxy has beside its hooks: messages as heads on the wire, connections, requests under way."""
