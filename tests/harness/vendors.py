@@ -53,6 +53,16 @@ async def events(writer: asyncio.StreamWriter, values: Iterator[tuple[str, Any]]
     writer.write(b"0\r\n\r\n")
 
 
+async def data(writer: asyncio.StreamWriter, values: Iterator[Any], *ends: str) -> None:
+    """Stream data without names, as Gemini and Chat Completions do."""
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for each in (*map(json.dumps, values), *ends):
+        piece = f"data: {each}\r\n\r\n".encode()
+        writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        await writer.drain()
+    writer.write(b"0\r\n\r\n")
+
+
 async def anthropic(seen: Seen, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Anthropic Messages: 400 on both lists, empty lists, `*.` entries, and domains that refuse the crawler."""
     body = json.loads(seen.body)
@@ -111,16 +121,16 @@ async def anthropic(seen: Seen, _reader: asyncio.StreamReader, writer: asyncio.S
         },
     }
     if body.get("stream"):
-        return await events(writer, _message_events(message))
+        return await events(writer, message_events(message))
     return await reply(writer, 200, message)
 
 
-def _message_events(message: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def message_events(message: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "message_start", {"type": "message_start", "message": {**message, "content": [], "stop_reason": None}}
     for index, block in enumerate(message["content"]):
         deltas: list[Any] = []
         start = block
-        if block["type"] == "server_tool_use":
+        if block["type"] in ("server_tool_use", "tool_use"):
             start, text = {**block, "input": {}}, json.dumps(block["input"])
             deltas = [{"type": "input_json_delta", "partial_json": part} for part in (text[:9], text[9:])]
         elif block["type"] == "text":
@@ -207,18 +217,25 @@ async def openai(seen: Seen, _reader: asyncio.StreamReader, writer: asyncio.Stre
     return await reply(writer, 200, response)
 
 
+def grounding() -> dict[str, Any]:
+    """What Gemini says of a search: its sources stand behind its own redirect."""
+    redirect = "https://vertexaisearch.cloud.google.com/grounding-api-redirect/"
+    chunks = [{"web": {"uri": f"{redirect}{n}", "title": url.split("/")[2]}} for n, (url, _) in enumerate(WEB)]
+    return {
+        "groundingMetadata": {
+            "webSearchQueries": ["q"],
+            "groundingChunks": chunks,
+            "groundingSupports": [{"segment": {"startIndex": 0, "endIndex": 1}, "groundingChunkIndices": [0]}],
+        }
+    }
+
+
 async def gemini(seen: Seen, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Gemini: no filter at all; what it finds stands behind its own redirect."""
     body = json.loads(seen.body)
     candidate: dict[str, Any] = {"content": {"role": "model", "parts": [{"text": "ok"}]}, "finishReason": "STOP"}
     if any("googleSearch" in t for t in body.get("tools", ())):
-        redirect = "https://vertexaisearch.cloud.google.com/grounding-api-redirect/"
-        chunks = [{"web": {"uri": f"{redirect}{n}", "title": url.split("/")[2]}} for n, (url, _) in enumerate(WEB)]
-        candidate["groundingMetadata"] = {
-            "webSearchQueries": ["q"],
-            "groundingChunks": chunks,
-            "groundingSupports": [{"groundingChunkIndices": [0]}],
-        }
+        candidate |= grounding()
     await reply(writer, 200, {"candidates": [candidate]})
 
 

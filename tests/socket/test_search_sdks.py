@@ -325,3 +325,31 @@ async def test_an_mcp_search_tool_is_narrowed_and_its_results_filtered(tmp_path:
         assert "below.docs.example.com" not in found
         await until(lambda: desk.told.receipts)
         assert [s["url"] for s in desk.told.receipts[0]["sources"]] == SOURCES
+
+
+@on_loop
+async def test_an_mcp_client_reads_why_its_search_is_denied(tmp_path: Path) -> None:
+    """As an error of the call; one that cannot read those, as a result that has failed."""
+    call = {
+        "jsonrpc": "2.0",
+        "id": 7,
+        "method": "tools/call",
+        "params": {"name": "tavily_search", "arguments": {"query": "q"}},
+    }
+    async with governed("mcp.tavily.com", tmp_path, WebSearch(), vendors.mcp) as desk, desk.http() as http:
+        told = (await http.post(f"{desk.url}/mcp", json=call)).json()
+        assert "(web_search_disabled)" in told["error"]["message"]
+        told = (await http.post(f"{desk.url}/mcp", json=call, headers={"user-agent": "opencode/1.18.33"})).json()
+        assert (told["id"], told["result"]["isError"], "error" in told) == (7, True, False)
+        assert "(web_search_disabled)" in told["result"]["content"][0]["text"]
+        assert desk.vendor.seen == []
+
+
+@on_loop
+async def test_a_search_api_s_own_error_says_why(tmp_path: Path) -> None:
+    """Tavily's client shows `detail.error`, and nothing if it is not there."""
+    async with governed("api.tavily.com", tmp_path, WebSearch(), vendors.tavily) as desk, desk.http() as http:
+        answer = await http.post(f"{desk.url}/search", json={"query": "q"})
+        assert answer.status_code == 403
+        assert "(web_search_disabled)" in answer.json()["detail"]["error"]
+        assert answer.json()["reason"] == "web_search_disabled"

@@ -131,7 +131,8 @@ class SearchGovernor:
     def _answered(self, request: Request, outcome: Outcome) -> Callable[[Reason, str], Told] | None:
         """Return how the call within a body is answered, where it is one (JSON-RPC)."""
         call = None if outcome.adapter != "mcp" else rpc_id(request.body)
-        return None if call is None else lambda _reason, message: Told(rpc_error(call, message), 200)
+        agent = request.headers.get("user-agent", "")
+        return None if call is None else lambda _reason, message: Told(rpc_error(call, message, agent), 200)
 
     def request_needs_body(self, vendor: str, head: Head) -> bool:
         """Tell whether the body is judged; where the endpoint alone decides, it streams unread."""

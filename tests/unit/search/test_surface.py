@@ -118,7 +118,8 @@ def test_words_schemas_arguments_results_and_metadata_are_no_addresses() -> None
         ],
         "tools": [{"type": "function", "name": "f", "parameters": schema}],
     }
-    assert Desk().ask("chatgpt.com", "/backend-api/codex/responses", codex).deny is None
+    for host in ("chatgpt.com", "gov.chatgpt.com"):  # a workspace may have a backend of its own
+        assert Desk().ask(host, "/backend-api/codex/responses", codex).deny is None
     gemini = {
         "contents": [
             {"role": "user", "parts": [{"text": EVIL}]},

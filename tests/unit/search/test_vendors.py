@@ -8,9 +8,11 @@ import pytest
 
 from harness.governing import Desk, cases
 from outward.core.model import OnViolation, RecordDetail, Unfilterable
+from outward.core.reasons import Reason
 from outward.search.receipts import receipt_of
 from outward.search.registry import vendor_of
-from outward.search.vendors import NAMES
+from outward.search.vendors import NAMES, load
+from outward.search.vendors.mcp import rpc_error
 
 CASES = cases(Path(__file__).parent / "cases")
 _ENUMS: dict[str, Any] = {"unfilterable": Unfilterable, "on_violation": OnViolation}
@@ -106,3 +108,42 @@ def test_every_adapter_has_a_table() -> None:
 def test_a_host_belongs_to_its_vendor(host: str, vendor: str | None) -> None:
     """Names, suffixes and patterns; nothing that only looks alike."""
     assert vendor_of(host) == vendor
+
+
+@pytest.mark.parametrize(
+    ("vendor", "body"),
+    [
+        ("tavily", {"detail": {"error": "why"}}),
+        ("exa", {"error": "why", "tag": "WEB_SEARCH_DISABLED"}),
+        ("firecrawl", {"success": False, "error": "why", "code": "web_search_disabled"}),
+        (
+            "openrouter",
+            {
+                "error": {
+                    "code": 403,
+                    "message": "why",
+                    "type": "permission_error",
+                    "metadata": {"reason": "web_search_disabled"},
+                }
+            },
+        ),
+    ],
+)
+def test_a_denial_has_the_shape_that_the_vendor_s_clients_read(vendor: str, body: dict[str, Any]) -> None:
+    """In any other they show no message, or complain of its shape instead."""
+    assert load(vendor).error("why", Reason.WEB_SEARCH_DISABLED) == body
+
+
+def test_a_denial_of_cohere_has_its_message_at_the_top() -> None:
+    assert load("cohere").error("why", Reason.NO_RULE)["message"] == "why"
+
+
+def test_a_client_that_reads_results_only_gets_a_refused_call_as_a_failed_result() -> None:
+    """Of an error, opencode says `Missing key`."""
+    assert rpc_error(1, "why")["error"] == {"code": -32001, "message": "why"}
+    failed = rpc_error(1, "why", "opencode/1.18.33")
+    assert failed == {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "result": {"content": [{"type": "text", "text": "why"}], "isError": True},
+    }

@@ -42,5 +42,9 @@ class Cohere(Plain):
             turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a connector keeps its sources at the vendor", name[:100])
         return connector if turn.unfilterable(name, verifiable=False) else None
 
+    def error(self, detail: str, reason: Reason, status: int = 403) -> Json:
+        """Return the vendor's error body, with what its OpenAI-compatible paths say beside it."""
+        return {"message": detail, **super().error(detail, reason, status)}
+
 
 ADAPTER = Cohere()

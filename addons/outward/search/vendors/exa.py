@@ -2,7 +2,8 @@
 
 from typing import ClassVar
 
-from outward.search.adapter import body_object, items
+from outward.core.reasons import Reason
+from outward.search.adapter import Json, body_object, items
 from outward.search.narrowing import Language
 from outward.search.search_api import SearchApi, fetch, narrow_lists
 from outward.search.turn import Turn
@@ -29,6 +30,10 @@ class Exa(SearchApi):
                 fetch(turn, "contents", [*items(body.get("urls")), *items(body.get("ids"))])
             case _:
                 super().govern(turn)
+
+    def error(self, detail: str, reason: Reason, status: int = 403) -> Json:  # noqa: ARG002 - part of the interface
+        """Return the vendor's error body."""
+        return {"error": detail, "tag": str(reason).upper()}
 
 
 ADAPTER = Exa()

@@ -5,7 +5,8 @@ Source: docs.firecrawl.dev (v1, v2), November 2026.
 
 from typing import ClassVar
 
-from outward.search.adapter import body_object
+from outward.core.reasons import Reason
+from outward.search.adapter import Json, body_object
 from outward.search.search_api import SearchApi, by_results, fetch
 from outward.search.turn import Turn
 
@@ -26,6 +27,10 @@ class Firecrawl(SearchApi):
                 fetch(turn, "scrape", [body_object(turn, frozenset({"url"})).get("url")])
             case _:
                 super().govern(turn)
+
+    def error(self, detail: str, reason: Reason, status: int = 403) -> Json:  # noqa: ARG002 - part of the interface
+        """Return the vendor's error body."""
+        return {"success": False, "error": detail, "code": str(reason)}
 
 
 ADAPTER = Firecrawl()

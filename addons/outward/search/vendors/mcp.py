@@ -137,6 +137,9 @@ def _listen(turn: Turn) -> None:
         turn.refuse(turn.stop or Reason.WEB_SEARCH_UNINSPECTABLE, _EARLIER, "stream")
 
 
+_RESULTS_ONLY = ("opencode/",)
+
+
 def rpc_id(body: bytes) -> str | int | None:
     """Return the id of the one call in a body; None where there is none, or there are several."""
     try:
@@ -147,9 +150,16 @@ def rpc_id(body: bytes) -> str | int | None:
     return found if isinstance(found, (str, int)) and not isinstance(found, bool) else None
 
 
-def rpc_error(call: str | int | None, message: str) -> Json:
-    """Return the answer to a call that is refused (JSON-RPC 2.0, 5.1)."""
-    return {"jsonrpc": "2.0", "id": call, "error": {"code": -32001, "message": message}}
+def rpc_error(call: str | int | None, message: str, user_agent: str = "") -> Json:
+    """Return the answer to a call that is refused: an error (JSON-RPC 2.0, 5.1).
+
+    For a client that looks for a result only, and shows nothing of an error, it is a result that has failed (MCP
+    2025-11-25, tools, error handling).
+    """
+    answer: Json = {"jsonrpc": "2.0", "id": call}
+    if user_agent.lower().startswith(_RESULTS_ONLY):
+        return {**answer, "result": {"content": [{"type": "text", "text": message}], "isError": True}}
+    return {**answer, "error": {"code": -32001, "message": message}}
 
 
 def _brand(host: str) -> str | None:

@@ -7,7 +7,7 @@ import re
 from typing import Any, ClassVar
 
 from outward.core.reasons import Reason
-from outward.search.adapter import Json, domains, items, keep, obj, replace, text
+from outward.search.adapter import Json, domains, error_type, items, keep, obj, replace, text
 from outward.search.narrowing import Language
 from outward.search.surface import Tool
 from outward.search.turn import Turn
@@ -102,6 +102,11 @@ class OpenRouter(OpenAI):
     def chat_tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
         """Judge a tool of a chat request."""
         return self.tool(turn, {"type": "function", **tool} if "type" not in tool else tool, gone)
+
+    def error(self, detail: str, reason: Reason, status: int = 403) -> Json:
+        """Return the vendor's error body, which its clients hold to its schema: the code is a number."""
+        found = {"code": status, "message": detail, "type": error_type(status), "metadata": {"reason": str(reason)}}
+        return {"error": found}
 
 
 def _pinned(turn: Turn, name: str, holder: Json, allow: str, block: str) -> Json | None:

@@ -2,7 +2,8 @@
 
 from typing import ClassVar
 
-from outward.search.adapter import body_object
+from outward.core.reasons import Reason
+from outward.search.adapter import Json, body_object
 from outward.search.narrowing import Language
 from outward.search.search_api import SearchApi, fetch, narrow_lists
 from outward.search.turn import Turn
@@ -31,6 +32,10 @@ class Tavily(SearchApi):
                 body["allow_external"] = False
             case _:
                 super().govern(turn)
+
+    def error(self, detail: str, reason: Reason, status: int = 403) -> Json:  # noqa: ARG002 - part of the interface
+        """Return the vendor's error body: its clients show nothing else."""
+        return {"detail": {"error": detail}}
 
 
 ADAPTER = Tavily()
