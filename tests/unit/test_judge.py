@@ -10,9 +10,10 @@ from harness.gates import Recorder
 from harness.policies import group, policy, rule
 from outward.core.addresses import Own
 from outward.core.identity import Presented
-from outward.core.model import ClientEntry, Credential, Decision, Ech, Place, Verdict
+from outward.core.model import ClientEntry, Credential, Decision, Ech, Place, Question, Verdict
 from outward.core.names import canonical_host
-from outward.core.policy import Policy
+from outward.core.paths import PathGlob
+from outward.core.policy import Policy, decide
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
 from outward.proxy import judge as subject
@@ -38,12 +39,47 @@ def test_a_remembered_answer_is_the_one_that_would_be_given():
             assert judge.decide_connect(None, host, port).reason is Reason.UNKNOWN_CLIENT
 
 
+@pytest.mark.parametrize(
+    ("rules", "remembered"),
+    [
+        (DEV, True),
+        (policy(group(rule("b.test"))), True),
+        (policy(group(rule("a.test", methods=frozenset({"GET"})))), False),
+        (policy(group(rule("a.test", paths=(PathGlob("/a"),)))), False),
+        (policy(group(rule("a.test"), deny=(rule("a.test", paths=(PathGlob("/a"),)),))), False),
+        (policy(group(rule("a.test"), deny=(rule("10.0.0.0/8", paths=(PathGlob("/a"),)),))), False),
+        (policy(group(rule("a.test")), vendor_of=lambda _host: "vendor"), False),
+        (policy(group(rule("b.test", paths=(PathGlob("/a"),)), rule("a.test"))), True),
+        (policy(), False),
+    ],
+)
+def test_a_request_is_remembered_if_nothing_judges_its_method_or_path(rules: Policy, remembered: bool):
+    """The answer is the one that `decide` gives in any case, for each of them by itself."""
+    judge = made(rules)
+    questions = [
+        Question("dev", HOST, port, method, path, clear=clear)
+        for method in ("GET", "POST")
+        for path in ("/a", "/b")
+        for port in (80, 443)
+        for clear in (False, True)
+    ]
+    for _ in range(2):
+        for each in questions:
+            given, right = judge.decide_request(each), decide(judge.policy, each)
+            assert replace(given, question=None) == replace(right, question=None)
+    first, *_, last = (judge.decide_request(each) for each in questions if each.port == 443 and each.clear)
+    assert (first is last) is remembered
+
+
 def test_a_reload_forgets_every_answer():
     judge = made()
     assert judge.decide_connect("dev", HOST, 443).allowed
     assert judge.who(PEER, None).group == "dev"
+    asked = Question("dev", HOST, 443, "GET", "/")
+    assert judge.decide_request(asked).allowed
     judge.policy = policy(group(), clients=())
     assert not judge.decide_connect("dev", HOST, 443).allowed
+    assert not judge.decide_request(asked).allowed
     assert judge.who(PEER, None).refusal is Reason.UNKNOWN_CLIENT
 
 

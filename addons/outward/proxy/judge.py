@@ -13,7 +13,7 @@ from outward.core.grants import Grant, granting, next_end
 from outward.core.identity import Claims, Identity, Presented, identify
 from outward.core.model import Decision, Ech, Mode, Question, Rule, Stage, Verdict
 from outward.core.names import Host, MalformedHostError, canonical_host
-from outward.core.policy import Policy, address_denied, address_refused, decide
+from outward.core.policy import Policy, address_denied, address_refused, decide, for_any_request
 from outward.core.reasons import MEANINGS, Reason
 from outward.ops.metrics import Metrics
 from outward.proxy.challenges import PATIENCE, Challenges
@@ -106,17 +106,19 @@ class Judge:
     @property
     def policy(self) -> Policy:
         """The policy in force, which knows what time it is: rules and grants end without anybody's doing."""
-        if _days() != self._day or (self.next_end is not None and time.time() * 1000 >= self.next_end):
+        if not self._since <= time.time() < self._until:
             self.policy = self._policy
         return self._policy
 
     @policy.setter
     def policy(self, policy: Policy) -> None:
-        self._day, now = _days(), int(time.time() * 1000)
-        today = time.strftime("%Y-%m-%d", time.gmtime(self._day * _DAY))
+        day, now = _days(), int(time.time() * 1000)
+        today = time.strftime("%Y-%m-%d", time.gmtime(day * _DAY))
         dated = policy if policy.today == today else replace(policy, today=today)
         self._policy = granting(dated, self._grants, now)
         self.next_end = next_end(self._grants, now)
+        self._since, day_ends = day * _DAY, (day + 1) * _DAY
+        self._until = day_ends if self.next_end is None else min(day_ends, self.next_end / 1000)
 
     @property
     def grants(self) -> tuple[Grant, ...]:
@@ -169,6 +171,17 @@ class Judge:
         decision = known.get((group, host.name, port))
         if decision is None:
             decision = known[group, host.name, port] = self.decide(Question(group, host, port))
+        return decision
+
+    def decide_request(self, question: Question) -> Decision:
+        """Decide a request; remembered as long as the policy is in force, if nothing judges its method or path."""
+        known = self._remembered().decisions
+        key = (question.group, question.host.name, question.port, question.clear)
+        decision = known.get(key)
+        if decision is None:
+            decision = self.decide(question)
+            if for_any_request(self.policy, decision):
+                known[key] = decision
         return decision
 
     def _remembered(self) -> "_Memory":
@@ -253,7 +266,7 @@ class _Memory:
         self.policy = policy
         self.own = own
         self.addresses: dict[tuple[Address, int], Reason | None] = {}
-        self.decisions: dict[tuple[str | None, str, int], Decision] = {}
+        self.decisions: dict[tuple[object, ...], Decision] = {}
         self.identities: dict[tuple[Address, str | None], Identity] = {}
 
     def __len__(self) -> int:

@@ -51,7 +51,7 @@ def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None)
         decision = judge.decide_connect(identity.group, head.host, head.port)
     else:
         question = Question(identity.group, head.host, head.port, head.method, head.path, clear=scheme == "http")
-        decision = judge.decide(question)
+        decision = judge.decide_request(question)
     if identity.refusal is not None and not decision.allowed:
         decision = replace(decision, reason=identity.refusal)
     event = event_of(head, identity, scheme)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from outward.core.model import Stage
+from outward.core.model import Mode, Stage
 from outward.core.reasons import Reason
 from outward.proxy.answer import Linger
 from outward.proxy.dial import DialError
@@ -314,16 +314,25 @@ class Connection:
         return None
 
     def _reaches(self, exchange: Exchange, upstream: Upstream) -> bool:
-        address = upstream.address
+        """Tell whether a connection still stands, and may carry a request; one that may not is closed."""
+        address, judge = upstream.address, self.judge
         if upstream.peer.closing:
             upstream.close()
             return False
-        if address is not None:  # else a parent proxy resolves
-            reason, _ = self.judge.address(address, exchange.request.port, exchange.decision)
-            if reason is not None:
-                upstream.close()
-                return False
-            self.judge.reached(exchange.event, exchange.decision, address)
+        if address is None:  # a parent proxy resolves
+            return True
+        decision, policy, own = exchange.decision, judge.policy, judge.own
+        grounds = upstream.grounds
+        if grounds is not None and grounds[0] is policy and grounds[1] is own and grounds[2] is decision:
+            exchange.event.address = upstream.named
+            return True
+        reason, _ = judge.address(address, exchange.request.port, decision)
+        if reason is not None:
+            upstream.close()
+            return False
+        judge.reached(exchange.event, decision, address)
+        if decision.mode is Mode.ENFORCE:  # else the event tells of more than the address
+            upstream.grounds, upstream.named = (policy, own, decision), str(address)
         return True
 
     async def _open(self, exchange: Exchange, key: Key, then: Then) -> None:

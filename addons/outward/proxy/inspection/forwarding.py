@@ -4,6 +4,7 @@ Owns the rewriting of heads that were read and judged: one canonical Host, no ho
 disguises of another method. Sans-IO; never judges.
 """
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import sha1
@@ -26,6 +27,15 @@ OVERRIDES = frozenset(
         "x-override-url",
     }
 )
+_BODILESS = frozenset({101, 204, 304})
+# What may have to be dropped, or is not spelled as we would: `name: value`, without blanks around the value.
+_ODD = re.compile(
+    rb"\r\n(?:(?:connection|keep-alive|te|trailer|upgrade|http2-settings|expect|host|alt-svc):"
+    rb"|(?:proxy|outward)[-_.]|x[-_.](?:http|method|original|rewrite|override)"
+    rb"|[^:\r]*+:(?! [\x21-\x7e\x80-\xff]))",
+    re.IGNORECASE,
+)
+_KEPT_ALIVE = b"connection: keep-alive\r"
 
 
 def authority(host: Host, port: int, default_port: int) -> str:
@@ -54,13 +64,18 @@ def request_head(
         fields: values that replace the request's own, by lower-case name; None removes one.
         parent: field lines for a parent proxy, which takes the request in absolute form (RFC 9112 3.2.2).
     """
+    host = authority(head.host, head.port, 443 if tls else 80)
+    target = head.target if head.target.startswith("/") else _origin_form(head.target)
+    if length is None and parent is None and not fields:
+        begin = f"{head.method} {target} HTTP/1.1\r\nHost: {host}\r\n".encode("latin-1")
+        unchanged = _unchanged_request(raw, begin)
+        if unchanged is not None:
+            return unchanged
     drop = hop_fields(head.fields, upgrade=head.websocket) | {"host", "expect"} | fields.keys()
     if not overrides:
         drop |= {name for name, _ in head.fields if folded_name(name) in OVERRIDES}
     if length is not None:
         drop |= {"content-length", "transfer-encoding"}
-    target = head.target if head.target.startswith("/") else _origin_form(head.target)
-    host = authority(head.host, head.port, 443 if tls else 80)
     if parent is not None:
         target = f"http://{host}{target}"
     lines = [
@@ -85,9 +100,13 @@ def response_head(raw: bytes, response: ResponseHead, head: Head, *, keep: bool,
         keep: the client's connection goes on afterwards.
         rewritten: the body may change, so that its length is not known.
     """
+    if not (rewritten or head.http_10 or response.length is None or response.status in _BODILESS):
+        unchanged = _unchanged_response(raw, keep=keep)
+        if unchanged is not None:
+            return unchanged, False
     switching = response.status == 101
     drop = reply_fields(response.fields, upgrade=switching)
-    bodiless = response.status in (204, 304) or switching
+    bodiless = response.status in _BODILESS
     chunked = False
     if rewritten and not bodiless and head.method != "HEAD":
         drop |= {"content-length", "transfer-encoding"}
@@ -106,6 +125,40 @@ def response_head(raw: bytes, response: ResponseHead, head: Head, *, keep: bool,
     if not keep and not switching:
         lines.append(b"Connection: close")
     return b"\r\n".join(lines) + b"\r\n\r\n", chunked
+
+
+def _unchanged_request(raw: bytes, begin: bytes) -> bytes | None:
+    """Return what begins with our own line and Host and goes on as received, or None if anything of it must change."""
+    start = raw.index(b"\r\n") + 2
+    end = raw.index(b"\r\n", start) + 2
+    host = begin.index(b"\r\n") + 2
+    if raw[start:end] != begin[host:]:
+        return None
+    rest = _rest(raw, end)
+    return None if rest is None else begin + rest
+
+
+def _unchanged_response(raw: bytes, *, keep: bool) -> bytes | None:
+    """Return a head that goes on as received, or None if anything of it must change."""
+    start = raw.index(b"\r\n") + 2
+    rest = _rest(raw, start)
+    if rest is None:
+        return None
+    line = b"HTTP/1.1" + raw[8:start]
+    return line + rest if keep else b"%b%bConnection: close\r\n\r\n" % (line, rest[:-2])
+
+
+def _rest(raw: bytes, start: int) -> bytes | None:
+    """Return the field lines from `start` on, if all of them stay, but for `Connection: keep-alive`, which goes."""
+    if b" \r\n" in raw[start - 2 :] or b"\t\r\n" in raw[start - 2 :]:
+        return None
+    found = _ODD.search(raw, start - 2)
+    if found is None:
+        return raw[start:]
+    at, end = found.start() + 2, found.start() + 2 + len(_KEPT_ALIVE)
+    if raw[at:end].lower() != _KEPT_ALIVE or _ODD.search(raw, end - 1) is not None:
+        return None
+    return raw[start:at] + raw[end + 1 :]
 
 
 def websocket_accepted(head: Head, response: ResponseHead) -> bool:

@@ -8,8 +8,10 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from outward.core.addresses import Address
+from outward.core.addresses import Address, Own
+from outward.core.model import Decision
 from outward.core.names import Host
+from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.proxy.deadlines import Deadlines
 from outward.proxy.fields import HeadError
@@ -62,6 +64,8 @@ class Upstream:
         session: whose request it carries; None in the pool.
         pool: where it waits, or None.
         address: what was dialled; None if a parent proxy resolves.
+        grounds: by which policy, own addresses and decision the address was last judged, and found good.
+        named: the address as text, once it has been.
         parent: the parent proxy at its other end, which takes requests in absolute form; None if there is none.
         used: it has carried a request before.
         bound: somebody has logged in on it.
@@ -77,6 +81,8 @@ class Upstream:
         self.session: Connection | None = session
         self.pool: Pool | None = None
         self.address: Address | None = None
+        self.grounds: tuple[Policy, Own, Decision] | None = None
+        self.named = ""
         self.parent: Parent | None = None
         self.used = self.bound = self.gone = False
         self._user: User | None = None

@@ -1,0 +1,114 @@
+"""Heads that go on unchanged are what the slower way would have made of them, byte for byte."""
+
+from unittest import mock
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from outward.config.settings import Limits
+from outward.core.names import Host
+from outward.proxy.fields import HeadError
+from outward.proxy.head import Within, parse_head, parse_response_head
+from outward.proxy.inspection import forwarding
+from outward.proxy.inspection.forwarding import request_head, response_head
+
+LIMITS = Limits()
+WITHIN = Within(Host("a.test"), 443)
+NAMES = st.sampled_from(
+    [
+        "Accept", "X-A", "connection", "Connection", "Keep-Alive", "TE", "te-x", "Test", "Trailer", "Proxy-X", "proxy_x", "Proxy.X",
+        "Proxyx", "outward-x", "Outward_X", "Expect", "Alt-Svc", "X-HTTP-Method-Override", "x_http_method", "X.Method.Override",
+        "X-Original-URL", "X-Rewrite-Url", "X-Override-URL", "Content-Length", "Transfer-Encoding", "HTTP2-Settings", "Upgrade", "A",
+        "Connection-X", "Host-X", "Content-Type",
+    ]
+)  # fmt: skip
+VALUES = st.sampled_from(
+    [
+        "a",
+        "a b",
+        "",
+        "keep-alive",
+        "close",
+        "Keep-Alive",
+        "keep-alive, X-A",
+        "x-a",
+        "5",
+        "0",
+        "chunked",
+        "a:b",
+        "\xe9",
+        "a\tb",
+        ":",
+        "h2c",
+    ]
+)
+BLANKS = st.sampled_from(["", " ", " ", " ", "  ", "\t", " \t"])
+LINES = st.lists(st.tuples(NAMES, BLANKS, VALUES, st.sampled_from(["", "", "", " ", "\t"])), max_size=6)
+HOSTS = st.sampled_from(
+    [
+        "Host: a.test\r\n",
+        "host: a.test\r\n",
+        "Host:a.test\r\n",
+        "Host: A.test\r\n",
+        "Host: a.test:443\r\n",
+        "Host: a.test \r\n",
+    ]
+)
+
+
+def block(lines: list[tuple[str, str, str, str]]) -> str:
+    return "".join(f"{name}:{blank}{value}{end}\r\n" for name, blank, value, end in lines)
+
+
+@given(HOSTS, LINES, st.booleans(), st.booleans(), st.sampled_from(["GET", "POST"]), st.sampled_from("01"))
+@example("Host: a.test\r\n", [("Connection", " ", "keep-alive", "")], True, False, "GET", "1")
+@example(
+    "Host: a.test\r\n", [("Connection", " ", "keep-alive", ""), ("Keep-Alive", " ", "5", "")], True, False, "GET", "1"
+)
+def test_a_request(
+    host: str, lines: list[tuple[str, str, str, str]], first: bool, overrides: bool, method: str, minor: str
+) -> None:
+    fields = host + block(lines) if first else block(lines) + host
+    raw = f"{method} /x?y HTTP/1.{minor}\r\n{fields}\r\n".encode("latin-1")
+    try:
+        head = parse_head(raw, LIMITS, WITHIN)
+    except HeadError:
+        return
+    quick = request_head(raw, head, tls=True, overrides=overrides)
+    with mock.patch.object(forwarding, "_unchanged_request", return_value=None):
+        assert quick == request_head(raw, head, tls=True, overrides=overrides)
+
+
+@given(
+    LINES, st.sampled_from(["GET", "HEAD"]), st.sampled_from([200, 204, 206, 304, 404]), st.sampled_from("01"),
+    st.sampled_from("01"), st.booleans(), st.booleans(),
+)  # fmt: skip
+def test_a_response(
+    lines: list[tuple[str, str, str, str]],
+    method: str,
+    status: int,
+    asked: str,
+    minor: str,
+    keep: bool,
+    rewritten: bool,
+) -> None:
+    raw = f"HTTP/1.{minor} {status} OK\r\n{block(lines)}\r\n".encode("latin-1")
+    head = parse_head(f"{method} / HTTP/1.{asked}\r\nHost: a.test\r\n\r\n".encode(), LIMITS, WITHIN)
+    try:
+        response = parse_response_head(raw, LIMITS, method)
+    except HeadError:
+        return
+    quick = response_head(raw, response, head, keep=keep, rewritten=rewritten)
+    with mock.patch.object(forwarding, "_unchanged_response", return_value=None):
+        assert quick == response_head(raw, response, head, keep=keep, rewritten=rewritten)
+
+
+def test_the_usual_heads_are_not_made_anew() -> None:
+    """Otherwise the other tests here would compare one way with itself."""
+    raw = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: keep-alive\r\nUser-Agent: x/1 (y)\r\nAccept: */*\r\n\r\n"
+    reply = b"HTTP/1.1 200 OK\r\nServer: x\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n"
+    assert forwarding._unchanged_request(raw, b"GET / HTTP/1.1\r\nHost: a.test\r\n") == raw.replace(
+        b"Connection: keep-alive\r\n", b""
+    )
+    assert forwarding._unchanged_response(reply, keep=True) == reply.replace(b"Connection: keep-alive\r\n", b"")
+    assert forwarding._unchanged_response(reply, keep=False) is not None
