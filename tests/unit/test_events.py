@@ -3,6 +3,7 @@
 import hashlib
 import json
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,8 @@ from outward.core.model import Lane, Pattern, PatternKind, Place, Rule, Stage, V
 from outward.core.reasons import Reason
 from outward.records.audit import AuditEvent
 from outward.records.audit import as_record as audit_record
-from outward.records.events import Event, as_record, line, new_id, trim
+from outward.records.events import Event, as_record, line, new_id, recorded, trim
+from outward.records.store import milliseconds
 from outward.records.text import clean
 
 FIELDS = [
@@ -194,3 +196,22 @@ def test_audit_details_are_cleaned_and_bounded_at_every_depth() -> None:
     assert "kept_count" not in record
     assert str(record).isprintable()
     assert len(str(record["deep"])) < 20
+
+
+def test_a_record_is_made_once_and_a_copy_has_its_own() -> None:
+    event = Event(host="a.test")
+    assert recorded(event) is recorded(event)
+    assert recorded(replace(event, host="b.test"))["host"] == "b.test"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-11-30T12:00:00.007Z", 1_796_040_000_007),
+        ("2026-11-30T12:00:00Z", 1_796_040_000_000),
+        ("2026-11-30T13:00:00.007+01:00", 1_796_040_000_007),
+        ("2026-11-30T12:00:00.007999Z", 1_796_040_000_008),
+    ],
+)
+def test_a_time_is_read_back_however_it_was_written(text: str, expected: int) -> None:
+    assert milliseconds(text) == expected

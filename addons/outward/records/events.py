@@ -53,6 +53,7 @@ class Event:
         told: its id stands in an audit event already, so that it has a row of its own.
         fold: that counts it, from when it is answered until it is recorded; see `folds`.
         advice: what the client is told to do, where that is more than the reason's own cure; not recorded.
+        record: what `recorded` has made of it.
     """
 
     id: str = field(default_factory=new_id)
@@ -89,6 +90,7 @@ class Event:
     told: bool = False
     fold: "Fold | None" = field(default=None, repr=False, compare=False)
     advice: str | None = None
+    record: "Record | None" = field(default=None, init=False, repr=False, compare=False)  # a copy has none
 
     @property
     def challenge(self) -> bool:
@@ -106,6 +108,14 @@ def trim(event: Event) -> None:
         event.host = event.host[-MAX_NAME - 1 :] if "@" in event.host else event.host[: MAX_NAME + 1]
     if event.conversation is not None and len(event.conversation) > MAX_NAME:
         event.conversation = event.conversation[: MAX_NAME + 1]
+
+
+def recorded(event: Event) -> Record:
+    """Return the record of an event that nobody changes any more; it is made once, and shared."""
+    record = event.record
+    if record is None:
+        record = event.record = as_record(event)
+    return record
 
 
 def as_record(event: Event) -> Record:

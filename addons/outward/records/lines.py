@@ -5,7 +5,7 @@ import os
 import select
 from collections.abc import Callable
 
-from outward.records.events import Event, Record, as_record, line, repeats_of
+from outward.records.events import Event, Record, line, recorded, repeats_of
 from outward.records.folds import Tally
 
 _log = logging.getLogger(__name__)
@@ -40,4 +40,4 @@ class LineSink:
 
 
 def _told(item: Event | Tally) -> Record:
-    return repeats_of(item.row, item.unprinted) if isinstance(item, Tally) else as_record(item)
+    return repeats_of(item.row, item.unprinted) if isinstance(item, Tally) else recorded(item)

@@ -16,7 +16,7 @@ import orjson
 from outward.records import audit, receipts, store
 from outward.records.audit import AuditEvent
 from outward.records.database import MIGRATION_LOCK, Database, StoreAwayError, migrate
-from outward.records.events import Event, Record, as_record, line
+from outward.records.events import Event, Record, as_record, line, recorded
 from outward.records.folds import Tally
 from outward.records.keeper import Keeper
 from outward.records.spill import Spill, SpillFullError
@@ -341,7 +341,7 @@ def _recorded(item: Item) -> Record:
         return as_record(item.row) | {"added": item.added}
     if isinstance(item, AuditEvent):
         return audit.as_record(item)
-    return as_record(item) if isinstance(item, Event) else item
+    return recorded(item) if isinstance(item, Event) else item
 
 
 def _told(records: Sequence[Record]) -> int:
