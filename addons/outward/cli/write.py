@@ -121,7 +121,7 @@ def store(path: Path, proposals: Collection[Proposal], drafts: Drafts, loaded: L
         raise click.ClickException(f"{path} holds none of these groups: {', '.join(rest)}")
     _check_trust(draft, loaded, choice)
     _check_tests(loaded, mine)
-    _replace(draft, mine, choice)
+    _replace(draft, mine, loaded, choice)
     count = len(mine)
     return f"{path}: {count} {'entry' if count == 1 else 'entries'} added{told}"
 
@@ -176,22 +176,33 @@ def with_proposals(policy: Policy, proposals: Iterable[Proposal]) -> Policy:
     return replace(policy, groups={path: build(group) for path, group in policy.groups.items()})
 
 
-def _replace(draft: Draft, proposals: Iterable[Proposal], choice: Choice) -> None:
+def _replace(draft: Draft, proposals: Iterable[Proposal], known: Loaded, choice: Choice) -> None:
     """Replace a file, unless it has changed meanwhile; put it back if the configuration no longer loads."""
     path = draft.path.resolve()
     before = _read(path)
-    text = before.decode("utf-8")
-    if text.removeprefix("\ufeff").replace("\r\n", "\n") != draft.text:
+    if _loaded_as(before) != draft.text:
         raise click.ClickException(f"{draft.path} has changed meanwhile; try again")
     additions = [each for group, lines in _by_group(proposals).items() for each in _additions(group, lines)]
+    after = _added(before.decode(), additions).encode()
     mode = S_IMODE(path.stat().st_mode)
-    _write(path, _added(text, additions).encode(), mode)
+    _write(path, after, mode)
     loaded = load_configuration(choice)
     if not loaded.ok:
         _write(path, before, mode)
         refuse(loaded)
     if choice.found is not None and loaded.brought is not None and path.is_relative_to(choice.found.folder):
-        trust.trust(loaded.brought, os.environ)  # at a person's word: it was trusted before, and they added this
+        # At a person's word: they trusted what was there, and added this; not what somebody else changes meanwhile.
+        if loaded.sources == {**known.sources, str(draft.path): _loaded_as(after)}:
+            trust.trust(loaded.brought, os.environ)
+        else:
+            click.echo(
+                f"outward: other files have changed meanwhile: read them, then `outward trust {draft.path}`", err=True
+            )
+
+
+def _loaded_as(data: bytes) -> str:
+    """Return a file's text as the loader gives it."""
+    return data.decode("utf-8-sig", "replace").replace("\r\n", "\n")
 
 
 def _read(path: Path) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from outward.cli import write as cli_write
 from outward.cli.main import main
 from outward.config.trust import INSIDE
 from outward.core.reasons import Reason
@@ -164,6 +165,29 @@ def test_what_the_working_tree_brings_is_written_once_it_is_trusted(folder: Path
     assert suggest(*words, config=None, log=LINE).output == "outward.yaml: 1 entry added\n"
     assert "      - n.example\n" in (tree / "outward.yaml").read_text()
     assert CliRunner().invoke(main, ["env"]).exit_code != 3, "what a person wrote is trusted"
+
+
+def test_what_somebody_changes_meanwhile_is_not_trusted(folder: Path, monkeypatch):
+    """A file that the policy includes is swapped between the look and the writing."""
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "OUTWARD_CONFIG", "OUTWARD_STATE"):
+        monkeypatch.delenv(name, raising=False)
+    tree = folder / "tree"
+    (tree / ".git").mkdir(parents=True)
+    (tree / "outward.yaml").write_text(FOUND + "include: [more.yaml]\n")
+    (tree / "more.yaml").write_text("groups: {dev/x: {allow: [x.example]}}\n")
+    monkeypatch.chdir(tree)
+    assert CliRunner().invoke(main, ["trust"]).exit_code == 0
+    plain = cli_write.replace_file
+
+    def swap(path: Path, data: bytes, mode: int) -> None:
+        plain(path, data, mode)
+        (tree / "more.yaml").write_text("groups: {dev/x: {allow: ['*']}}\n")
+
+    monkeypatch.setattr(cli_write, "replace_file", swap)
+    told = suggest("--from", "jsonl", "-", "--write", "outward.yaml", config=None, log=LINE)
+    assert (told.exit_code, "other files have changed meanwhile" in told.output) == (0, True)
+    assert CliRunner().invoke(main, ["env"]).exit_code == 3
 
 
 def test_without_a_policy_one_is_begun(folder: Path, monkeypatch):
