@@ -90,7 +90,7 @@ def asked(url: str, group: str = "e", method: str | None = None) -> Question:
         ("g/below", "a.outside.example", None, None),
         ("g", "both.example", None, None),
         ("g/tunnel", "a.inside.example:22", None, None),
-        ("e", "10.0.0.1", None, None),
+        ("e", "10.0.0.1", None, '- {host: "10.0.0.1", ports: [443], addresses: ["10.0.0.1/32"]}'),
         ("e", "169.254.169.254", None, None),
         ("e", "[::1]", None, None),
         ("nobody", "a.example", None, None),

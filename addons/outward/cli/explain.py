@@ -141,9 +141,9 @@ def _as_text(trail: Trail, other: str | None) -> str:
     if trail.closed:
         lines.append(f"  address {question.host.name} is not dialled ({trail.closed}), whatever the rules say")
         lines.append(f"  {cure(Reason.ADDRESS_NOT_PUBLIC, question.host.name, trail.address)}")
-    elif trail.suggestion:
+    if trail.suggestion:
         lines += [f"  This entry under `allow` of `{question.group}` would allow it:", f"    {trail.suggestion}"]
-    elif not decision.allowed:
+    elif not decision.allowed and not trail.closed:
         lines.append(f"  {cure(decision.reason, question.host.name, line=False)}")
     if other:
         lines.append(f"  {other}")

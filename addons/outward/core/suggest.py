@@ -17,6 +17,7 @@ from outward.core.policy import Group, Policy, Rules, decide, opened
 from outward.core.reasons import MEANINGS, Reason
 
 MISSES = (Reason.NO_RULE, Reason.PORT_NOT_ALLOWED, Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
+_CURED = frozenset((*MISSES, Reason.NOT_TLS, Reason.REPORT_ONLY, Reason.ADDRESS_NOT_PUBLIC))
 _LOOPBACKS = (ip_address("127.0.0.1"), ip_address("::1"))
 _ASKS = (Reason.NO_RULE, Reason.PORT_NOT_ALLOWED)  # their cure is the line
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")  # what a rule can name
@@ -104,21 +105,31 @@ def suggestion(policy: Policy, question: Question, reason: Reason, *, private: b
     Example:
         `- {host: "api.example.com", ports: [443], methods: [POST], paths: ["/v1/items"]}`
     """
-    entry = entry_for(policy, question, reason, private=private)
+    entry = entry_for(policy, question, reason, private=private, opening=not private)
     return None if entry is None else f"- {written(entry.rule)}{entry.comment}"
 
 
-def entry_for(policy: Policy, question: Question, reason: Reason, *, private: bool = False) -> "Entry | None":
-    """Return what `suggestion` writes, as a rule."""
+def entry_for(
+    policy: Policy, question: Question, reason: Reason, *, private: bool = False, opening: bool = False
+) -> "Entry | None":
+    """Return what `suggestion` writes, as a rule.
+
+    With `opening` it may open an address that is not public, where the question names that very address.
+    """
     group = policy.groups.get(question.group) if question.group is not None else None
-    if group is None or (reason not in MISSES and reason not in (Reason.NOT_TLS, Reason.REPORT_ONLY)):
+    if group is None or reason not in _CURED:
         return None
     near = replace(group, mode=Mode.ENFORCE, allow=Rules(group.allow.for_host(question.host)), granted=Rules())
     found = decide(replace(policy, groups={group.path: near}), question)
-    entry = _plain(near, question, found) if reason is Reason.NOT_TLS else _missing(question, found, private=private)
-    if entry is None or shut(policy, question.host) or not _opens(policy, near, question, entry):
-        return None
-    return entry
+    if reason is Reason.NOT_TLS:
+        entry = _plain(near, question, found)
+    elif reason is Reason.ADDRESS_NOT_PUBLIC:
+        entry = _same(question, found)
+    else:
+        entry = _missing(question, found, private=private)
+    if entry is not None and opening:
+        entry = replace(entry, rule=_opened(policy, question, entry.rule))
+    return entry if entry is not None and _opens(policy, near, question, entry) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +164,24 @@ def _missing(question: Question, found: Decision, *, private: bool) -> Entry | N
                 return None
     elif by_request:
         return None  # nothing is seen of what it needs to see
-    return Entry(Rule(exactly(question.host), _NEW, frozenset({port}), methods, paths, near.tls))
+    rule = Rule(exactly(question.host), _NEW, frozenset({port}), methods, paths, near.tls)
+    return Entry(replace(rule, addresses=near.addresses, until=near.until))
+
+
+def _same(question: Question, found: Decision) -> Entry | None:
+    """Return the rule that allows a question already, for its host and port alone."""
+    near = found.rule
+    if near is None or not found.allowed:
+        return None
+    return Entry(replace(near, pattern=exactly(question.host), ports=frozenset({question.port})))
+
+
+def _opened(policy: Policy, question: Question, rule: Rule) -> Rule:
+    """Return a rule that opens the address which its host is, where that is neither public nor the client's own."""
+    address = question.host.address
+    if address is None or is_loopback(address) or shut(policy, question.host) is None:
+        return rule
+    return replace(rule, ports=frozenset({question.port}), addresses=(_single(address),))
 
 
 def _plain(group: Group, question: Question, found: Decision) -> Entry | None:
@@ -174,8 +202,13 @@ def _opens(policy: Policy, group: Group, question: Question, entry: Entry) -> bo
     """Tell whether the policy with an entry allows the question."""
     kept = [rule for rule in group.allow.all if rule is not entry.instead]
     rules = Rules([entry.rule, *kept] if entry.comment else [*kept, entry.rule])
-    after = decide(replace(policy, groups={group.path: replace(group, allow=rules)}), question)
-    return after.allowed and (entry.rule.tls or (after.rule is not None and not after.rule.tls))
+    with_it = replace(policy, groups={group.path: replace(group, allow=rules)})
+    after = decide(with_it, question)
+    return (
+        after.allowed
+        and shut(with_it, question.host, after) is None
+        and (entry.rule.tls or (after.rule is not None and not after.rule.tls))
+    )
 
 
 def exactly(host: Host) -> Pattern:
@@ -204,7 +237,8 @@ def written(rule: Rule) -> str:
     value = str(rule.pattern)
     name = f"[{value}]" if ":" in value else value
     ports = sorted(rule.ports or ())
-    if rule.methods is None and rule.paths is None and rule.tls and (rule.ports == DEFAULT_PORTS or len(ports) == 1):
+    bare = rule.methods is None and rule.paths is None and rule.tls and not (rule.addresses or rule.until)
+    if bare and (rule.ports == DEFAULT_PORTS or len(ports) == 1):
         target = name if rule.ports == DEFAULT_PORTS else f"{name}:{ports[0]}"
         return f'"{target}"' if ":" in target or "*" in target else target
     parts = [f'host: "{name}"', f"ports: {ports}"]
@@ -212,8 +246,14 @@ def written(rule: Rule) -> str:
         parts.append(f"methods: [{', '.join(sorted(rule.methods))}]")
     if rule.paths is not None:
         parts.append(f"paths: [{', '.join(json.dumps(glob.text) for glob in rule.paths)}]")
+    if rule.encoded_slash:
+        parts.append("encoded_slash: true")
     if not rule.tls:
         parts.append("tls: false")
+    if rule.addresses:
+        parts.append(f"addresses: [{', '.join(json.dumps(str(each)) for each in rule.addresses)}]")
+    if rule.until is not None:
+        parts.append(f"until: {rule.until}")
     return f"{{{', '.join(parts)}}}"
 
 

@@ -183,16 +183,30 @@ ADDRESSES = load_text(
 
 
 @pytest.mark.parametrize(
-    ("host", "reason", "closed"),
+    ("host", "reason", "closed", "line"),
     [
-        ("10.1.2.3", Reason.RULE, None),
-        ("10.2.2.3", Reason.ADDRESS_NOT_PUBLIC, "private"),
-        ("169.254.169.254", Reason.ADDRESS_NOT_PUBLIC, "cloud metadata"),
-        ("192.168.0.1", Reason.NO_RULE, "private"),
+        ("10.1.2.3", Reason.RULE, None, None),
+        (
+            "10.2.2.3",
+            Reason.ADDRESS_NOT_PUBLIC,
+            "private",
+            '{host: "10.2.2.3", ports: [443], addresses: ["10.2.2.3/32"]}',
+        ),
+        ("169.254.169.254", Reason.ADDRESS_NOT_PUBLIC, "cloud metadata", None),
+        ("127.0.0.1", Reason.NO_RULE, "loopback", None),
+        (
+            "192.168.0.1",
+            Reason.NO_RULE,
+            "private",
+            '{host: "192.168.0.1", ports: [443], addresses: ["192.168.0.1/32"]}',
+        ),
     ],
 )
-def test_an_address_that_is_not_dialled_is_denied_and_no_rule_suggested(host, reason, closed):
+def test_an_address_that_is_not_dialled_is_denied_and_its_exact_line_suggested_where_one_opens_it(
+    host, reason, closed, line
+):
     """What `explain` says of an address is what the proxy would do with it."""
     found = explain(ADDRESSES, Question("a", canonical_host(host), 443))
-    assert (found.decision.reason, found.closed, found.suggestion) == (reason, closed, None)
+    assert (found.decision.reason, found.closed) == (reason, closed)
+    assert found.suggestion == (line and f"- {line}")
     assert found.decision.verdict is (Verdict.ALLOW if reason is Reason.RULE else Verdict.DENY)
