@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from outward.config.settings import Limits
 from outward.core.names import Host
-from outward.proxy.fields import HeadError
-from outward.proxy.head import Within, parse_head, parse_response_head
-from outward.proxy.inspection import forwarding
-from outward.proxy.inspection.forwarding import request_head, response_head
+from outward.http1 import forwarding
+from outward.http1.fields import HeadError
+from outward.http1.forwarding import request_head, response_head
+from outward.http1.head import Within, parse_head, parse_response_head
 
 LIMITS = Limits()
 WITHIN = Within(Host("a.test"), 443)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from harness.hellos import extension, fragmented, hello, record, server_name
 from outward.config.settings import Limits
 from outward.core.names import canonical_host
-from outward.proxy.fields import HeadError, hop_fields
-from outward.proxy.head import END, Within, parse_head, parse_response_head
-from outward.proxy.headreader import HeadReader
+from outward.http1.fields import HeadError, hop_fields
+from outward.http1.head import END, Within, parse_head, parse_response_head
+from outward.http1.headreader import HeadReader
 from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
 
 LIMITS = Limits(head_bytes=4096, header_count=20)

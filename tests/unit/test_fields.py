@@ -1,6 +1,6 @@
 """Fields that stay on their hop."""
 
-from outward.proxy.fields import hop_fields, reply_fields
+from outward.http1.fields import hop_fields, reply_fields
 
 
 def test_fields_of_this_hop_are_named_in_every_spelling():

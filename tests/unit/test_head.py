@@ -5,9 +5,9 @@ import pytest
 from outward.config.settings import Limits
 from outward.core.names import canonical_host
 from outward.core.reasons import Reason
-from outward.proxy.fields import HeadError, hop_fields
-from outward.proxy.head import Within, parse_head, redirected
-from outward.proxy.headreader import HeadReader, is_whole
+from outward.http1.fields import HeadError, hop_fields
+from outward.http1.head import Within, parse_head, redirected
+from outward.http1.headreader import HeadReader, is_whole
 
 LIMITS = Limits(head_bytes=2000, header_count=20)
 

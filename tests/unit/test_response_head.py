@@ -4,9 +4,9 @@ import pytest
 
 from outward.config.settings import Limits
 from outward.core.reasons import Reason
-from outward.proxy.fields import HeadError
-from outward.proxy.head import parse_response_head
-from outward.proxy.headreader import HeadReader
+from outward.http1.fields import HeadError
+from outward.http1.head import parse_response_head
+from outward.http1.headreader import HeadReader
 
 LIMITS = Limits(head_bytes=2000, header_count=20)
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from outward.core.addresses import Address
 from outward.core.model import Decision, Denial, Lane, Stage
 from outward.core.reasons import Reason
+from outward.http1.fields import HeadError
+from outward.http1.head import parse_head
 from outward.proxy.answer import close_event
 from outward.proxy.dial import DialError
-from outward.proxy.fields import HeadError
-from outward.proxy.head import parse_head
 from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.hooks import Hooks, Parts

@@ -12,13 +12,13 @@ from mitmproxy import http
 
 from outward.core.model import Stage
 from outward.core.reasons import Reason
+from outward.http1.fields import HeadError
+from outward.http1.forwarding import request_head, response_head
+from outward.http1.head import ResponseHead, parse_response_head
 from outward.mitmdump.connections import Connection
 from outward.mitmdump.messages import put_request, put_response, response_bytes, response_of
-from outward.proxy.fields import HeadError
-from outward.proxy.head import ResponseHead, parse_response_head
 from outward.proxy.inspection.budget import too_long
 from outward.proxy.inspection.exchange import Exchange
-from outward.proxy.inspection.forwarding import request_head, response_head
 from outward.proxy.inspection.governor import CutError, Pass, Refuse, Said, Tap, Whole
 from outward.proxy.inspection.hooks import Hooks
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
 from outward.core.suggest import MISSES, cure, question_about, suggestion
+from outward.http1.head import Head
 from outward.proxy.alert import alert_of
 from outward.proxy.deadlines import Deadlines
 from outward.proxy.denial import denial, denial_status
 from outward.proxy.dialect import Told, vendor_denial
-from outward.proxy.head import Head
 from outward.proxy.judge import Judge
 from outward.proxy.own import REQUESTS
 from outward.proxy.passport import Passport

@@ -15,10 +15,10 @@ from outward.core.addresses import Address
 from outward.core.identity import Identity
 from outward.core.model import Decision, Denial, Lane, Stage
 from outward.core.reasons import Reason
+from outward.http1.fields import HeadError
+from outward.http1.head import Head
+from outward.http1.headreader import HeadReader, is_whole
 from outward.proxy.answer import Linger, close_event, denial_of
-from outward.proxy.fields import HeadError
-from outward.proxy.head import Head
-from outward.proxy.headreader import HeadReader, is_whole
 from outward.proxy.judge import refuse
 from outward.proxy.own import is_ours
 from outward.proxy.parent import via_of

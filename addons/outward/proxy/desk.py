@@ -16,10 +16,10 @@ from outward.core.model import Rule
 from outward.core.policy import Group, Policy
 from outward.core.reasons import MEANINGS
 from outward.core.suggest import cure
+from outward.http1.head import Head
 from outward.ops import views
 from outward.ops.access import Buckets
 from outward.ops.web import JSON, Problem, Request, Response, Route, Router, as_json, as_problem
-from outward.proxy.head import Head
 from outward.proxy.judge import Judge
 from outward.proxy.own import REQUESTS, ROOT
 from outward.records import query

@@ -16,10 +16,10 @@ from outward.config.settings import Settings
 from outward.core.identity import Identity
 from outward.core.model import OptIn, Stage, Verdict, WebSearch
 from outward.core.reasons import MEANINGS, Reason
+from outward.http1.head import Head, ResponseHead
 from outward.proxy.allowance import Allowance, Counts
 from outward.proxy.consent import Consent
 from outward.proxy.dialect import Told
-from outward.proxy.head import Head, ResponseHead
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.governor import Pass, Refuse, Tap, Whole
 from outward.proxy.judge import Judge

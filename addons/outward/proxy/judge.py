@@ -15,10 +15,10 @@ from outward.core.model import Decision, Ech, Mode, Question, Rule, Stage, Verdi
 from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.policy import Policy, address_denied, address_refused, decide, for_any_request
 from outward.core.reasons import MEANINGS, Reason
+from outward.http1.head import Head
 from outward.ops.metrics import Metrics
 from outward.proxy.challenges import PATIENCE, Challenges
 from outward.proxy.guesses import Guesses
-from outward.proxy.head import Head
 from outward.proxy.hello import Hello
 from outward.proxy.interfaces import ends_here
 from outward.records.events import Event

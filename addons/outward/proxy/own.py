@@ -1,7 +1,7 @@
 """The proxy's own name, `outward.internal`: what is asked of it, before anybody answers (see `desk`)."""
 
 from outward.core.names import OWN_NAME
-from outward.proxy.head import CLEAR, Head
+from outward.http1.head import CLEAR, Head
 
 ROOT = f"http://{OWN_NAME}"
 REQUESTS = f"{ROOT}/requests"

@@ -8,7 +8,7 @@ from typing import Protocol
 from outward.core.addresses import Address
 from outward.core.identity import Identity
 from outward.core.model import Decision
-from outward.proxy.head import Head
+from outward.http1.head import Head
 from outward.records.events import Event
 
 

@@ -10,7 +10,7 @@ from outward.core.identity import Identity
 from outward.core.model import Decision, Lane, Question, Stage
 from outward.core.readings import objection
 from outward.core.reasons import Reason
-from outward.proxy.head import Head
+from outward.http1.head import Head
 from outward.proxy.judge import Judge, fill
 from outward.proxy.own import ADVICE
 from outward.records.events import Event

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from outward.config.settings import Limits
+from outward.http1.head import Head, parse_head
 from outward.proxy.deadlines import Waits
 from outward.proxy.dial import Dialer
-from outward.proxy.head import Head, parse_head
 from outward.proxy.judge import Judge
 from outward.proxy.passport import Engine
 

@@ -15,12 +15,12 @@ from outward.core.identity import Identity
 from outward.core.model import Decision, Stage
 from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.reasons import Reason
+from outward.http1.fields import HeadError
+from outward.http1.head import Head, parse_head, redirected
+from outward.http1.headreader import begins_request
 from outward.proxy.alert import alert_of
 from outward.proxy.answer import denial_of
 from outward.proxy.client import Client, peer_address
-from outward.proxy.fields import HeadError
-from outward.proxy.head import Head, parse_head, redirected
-from outward.proxy.headreader import begins_request
 from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
 from outward.proxy.judge import judge_hello, refuse
 from outward.records.events import Event

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from outward.core.model import Lane, Stage
 from outward.core.reasons import Reason
+from outward.http1.headreader import begins_request
 from outward.proxy.alert import Alert
 from outward.proxy.answer import Linger, close_event, refusal_of
 from outward.proxy.dial import DialError
-from outward.proxy.headreader import begins_request
 from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
 from outward.proxy.judge import judge_hello, refuse
 from outward.proxy.parent import via_of

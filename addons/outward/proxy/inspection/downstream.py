@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from outward.core.model import Stage
 from outward.core.reasons import Reason
-from outward.proxy.fields import HeadError
-from outward.proxy.headreader import HeadReader, is_whole
-from outward.proxy.inspection.bodies import LAST_CHUNK, Body, BodyError, Sized, body_of, chunk
+from outward.http1.bodies import LAST_CHUNK, Body, BodyError, Sized, body_of, chunk
+from outward.http1.fields import HeadError
+from outward.http1.headreader import HeadReader, is_whole
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.transfer import Transfer
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from outward.core.identity import Identity
 from outward.core.model import Decision, Lane, Rule, Stage
 from outward.core.reasons import Reason
+from outward.http1.head import Head
 from outward.proxy.answer import Dialect, close_event, denial_of, vendor_denial_of
-from outward.proxy.head import Head
 from outward.proxy.inspection.budget import Budget
 from outward.proxy.judge import Judge, refuse
 from outward.proxy.parent import Parent

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from outward.core.reasons import Reason
+from outward.http1.head import Head, ResponseHead
 from outward.proxy.dialect import Told
-from outward.proxy.head import Head, ResponseHead
 from outward.proxy.inspection.exchange import Exchange
 
 Tap = Callable[[bytes], bytes | Awaitable[bytes]]

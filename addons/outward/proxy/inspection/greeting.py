@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from outward.core.model import Stage
 from outward.core.names import Host
 from outward.core.reasons import Reason
+from outward.http1.headreader import begins_request
 from outward.proxy.alert import Alert
-from outward.proxy.headreader import begins_request
 from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
 from outward.proxy.passport import Passport
 from outward.proxy.tunnel import ESTABLISHED

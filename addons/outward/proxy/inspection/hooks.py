@@ -17,14 +17,14 @@ from outward.core.identity import Identity
 from outward.core.model import Decision, Lane, Stage, Verdict
 from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.reasons import Reason
+from outward.http1.fields import HeadError
+from outward.http1.forwarding import websocket_accepted
+from outward.http1.head import CLEAR, Head, ResponseHead, Within, parse_head, redirected
 from outward.proxy import deadlines
 from outward.proxy.alert import Alert
-from outward.proxy.fields import HeadError
-from outward.proxy.head import CLEAR, Head, ResponseHead, Within, parse_head, redirected
 from outward.proxy.hello import Hello
 from outward.proxy.inspection.budget import Budget, too_long
 from outward.proxy.inspection.exchange import Exchange
-from outward.proxy.inspection.forwarding import websocket_accepted
 from outward.proxy.inspection.governor import Governor, Pass, Refuse, Said, Tap
 from outward.proxy.inspection.tls import SPOKEN
 from outward.proxy.judge import Judge, fill, judge_hello, refuse

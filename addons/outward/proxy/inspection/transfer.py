@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from outward.core.model import Stage
 from outward.core.reasons import Reason
-from outward.proxy.head import ResponseHead
+from outward.http1.forwarding import request_head, response_head
+from outward.http1.head import ResponseHead
 from outward.proxy.inspection.budget import too_long
 from outward.proxy.inspection.exchange import Exchange
-from outward.proxy.inspection.forwarding import request_head, response_head
 from outward.proxy.inspection.governor import CutError, Pass, Refuse, Said, Tap, Whole
 from outward.proxy.inspection.hooks import Onward
 from outward.proxy.inspection.upstream import Upstream

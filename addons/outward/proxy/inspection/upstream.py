@@ -13,11 +13,11 @@ from outward.core.model import Decision
 from outward.core.names import Host
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
+from outward.http1.bodies import LAST_CHUNK, Body, BodyError, Sized, UntilClose, body_of, chunk
+from outward.http1.fields import HeadError
+from outward.http1.head import END, ResponseHead, parse_response_head
+from outward.http1.headreader import judge_begun_response
 from outward.proxy.deadlines import Deadlines
-from outward.proxy.fields import HeadError
-from outward.proxy.head import END, ResponseHead, parse_response_head
-from outward.proxy.headreader import judge_begun_response
-from outward.proxy.inspection.bodies import LAST_CHUNK, Body, BodyError, Sized, UntilClose, body_of, chunk
 from outward.proxy.inspection.peer import Peer
 from outward.proxy.parent import Parent
 

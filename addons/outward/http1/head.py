@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from outward.core.names import Host, MalformedHostError, parse_authority
 from outward.core.reasons import Reason
-from outward.proxy.fields import (
+from outward.http1.fields import (
     SECTION,
     TOKEN,
     Fields,

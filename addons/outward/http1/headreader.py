@@ -2,8 +2,8 @@
 
 import re
 
-from outward.proxy.fields import HeadLimits, malformed, too_large
-from outward.proxy.head import END, REQUEST_LINE
+from outward.http1.fields import HeadLimits, malformed, too_large
+from outward.http1.head import END, REQUEST_LINE
 
 _FIRST_LINE = re.compile(REQUEST_LINE)
 _BEGUN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{0,32}+(?: .*+)?", re.DOTALL)

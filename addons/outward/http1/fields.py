@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from outward.core.reasons import MEANINGS, Reason
 
 if TYPE_CHECKING:
-    from outward.proxy.head import Head
+    from outward.http1.head import Head
 
 Fields = list[tuple[str, str]]
 

@@ -11,8 +11,8 @@ from hashlib import sha1
 from types import MappingProxyType
 
 from outward.core.names import Host
-from outward.proxy.fields import Fields, folded_name, hop_fields, reply_fields
-from outward.proxy.head import ABSOLUTE, Head, ResponseHead
+from outward.http1.fields import Fields, folded_name, hop_fields, reply_fields
+from outward.http1.head import ABSOLUTE, Head, ResponseHead
 
 _WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 # What frameworks take for the method or the path: a rule that names either would not hold (Symfony, Rails, IIS).
