@@ -24,6 +24,7 @@ groups:
       - {host: gone.example, methods: [GET], until: 2020-01-01}
       - plain.example:22
       - full.example
+      - {host: "*.w.example", methods: [GET], paths: ["/ok/**"]}
     deny: [never.example]
   g/below: {}
   other: {mode: report}
@@ -92,6 +93,7 @@ def lines(found: Proposed) -> list[str]:
                 '{host: "api.example", ports: [80, 443], methods: [GET], paths: ["/ok/**", "/no"]}  # instead',
             ],
         ),
+        (["GET https://a.w.example/no"], ['{host: "a.w.example", ports: [443], methods: [GET], paths: ["/no"]}']),
         (["plain.example:23"], ['{host: "plain.example", ports: [22, 23]}  # instead']),
     ],
 )
@@ -125,6 +127,11 @@ def test_left_out(urls: list[str], why: str):
     assert ([each.why for each in found.left_out], found.proposals) == ([why], [])
     assert found.left_out[0].evidence.count == len(urls)
     assert bool(proposed(*urls, include=(found.left_out[0].host.name,)).proposals) is found.left_out[0].named
+
+
+def test_a_host_that_takes_writes_is_left_out_with_the_set_that_lets_it_be_read():
+    [left] = proposed("github.com", sets=SETS).left_out
+    assert left.why.endswith("(`@publish`); `@developer-version-control` lets it be read")
 
 
 def test_reading_what_others_write_to_is_proposed():

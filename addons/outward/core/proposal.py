@@ -217,8 +217,17 @@ class _Host:
             return ""
         for name, hosts in self.known.writable.items():
             if any(True for _ in hosts.for_host(self.host)):
-                return f"anybody with an account can write there (`{name}`)"
+                return f"anybody with an account can write there (`{name}`){self._reading()}"
         return ""
+
+    def _reading(self) -> str:
+        """Return which set lets the host be read, the smallest one; empty if none does."""
+        sizes = [
+            (len(rules), name)
+            for name, rules in self.known.sets.items()
+            if any(rule.pattern.value == self.host.name and rule.methods is not None for rule in rules)
+        ]
+        return f"; `{min(sizes)[1]}` lets it be read" if sizes else ""
 
     def _proposal(self, rule: Rule, evidence: Evidence) -> Proposal:
         path, hosts = self.group.path, frozenset({self.host})
@@ -236,9 +245,7 @@ class _Host:
 
 def _differing(old: Rule, rule: Rule) -> str | None:
     """Return the one limit in which two rules differ and that both have; None if they differ otherwise."""
-    if (old.pattern, old.tls, old.encoded_slash, old.addresses) != (
-        rule.pattern, rule.tls, rule.encoded_slash, rule.addresses,
-    ):  # fmt: skip
+    if any(getattr(old, key) != getattr(rule, key) for key in ("pattern", "tls", "encoded_slash", "addresses")):
         return None
     differing = [key for key in _LIMITS if _values(old, key) != _values(rule, key)]
     if old.ports == DEFAULT_PORTS and rule.ports is not None and rule.ports < DEFAULT_PORTS:
