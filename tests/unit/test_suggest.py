@@ -159,3 +159,9 @@ def test_the_question_of_a_connect_is_about_its_target_alone():
     found = question_about("e", "2001:db8::1", None, method="CONNECT", path="/x", scheme=None)
     assert found is not None
     assert (found.host.name, found.port, found.method, found.path) == ("2001:db8::1", 443, None, None)
+
+
+def test_no_line_opens_an_address_where_a_rule_is_what_is_missing():
+    question = asked("10.0.0.1", "e")
+    assert decide(policy(), question).reason is Reason.NO_RULE
+    assert suggestion(policy(), question, Reason.ADDRESS_NOT_PUBLIC) is None
