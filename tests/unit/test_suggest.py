@@ -6,7 +6,7 @@ from outward.config.load import load_text
 from outward.core.model import Question
 from outward.core.policy import Policy, decide
 from outward.core.reasons import Reason
-from outward.core.suggest import cure, question_about, suggestion
+from outward.core.suggest import cure, question_about, suggestion, written
 from outward.core.urls import question_of
 
 TEXT = """\
@@ -165,3 +165,12 @@ def test_no_line_opens_an_address_where_a_rule_is_what_is_missing():
     question = asked("10.0.0.1", "e")
     assert decide(policy(), question).reason is Reason.NO_RULE
     assert suggestion(policy(), question, Reason.ADDRESS_NOT_PUBLIC) is None
+
+
+def test_the_line_of_a_rule_says_all_that_the_rule_does():
+    entry = '{host: "a.example", ports: [443], paths: ["/x/*"], encoded_slash: true, until: 2100-01-01}'
+    text = f"version: 1\ngroups: {{g: {{allow: [{entry}]}}}}\nclients: [{{group: g, anyone: true}}]\n"
+    found = load_text(text, env={}, machine={}).policy
+    assert found is not None
+    (rule,) = found.groups["g"].allow.all
+    assert written(rule) == entry
