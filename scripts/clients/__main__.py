@@ -33,7 +33,7 @@ HOSTS = (
     "cloudcode-pa.googleapis.com", "oauth2.googleapis.com", "www.googleapis.com", "mcp.exa.ai",
 )  # fmt: skip
 HEAD = ["agent", "version", "turn with its tools", *(f"search: {mode}" for mode in MODES)]
-_TABLE = re.compile(r"^\| agent \|.*?\n(?=\n|\Z)", re.MULTILINE | re.DOTALL)
+_TABLE = re.compile(r"^\| agent \| version \|.*?\n(?=\n|\Z)", re.MULTILINE | re.DOTALL)
 _ASKS = (b'"web_search_2', b"googleSearch", b'"search_query"', b"tools/call")
 
 

@@ -1,6 +1,7 @@
 """The guides: their configurations load, their options exist, and their table is what the tests try."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,11 @@ def test_the_table_of_bypasses_is_what_is_tried() -> None:
         r"^\| (.+?) \| fails \| fails \| fails \|$", (ROOT / "docs/guides/bypasses.md").read_text(), re.MULTILINE
     )
     assert rows == [bypass.title for bypass in BYPASSES]
+
+
+def test_the_table_of_agents_has_a_row_for_each_that_is_run() -> None:
+    """And no cell that says that something is wrong."""
+    rows = re.findall(r"^\| (.+?) \| [\d.]+ \| (.+) \|$", (ROOT / "docs/guides/clients.md").read_text(), re.MULTILINE)
+    clients = runpy.run_path(str(ROOT / "scripts" / "clients" / "clients.py"))["CLIENTS"]
+    assert [title for title, _ in rows] == [client.title for client in clients]
+    assert [cells for _, cells in rows if "**" in cells] == []

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
-from outward.core.reasons import Reason
+from outward.core.reasons import MEANINGS, Reason
 from outward.search.forms import decode_form, is_form
 from outward.search.jsonbody import BodyError, check_keys, decode, encode, folded
 from outward.search.narrowing import Language
@@ -42,6 +42,12 @@ _ERROR_TYPES = {
 def error_type(status: int) -> str:
     """Return the type of an error that Anthropic's, OpenAI's and their likes' clients know for a status."""
     return _ERROR_TYPES.get(status, "api_error")
+
+
+def claude_code_status(reason: Reason, user_agent: str) -> int | None:
+    """Return 400 for Claude Code, which takes a 403 for a login that has failed; None for everybody else."""
+    cli = user_agent.lower().startswith(("claude-cli", "claude-code"))
+    return 400 if cli and MEANINGS[reason].status == 403 else None
 
 
 class Adapter(Protocol):

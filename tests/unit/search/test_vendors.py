@@ -147,3 +147,11 @@ def test_a_client_that_reads_results_only_gets_a_refused_call_as_a_failed_result
         "id": 1,
         "result": {"content": [{"type": "text", "text": "why"}], "isError": True},
     }
+
+
+@pytest.mark.parametrize("vendor", ["anthropic", "openrouter", "xai", "fireworks"])
+def test_claude_code_is_not_told_that_its_login_has_failed(vendor: str) -> None:
+    """Whoever serves it: it takes a 403 for that."""
+    adapter = load(vendor)
+    assert adapter.status(Reason.NO_RULE, "claude-cli/2.1.332 (external, cli)") == 400
+    assert adapter.status(Reason.NO_RULE, "OpenAI/Python 3.57.0") is None

@@ -6,13 +6,14 @@ Source: the SDK's types and platform.claude.com (web search tool, web fetch tool
 import re
 from typing import Any
 
-from outward.core.reasons import MEANINGS, Reason
+from outward.core.reasons import Reason
 from outward.search.adapter import (
     TYPED,
     Json,
     Observer,
     Plain,
     body_object,
+    claude_code_status,
     domains,
     error_type,
     items,
@@ -127,9 +128,8 @@ class Anthropic(Plain):
         return {"type": "error", "error": {"type": error_type(status), "message": detail, "code": str(reason)}}
 
     def status(self, reason: Reason, user_agent: str) -> int | None:
-        """Return 400 for Claude Code, which takes a 403 for a login that has failed."""
-        cli = user_agent.lower().startswith(("claude-cli", "claude-code"))
-        return 400 if cli and MEANINGS[reason].status == 403 else None
+        """Return 400 for Claude Code."""
+        return claude_code_status(reason, user_agent)
 
     def refused_domains(self, status: int, body: bytes) -> tuple[str, ...]:
         """Return the domains whose sites refuse the vendor's crawler (the whole request is a 400 then)."""

@@ -14,6 +14,7 @@ from outward.search.adapter import (
     Observer,
     Plain,
     body_object,
+    claude_code_status,
     domains,
     items,
     keep,
@@ -86,6 +87,10 @@ class OpenAI(Plain):
                 alpha_search(turn, body_object(turn, frozenset({"commands", "settings"})))
             case _:
                 super().govern(turn)
+
+    def status(self, reason: Reason, user_agent: str) -> int | None:
+        """Return 400 for Claude Code, which many vendors of this format serve too."""
+        return claude_code_status(reason, user_agent)
 
     def responses(self, turn: Turn, body: Json) -> None:
         """Judge a Responses request."""
