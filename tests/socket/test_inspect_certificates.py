@@ -152,6 +152,7 @@ async def test_an_origin_that_speaks_no_tls_is_given_up_at_the_handshakes_deadli
             reply = await client.ask(get("/", f"allowed.test:{server.port}"))
         (event,) = world.events
         assert (status(reply), event.reason, event.stage) == (504, Reason.TIMEOUT, Stage.TLS)
+        assert event.detail == "TLS with the destination took too long"
         assert server.seen == []
 
 

@@ -8,7 +8,8 @@ only address literals are judged here. Never decides about names.
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from secrets import token_hex
 from weakref import WeakValueDictionary
@@ -19,10 +20,13 @@ from outward.core.model import Decision, Rule
 from outward.core.names import Host
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
+from outward.proxy.deadlines import Deadlines
 from outward.proxy.judge import Judge
 from outward.proxy.parent import Parent, ParentError, TunnelRequest, complain
 from outward.proxy.race import connect_first, ordered
 from outward.proxy.resolver import ResolveError, Resolver
+
+_text = lru_cache(maxsize=4096)(str)
 
 
 class DialError(Exception):
@@ -48,6 +52,7 @@ class Dialer:
 
     Attributes:
         resolver, parent: may be replaced by a reload; each dial reads them once.
+        remembers: what it opens can be told by its source, which transparent listeners need. Set it before they listen.
         pseudonym: by which it knows what it has sent to its parent before (RFC 9110 7.6.3); it tells nobody who it is.
     """
 
@@ -68,6 +73,8 @@ class Dialer:
         self.pseudonym = token_hex(8)
         self._judge = judge
         self._timeout = limits.connect_timeout
+        self.remembers = False
+        self._waits: Deadlines | None = None
         self._opened: WeakValueDictionary[tuple[str, int], asyncio.Transport] = WeakValueDictionary()
 
     async def addresses(self, host: Host, port: int, decision: Decision) -> list[Address]:
@@ -85,6 +92,10 @@ class Dialer:
             DialError: the name does not resolve, one of its addresses is denied by a rule, or none may be dialled.
         """
         found = (host.address,) if host.address is not None else await self._resolve(host)
+        return self._permitted(found, port, decision)
+
+    def _permitted(self, found: Iterable[Address], port: int, decision: Decision) -> list[Address]:
+        """Judge what a destination was resolved to; see `addresses`."""
         refused: list[tuple[Reason, Address]] = []
         permitted: list[Address] = []
         for address in found:
@@ -122,14 +133,13 @@ class Dialer:
         if parent is not None:
             return await self._through(parent, host, port, protocol_factory, decision=decision, via=via)
         permitted = await self.addresses(host, port, decision)
-        with _Dialling(self._judge.metrics):
-            async with asyncio.timeout(self._timeout):
-                return await self._connect(permitted, port, protocol_factory)
+        with _Dialling(self._judge.metrics), _Limit(self._late()):
+            return await self._connect(permitted, port, protocol_factory)
 
     async def _resolve(self, host: Host) -> tuple[Address, ...]:
         started = time.perf_counter()
         try:
-            return await self.resolver.resolve(host.name)
+            return self.resolver.known(host.name) or await self.resolver.resolve(host.name)
         except ResolveError as error:
             self._judge.metrics.upstream_failure(error.reason)
             raise DialError(error.reason, str(error)) from error
@@ -143,7 +153,7 @@ class Dialer:
         loop = asyncio.get_running_loop()
         if len(permitted) == 1:
             address = permitted[0]
-            transport, protocol = await loop.create_connection(protocol_factory, str(address), port)
+            transport, protocol = await loop.create_connection(protocol_factory, _text(address), port)
         else:
             sock, address = await connect_first(ordered(permitted, ipv6_first=self._has_ipv6()), port)
             try:
@@ -152,7 +162,7 @@ class Dialer:
                 sock.close()
                 raise
         self._check_peer(transport, address)
-        here = transport.get_extra_info("sockname")
+        here = transport.get_extra_info("sockname") if self.remembers else None
         if here is not None:
             self._opened[here[:2]] = transport
         return transport, protocol, address
@@ -162,10 +172,16 @@ class Dialer:
         transport = self._opened.get((str(address), port))
         return transport is not None and not transport.is_closing()
 
+    def _late(self) -> Deadlines:
+        """Return the deadlines of dials, which need the loop that they run on."""
+        if self._waits is None:
+            self._waits = Deadlines(self._timeout)
+        return self._waits
+
     def _check_peer(self, transport: asyncio.Transport, address: Address) -> None:
         """Compare what was dialled with what was judged; a peer that is gone already needs no comparison."""
         peer = transport.get_extra_info("peername")
-        if peer is not None and peer[0] != str(address) and ip_address(peer[0]) != address:
+        if peer is not None and peer[0] != _text(address) and ip_address(peer[0]) != address:
             transport.abort()
             raise DialError(Reason.INTERNAL_ERROR, "the peer is not the address that was judged", address)
 
@@ -178,14 +194,13 @@ class Dialer:
         """Ask the parent for a tunnel."""
         found = await self._of_parent(parent, host, port, decision)
         request = parent.request(host, port, self.path(via))
-        with _Dialling(self._judge.metrics, parent):
-            async with asyncio.timeout(self._timeout):
-                transport, tunnel, _ = await self._connect(found, parent.port, lambda: TunnelRequest(request))
-                try:
-                    rest = await tunnel.opened
-                except BaseException:
-                    transport.abort()
-                    raise
+        with _Dialling(self._judge.metrics, parent), _Limit(self._late()):
+            transport, tunnel, _ = await self._connect(found, parent.port, lambda: TunnelRequest(request))
+            try:
+                rest = await tunnel.opened
+            except BaseException:
+                transport.abort()
+                raise
         return transport, _hand_over(transport, protocol_factory(), rest), host.address
 
     async def forward[P: asyncio.Protocol](
@@ -197,9 +212,8 @@ class Dialer:
             DialError: nothing was connected.
         """
         found = await self._of_parent(parent, host, port, decision)
-        with _Dialling(self._judge.metrics, parent):
-            async with asyncio.timeout(self._timeout):
-                transport, protocol, _ = await self._connect(found, parent.port, protocol_factory)
+        with _Dialling(self._judge.metrics, parent), _Limit(self._late()):
+            transport, protocol, _ = await self._connect(found, parent.port, protocol_factory)
         return transport, protocol
 
     def path(self, via: str) -> str:
@@ -220,6 +234,38 @@ class Dialer:
         ):
             raise DialError(Reason.LOOP, "the parent proxy is this proxy")
         return list(found)
+
+
+class _Limit:
+    """Ends what the running task does at its deadline with a TimeoutError, on the timer that all dials share.
+
+    Attributes:
+        touched: never set: a dial has one deadline.
+    """
+
+    __slots__ = ("_before", "_late", "_task", "_waits")
+    touched = False
+
+    def __init__(self, waits: Deadlines) -> None:
+        self._waits, self._late = waits, False
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._before = 0 if self._task is None else self._task.cancelling()
+        self._waits.start(self)
+
+    def expired(self) -> None:
+        """Cancel what is under way."""
+        self._late = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        self._waits.stop(self)
+        if self._late and self._task is not None:
+            others = self._task.uncancel() > self._before
+            if kind is asyncio.CancelledError and not others:
+                raise TimeoutError from error
 
 
 class _Dialling:

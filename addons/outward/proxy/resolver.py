@@ -104,6 +104,15 @@ class Resolver:
             known = await asyncio.shield(self._asking(name))
         return known.unwrap()
 
+    def known(self, name: str) -> tuple[Address, ...] | None:
+        """Return the addresses of a canonical name that can be told at once, or None if a query is needed.
+
+        Raises:
+            ResolveError: it is known that there are none.
+        """
+        known = self._known(name)
+        return None if known is None else known.unwrap()
+
     def _known(self, name: str) -> _Outcome | None:
         """Return what can be said without a query."""
         if name in self._hosts:

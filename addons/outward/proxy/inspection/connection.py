@@ -352,7 +352,12 @@ class Connection:
             self.judge.metrics.internal_error("dial")
             _log.exception("the dial failed: the request is refused")
             exchange.refuse(Reason.INTERNAL_ERROR, Stage.ADDRESS)
+        except BaseException:
+            upstream.abort()
+            raise
         else:
+            if self._gone or self._failed:
+                upstream.abort()
             self.run(self._dialled, upstream, exchange, then)
             return
         upstream.abort()
@@ -390,8 +395,9 @@ class Connection:
         """Go on with a destination that is who it should be; a certificate that is not sees no byte of a request."""
         self.engine.waits.handshakes.stop(alarm)
         self.client.release("dial")
-        if why is not None:
+        if why is not None and not exchange.refused:
             exchange.fail(Reason.UPSTREAM_FAILED, Stage.TLS, f"TLS with the destination: {why}")
+        if why is not None:
             upstream.close()
         then(None if upstream.gone else upstream)
 
@@ -405,6 +411,7 @@ class Connection:
         self._upstream = None
         if upstream.bound:
             self._own = (upstream, self._loop.time())
+            upstream.peer.release(self)
         elif self.engine.draining:
             upstream.close()
         else:

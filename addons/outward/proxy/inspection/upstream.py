@@ -108,9 +108,13 @@ class Upstream:
             self.insecure("the connection was closed")
 
     def secured(self) -> None:
-        """Go on, unless the certificate was revoked; what was verified is asked for once."""
+        """Go on, unless a certificate was revoked."""
+        if self.session is not None:
+            self.session.run(self._judge)
+
+    def _judge(self) -> None:
         tls, contexts = self.peer.tls, self._contexts
-        why = "no TLS" if tls is None or contexts is None else contexts.objection(tls)
+        why = "there is none" if tls is None or contexts is None else contexts.objection(tls)
         self._tell(None if why is None else f"the certificate cannot be verified: {why}")
 
     def insecure(self, why: str) -> None:
