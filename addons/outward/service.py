@@ -257,6 +257,7 @@ class Service:
         if self._inspection is not None:
             self._rotation.add("server.ca", lambda: self.settings.ca or (), self._inspection.renew)
         self._rotation.add("upstream.trust", self._trust_files, self._take_up_trust)
+        self.metrics.watch("rotation_failing", lambda: float(self._rotation.failing))
         self._spawn(self._rotation.watch())
 
     def _tls_files(self) -> list[Path]:
@@ -270,9 +271,9 @@ class Service:
     def _trust_files(self) -> list[Path]:
         return [Path(path) for path in (*self.settings.trust, *self.settings.crl) if path != "system"]
 
-    def _take_up_trust(self) -> None:
+    async def _take_up_trust(self) -> None:
         if self._inspection is not None:
-            self._spawn(self._inspection.trust(self.settings))
+            await self._inspection.trust(self.settings)
 
     def use(self, loaded: Loaded, transform: Callable[[Policy], Policy] | None = None) -> None:
         """Put a configuration in force: at once, as a whole.
@@ -294,8 +295,8 @@ class Service:
             resolver = resolver_of(settings)
         if settings.parent_proxy != self.settings.parent_proxy:
             parent = Parent.parse(settings.parent_proxy) if settings.parent_proxy else None
-        if self._inspection and (settings.trust, settings.crl) != (self.settings.trust, self.settings.crl):
-            self._spawn(self._inspection.trust(settings))
+        if (settings.trust, settings.crl) != (self.settings.trust, self.settings.crl):
+            self._rotation.ask("upstream.trust")
         changed = [name for name in _FIXED if getattr(settings, name) != getattr(self.settings, name)]
         if changed:
             log.warning("these settings take effect at the next start: %s", ", ".join(changed))

@@ -27,6 +27,10 @@ def exposed() -> set[str]:
         "audit_stream_lag_seconds",
         "event_loop_lag_seconds",
         "ca_expiry_timestamp_seconds",
+        "server_certificate_expiry_timestamp_seconds",
+        "client_ca_expiry_timestamp_seconds",
+        "rotation_failing",
+        "jwks_failing",
     ):
         metrics.set(gauge, 0)
     metrics.reloaded(successful=True)

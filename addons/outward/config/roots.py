@@ -16,9 +16,10 @@ def problem_in_roots(data: bytes) -> str | None:
     found = certificates_of(data)
     if not found:
         return "it holds no whole certificate"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for number, block in enumerate(found, 1):
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=block.decode("ascii"))
+            context.load_verify_locations(cadata=block.decode("ascii"))
         except (ssl.SSLError, ValueError) as error:
             return f"OpenSSL does not take certificate {number} in it ({getattr(error, 'reason', None) or error})"
     return None

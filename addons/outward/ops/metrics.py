@@ -225,6 +225,7 @@ _GAUGES = {
     "event_loop_lag_seconds": "Worst lateness of the event loop in the last samples.",
     "config_last_reload_successful": "Whether the last load of the configuration succeeded.",
     "config_last_reload_success_timestamp_seconds": "When the configuration in force was loaded.",
+    "rotation_failing": "Kinds of files (certificates, keys, roots) whose new content cannot be used.",
     "ca_expiry_timestamp_seconds": "When the certificate authority expires.",
     "server_certificate_expiry_timestamp_seconds": "When the certificate of the proxy's own listener expires.",
     "client_ca_expiry_timestamp_seconds": "When the first of the authorities of client certificates expires.",

@@ -6,13 +6,15 @@ a key beside another one's certificate, leaves the last good in force, is told, 
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from outward.config.watch import fingerprint
 
 log = logging.getLogger(__name__)
+
+type TakeUp = Callable[[], Awaitable[None] | None]
 
 INTERVAL = 1.0  # seconds between looks
 SETTLING = 0.2  # seconds without a change after which nobody is taken to be writing
@@ -28,7 +30,7 @@ class _Item:
     """
 
     files: Callable[[], Iterable[Path]]
-    take_up: Callable[[], None]
+    take_up: TakeUp
     seen: tuple[object, ...] = ()
     problem: str | None = field(default=None)
 
@@ -39,13 +41,14 @@ class Rotation:
     def __init__(self) -> None:
         self._items: dict[str, _Item] = {}
 
-    def add(self, name: str, files: Callable[[], Iterable[Path]], take_up: Callable[[], None]) -> None:
+    def add(self, name: str, files: Callable[[], Iterable[Path]], take_up: TakeUp) -> None:
         """Watch files from now on.
 
         Args:
             name: of what they are, for log and readiness.
             files: returns them.
-            take_up: reads them and puts them in force, as a whole or not at all; raises what keeps it from that.
+            take_up: reads them and puts them in force, as a whole or not at all; raises what keeps it from that. What
+                takes long is to be awaited.
         """
         self._items[name] = _Item(files, take_up, fingerprint(files()))
 
@@ -59,6 +62,11 @@ class Rotation:
         """What could not be taken up, and why; None where all is well."""
         told = [f"{name}: {item.problem}" for name, item in self._items.items() if item.problem]
         return "; ".join(told) or None
+
+    @property
+    def failing(self) -> int:
+        """How many could not be taken up."""
+        return sum(item.problem is not None for item in self._items.values())
 
     async def watch(self) -> None:
         """Look until cancelled."""
@@ -76,7 +84,9 @@ class Rotation:
             return  # somebody is writing; the next look sees that
         item.seen = now
         try:
-            item.take_up()
+            taking = item.take_up()
+            if taking is not None:
+                await taking
         except Exception as error:  # noqa: BLE001 - whatever is wrong with them, the last good stays in force
             item.problem = str(error) or type(error).__name__
             log.error("%s: the new files cannot be used, the last good stay in force: %s", name, item.problem)  # noqa: TRY400 - no bug

@@ -6,10 +6,6 @@ Owns their start and their renewal. Slow to import, so it is imported while the 
 import asyncio
 import gc
 import logging
-from collections.abc import Coroutine, Iterable
-from pathlib import Path
-
-from cryptography import x509
 
 from outward.config.settings import Settings
 from outward.ops.metrics import Metrics
@@ -61,21 +57,15 @@ class Inspection:
             self._metrics.internal_error("engine")
             log.exception("the engine cannot be loaded: the inspect lane is closed")
 
-    def trust(self, settings: Settings) -> Coroutine[None, None, None]:
-        """Return what makes the engine verify destinations with other roots; a failure of it is logged and counted.
+    async def trust(self, settings: Settings) -> None:
+        """Verify destinations with other roots and revocation lists from now on; they are read in a thread.
 
         Raises:
             TrustError: they cannot be used; those in force stay.
+            OSError: OpenSSL refuses them, or the state folder cannot be written.
         """
-        roots, crls = upstream_roots(settings.trust, settings.state), load_crls(settings.crl)
-        return self._trust(roots, crls)
-
-    async def _trust(self, roots: Path, crls: Iterable[x509.CertificateRevocationList]) -> None:
-        try:
-            await self.engine.trust(roots, crls)
-        except Exception:
-            self._metrics.internal_error("trust")
-            log.exception("the new roots and revocation lists cannot be used: those in force stay")
+        roots = await asyncio.to_thread(upstream_roots, settings.trust, settings.state)
+        await self.engine.trust(roots, await asyncio.to_thread(load_crls, settings.crl))
 
     def renew(self) -> None:
         """Renew the CA where that is due, or take up changed files."""
