@@ -14,6 +14,7 @@ from outward.core.policy import decide
 from outward.ops.access import digest
 from outward.records import changes
 from outward.records.changes import StoredToken
+from outward.records.database import StoreAwayError
 
 POLICY = """
 version: 1
@@ -218,3 +219,32 @@ def test_pages_of_requests(client):
     assert sorted(row["id"] for row in first["items"] + rest["items"]) == sorted(made)
     assert rest["next_cursor"] is None
     assert client.get(REQUESTS, params={"state": "x"}).status_code == 400
+
+
+def test_a_request_of_a_group_that_is_gone_is_not_decided(running, client):
+    made = ask(client)
+    text = POLICY.format(state=running.state).replace("acme/open", "acme/renamed")
+    running.policy = running.administration.state.policy = load_text(text, env={}).policy
+    assert client.put(f"{REQUESTS}/{made['id']}", json={"decision": "approve"}).status_code == 404
+    assert running.administration.state.access.grants == {}
+
+
+def test_nothing_is_decided_while_the_database_is_away(running, client, monkeypatch):
+    """Said, and not done by halves; what is in force stays in force."""
+    made, other = ask(client), ask(client, "https://two.example.net/")
+    client.put(f"{REQUESTS}/{other['id']}", json={"decision": "approve"})
+    (grant,) = rows(client.get("/api/v1/grants"))
+
+    def away(*_about):
+        raise StoreAwayError("gone")
+
+    monkeypatch.setattr(running.administration.state, "_connect", away)
+    running.administration.state._database = None
+    assert client.put(f"{REQUESTS}/{made['id']}", json={"decision": "approve"}).status_code == 503
+    assert client.delete(f"/api/v1/grants/{grant.id}").status_code == 503
+    assert (
+        client.post(REQUESTS, json={"group": "acme/open", "url": "https://x.example.net", "why": "x"}).status_code
+        == 503
+    )
+    assert not opens(running)
+    assert opens(running, "two.example.net")

@@ -6,6 +6,7 @@ import json
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
@@ -14,11 +15,12 @@ from harness.inspection import inspecting
 from harness.loops import on_loop, until
 from harness.origins import origin
 from harness.policies import group, policy, rule
-from harness.raw import raw
+from harness.raw import client_hello, raw
 from outward.core.grants import Grant
-from outward.core.model import ClientEntry, Credential, Grants, LaneChoice, Mode, Place
+from outward.core.model import ClientEntry, Credential, Grants, LaneChoice, Mode, Place, Verdict
 from outward.core.paths import PathGlob
 from outward.core.policy import Policy
+from outward.proxy import transparent
 from outward.proxy.desk import Desk
 from outward.records.database import StoreAwayError
 from outward.records.events import as_record
@@ -377,3 +379,85 @@ async def test_a_desk_that_fails_denies(tmp_path):
             assert status(await client.ask(post("https://new.test/"))) == 500
         await until(lambda: world.events)
         assert str(world.events[0].reason) == "internal_error"
+
+
+@pytest.mark.parametrize("size", [1, None])
+@on_loop
+async def test_redirected_clients_reach_no_desk(tmp_path, monkeypatch, size):
+    """A firewall led them here: by Host on port 80, kept alive too, and by server name; nothing is asked or dialled."""
+    wide = policy(group(rule("*"), rule("outward.internal")))
+    async with desk(tmp_path, wide) as world:
+        for port, data in (
+            (80, request("GET /me HTTP/1.1", "Host: outward.internal")),
+            (80, request("GET http://outward.internal/me HTTP/1.1", "Host: outward.internal")),
+            (443, client_hello("outward.internal")),
+        ):
+            monkeypatch.setattr(transparent, "destination", lambda _sock, port=port: (ip_address("192.0.2.1"), port))
+            if len(world.gate.addresses) == 1:
+                await world.gate.start_transparent("127.0.0.1", 0)
+            async with raw(world.gate.addresses[1]) as client:
+                reply = await client.ask(data, size)
+            assert b"client_name" not in reply
+            assert b" 200 " not in reply
+        assert world.dns.queries == []
+        assert [event.verdict for event in world.events] == [Verdict.DENY] * 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        (("GET http://outward.internal/me HTTP/1.1", "Host: outward.internal"), 200),
+        (("GET http://OUTWARD.Internal./me HTTP/1.1", "Host: outward.internal"), 200),
+        (("GET http://outward.internal:80/me HTTP/1.1", "Host: outward.internal"), 200),
+        (("GET http://OUTWARD.Internal./me?x=1 HTTP/1.1", "Host: outward.internal"), 400),
+        (("HEAD http://outward.internal/me HTTP/1.1", "Host: outward.internal"), 200),
+        (("GET http://outward.internal/me HTTP/1.1", "Host: a.test"), 403),
+        (("GET http://a.test/me HTTP/1.1", "Host: outward.internal"), 403),
+        (("GET http://x.outward.internal/me HTTP/1.1", "Host: x.outward.internal"), 403),
+        (("GET http://outward.internal%2e/me HTTP/1.1", "Host: outward.internal"), 400),
+        (("GET http://a.test@outward.internal/me HTTP/1.1", "Host: outward.internal"), 400),
+        (("GET http://outward.internal/me HTTP/1.1", "Host: outward.internal", "Host: a.test"), 400),
+        (("GET http://outward.internal/me HTTP/1.1", "Host: outward.internal", "Content-Length: 1", "Transfer-Encoding: chunked"), 400),
+        (("GET http://outward.internal/me HTTP/1.1", "Host: outward.internal", "Content-Length: 1", "Content-Length: 2"), 400),
+        (("GET http://outward.internal/me HTTP/1.1", "Host: outward.internal", "Upgrade: h2c, x"), 403),
+        (("GET http://outward.internal/me#x HTTP/1.1", "Host: outward.internal"), 400),
+        (("GET  http://outward.internal/me HTTP/1.1", "Host: outward.internal"), 400),
+        (("GET http://outward.internal/%6de HTTP/1.1", "Host: outward.internal"), 404),
+        (("GET http://outward.internal//me HTTP/1.1", "Host: outward.internal"), 404),
+    ],
+)  # fmt: skip
+@on_loop
+async def test_spellings_of_the_name_and_of_its_requests(tmp_path, lines, code):
+    """What the strict reader refuses is refused here too; what it reads as the name is the name."""
+    subject = policy(group(rule("a.test", ports=frozenset({443}))))
+    async with desk(tmp_path, subject) as world, raw(world.address) as client:
+        reply = await client.ask(request(*lines))
+        assert status(reply) == code
+        assert (b"client_name" in reply) is (code == 200 and lines[0].startswith("GET"))
+        assert world.dns.queries == []
+
+
+@on_loop
+async def test_what_is_pipelined_behind_a_request_is_no_request(tmp_path):
+    """One answer, and the end of the connection: nobody's second request passes for the first one's."""
+    async with desk(tmp_path) as world:
+        async with raw(world.address) as client:
+            reply = await client.ask(asks("GET", "/me") + post("https://new.test/", "smuggled", who="three"))
+        assert reply.count(b"HTTP/1.1 ") == 1
+        assert world.kept.asked == []
+        async with raw(world.address) as client:
+            hidden = asks("GET", "/me", "Content-Length: 100") + post("https://new.test/", "smuggled")
+            reply = await client.ask(hidden)
+        assert reply.count(b"HTTP/1.1 ") == 1
+        assert world.kept.asked == []
+
+
+@on_loop
+async def test_one_host_in_many_spellings_is_one_request(tmp_path):
+    async with desk(tmp_path) as world:
+        ids = {
+            (await told(world, post(url)))[1]["id"]
+            for url in ("https://new.test/", "https://NEW.test./x", "new.test:443", "https://new.test:443/?a=b")
+        }
+        assert len(ids) == 1
+        assert len(world.kept.asked) == 1

@@ -145,6 +145,21 @@ async def test_a_clock_that_is_set_forward_ends_a_grant(monkeypatch):
 
 
 @on_loop
+async def test_a_clock_that_is_set_back_brings_no_grant_back(monkeypatch):
+    """What has ended is gone until the clock says otherwise; what begins later has not begun."""
+    async with gate_for(DEV) as world:
+        leases = Leases(world.judge)
+        leases.use([lasting(60, 443)])
+        real = time.time
+        for shift, opened_ in ((61, False), (0, False), (-3600, False)):
+            monkeypatch.setattr(time, "time", lambda shift=shift: real() + shift)
+            assert world.judge.decide_connect("dev", Host("allowed.test"), 443).allowed is opened_
+        leases.use(world.judge.grants)
+        assert not world.judge.decide_connect("dev", Host("allowed.test"), 443).allowed
+        leases.close()
+
+
+@on_loop
 async def test_a_connection_that_cannot_be_cut_keeps_no_other_open():
     async with gate_for(policy(group(grants=Grants.ALLOWED, lane=LaneChoice.TUNNEL))) as world:
         leases, ended = Leases(world.judge), []

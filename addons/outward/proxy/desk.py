@@ -90,7 +90,7 @@ class Desk:
             identity: who asks.
             body: whole.
         """
-        target = head.target[len(ROOT) :] if head.target.lower().startswith(f"{ROOT}/") else head.path or "/"
+        target = f"{head.path}{'?' if '?' in head.target else ''}"
         request = Request(head.method, target, tuple(head.fields), body, identity.client)
         try:
             response = await self._answer(request, identity)
@@ -110,6 +110,8 @@ class Desk:
             "same-origin",
         ):
             raise Problem(403, "not from a web page")
+        if request.path.startswith("//"):
+            raise Problem(404, "there is nothing here")
         if "?" in request.target:
             raise Problem(400, "there are no parameters here")
         if not self._answers.take(_asker(identity)):
