@@ -13,6 +13,7 @@ from outward.cli.common import load_or_exit, settings_of
 from outward.cli.table import columns
 from outward.cli.traffic import Groups, read_log
 from outward.cli.when import When
+from outward.config.settings import Settings
 from outward.core.cases import hold
 from outward.core.replay import Change, Replayed
 from outward.core.replay import replay as play
@@ -67,7 +68,11 @@ def replay(
     if failing:
         notice = f"{failing} of the policy's own tests fail; `outward test --config {config}` shows them"
         click.echo(f"outward: warning: {notice}", err=True)
-    facts, strange = read_log(file, form) if file and form else (_store(records or config, since, as_json=as_json), 0)
+    if file and form:
+        facts, strange = read_log(file, form)
+    else:
+        settings = settings_of(records, as_json=as_json) if records else loaded.settings
+        facts, strange = _store(settings or Settings(), since), 0
     traffic, odd = recorded(facts, Groups(policy, group))
     results = list(play(policy, traffic))
     told = _Told(results, strange, odd)
@@ -76,8 +81,7 @@ def replay(
         sys.exit(FAILED)
 
 
-def _store(config: Path, since: float, *, as_json: bool) -> Counter[Fact]:
-    settings = settings_of(config, as_json=as_json)
+def _store(settings: Settings, since: float) -> Counter[Fact]:
     try:
         database = open_database(settings.records_url, settings.state, read_only=True)
         try:

@@ -136,7 +136,9 @@ def _known(found: _Found) -> Known:
 
 
 def _stored(found: _Found, config: Path | None, since: float, group: str | None, as_json: bool) -> tuple[Demand, ...]:
-    settings, _ = records_of(config, as_json=as_json, group=group)
+    settings = found.loaded.settings or Settings()
+    if config is None:  # then what `outward run` recorded
+        settings, _ = records_of(None, as_json=as_json, group=group)
     if found.choice.file is None and run_state(os.environ) is None:
         raise click.UsageError("no records: give --config, or HOME for those of `outward run`")
     try:
