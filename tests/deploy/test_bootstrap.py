@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,45 @@ def test_without_a_new_enough_python_it_says_what_to_do(checkout: Path, tmp_path
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.timeout(600)
+def python(name: str, sign: str) -> str:
+    """A script that answers like a Python of a name, and can make no environment."""
+    return f"""case "$*" in *version_info*) echo "{sign}$0" ;; -V) echo "Python {name}" ;; *venv*) exit 1 ;; esac"""
+
+
+@pytest.mark.parametrize(
+    ("newer", "older", "taken"),
+    [
+        ("-", "+", "the older, built with optimisations"),
+        ("+", "+", "the newer, built with optimisations"),
+        ("-", "-", "the newer, built without optimisations: slower by a fifth"),
+    ],
+)
+def test_of_several_pythons_it_takes_one_that_was_built_with_optimisations(
+    checkout: Path, tmp_path: Path, newer: str, older: str, taken: str
+) -> None:
+    """It says which, once."""
+    none = "exit 1"
+    fakes = folder_with(
+        tmp_path / "the fakes", python3_13=python("the newer", newer), python3_12=python("the older", older),
+        python3_14=none, python3=none, python=none, uv=none,
+    )  # fmt: skip
+    done = run(
+        checkout, "outward", "version", PATH=f"{fakes}:/usr/bin:/bin", HOME=str(tmp_path), PYENV_ROOT=str(tmp_path),
+        OUTWARD_PYTHON="",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"setting up .venv with Python {taken} (once" in done.stderr
+    assert done.stderr.count("optimisations") == 1
+
+
+def test_how_this_python_was_built_is_read_from_its_configuration() -> None:
+    """Where the switch or the compiler's flag says so, and where it could make an environment."""
+    script = f'. "{ROOT}/bin/setup.sh"; "$1" -c "$probe"'
+    done = subprocess.run(["sh", "-c", script, "sh", sys.executable], capture_output=True, text=True, check=True)
+    built = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+    assert done.stdout == f"{'+' if built else '-'}{sys.executable}\n"
+
+
 def test_it_sets_itself_up_once(checkout: Path, tmp_path: Path) -> None:
     """With an old default Python and a constraint that contradicts the lock; the second time needs no index at all.
 
