@@ -79,7 +79,7 @@ make() {
 byte_code() {
   [ -d "$1/addons/outward/__pycache__" ] || [ ! -w "$1/addons/outward" ] && return
   "$1/.venv/bin/python" -m compileall -qq "$1/addons" >&2
-  env -u PYTHONDONTWRITEBYTECODE "$1/.venv/bin/python" -c 'import outward.cli.serve, outward.proxy.inspection.session' >&2
+  env -u PYTHONDONTWRITEBYTECODE "$1/.venv/bin/python" -c 'import outward.cli.serve, outward.proxy.assembly' >&2
 }
 
 setup() {
