@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+from python_build import described
 from records_bench import DAY, fill
 
 from harness.admin import Admin
@@ -127,4 +128,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print(described())
     main()

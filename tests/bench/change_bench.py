@@ -11,6 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from python_build import described
+
 from outward.records.database import migrate, open_database
 
 HOSTS = 5000
@@ -92,4 +94,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print(described())
     main()

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import trustme
 import uvloop
+from python_build import described
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -225,4 +226,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print(described())
     main()

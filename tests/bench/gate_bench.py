@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import uvloop
+from python_build import described
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -197,4 +198,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print(described())
     main()

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from python_build import described
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from harness.governing import Desk
@@ -73,4 +75,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print(described())
     main()

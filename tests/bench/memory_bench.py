@@ -21,6 +21,7 @@ from pathlib import Path
 
 import trustme
 import yaml
+from python_build import described
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -169,4 +170,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print(described())
     main()

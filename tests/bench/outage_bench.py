@@ -8,6 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from python_build import described
+
 from harness.fleet import Load, fleet, written
 from harness.postgres import postgres
 from harness.waiting import wait_for
@@ -47,4 +49,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print(described())
     main()

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from python_build import described
+
 from outward.core.model import Pattern, PatternKind, Place, Rule
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
@@ -153,4 +155,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print(described())
     main()

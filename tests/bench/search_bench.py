@@ -25,6 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import trustme
+from python_build import described
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -255,4 +256,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print(described())
     main()
