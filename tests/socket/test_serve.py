@@ -107,7 +107,20 @@ def test_it_gets_ready_and_writes_one_event_for_a_denial(start: Start, tmp_path:
     assert (event["verdict"], event["reason"], event["host"]) == ("deny", "no_rule", "blocked.test")
     assert f"Outward-Decision: {event['id']}".lower() in head.lower()
     well = dict.fromkeys(
-        ("policy", "ca", "listener", "recorder", "draining", "reload", "store", "records", "clock", "rotation", "jwks"),
+        (
+            "policy",
+            "ca",
+            "listener",
+            "recorder",
+            "draining",
+            "reload",
+            "store",
+            "records",
+            "clock",
+            "rotation",
+            "jwks",
+            "webhooks",
+        ),
         "ok",
     )
     wait_for(lambda: served.readiness()["checks"] == well)
