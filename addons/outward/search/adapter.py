@@ -13,6 +13,7 @@ from outward.search.forms import decode_form, is_form
 from outward.search.jsonbody import BodyError, check_keys, decode, encode, folded
 from outward.search.narrowing import Language
 from outward.search.seen import Seen
+from outward.search.surface import Tool
 from outward.search.turn import Call, Turn
 
 Json = dict[str, Any]
@@ -106,7 +107,7 @@ class Plain:
         """
         match turn.call.schema:
             case "plain":
-                body_value(turn)
+                no_tools(turn, body_value(turn))
             case "retrieve":
                 turn.watch = True
                 body_value(turn)
@@ -261,6 +262,23 @@ _CARRIERS = frozenset(
         "web_search",
     )
 )
+
+
+def no_tools(turn: Turn, body: Any) -> None:
+    """Refuse a tool of the vendor's own in a body of which nobody knows that it takes tools.
+
+    Raises:
+        RefusedError: for one that searches, fetches, calls, or brings tools of its own.
+    """
+    stack = [body]
+    while stack:
+        each = stack.pop()
+        stack.extend(each.values() if isinstance(each, dict) else each if isinstance(each, list) else ())
+        tools = each.get("tools") if isinstance(each, dict) else None
+        for tool in tools if isinstance(tools, list) else ():
+            kind = tool.get("type") if isinstance(tool, dict) else None
+            if isinstance(kind, str) and turn.surface.tool(kind) not in (None, Tool.OWN, Tool.SANDBOX):
+                turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "a tool that this endpoint does not have", kind[:100])
 
 
 def unlisted(turn: Turn) -> None:

@@ -34,7 +34,9 @@ _FIRST = ("web_search_20250305", "web_fetch_20250910")  # before code could call
 _TOOL_KEYS = frozenset(
     {"type", "name", "allowed_domains", "blocked_domains", "max_uses", "allowed_callers", "response_inclusion"}
 )
-_PARAMS = frozenset({"tools", "tool_choice", "mcp_servers", "messages", "system", "thread", "compaction", "container"})
+_PARAMS = frozenset(
+    {"tools", "tool_choice", "mcp_servers", "messages", "system", "thread", "compaction", "container", "fallbacks"}
+)
 # The names stand in brackets or not, quoted or not, as hosts or as addresses; what follows the sentence is no name.
 _REFUSED = re.compile(r"not accessible to our user agent:?\s*(?:\[([^\]]*)\]|((?:(?!\.\s)(?:\\.|[^\"\\\n]))*))")
 
@@ -66,7 +68,10 @@ class Anthropic(Plain):
                 super().govern(turn)
 
     def params(self, turn: Turn, params: Json) -> None:
-        """Judge the parameters of one message."""
+        """Judge the parameters of one message, and those that another model would get in its place."""
+        fallbacks = params.get("fallbacks")
+        for other in fallbacks if isinstance(fallbacks, list) else ():
+            self.params(turn, obj(other, _PARAMS))
         for server in items(params.get("mcp_servers")):
             turn.reach(obj(server, frozenset({"url"})).get("url"), "MCP server")
         stripped = set[str]()

@@ -21,6 +21,8 @@ def interaction(turn: Turn, body: Json, stays: Stays) -> None:
         body: of the request.
         stays: judges a capability.
     """
+    if "deep-research" in (model := str(body.get("model"))).lower():
+        turn.always_searches(model[:100], "this model always searches and has no domain filter")
     if "environment" in body:
         body["environment"] = environment(turn, body["environment"])
     kept = keep_tools(turn, body, lambda tool: _tool(turn, tool, body, stays))
