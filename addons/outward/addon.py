@@ -181,13 +181,14 @@ class Outward:
     async def server_connect(self, data: ServerConnectionHookData) -> None:
         """Let mitmproxy dial what was judged, and nothing else."""
         connection, address = self._connections.get(data.client.id), data.server.address
+        data.server.error = "Outward has not judged this address"  # unless the end is reached
         judged = connection.judged.get((address[0], address[1])) if connection and address else None
         if judged is None or address is None or connection is None:
-            data.server.error = "Outward has not judged this address"
             return
         data.server.address = (judged, address[1])
         if connection.tunnel is not None:
             data.server.sni = connection.tunnel.head.host.name  # what the destination's certificate must name
+        data.server.error = None
 
     def server_connect_error(self, data: ServerConnectionHookData) -> None:
         """Note why a relayed tunnel leads nowhere."""

@@ -1,5 +1,6 @@
 """`mitmdump -s addon.py` is the same proxy: decisions, denials, the blocked log, metrics and reload, over real sockets."""
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -247,3 +248,29 @@ async def test_what_is_open_at_the_end_is_recorded(tmp_path: Path) -> None:
             proxy.process.terminate()
             event = await proxy.event(group="theirs")
         assert (event["lane"], event["host"]) == ("tunnel", "theirs.test")
+
+
+@on_loop
+async def test_a_websocket_passes_and_is_recorded_once_at_its_end(tmp_path: Path) -> None:
+    """Its messages are counted; another upgrade is refused."""
+
+    async def echo(_seen: object, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n\r\n"
+        )
+        frame = await reader.readexactly(11)  # under a mask of mitmproxy's own (RFC 6455 5.3)
+        writer.write(b"\x81\x05" + bytes(each ^ frame[2 + at % 4] for at, each in enumerate(frame[6:])))
+
+    shake = ("Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")
+    async with web(pki := trustme.CA()) as server, ours(tmp_path, server, pki) as proxy:
+        server.answer = echo
+        name = f"ours.test:{server.port}"
+        async with raw(proxy.address) as client:
+            await client.send(plain(name, "GET", "Upgrade: websocket", *shake))
+            assert status(await client.head()) == 101
+            await client.send(b"\x81\x85\0\0\0\0hello")
+            assert await client.exactly(7) == b"\x81\x05hello"
+            assert proxy.events == []
+        event = await proxy.event(verdict="allow")
+        assert (event["status"], event["bytes_up"], event["bytes_down"]) == (101, 5, 5)
+        assert (await refused(proxy, plain(name, "GET", "Upgrade: odd", *shake)))[1]["reason"] == "upgrade_not_allowed"

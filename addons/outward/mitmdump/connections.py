@@ -64,15 +64,18 @@ class Connection:
         hooks, tunnel = self.hooks, self.tunnel
         if hooks is None or tunnel is None:
             return False
+        self._broken = Reason.INTERNAL_ERROR  # unless the end is reached
         try:
             hello = HelloReader().feed(record)
         except (HelloError, NotTlsError) as error:
             self._broken = error.reason if isinstance(error, HelloError) else Reason.NOT_TLS
             return False
-        if hello is not None:
-            self.relayed = _passes(tunnel, hello)
-            if not self.relayed:
-                hooks.hello(hello)
+        if hello is None:
+            return False
+        self.relayed = _passes(tunnel, hello)
+        if not self.relayed:
+            hooks.hello(hello)
+        self._broken = None
         return self.relayed
 
     def request(self, raw: bytes, *, sealed: bool) -> Exchange:
