@@ -45,6 +45,7 @@ from outward.proxy.interfaces import own_addresses
 from outward.proxy.judge import Judge
 from outward.proxy.leases import Leases
 from outward.proxy.parent import Parent
+from outward.proxy.secrets import SecretError
 from outward.records.events import Event
 from outward.records.recorder import STORE_LINGER, Recorder
 from outward.records.search_memory import SearchMemory
@@ -152,6 +153,7 @@ class Service:
         self._desk: Desk | None = None
         self._webhooks: Webhooks | None = None
         self._rotation = Rotation()
+        self.judge.secrets.tell = self.recorder.audit
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -189,6 +191,7 @@ class Service:
         """
         try:
             prepare_records(self.settings.records_url, self.settings.state)
+            self.judge.secrets.use(self.settings.secrets)
             if self._options.ops:
                 health = Health(self.metrics, self._checks(), self.administration, self._notes(), named_hosts())
                 self._ops = OpsServer(health, self.metrics.internal_error)
@@ -209,6 +212,8 @@ class Service:
             await self._listen()
         except OSError as error:
             raise refused(error) from error
+        except SecretError as error:
+            raise StartError(str(error)) from error
         self._rotate()
         self._spawn(self.metrics.watch_lag())
         self._spawn(every(OWN_INTERVAL, self._look_around))
@@ -256,6 +261,7 @@ class Service:
             self._rotation.add("server.tls", self._tls_files, self._take_up_tls)
         if self._inspection is not None:
             self._rotation.add("server.ca", lambda: self.settings.ca or (), self._inspection.renew)
+        self._rotation.add("secrets", lambda: self.judge.secrets.files, self.judge.secrets.again)
         self._rotation.add("upstream.trust", self._trust_files, self._take_up_trust)
         self.metrics.watch("rotation_failing", lambda: float(self._rotation.failing))
         self._spawn(self._rotation.watch())
@@ -297,6 +303,8 @@ class Service:
             parent = Parent.parse(settings.parent_proxy) if settings.parent_proxy else None
         if (settings.trust, settings.crl) != (self.settings.trust, self.settings.crl):
             self._rotation.ask("upstream.trust")
+        if settings.secrets != self.settings.secrets:
+            self.judge.secrets.use(settings.secrets)
         changed = [name for name in _FIXED if getattr(settings, name) != getattr(self.settings, name)]
         if changed:
             log.warning("these settings take effect at the next start: %s", ", ".join(changed))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from outward.cli.descent import descends
+from outward.config.hidden import Hidden
 from outward.core.addresses import Network
 from outward.core.model import ClientEntry, Credential, Mode, OptIn, Place
 from outward.core.policy import Policy
@@ -24,6 +25,7 @@ class Private:
         web_search: turn hosted search on for the group and the conversation, unless the policy locks it.
         report: let through what the group's rules block.
         internal: networks opened beside those of the configuration.
+        hidden: what the command has as placeholders.
     """
 
     group: str
@@ -31,6 +33,7 @@ class Private:
     web_search: bool = False
     report: bool = False
     internal: tuple[Network, ...] = ()
+    hidden: Hidden = field(default_factory=Hidden)
 
     @property
     def child(self) -> str:
@@ -62,6 +65,8 @@ class Private:
             groups={**policy.groups, self.group: group},
             clients=(entry, replace(entry, kind=Credential.CERTIFICATE, token_sha256=None, certificate=self.child)),
             internal=(*policy.internal, *self.internal),
+            secrets=policy.secrets | frozenset(each.name for each in self.hidden.entries),
+            bound=self.hidden.bound,
         )
 
 

@@ -29,6 +29,7 @@ from outward.cli.private import USER, NoGroupError, Private, choose_group, new_t
 from outward.cli.serve import new_event_loop
 from outward.cli.summary import Summary
 from outward.cli.trusting import demand_trust
+from outward.config.hidden import Hidden, HideError, hide_variables, known
 from outward.config.load import Loaded
 from outward.config.places import own_folders, run_state
 from outward.config.trust import INSIDE
@@ -47,6 +48,8 @@ _PATIENCE = 0.5  # seconds that a 407 waits for its answer; the command can end 
 @click.option("--report", is_flag=True, help="Let through what the rules block, and list it at the end.")
 @click.option("--no-token", is_flag=True, help="Let every local process in, and name no token.")
 @click.option("--jail", "jailed", is_flag=True, help="Leave the command no other way out than the proxy (Linux).")
+@click.option("--hide", multiple=True, metavar="VARIABLE", help="Give the command a placeholder for a secret.")
+@click.option("--hide-known", is_flag=True, help="Hide every secret of the environment that the shipped table knows.")
 @click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
@@ -58,6 +61,8 @@ def run(
     report: bool,
     no_token: bool,
     jailed: bool,
+    hide: tuple[str, ...],
+    hide_known: bool,
     as_json: bool,
 ) -> None:
     """Run COMMAND behind a private proxy; its exit status is passed on.
@@ -75,11 +80,13 @@ def run(
         chosen = choose_group(loaded.policy, group)
     except NoGroupError as error:
         raise click.UsageError(str(error)) from error
-    private = Private(chosen, "" if no_token else new_token(), web_search, report)
+    private = Private(
+        chosen, "" if no_token else new_token(), web_search, report, hidden=_hidden(hide, known_too=hide_known)
+    )
     summary = Summary()
     with tempfile.TemporaryDirectory(prefix="outward-") as spare, asyncio.Runner(loop_factory=new_event_loop) as runner:
         try:
-            own = _own_port(loaded, Path(spare))
+            own = _own_port(loaded, Path(spare), private.hidden)
             hidden = own_folders(os.environ, *(each.settings.state for each in (loaded, own) if each.settings))
             with Jail() if jailed else nullcontext() as jail:
                 work = _run(command, own, private, summary, starter=choice.file is None, jail=jail, hidden=hidden)
@@ -154,11 +161,24 @@ def _environment(service: Service, private: Private, address: tuple[str, int]) -
     proxy = ProxyAddress(*address, USER if private.token else "", private.token)
     bundle = service.tool_bundle(os.environ, TRUSTED_BEFORE)
     theirs = {name: value for name, value in os.environ.items() if not name.startswith("OUTWARD_")}
+    theirs = Hidden(service.settings.secrets).environment(theirs)
     truststore = java_truststore(bundle) if has_java(theirs) else None
     return {**theirs, INSIDE: "1", **client_environment(proxy, bundle, theirs, truststore)}
 
 
-def _own_port(loaded: Loaded, spare: Path) -> Loaded:
+def _hidden(variables: tuple[str, ...], *, known_too: bool) -> Hidden:
+    if not (variables or known_too):
+        return Hidden()
+    from outward.config.machine import discoveries  # noqa: PLC0415 - only where something is hidden
+
+    try:
+        wanted = (*variables, *(known(os.environ) if known_too else ()))
+        return hide_variables(wanted, os.environ, discoveries(os.environ))
+    except HideError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _own_port(loaded: Loaded, spare: Path, hidden: Hidden) -> Loaded:
     """Move the proxy to a free loopback port, and the state to the folder of `run`, or one that can be written."""
     settings = loaded.settings
     if settings is None:
@@ -169,7 +189,9 @@ def _own_port(loaded: Loaded, spare: Path) -> Loaded:
         writable = os.access(state, os.W_OK)
     except OSError:
         writable = False
-    return replace(loaded, settings=replace(settings, listen=("127.0.0.1", 0), state=state if writable else spare))
+    secrets = (*settings.secrets, *hidden.entries)
+    settings = replace(settings, listen=("127.0.0.1", 0), state=state if writable else spare, secrets=secrets)
+    return replace(loaded, settings=settings)
 
 
 def _tell(summary: Summary, group: str, *, as_json: bool) -> None:

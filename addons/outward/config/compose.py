@@ -11,6 +11,7 @@ from outward.config.document import MappingNode, SequenceNode, at
 from outward.config.nearest import did_you_mean
 from outward.config.roots import problem_in_roots
 from outward.config.schema import Document, ServerModel, TlsModel, UpstreamModel, VendorModel
+from outward.config.secrets import read_secrets
 from outward.config.settings import Limits, McpServer, Opened, Settings, Tls
 from outward.config.streams import audit_stream, webhooks
 from outward.config.validate import validate
@@ -83,6 +84,7 @@ def _settings(root: MappingNode, document: Document, base: Path, home: str | Non
         vendor_tables=tuple(resolve_path(folder, base, home) for folder in document.vendor_tables),
         mcp=tuple(McpServer(server.host, server.tools) for server in document.mcp),
         limits=Limits(**server.limits.model_dump()),
+        secrets=read_secrets(root, document.secrets, base, home, report),
     )
 
 

@@ -24,6 +24,7 @@ from outward.config.loaded import Loaded
 from outward.config.machine import Machine, discoveries
 from outward.config.rules import RuleCompiler
 from outward.config.schema import Document
+from outward.config.secrets import check_injections
 from outward.config.sets import Sets
 from outward.config.settings import Settings
 from outward.config.validate import validate
@@ -134,12 +135,14 @@ class _Loading:
         found, cases = compiled.discovered, tuple(compiled.cases)
         if composed is None:
             return Loaded(settings, None, report.sorted(), files, report.sources, found, brought=told)
+        check_injections(compiled.groups.values(), composed.settings.secrets, report)
         policy = Policy(
             generation=over.following(gathered) if over else gathered.generation,
             groups=compiled.groups,
             clients=compiled.clients,
             internal=composed.internal,
             vendor_of=_over(composed.settings, self.vendor_of),
+            secrets=frozenset(each.name for each in composed.settings.secrets),
             today=today.isoformat(),
         )
         governed = (*self.governed, *composed.settings.vendors, *(server.host for server in composed.settings.mcp))

@@ -13,16 +13,18 @@ from outward.config.diagnostics import Level, Report
 from outward.config.document import MappingNode, Node, ScalarNode, SequenceNode
 from outward.config.nearest import did_you_mean
 from outward.config.patterns import PatternError, parse_pattern
+from outward.config.secrets import read_injection
 from outward.config.sets import NAME, Sets
 from outward.config.values import network
 from outward.core.addresses import Network
 from outward.core.model import DEFAULT_PORTS, PatternKind, Place, Rule
 from outward.core.names import MalformedHostError, parse_port
 from outward.core.paths import PathGlob
+from outward.core.secrets import Injection
 
 _KEYS = (
     *("host", "port", "ports", "methods", "paths", "encoded_slash", "tls", "public_suffix", "addresses", "until"),
-    *("owner", "note"),
+    *("owner", "note", "inject"),
 )
 _SOON = timedelta(days=14)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -148,6 +150,7 @@ class RuleCompiler:
             until=extras.until,
             owner=extras.owner,
             note=extras.note,
+            inject=extras.inject,
         )
 
     def _mapping(self, node: MappingNode, use: Use) -> Rule | None:
@@ -184,6 +187,7 @@ class _Extras:
     until: str | None = None
     owner: str | None = None
     note: str | None = None
+    inject: Injection | None = None
 
 
 @dataclass(slots=True)
@@ -206,6 +210,7 @@ class _ExtrasReader:
             until=self._until(use),
             owner=self._text("owner"),
             note=self._text("note"),
+            inject=self._inject(),
         )
         if extras.addresses and use is Use.DENY:
             cure = "a deny rule that names a network as its host refuses every name that resolves into it"
@@ -216,7 +221,14 @@ class _ExtrasReader:
         if not extras.tls and (use is Use.DENY or extras.methods is not None or extras.paths is not None):
             cure = "`tls: false` stands on an allow rule without `methods` and `paths`: the tunnel cannot be read"
             self._error("E014", "`tls: false` has no meaning here", self.node.values["tls"], cure)
+        if not extras.tls and extras.inject is not None:
+            cure = "a secret is set on requests over TLS alone: remove one of the two"
+            self._error("E014", "`tls: false` and `inject` in one rule", self.node.values["tls"], cure)
         return extras
+
+    def _inject(self) -> Injection | None:
+        node = self.node.values.get("inject")
+        return None if node is None else read_injection(node, self.report)
 
     def _error(self, ident: str, message: str, node: Node, cure: str = "") -> None:
         self.report.error(ident, message, node.place, node.length, cure)

@@ -244,6 +244,15 @@ class VendorModel(Model):
     unknown: Literal["deny", "report"] = "deny"
 
 
+class SecretModel(Model):
+    """Where a secret's value is, and for which hosts and groups it may be set."""
+
+    env: Text | None = None
+    file: Text | None = None
+    hosts: Annotated[list[Text], Field(min_length=1)]
+    groups: list[Text] = []
+
+
 class McpModel(Model):
     """An MCP server whose search tools are governed."""
 
@@ -289,6 +298,7 @@ class Document(Model):
     vendor_tables: list[Text] = []
     mcp: list[McpModel] = []
     webhooks: list[WebhookModel] = []
+    secrets: dict[str, SecretModel] = {}
     tests: list[CaseModel] = []
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from outward.core.addresses import Address
+from outward.core.model import Pattern
 
 DEFAULT_STATE = "~/.local/state/outward"
 _DAY = 86_400.0
@@ -119,6 +120,23 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretEntry:
+    """One entry of `secrets`.
+
+    Attributes:
+        env, file: where its value is; one of them.
+        hosts: which it may be set for.
+        groups: subtrees that may use it; none means every group.
+    """
+
+    name: str
+    env: str | None
+    file: Path | None
+    hosts: tuple[Pattern, ...]
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the running parts are told.
 
@@ -140,6 +158,7 @@ class Settings:
         crl: paths of PEM files with certificate revocation lists.
         dns_servers: address and port of each server; empty means the machine's own.
         dns_hosts: addresses of names that are answered without a query.
+        secrets: what the proxy sets on requests that rules with `inject` allow.
         parent_proxy: URL of the parent proxy (which may hold a password: never log it), or None.
         vendors: adapter names by the hosts that the policy adds.
         trusted_vendors: those of them whose domain filter is trusted.
@@ -168,6 +187,7 @@ class Settings:
     dns_servers: tuple[tuple[str, int], ...] = ()
     dns_hosts: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
     parent_proxy: str | None = field(default=None, repr=False)
+    secrets: tuple[SecretEntry, ...] = ()
     vendors: Mapping[str, str] = field(default_factory=dict)
     trusted_vendors: frozenset[str] = frozenset()
     opened: Mapping[str, Opened] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from outward.core.addresses import Network
 from outward.core.names import Host
 from outward.core.paths import PathGlob
 from outward.core.reasons import Reason
+from outward.core.secrets import Injection
 
 DEFAULT_PORTS = frozenset({80, 443})
 
@@ -123,6 +124,7 @@ class Rule:
         addresses: networks that an allowed host may resolve to although they are not public.
         until: UTC day, `YYYY-MM-DD`, from which on an allow rule allows nothing; None means for good.
         owner, note: who answers for the rule, and why it is there.
+        inject: what the proxy sets on the requests that the rule allows; None sets nothing.
     """
 
     pattern: Pattern
@@ -136,11 +138,12 @@ class Rule:
     until: str | None = None
     owner: str | None = None
     note: str | None = None
+    inject: Injection | None = None
 
     @property
     def needs_sight(self) -> bool:
         """Whether the rule can only be judged on a decrypted request."""
-        return self.methods is not None or self.paths is not None
+        return self.methods is not None or self.paths is not None or self.inject is not None
 
 
 class OptIn(StrEnum):
@@ -276,6 +279,7 @@ class Decision:
         sighted: whether anything on the group's chain, or governance, judges more of a request than its host.
         denial: how a blocked CONNECT of this group is answered.
         ech: what this group does with ECH.
+        inject: what is set on the request, each in a field of its own.
     """
 
     verdict: Verdict = Verdict.DENY
@@ -291,6 +295,7 @@ class Decision:
     sighted: bool = True
     denial: Denial = Denial.CONNECT
     ech: Ech = Ech.PASS
+    inject: tuple[Injection, ...] = ()
     generation: str = ""
 
     @property

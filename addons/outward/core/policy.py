@@ -26,6 +26,7 @@ from outward.core.model import (
 from outward.core.names import OWN_NAME, Host, is_local_name
 from outward.core.readings import allows, denies
 from outward.core.reasons import Reason
+from outward.core.secrets import Injection, found_in
 
 _SOFTENED = frozenset(
     {
@@ -167,6 +168,8 @@ class Policy:
         internal: networks that allowed names may resolve to although they are not public.
         vendor_of: name of the governed vendor that a host name belongs to, or None.
         tokens: the entries of tokens, by the hex digest of the token.
+        secrets: names of the secrets that there are.
+        bound: what is set for a host, by name, whichever rule allows it.
         today: UTC day, `YYYY-MM-DD`; where it is not known, every rule with an end has ended.
     """
 
@@ -175,6 +178,8 @@ class Policy:
     clients: tuple[ClientEntry, ...] = ()
     internal: tuple[Network, ...] = ()
     vendor_of: Callable[[str], str | None] = _ungoverned
+    secrets: frozenset[str] = frozenset()
+    bound: Mapping[str, tuple[Injection, ...]] = field(default_factory=dict)
     today: str = ""
     tokens: Mapping[str, ClientEntry] = field(init=False, repr=False, compare=False)
 
@@ -202,8 +207,12 @@ def _decide(policy: Policy, question: Question) -> Decision:
         return Decision(reason=Reason.UNKNOWN_CLIENT, question=question, generation=policy.generation)
     vendor = policy.vendor_of(question.host.name)
     own = question.host.name == OWN_NAME  # which leads nowhere, whatever a rule says
-    reason, rule = (Reason.MALFORMED_REQUEST, None) if own else _verdict(policy, group, question)
-    sighted = vendor is not None or _needs_sight(group, question.host)
+    bound = policy.bound.get(question.host.name, ())
+    if policy.secrets and found_in(f"{question.host.name}{question.path or ''}", policy.secrets) is not None:
+        reason, rule = Reason.SECRET_MISDIRECTED, None
+    else:
+        reason, rule = (Reason.MALFORMED_REQUEST, None) if own else _verdict(policy, group, question)
+    sighted = vendor is not None or bool(bound) or _needs_sight(group, question.host)
     lane = _lane(group, rule if reason is Reason.RULE and vendor is None else None, sighted=sighted)
     would_reason = reason if reason in _SOFTENED and group.mode is Mode.REPORT else None
     verdict = Verdict(reason is Reason.RULE or would_reason is not None)
@@ -224,6 +233,7 @@ def _decide(policy: Policy, question: Question) -> Decision:
         sighted=sighted,
         denial=group.denial,
         ech=group.ech,
+        inject=(rule.inject,) if rule and rule.inject and reason is Reason.RULE else bound,
         generation=policy.generation,
     )
 

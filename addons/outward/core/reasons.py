@@ -18,6 +18,7 @@ class Reason(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     PATH_NOT_ALLOWED = "path_not_allowed"
     RULE_EXPIRED = "rule_expired"
+    SECRET_MISDIRECTED = "secret_misdirected"  # noqa: S105 - not a password
     UNKNOWN_CLIENT = "unknown_client"
     BAD_CREDENTIALS = "bad_credentials"
     MALFORMED_HOST = "malformed_host"
@@ -88,6 +89,12 @@ MEANINGS: dict[Reason, Meaning] = {
     ),
     Reason.PATH_NOT_ALLOWED: Meaning(
         403, _DENIED, "The host is allowed, this path is not", "Use a permitted path, or ask for the path."
+    ),
+    Reason.SECRET_MISDIRECTED: Meaning(
+        403,
+        _DENIED,
+        "A secret's placeholder stands where no secret belongs",
+        "Send the placeholder in the header that the rule sets, to the rule's own host, or send nothing there.",
     ),
     Reason.RULE_EXPIRED: Meaning(
         403, _DENIED, "The rule that allowed this has ended", "Ask for a later `until` on the rule, or for its removal."

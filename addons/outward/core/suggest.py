@@ -237,7 +237,7 @@ def written(rule: Rule) -> str:
     value = str(rule.pattern)
     name = f"[{value}]" if ":" in value else value
     ports = sorted(rule.ports or ())
-    bare = rule.methods is None and rule.paths is None and rule.tls and not (rule.addresses or rule.until)
+    bare = not rule.needs_sight and rule.tls and not (rule.addresses or rule.until)
     if bare and (rule.ports == DEFAULT_PORTS or len(ports) == 1):
         target = name if rule.ports == DEFAULT_PORTS else f"{name}:{ports[0]}"
         return f'"{target}"' if ":" in target or "*" in target else target
@@ -254,6 +254,8 @@ def written(rule: Rule) -> str:
         parts.append(f"addresses: [{', '.join(json.dumps(str(each)) for each in rule.addresses)}]")
     if rule.until is not None:
         parts.append(f"until: {rule.until}")
+    if rule.inject is not None:
+        parts.append(f"inject: {rule.inject.written}")
     return f"{{{', '.join(parts)}}}"
 
 

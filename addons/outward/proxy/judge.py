@@ -21,6 +21,7 @@ from outward.proxy.challenges import PATIENCE, Challenges
 from outward.proxy.guesses import Guesses
 from outward.proxy.hello import Hello
 from outward.proxy.interfaces import ends_here
+from outward.proxy.secrets import Secrets
 from outward.records.events import Event
 
 _DAY = 86_400  # seconds
@@ -76,6 +77,7 @@ class Judge:
         verifier: of JWTs; None where the policy has no entry for them, so that nothing is loaded for it.
         own: the proxy's own addresses and listeners.
         guesses: wrong credentials by source; policies come and go beside it.
+        secrets: what is set on requests; as long-lived.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Judge:
         self._grants: tuple[Grant, ...] = ()
         self.next_end: int | None = None
         self.desk: Desk | None = None
+        self.secrets = Secrets()
         self.leases: Callable[[Decision, Callable[[], None]], Callable[[], None]] = _unheld
         self.policy = policy
         self.own = own

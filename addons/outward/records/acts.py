@@ -7,7 +7,7 @@ from outward.core.grants import Grant
 from outward.core.toggles import Toggle
 from outward.records.audit import AuditEvent
 from outward.records.changes import OptIn, StoredToken
-from outward.records.events import rfc3339
+from outward.records.events import Event, rfc3339
 from outward.records.requests import AccessRequest
 
 
@@ -70,6 +70,20 @@ def token_changed(event_type: str, token: StoredToken, author: str) -> AuditEven
             "name": token.name,
             "expires": None if token.expires is None else rfc3339(token.expires),
         },
+    )
+
+
+def secret_used(name: str, event: Event) -> AuditEvent:
+    """Return the event of a secret's use on a request; nothing of its value is in it."""
+    return AuditEvent(
+        event_type="secret_used",
+        group=event.group,
+        target=name,
+        target_type="Secret",
+        author=event.client,
+        ip_address=event.client,
+        message=f"secret {name} set on requests to {event.host}",
+        details={"secret": name, "host": event.host, "port": event.port, "conversation": event.conversation},
     )
 
 

@@ -21,7 +21,7 @@ EVENT_TYPES = (
     *("web_search_invoked", "web_search_blocked", "web_search_setting_changed", "conversation_opt_in_changed"),
     *("policy_reloaded", "policy_reload_failed", "admin_token_created", "admin_token_revoked"),
     *("conversation_opt_in_bound", "vendor_sandbox_limited", "access_request_made", "access_request_approved"),
-    *("access_request_denied", "access_grant_ended", "access_grant_revoked"),
+    *("access_request_denied", "access_grant_ended", "access_grant_revoked", "secret_used"),
 )
 
 # What `details` says of every search, with the value that means nothing was seen.

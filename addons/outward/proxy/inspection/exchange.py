@@ -41,6 +41,7 @@ class Exchange:
         own: the proxy itself is asked; what it answers leaves no event, what it refuses does.
         said: that answer, once it is there.
         parent: the parent proxy that it was sent to in absolute form; None if it was sent to the destination.
+        placed: fields that the proxy sets on the request, by lower-case name: they hold secrets.
         budget: what its bodies are charged to while they are held back; None where nothing of it ever is.
     """
 
@@ -65,6 +66,7 @@ class Exchange:
         "line",
         "own",
         "parent",
+        "placed",
         "raw",
         "said",
         "up",
@@ -86,6 +88,7 @@ class Exchange:
         self.parent: Parent | None = None
         self.own = False
         self.said: bytes | None = None
+        self.placed: dict[str, str] = {}
         self.raw = raw
         self.head = head
         self.event = event

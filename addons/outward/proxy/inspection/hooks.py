@@ -17,6 +17,7 @@ from outward.core.identity import Identity
 from outward.core.model import Decision, Lane, Stage, Verdict
 from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.reasons import Reason
+from outward.core.secrets import MisdirectedError, masked
 from outward.http1.fields import HeadError
 from outward.http1.forwarding import websocket_accepted
 from outward.http1.head import CLEAR, Head, ResponseHead, Within, parse_head, redirected
@@ -148,8 +149,7 @@ class Hooks:
         elif not self._passport.decision.allowed and self.within is not None:
             fill(event, self._passport.decision, Stage.CONNECT)
         elif decision.allowed:
-            self._govern(exchange, head)
-            self._lease(exchange)
+            self._admit(exchange, head)
         return exchange
 
     def refusal(self, exchange: Exchange) -> Awaitable[None] | None:
@@ -251,8 +251,7 @@ class Hooks:
         if self._is_own(exchange, passport.head):
             self._take_own(exchange, passport.head)
         elif passport.decision.allowed:
-            self._govern(exchange, passport.head)
-            self._lease(exchange)
+            self._admit(exchange, passport.head)
         return exchange
 
     def _is_own(self, exchange: Exchange, head: Head) -> bool:
@@ -270,6 +269,34 @@ class Hooks:
         exchange.event.verdict = Verdict.ALLOW
         exchange.own = exchange.governed = True
         exchange.collected, exchange.budget = head.length != 0, self._parts.budget
+
+    def _admit(self, exchange: Exchange, head: Head) -> None:
+        """Do what is to be done before an allowed request goes on."""
+        self._govern(exchange, head)
+        self._lease(exchange)
+        self._place(exchange, head)
+
+    def _place(self, exchange: Exchange, head: Head) -> None:
+        """Set the rule's secrets, over TLS alone; refuse a placeholder that stands anywhere else."""
+        secrets = self._judge.secrets
+        if not secrets.values or exchange.refused:
+            return
+        injections = exchange.decision.inject if self.sealed else ()
+        try:
+            exchange.placed = secrets.placed(injections, head)
+        except MisdirectedError as error:
+            exchange.event.detail = str(error)
+            exchange.refuse(Reason.SECRET_MISDIRECTED, Stage.REQUEST)
+        else:
+            set_on = [each for each in injections if each.header in exchange.placed]
+            secrets.used((name for each in set_on for name in each.names), exchange.event)
+
+    def masked(self, exchange: Exchange, response: ResponseHead) -> ResponseHead:
+        """Return a response head without the secrets that its request carried, if the destination sends them back."""
+        if not exchange.placed:
+            return response
+        values = self._judge.secrets.values
+        return replace(response, fields=[(name, masked(value, values)) for name, value in response.fields])
 
     def _lease(self, exchange: Exchange) -> None:
         """Have what stands by a grant end with it; where that is the connection, it has been seen to."""

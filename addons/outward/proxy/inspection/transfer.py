@@ -158,7 +158,7 @@ class Transfer:
             tls=self._session.hooks.sealed,
             overrides=not exchange.decision.sighted,
             length=None if body is None else len(body),
-            fields=verdict.fields,
+            fields={**verdict.fields, **exchange.placed},
             parent=self._session.parent_fields(upstream.parent),
         )
         upstream.request(self, raw, head.method, chunked=head.length is None and body is None)
@@ -202,7 +202,9 @@ class Transfer:
         exchange, response, session = self._exchange, self._answered, self._session
         head, switching = exchange.request, response.status == 101
         keep = head.keep_alive and not session.draining and not switching
-        raw, chunked = response_head(self._raw, response, head, keep=keep, rewritten=self._tap is not None)
+        raw, chunked = response_head(
+            self._raw, session.hooks.masked(exchange, response), head, keep=keep, rewritten=self._tap is not None
+        )
         exchange.begun = self._told = True
         exchange.event.status = response.status
         session.downstream.reply(raw, chunked=chunked, keep=keep, wait=self._waiting and self._tap is None)

@@ -1,0 +1,200 @@
+"""Secrets that the client never holds: where they are set, and where their placeholders give them away.
+
+A client sends nothing, or a placeholder, where a secret belongs, and the proxy sets the value there. A placeholder
+anywhere else, and any other value there, is denied: the first would carry a secret to somebody, the second is a key
+that nobody gave the client. Pure: knows names of secrets and, while it writes a field, their values; keeps none.
+"""
+
+import binascii
+import json
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_PREFIX = "outward-secret-"
+_REFERENCE = re.compile(r"\{([^{}]*)\}")
+_SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]* +)?")
+_DECODINGS = 3  # of escapes in a URL
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+
+
+class TemplateError(ValueError):
+    """A template cannot be used; its text is a sentence for the person who wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """What the proxy sets on requests that a rule allows.
+
+    Attributes:
+        header: lower-case name of the field.
+        template: its value, `{name}` standing for a secret.
+        basic: the template is `user:password`, and goes out as Basic credentials (RFC 7617).
+        always: it is set where the client sent nothing too; else a placeholder is replaced, and no more.
+    """
+
+    header: str
+    template: str
+    basic: bool = False
+    always: bool = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The secrets that it needs.
+
+        Example:
+            >>> Injection("authorization", "Bearer {github}").names
+            ('github',)
+        """
+        return tuple(dict.fromkeys(_REFERENCE.findall(self.template)))
+
+    @property
+    def written(self) -> str:
+        """The entry in YAML."""
+        if self.basic:
+            return f"{{basic: {json.dumps(self.template)}}}"
+        return f"{{header: {self.header}, value: {json.dumps(self.template)}}}"
+
+    def check(self) -> None:
+        """Refuse a template that holds no secret, or what no field can hold.
+
+        Raises:
+            TemplateError: with a sentence that says what to write.
+        """
+        if not self.names:
+            raise TemplateError("name a secret in braces, such as `Bearer {github}`")
+        if re.search(r"[^\x20-\x7e]", self.template):
+            raise TemplateError("a header holds printable ASCII alone")
+        if self.basic and ":" not in self.template:
+            raise TemplateError("Basic credentials are `user:password`, such as `x-access-token:{github}`")
+
+    def value(self, values: Mapping[str, str]) -> str:
+        """Return the field's value.
+
+        Raises:
+            KeyError: a secret has no value.
+        """
+        text = _REFERENCE.sub(lambda match: values[match[1]], self.template)
+        return f"Basic {b64encode(text.encode()).decode()}" if self.basic else text
+
+
+class MisdirectedError(ValueError):
+    """A placeholder, or another credential, stands where it must not.
+
+    Attributes:
+        secret: whose placeholder it is; None where it is another credential.
+    """
+
+    def __init__(self, where: str, secret: str | None) -> None:
+        what = f"the placeholder of {secret}" if secret else "a credential that the proxy did not give"
+        super().__init__(f"{what} stands in {where}")
+        self.secret = secret
+
+
+def placeholder(name: str) -> str:
+    """Return what a client holds instead of a secret.
+
+    Example:
+        >>> placeholder("github")
+        'outward-secret-github'
+    """
+    return _PREFIX + name
+
+
+def found_in(text: str, names: Iterable[str]) -> str | None:
+    """Return the secret whose placeholder stands in a text, in any case, escaped, or within Base64; None without one.
+
+    Example:
+        >>> found_in("/?q=outward%2Dsecret%2Dgithub", ["github"])
+        'github'
+    """
+    for reading in _readings(text):
+        lower = reading.lower()
+        if _PREFIX in lower:
+            # A longer name may begin with a shorter one; whose it is matters to the one who reads the record.
+            fitting = [name for name in names if placeholder(name).lower() in lower]
+            if fitting:
+                return max(fitting, key=len)
+    return None
+
+
+def _readings(text: str) -> Iterable[str]:
+    yield text
+    for _ in range(_DECODINGS):
+        if "%" not in text:
+            break
+        text = unquote(text)
+        yield text
+    for match in _BASE64.finditer(text):
+        decoded = _decoded(match[0])
+        if decoded:
+            yield decoded
+
+
+def placed(
+    injections: Iterable[Injection], fields: Iterable[tuple[str, str]], values: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the fields to set on an allowed request, by lower-case name.
+
+    Args:
+        injections: of the rule that allows it, each in a field of its own.
+        fields: names in lower case, and values, as the client sent them.
+        values: of every secret that there is, by name.
+
+    Raises:
+        MisdirectedError: a placeholder stands in another field, or another value in one of these.
+        KeyError: a secret has no value.
+    """
+    wanted, found = {each.header: each for each in injections}, dict[str, str]()
+    for name, value in fields:
+        injection = wanted.get(name)
+        if injection is None:
+            secret = found_in(value, values)
+            if secret is not None:
+                raise MisdirectedError(f"the field {name}", secret)
+        elif name in found:
+            raise MisdirectedError(f"the second field {name}", None)
+        else:
+            found[name] = _filled(injection, value, values)
+    absent = {each.header: each.value(values) for each in wanted.values() if each.always and each.header not in found}
+    return found | absent
+
+
+def _filled(injection: Injection, given: str, values: Mapping[str, str]) -> str:
+    """Return the client's value with its placeholder replaced: alone, behind a scheme, or within Basic credentials."""
+    if given == _stand_in(injection):
+        return injection.value(values)
+    for name in injection.names:
+        held = placeholder(name)
+        if given.endswith(held) and _SCHEME.fullmatch(given.removesuffix(held)):
+            return given.removesuffix(held) + values[name]
+        scheme, _, encoded = given.partition(" ")
+        user, colon, password = _decoded(encoded.strip(" ")).partition(":")
+        if scheme.lower() == "basic" and colon and held in (user, password):
+            pair = (values[name] if each == held else each for each in (user, password))
+            return f"{scheme} {b64encode(':'.join(pair).encode()).decode()}"
+    raise MisdirectedError(f"the field {injection.header}", found_in(given, values))
+
+
+def _stand_in(injection: Injection) -> str:
+    return injection.value({name: placeholder(name) for name in injection.names})
+
+
+def _decoded(text: str) -> str:
+    """Decode Base64 of either alphabet; empty where it is none, or no text."""
+    plain = text.translate(str.maketrans("-_", "+/")).rstrip("=")
+    try:
+        return b64decode(plain + "=" * (-len(plain) % 4), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return ""
+
+
+def masked(value: str, values: Mapping[str, str]) -> str:
+    """Return a field of an answer with every secret's value in it replaced by its placeholder."""
+    for name, secret in values.items():
+        if secret and secret in value:
+            value = value.replace(secret, placeholder(name))
+    return value

@@ -1,0 +1,108 @@
+"""The values of secrets while the proxy runs: read from environment and files, set on requests, named and never shown.
+
+Owns the values. Nothing here gives one away but `placed`, which returns the fields of a request that a rule allows.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from outward.config.settings import SecretEntry
+from outward.core.secrets import Injection, MisdirectedError, found_in, placed
+from outward.files import read_regular
+from outward.http1.head import Head
+from outward.records.acts import secret_used
+from outward.records.audit import AuditEvent
+from outward.records.events import Event
+
+_MOST = 64 * 1024  # bytes of a file with a secret
+_HOUR = 3600
+_MOST_KNOWN = 10_000  # uses that are remembered, so that each is told once an hour
+
+
+class SecretError(ValueError):
+    """A secret has no value; the text names it and says what is wrong, and holds nothing of a value."""
+
+
+class Secrets:
+    """What the proxy sets on requests. Belongs to the event loop's thread.
+
+    Attributes:
+        values: by name. Never print, log or record it.
+        tell: takes the audit event of a use; the same use is told once an hour.
+    """
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.values: Mapping[str, str] = {}
+        self.tell: Callable[[AuditEvent], None] = lambda _event: None
+        self._entries: tuple[SecretEntry, ...] = ()
+        self._told: dict[tuple[object, ...], None] = {}
+        self._hour = 0
+
+    def __repr__(self) -> str:
+        """Names alone."""
+        return f"Secrets({', '.join(self.values)})"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that values are read from."""
+        return tuple(each.file for each in self._entries if each.file is not None)
+
+    def use(self, entries: Iterable[SecretEntry], environ: Mapping[str, str] | None = None) -> None:
+        """Read the values of entries, and put them in force as a whole.
+
+        Raises:
+            SecretError: one has no value; those in force stay.
+        """
+        entries = tuple(entries)
+        values = {each.name: _value(each, os.environ if environ is None else environ) for each in entries}
+        self._entries, self.values = entries, values
+
+    def again(self) -> None:
+        """Read the values once more.
+
+        Raises:
+            SecretError: as `use`.
+        """
+        self.use(self._entries)
+
+    def placed(self, injections: Iterable[Injection], head: Head) -> dict[str, str]:
+        """Return the fields to set on an allowed request.
+
+        Raises:
+            MisdirectedError: a placeholder stands where it must not, or another credential in its place.
+        """
+        secret = found_in(head.target, self.values)
+        if secret is not None:
+            raise MisdirectedError("the URL", secret)
+        return placed(injections, head.fields, self.values)
+
+    def used(self, names: Iterable[str], event: Event) -> None:
+        """Tell that secrets were set on a request: who, for which host; once an hour for the same."""
+        hour = int(time.time() // _HOUR)
+        if hour != self._hour or len(self._told) >= _MOST_KNOWN:
+            self._hour, self._told = hour, {}
+        for name in names:
+            key = (name, event.group, event.client, event.conversation, event.host, event.port)
+            if key not in self._told:
+                self._told[key] = None
+                self.tell(secret_used(name, event))
+
+
+def _value(entry: SecretEntry, environ: Mapping[str, str]) -> str:
+    if entry.file is None:
+        text, where = environ.get(entry.env or "", ""), f"the variable {entry.env}"
+    else:
+        where = f"the file {entry.file}"
+        try:
+            text = read_regular(entry.file, _MOST).decode("ascii").strip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not ASCII"
+            raise SecretError(f"the secret {entry.name}: {where} cannot be read: {why}") from None
+    if not text:
+        raise SecretError(f"the secret {entry.name}: {where} is empty")
+    if not text.isascii() or not text.isprintable():
+        raise SecretError(f"the secret {entry.name}: {where} holds what no header can hold")
+    return text

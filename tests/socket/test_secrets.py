@@ -1,0 +1,363 @@
+"""Secrets that the client never holds: a real proxy, curl and git, and an origin that tells what it was sent."""
+
+import base64
+import http.server
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from harness.process import OUTWARD, Served, environment
+from harness.waiting import wait_for
+
+VALUE = "ghp_R3al-value-0123456789"
+HELD = "outward-secret-github"
+
+
+class Origin:
+    """An HTTPS origin for `api.test`, `other.test` and `plain.test` that keeps the heads it was sent, and echoes one field.
+
+    Attributes:
+        heads: of each request: the request line and the fields.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        authority = trustme.CA()
+        self.ca = folder / "origin-ca.pem"
+        authority.cert_pem.write_to_path(self.ca)
+        self.heads: list[str] = []
+        origin = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                length = int(self.headers.get("Content-Length", 0))
+                body = self.rfile.read(length)
+                origin.heads.append(f"{self.requestline}\n{self.headers}{body.decode()}")
+                echo = f"you sent {self.headers.get('Authorization', 'nothing')}"
+                location = self.path.partition("to=")[2]
+                self.send_response(302 if location else 200)
+                self.send_header("X-Echo", echo)
+                if location:
+                    self.send_header("Location", location)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            do_POST = do_PUT = do_GET  # noqa: N815 - as the server calls them
+
+            def log_message(self, *_args: object) -> None:
+                return
+
+        self._servers = []
+        for tls in (True, False):
+            server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+            if tls:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                authority.issue_cert("api.test", "other.test").configure_cert(context)
+                server.socket = context.wrap_socket(server.socket, server_side=True)
+            self._servers.append(server)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.port, self.plain = (server.server_address[1] for server in self._servers)
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Iterator[Origin]:
+    running = Origin(tmp_path)
+    yield running
+    running.close()
+
+
+def configuration(folder: Path, origin: Origin, secret: str = "env: SECRET") -> Path:
+    path = folder / "outward.yaml"
+    inject = 'inject: {header: Authorization, value: "Bearer {github}"}'
+    path.write_text(
+        "version: 1\n"
+        f"server: {{listen: '127.0.0.1:0', ops: '127.0.0.1:0', state: '{folder}/state'}}\n"
+        f"secrets: {{github: {{{secret}, hosts: [api.test], groups: [dev]}}}}\n"
+        f"upstream: {{trust: ['{origin.ca}'], internal: [127.0.0.1/32], dns: {{hosts: {{api.test: [127.0.0.1], "
+        "other.test: [127.0.0.1]}}}\n"
+        "groups:\n  dev:\n    lane: inspect\n    allow:\n"
+        f"      - {{host: api.test, ports: [{origin.port}], methods: [GET, POST], paths: ['/v1/**'], {inject}}}\n"
+        f"      - {{host: api.test, ports: [{origin.port}], paths: ['/public/**']}}\n"
+        f"      - {{host: other.test, ports: [{origin.port}, {origin.plain}]}}\n"
+        f"      - {{host: api.test, ports: [{origin.plain}]}}\n"
+        "clients: [{group: dev, anyone: true}]\n"
+    )
+    return path
+
+
+@pytest.fixture
+def served(tmp_path: Path, origin: Origin) -> Iterator[Served]:
+    running = Served(configuration(tmp_path, origin), SECRET=VALUE)
+    yield running
+    running.end()
+
+
+def curl(served: Served, *words: str) -> "subprocess.CompletedProcess[str]":
+    ca = served.config.parent / "state" / "ca.pem"
+    proxy = "http://{}:{}".format(*served.proxy)
+    return subprocess.run(
+        ["curl", "-sS", "--max-time", "20", "--proxy", proxy, "--cacert", ca, "-D", "-", *words],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def everything(served: Served, told: str) -> str:
+    """Return all that the proxy has said: to its client, its output, its log, its metrics, its store."""
+    state = served.config.parent / "state"
+    files = (path.read_bytes() for path in state.rglob("*") if path.is_file())
+    store = b"".join(files).decode("latin-1")
+    return told + served.log + json.dumps(served.events) + served.get("/metrics")[1] + served.get("/readyz")[1] + store
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, f"Authorization: Bearer {HELD}", f"authorization: token {HELD}"],
+    ids=["nothing", "bearer", "token"],
+)
+def test_the_value_is_set_where_the_rule_says(served: Served, origin: Origin, header: str | None) -> None:
+    """The client sends nothing, or the placeholder; the value is in no output of the proxy, and masked in the answer."""
+    done = curl(served, *(["-H", header] if header else []), f"https://api.test:{origin.port}/v1/x")
+    assert "200 " in done.stdout, done.stderr
+    assert f"uthorization: {'token' if header and 'token' in header else 'Bearer'} {VALUE}\n" in origin.heads[0]
+    assert f"you sent {'token' if header and 'token' in header else 'Bearer'} {HELD}" in done.stdout
+    wait_for(lambda: served.events)
+    assert VALUE not in everything(served, done.stdout)
+
+
+ATTACKS = {
+    "another header": (["-H", f"X-Key: {HELD}"], "/v1/x"),
+    "a cookie": (["-H", f"Cookie: a={HELD}"], "/v1/x"),
+    "the referer": (["-H", f"Referer: https://a.test/?k={HELD}"], "/v1/x"),
+    "the user agent": (["-A", HELD], "/v1/x"),
+    "capitals": (["-H", f"X-Key: {HELD.upper()}"], "/v1/x"),
+    "escapes": (["-H", "X-Key: outward%2dsecret%2Dgithub"], "/v1/x"),
+    "escaped twice": (["-H", "X-Key: outward%252dsecret-github"], "/v1/x"),
+    "Base64": (["-H", f"X-Key: {base64.b64encode(HELD.encode()).decode()}"], "/v1/x"),
+    "Basic elsewhere": (["-H", f"X-Auth: Basic {base64.b64encode(f'a:{HELD}'.encode()).decode()}"], "/v1/x"),
+    "the query": ([], f"/v1/x?key={HELD}"),
+    "the query, escaped": ([], "/v1/x?key=%6futward-secret-github"),
+    "the path": ([], f"/v1/{HELD}"),
+    "a key of one's own": (["-H", "Authorization: Bearer mine"], "/v1/x"),
+    "the value itself": (["-H", f"Authorization: Bearer {VALUE}"], "/v1/x"),
+    "Basic of one's own": (["-u", "me:mine"], "/v1/x"),
+    "an empty field": (["-H", "Authorization;"], "/v1/x"),
+    "two fields": (["-H", f"Authorization: Bearer {HELD}", "-H", "Authorization: Bearer mine"], "/v1/x"),
+    "more behind it": (["-H", f"Authorization: Bearer {HELD}, Bearer mine"], "/v1/x"),
+    "beside a rule without": (["-H", f"Authorization: Bearer {HELD}"], "/public/x"),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_placeholder_elsewhere_or_another_credential_is_refused(served: Served, origin: Origin, attack: str) -> None:
+    words, path = ATTACKS[attack]
+    done = curl(served, *words, f"https://api.test:{origin.port}{path}")
+    assert "403 " in done.stdout, done.stderr
+    assert json.loads(done.stdout[done.stdout.index("{") :])["reason"] == "secret_misdirected"
+    assert origin.heads == []
+    event = wait_for(lambda: next((each for each in served.events if each["reason"] == "secret_misdirected"), None))
+    assert event["host"] == "api.test"
+    assert VALUE not in everything(served, done.stdout)
+
+
+def test_another_host_never_gets_it(served: Served, origin: Origin) -> None:
+    """By a redirect that the client follows, in the clear, by a name, and by the Host field."""
+    redirect = f"https://api.test:{origin.port}/v1/?to=https://other.test:{origin.port}/x"
+    done = curl(served, "-L", "--oauth2-bearer", HELD, "--location-trusted", redirect)
+    assert "secret_misdirected" in done.stdout
+    assert len(origin.heads) == 1  # the redirect itself
+    origin.heads.clear()
+    curl(served, "-L", redirect)
+    assert [VALUE in head for head in origin.heads] == [True, False]
+    origin.heads.clear()
+    done = curl(served, "-H", f"Authorization: Bearer {HELD}", f"http://api.test:{origin.plain}/v1/x")
+    assert ("secret_misdirected" in done.stdout, origin.heads) == (True, [])
+    curl(served, f"http://api.test:{origin.plain}/v1/x")
+    assert VALUE not in origin.heads.pop()
+    done = curl(served, f"https://{HELD}.api.test:{origin.port}/v1/x")
+    assert "secret_misdirected" in done.stdout
+    done = curl(served, "-H", "Host: other.test", f"https://api.test:{origin.port}/v1/x")
+    assert ("host_mismatch" in done.stdout, origin.heads) == (True, [])
+
+
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/v1/x"), ("GET", "/elsewhere")])
+def test_only_the_rules_own_methods_and_paths(served: Served, origin: Origin, method: str, path: str) -> None:
+    done = curl(served, "-X", method, f"https://api.test:{origin.port}{path}")
+    assert ("403 " in done.stdout, origin.heads) == (True, [])
+    curl(served, f"https://api.test:{origin.port}/public/x")
+    assert VALUE not in origin.heads.pop()
+
+
+def test_in_a_body_a_placeholder_passes(served: Served, origin: Origin) -> None:
+    """An agent that has printed its environment carries it in its history."""
+    done = curl(served, "--data", f"env: {HELD}", f"https://api.test:{origin.port}/v1/x")
+    assert "200 " in done.stdout, done.stderr
+    assert f"env: {HELD}" in origin.heads[0]
+
+
+def test_uses_are_audited_once_an_hour(served: Served, origin: Origin) -> None:
+    """Who, which, where; never the value."""
+    for _ in range(3):
+        curl(served, f"https://api.test:{origin.port}/v1/x")
+
+    def told() -> list[dict[str, object]]:
+        words = ["audit", "--type", "secret_used", "--config", str(served.config), "--json"]
+        done = subprocess.run(
+            [OUTWARD, *words], env={**environment(), "SECRET": VALUE}, capture_output=True, check=False
+        )
+        return json.loads(done.stdout or "[]")
+
+    (event,) = wait_for(told)
+    assert (event["target_details"], event["entity_path"]) == ("github", "dev")
+    assert VALUE not in json.dumps(event)
+
+
+def test_a_file_is_read_again_when_it_changes(tmp_path: Path, origin: Origin) -> None:
+    """Without a restart; what cannot be used leaves the last good in force, and is told."""
+    secret = tmp_path / "token"
+    secret.write_text("first-value\n")
+    running = Served(configuration(tmp_path, origin, f"file: '{secret}'"))
+    try:
+        curl(running, f"https://api.test:{origin.port}/v1/x")
+        assert "Bearer first-value\n" in origin.heads.pop()
+        secret.write_text("")
+        wait_for(lambda: "the file" in (running.readiness()["checks"].get("rotation") or ""))
+        curl(running, f"https://api.test:{origin.port}/v1/x")
+        assert "Bearer first-value\n" in origin.heads.pop()
+        secret.write_text("second-value")
+
+        def renewed() -> bool:
+            curl(running, f"https://api.test:{origin.port}/v1/x")
+            return "Bearer second-value\n" in origin.heads.pop()
+
+        wait_for(renewed)
+    finally:
+        running.end()
+
+
+def test_without_its_value_the_proxy_does_not_start(tmp_path: Path, origin: Origin) -> None:
+    words = [OUTWARD, "serve", "--config", configuration(tmp_path, origin)]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "the secret github: the variable SECRET is empty" in done.stderr
+
+
+LOOK = """
+import os, pathlib, sys
+wanted = os.environ["PART"].encode() + b"-R3al"  # in two parts, so that the search does not find itself
+found = []
+for process in pathlib.Path("/proc").iterdir():
+    for name in ("environ", "cmdline"):
+        try:
+            if process.name.isdigit() and wanted in (process / name).read_bytes():
+                found.append(f"{process.name}/{name}")
+        except OSError:
+            pass
+print(os.environ["GITHUB_TOKEN"], os.environ["COPY"], found)
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--jail",)], ids=["free", "jailed"])
+def test_a_hidden_variable_is_in_no_process_of_the_command(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """Jailed, in none that it can see at all; free, in those of its caller alone."""
+    value = "ghp-R3al"
+    more = {"GITHUB_TOKEN": value, "COPY": f"https://x:{value}@github.com", "PART": "ghp", "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [OUTWARD, "run", "--hide", "GITHUB_TOKEN", *options, "--", shutil.which("python3") or "python3", "-c", LOOK],
+        env={**environment(), **more},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if "no jail" in done.stderr:
+        pytest.skip(done.stderr)
+    held = "outward-secret-GITHUB_TOKEN"
+    assert done.stdout.startswith(f"{held} https://x:{held}@github.com"), done.stderr
+    if options:
+        assert done.stdout.endswith("[]\n")
+
+
+def test_a_hidden_variable_reaches_its_host_alone(tmp_path: Path, origin: Origin) -> None:
+    """By the shipped table, which knows GitHub's hosts; another that was sent is refused."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    config = tmp_path / "outward.yaml"
+    config.write_text(
+        "version: 1\n"
+        f"server: {{state: '{tmp_path}/state'}}\n"
+        "upstream: {dns: {hosts: {api.github.com: [127.0.0.1], other.test: [127.0.0.1]}}, internal: [127.0.0.1/32], "
+        f"trust: ['{tmp_path}/ca.pem', '{origin.ca}']}}\n"
+        f"groups: {{dev: {{allow: ['api.github.com:{{port}}', 'other.test:{origin.port}']}}}}\n"
+        "clients: [{group: dev, anyone: true}]\n"
+    )
+    heads: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heads.append(str(self.headers))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_args: object) -> None:
+            return
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("api.github.com").configure_cert(context)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as github:
+        github.socket = context.wrap_socket(github.socket, server_side=True)
+        threading.Thread(target=github.serve_forever, daemon=True).start()
+        port = github.server_address[1]
+        config.write_text(config.read_text().replace("{port}", str(port)))
+        script = (
+            'fetch() { curl -sS -o /dev/null -w "%{http_code}\\n" -H "Authorization: Bearer $GITHUB_TOKEN" "$1"; }\n'
+            f"fetch https://api.github.com:{port}/user; fetch https://other.test:{origin.port}/\n"
+            f"curl -sS -o /dev/null -w '%{{http_code}}\\n' https://api.github.com:{port}/\n"
+        )
+        done = subprocess.run(
+            [OUTWARD, "run", "--config", config, "--hide", "GITHUB_TOKEN", "--", "sh", "-c", script],
+            env={**environment(), "GITHUB_TOKEN": VALUE, "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        github.shutdown()
+    assert [f"Bearer {VALUE}" in head for head in heads] == [True, False], done.stderr
+    assert done.stdout.split() == ["200", "000", "200"] or done.stdout.split()[::2] == ["200", "200"], done.stdout
+    assert VALUE not in done.stdout + done.stderr + "".join(origin.heads)
+
+
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        ("NOBODY_KNOWS", "nobody here knows where NOBODY_KNOWS is sent: write `nobody_knows: {env: NOBODY_KNOWS"),
+        ("AWS_SECRET_ACCESS_KEY", "it signs requests and is never sent"),
+        ("GITLAB_TOKEN", "GITLAB_TOKEN is not set"),
+    ],
+)
+def test_what_cannot_be_hidden_is_refused_in_words(variable: str, told: str) -> None:
+    words = [OUTWARD, "run", "--hide", variable, "--", "true"]
+    variables = {name: value for name, value in os.environ.items() if name != "GITLAB_TOKEN"}
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert told in done.stderr
