@@ -160,6 +160,14 @@ class UpstreamModel(Model):
     proxy: Annotated[str, _reader(values.parent_proxy)] | None = None
 
 
+class InjectModel(Model):
+    """What the proxy sets on requests: `header` and `value`, or `basic` credentials; `{name}` stands for a secret."""
+
+    header: Text | None = None
+    value: Text | None = None
+    basic: Text | None = None
+
+
 class RuleMapping(Model):
     """A rule with more than a host."""
 
@@ -175,6 +183,7 @@ class RuleMapping(Model):
     until: Day | None = None
     owner: Text | None = None
     note: Text | None = None
+    inject: InjectModel | None = None
 
 
 Rules = list[

@@ -241,10 +241,13 @@ def _decide(policy: Policy, question: Question) -> Decision:
 def for_any_request(policy: Policy, decision: Decision) -> bool:
     """Tell whether requests with other methods and paths to the same host and port get the same decision.
 
-    A deny rule for a network may judge them by the address that the host is resolved to.
+    A deny rule for a network may judge them by the address that the host is resolved to; and where there are secrets,
+    a placeholder may stand in a path.
     """
     group = policy.groups.get(decision.group or "")
-    return group is not None and not (decision.sighted or any(node.deny.networks for node in group.chain))
+    if group is None or policy.secrets or decision.sighted:
+        return False
+    return not any(node.deny.networks for node in group.chain)
 
 
 def _barred(question: Question, rule: Rule | None, lane: Lane, vendor: str | None) -> Reason | None:

@@ -291,12 +291,13 @@ class Hooks:
             set_on = [each for each in injections if each.header in exchange.placed]
             secrets.used((name for each in set_on for name in each.names), exchange.event)
 
-    def masked(self, exchange: Exchange, response: ResponseHead) -> ResponseHead:
+    def masked(self, exchange: Exchange, raw: bytes, response: ResponseHead) -> tuple[bytes, ResponseHead]:
         """Return a response head without the secrets that its request carried, if the destination sends them back."""
         if not exchange.placed:
-            return response
+            return raw, response
         values = self._judge.secrets.values
-        return replace(response, fields=[(name, masked(value, values)) for name, value in response.fields])
+        fields = [(name, masked(value, values)) for name, value in response.fields]
+        return masked(raw.decode("latin-1"), values).encode("latin-1"), replace(response, fields=fields)
 
     def _lease(self, exchange: Exchange) -> None:
         """Have what stands by a grant end with it; where that is the connection, it has been seen to."""

@@ -202,9 +202,8 @@ class Transfer:
         exchange, response, session = self._exchange, self._answered, self._session
         head, switching = exchange.request, response.status == 101
         keep = head.keep_alive and not session.draining and not switching
-        raw, chunked = response_head(
-            self._raw, session.hooks.masked(exchange, response), head, keep=keep, rewritten=self._tap is not None
-        )
+        raw, response = session.hooks.masked(exchange, self._raw, response)
+        raw, chunked = response_head(raw, response, head, keep=keep, rewritten=self._tap is not None)
         exchange.begun = self._told = True
         exchange.event.status = response.status
         session.downstream.reply(raw, chunked=chunked, keep=keep, wait=self._waiting and self._tap is None)
