@@ -82,6 +82,7 @@ class Connection:
         self._own: tuple[Upstream, float] | None = None  # logged in on, and since when it is idle
         self._tasks: set[asyncio.Task[None]] = set()
         self._head = Alarm(partial(self.run, self._head_late))
+        self._alarm: Alarm | None = None  # of a destination's handshake
         self._client_reads = asyncio.Event()
         self._client_reads.set()
         self._busy = self._gone = self._failed = self._expired = False
@@ -387,13 +388,19 @@ class Connection:
             self.client.release("dial")
             then(None if upstream.gone else upstream)
             return
-        alarm = Alarm(partial(self.run, self._slow, upstream, exchange))
-        self.engine.waits.handshakes.start(alarm)
-        upstream.greet(self.contexts, exchange.request.host, partial(self._secure, upstream, exchange, then, alarm))
+        self._alarm = Alarm(partial(self.run, self._slow, upstream, exchange))
+        self.engine.waits.handshakes.start(self._alarm)
+        upstream.greet(self.contexts, exchange.request.host, partial(self._secure, upstream, exchange, then))
 
-    def _secure(self, upstream: Upstream, exchange: Exchange, then: Then, alarm: Alarm, why: str | None) -> None:
+    def _calm(self) -> None:
+        """Stop the deadline of a destination's handshake."""
+        if self._alarm is not None:
+            self.engine.waits.handshakes.stop(self._alarm)
+            self._alarm = None
+
+    def _secure(self, upstream: Upstream, exchange: Exchange, then: Then, why: str | None) -> None:
         """Go on with a destination that is who it should be; a certificate that is not sees no byte of a request."""
-        self.engine.waits.handshakes.stop(alarm)
+        self._calm()
         self.client.release("dial")
         if why is not None and not exchange.refused:
             exchange.fail(Reason.UPSTREAM_FAILED, Stage.TLS, f"TLS with the destination: {why}")
@@ -473,6 +480,7 @@ class Connection:
         self._gone = True
         self.greeted()
         self.head_done()
+        self._calm()
         self.engine.waits.idle.stop(self)
         for task in self._tasks:
             task.cancel()

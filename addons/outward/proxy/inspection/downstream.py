@@ -48,7 +48,10 @@ class Downstream:
     # Reading --------------------------------------------------------------------------------------------------------
 
     def received(self, data: bytes) -> None:
-        """Take what the client says."""
+        """Take what the client says; a piece of a body goes on as it is."""
+        if not self._buffer and self._read == self._read_body and self._body.passes(data):
+            self._pass_on(*self._current, data, complete=False)
+            return
         self._buffer += data
         self.advance()
 
@@ -91,6 +94,7 @@ class Downstream:
                 session.head_done()
                 self._buffer += rest
         except HeadError as error:
+            session.head_done()
             self._begin(hooks.malformed(error))
         else:
             session.ask("hook_request", self, self._begin, hooks.request, raw)
