@@ -90,7 +90,9 @@ def question_about(
     return Question(group, named, port or 443, seen, (path or "/") if seen else None, clear=scheme == "http")
 
 
-def suggestion(policy: Policy, question: Question, reason: Reason, *, private: bool = False) -> str | None:
+def suggestion(
+    policy: Policy, question: Question, reason: Reason, *, private: bool = False, found: Decision | None = None
+) -> str | None:
     """Return the entry of the group's `allow` list that would allow a blocked request; None where none would.
 
     Args:
@@ -98,6 +100,7 @@ def suggestion(policy: Policy, question: Question, reason: Reason, *, private: b
         question: what was asked.
         reason: why it was blocked.
         private: leave the request's own path out, and so suggest nothing where only the path is missing.
+        found: what the policy decides, enforced, where that is known.
 
     Returns:
         A YAML list item, with a comment where it takes another one's place.
@@ -105,12 +108,18 @@ def suggestion(policy: Policy, question: Question, reason: Reason, *, private: b
     Example:
         `- {host: "api.example.com", ports: [443], methods: [POST], paths: ["/v1/items"]}`
     """
-    entry = entry_for(policy, question, reason, private=private, opening=not private)
+    entry = entry_for(policy, question, reason, private=private, opening=not private, found=found)
     return None if entry is None else f"- {written(entry.rule)}{entry.comment}"
 
 
 def entry_for(
-    policy: Policy, question: Question, reason: Reason, *, private: bool = False, opening: bool = False
+    policy: Policy,
+    question: Question,
+    reason: Reason,
+    *,
+    private: bool = False,
+    opening: bool = False,
+    found: Decision | None = None,
 ) -> "Entry | None":
     """Return what `suggestion` writes, as a rule.
 
@@ -120,7 +129,8 @@ def entry_for(
     if group is None or reason not in _CURED:
         return None
     near = replace(group, mode=Mode.ENFORCE, allow=Rules(group.allow.for_host(question.host)), granted=Rules())
-    found = decide(replace(policy, groups={group.path: near}), question)
+    # Whose clients they are decides nothing here, and to index them takes the longer the more there are.
+    found = found or decide(replace(policy, groups={group.path: near}, clients=()), question)
     if reason is Reason.NOT_TLS:
         entry = _plain(near, question, found)
     elif reason is Reason.ADDRESS_NOT_PUBLIC:
@@ -202,7 +212,7 @@ def _opens(policy: Policy, group: Group, question: Question, entry: Entry) -> bo
     """Tell whether the policy with an entry allows the question."""
     kept = [rule for rule in group.allow.all if rule is not entry.instead]
     rules = Rules([entry.rule, *kept] if entry.comment else [*kept, entry.rule])
-    with_it = replace(policy, groups={group.path: replace(group, allow=rules)})
+    with_it = replace(policy, groups={group.path: replace(group, allow=rules)}, clients=())
     after = decide(with_it, question)
     return (
         after.allowed

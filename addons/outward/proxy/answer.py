@@ -8,6 +8,7 @@ for a bounded time and amount.
 import asyncio
 from collections.abc import Callable
 
+from outward.core.model import Decision, Mode
 from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
 from outward.core.suggest import MISSES, cure, question_about, suggestion
@@ -86,8 +87,12 @@ def line_for(event: Event, policy: Policy) -> str | None:
     )
     if question is None:
         return None
-    line = suggestion(policy, question, event.reason, private=True)
-    exact = line and suggestion(policy, question, event.reason)
+    same = event.generation == policy.generation and event.mode is Mode.ENFORCE
+    found = Decision(reason=Reason.NO_RULE) if same and event.reason is Reason.NO_RULE else None
+    line = suggestion(policy, question, event.reason, private=True, found=found)
+    if question.method is None and question.host.address is None:  # there is nothing private in it
+        return line
+    exact = line and suggestion(policy, question, event.reason, found=found)
     return line if exact == line else f"{line}  # any path: `paths` would narrow it to yours"
 
 
