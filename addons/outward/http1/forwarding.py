@@ -28,14 +28,15 @@ OVERRIDES = frozenset(
     }
 )
 _BODILESS = frozenset({101, 204, 304})
-# What may have to be dropped, or is not spelled as we would: `name: value`, without blanks around the value.
-_ODD = re.compile(
-    rb"\r\n(?:(?:connection|keep-alive|te|trailer|upgrade|http2-settings|expect|host|alt-svc):"
-    rb"|(?:proxy|outward)[-_.]|x[-_.](?:http|method|original|rewrite|override)"
-    rb"|[^:\r]*+:(?! [\x21-\x7e\x80-\xff]))",
+# Field lines that stay, spelled as we would: `name: value`, without blanks around the value. Whatever may have to be
+# dropped ends them.
+_STAYING = re.compile(
+    rb"(?:(?!(?:connection|keep-alive|te|trailer|upgrade|http2-settings|expect|host|alt-svc):"
+    rb"|(?:proxy|outward)[-_.]|x[-_.](?:http|method|original|rewrite|override))"
+    rb"[^:\r]++: [\x21-\x7e\x80-\xff][^\r]*+(?<![\t ])\r\n)*+",
     re.IGNORECASE,
 )
-_KEPT_ALIVE = b"connection: keep-alive\r"
+_KEPT_ALIVE = b"connection: keep-alive\r\n"
 
 
 def authority(host: Host, port: int, default_port: int) -> str:
@@ -150,15 +151,19 @@ def _unchanged_response(raw: bytes, *, keep: bool) -> bytes | None:
 
 def _rest(raw: bytes, start: int) -> bytes | None:
     """Return the field lines from `start` on, if all of them stay, but for `Connection: keep-alive`, which goes."""
-    if b" \r\n" in raw[start - 2 :] or b"\t\r\n" in raw[start - 2 :]:
-        return None
-    found = _ODD.search(raw, start - 2)
-    if found is None:
+    at, last = _stay(raw, start), len(raw) - 2
+    if at == last:
         return raw[start:]
-    at, end = found.start() + 2, found.start() + 2 + len(_KEPT_ALIVE)
-    if raw[at:end].lower() != _KEPT_ALIVE or _ODD.search(raw, end - 1) is not None:
+    end = at + len(_KEPT_ALIVE)
+    if raw[at:end].lower() != _KEPT_ALIVE or _stay(raw, end) != last:
         return None
-    return raw[start:at] + raw[end + 1 :]
+    return raw[start:at] + raw[end:]
+
+
+def _stay(raw: bytes, start: int) -> int:
+    """Return where the field lines that stay end."""
+    found = _STAYING.match(raw, start)
+    return start if found is None else found.end()
 
 
 def websocket_accepted(head: Head, response: ResponseHead) -> bool:

@@ -102,13 +102,20 @@ class Head:
 
 @dataclass(slots=True)
 class ResponseHead:
-    """A response head; `length` is None where it is chunked or ends with the connection (`until_close`)."""
+    """A response head.
+
+    Attributes:
+        length: of the body, in bytes; None where it is chunked or ends with the connection.
+        until_close: the body ends with the connection.
+        keep_alive: whether the server would go on with the connection.
+    """
 
     status: int
     http_10: bool
     fields: Fields
     length: int | None
     until_close: bool
+    keep_alive: bool = True
 
 
 def parse_head(raw: bytes, limits: HeadLimits, within: Within | None = None) -> Head:
@@ -284,8 +291,8 @@ def parse_response_head(raw: bytes, limits: HeadLimits, method: str = "GET") -> 
     if "transfer-encoding" in found:  # in any case (RFC 9112 7): the client gets our own spelling of it
         found["transfer-encoding"] = found["transfer-encoding"].lower()
     length = framing(found, http_10=http_10)
-    connection_options(found)
+    keep = not http_10 and "close" not in connection_options(found)
     if method == "HEAD" or status < 200 or status in (204, 304):
-        return ResponseHead(status, http_10, fields, 0, until_close=False)
+        return ResponseHead(status, http_10, fields, 0, until_close=False, keep_alive=keep)
     until_close = not found.keys() & {"content-length", "transfer-encoding"}
-    return ResponseHead(status, http_10, fields, None if until_close else length, until_close)
+    return ResponseHead(status, http_10, fields, None if until_close else length, until_close, keep)

@@ -294,8 +294,9 @@ class Connection:
         identity, head, dialer = exchange.identity, exchange.request, self.engine.dialer
         who = () if identity is None else (identity.group, identity.credential, identity.client)
         contexts = self.contexts if self.hooks.sealed else None
+        placed = frozenset(exchange.placed.items()) if exchange.placed else None
         way = () if dialer.parent is None else (dialer.parent, self._forwards(exchange), self._via)
-        return (*who, head.host.name, head.port, contexts, *way)
+        return (*who, head.host.name, head.port, contexts, placed, *way)
 
     def _forwards(self, exchange: Exchange) -> bool:
         """Tell whether a parent proxy gets a request in absolute form."""

@@ -161,7 +161,7 @@ class Transfer:
             fields={**verdict.fields, **exchange.placed},
             parent=self._session.parent_fields(upstream.parent),
         )
-        upstream.request(self, raw, head.method, chunked=head.length is None and body is None)
+        upstream.request(self, raw, head, chunked=head.length is None and body is None)
         if body is not None:
             upstream.data(body)
             upstream.finish()

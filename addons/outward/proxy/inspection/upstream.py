@@ -14,8 +14,8 @@ from outward.core.names import Host
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.http1.bodies import LAST_CHUNK, Body, BodyError, Sized, UntilClose, body_of, chunk
-from outward.http1.fields import HeadError
-from outward.http1.head import END, ResponseHead, parse_response_head
+from outward.http1.fields import Fields, HeadError
+from outward.http1.head import END, Head, ResponseHead, parse_response_head
 from outward.http1.headreader import judge_begun_response
 from outward.proxy.deadlines import Deadlines
 from outward.proxy.inspection.peer import Peer
@@ -33,10 +33,16 @@ _INTERIM = 16  # responses before the final one
 _NOTHING = Sized(0)
 _RELAYED = UntilClose()  # what follows a 101
 # A login that belongs to the connection and not to the request (RFC 4559), in a request or in an answer.
-_LOGIN = re.compile(
-    rb"\r\n(?:www-authenticate|authorization):[^\r]*\b(?:ntlm|negotiate|kerberos|nego2)\b", re.IGNORECASE
-)
-_CLOSE = re.compile(rb"\r\nconnection:[^\r]*\bclose\b", re.IGNORECASE)
+_CREDENTIALS = frozenset({"authorization", "www-authenticate"})
+_LOGIN = re.compile(r"\b(?:ntlm|negotiate|kerberos|nego2)\b", re.IGNORECASE)
+
+
+def _logs_in(fields: Fields) -> bool:
+    """Tell whether somebody logs in on the connection itself."""
+    for name, value in fields:  # noqa: SIM110 - a generator would cost five times as much
+        if name in _CREDENTIALS and _LOGIN.search(value):
+            return True
+    return False
 
 
 class User(Protocol):
@@ -172,12 +178,12 @@ class Upstream:
 
     # What is sent ---------------------------------------------------------------------------------------------------
 
-    def request(self, user: User, raw: bytes, method: str, *, chunked: bool) -> None:
-        """Send a request head for a user."""
-        self._user, self._method, self._chunked = user, method, chunked
+    def request(self, user: User, raw: bytes, head: Head, *, chunked: bool) -> None:
+        """Send a request head for a user; `head` is what it was made of."""
+        self._user, self._method, self._chunked = user, head.method, chunked
         self._requested = self._heard = False
         self._interim, self._head, self._body = 0, None, _NOTHING
-        self.bound = self.bound or _LOGIN.search(raw) is not None
+        self.bound = self.bound or _logs_in(head.fields)
         self.peer.write(raw)
 
     def data(self, data: bytes) -> None:
@@ -298,15 +304,15 @@ class Upstream:
             if self._interim > _INTERIM:
                 raise HeadError(Reason.UPSTREAM_FAILED, "too many interim responses")
             return True
-        self._begin(raw, head)
+        self._begin(head)
         user.replied(raw, head, more=bool(self._buffer) and self._body is not _NOTHING)
         return True
 
-    def _begin(self, raw: bytes, head: ResponseHead) -> None:
+    def _begin(self, head: ResponseHead) -> None:
         """Find out how the response ends, and what becomes of the connection then."""
         self._head = head
-        self._keep = not (head.http_10 or head.until_close or _CLOSE.search(raw))
-        self.bound = self.bound or _LOGIN.search(raw) is not None
+        self._keep = head.keep_alive and not head.until_close
+        self.bound = self.bound or _logs_in(head.fields)
         if head.status == 101:
             self._body = _RELAYED
         elif head.length == 0 and not head.until_close:
