@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from outward.config.loaded import Loaded
 from outward.core.addresses import Own
-from outward.core.policy import Policy
+from outward.core.policy import Policy, Rules
 from outward.ops.access import named_hosts
 from outward.ops.health import Check, Health
 from outward.ops.metrics import Metrics
@@ -141,7 +141,7 @@ class Service:
         self.administration = administration_of(self.settings, self.judge) if self._options.ops else None
         try:
             resolver = resolver_of(settings)
-            self.dialer = Dialer(resolver, self.judge, settings.limits, settings.parent_proxy)
+            self.dialer = Dialer(resolver, self.judge, settings.limits, settings.parent_proxy, settings.no_proxy)
         except ValueError as error:
             raise StartError(str(error)) from error
         self._inspection: Inspection | None = None
@@ -312,7 +312,7 @@ class Service:
             policy, self.judge.verifier, self.dialer, lambda: self.settings, self.metrics
         )
         self.metrics.use_policy(policy)
-        self.dialer.resolver, self.dialer.parent = resolver, parent
+        self.dialer.resolver, self.dialer.parent, self.dialer.direct = resolver, parent, Rules(settings.no_proxy)
         self.judge.policy = policy
         if self.administration is not None:
             self.administration.use(policy)

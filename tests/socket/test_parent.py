@@ -8,8 +8,11 @@ import pytest
 from harness.dialing import dialer, open_streams, origin, refused
 from harness.dns_stub import dns_stub
 from harness.loops import on_loop, until
+from outward.config.no_proxy import direct
 from outward.core.addresses import Own
+from outward.core.model import Place
 from outward.core.names import canonical_host
+from outward.core.policy import Rules
 from outward.core.reasons import Reason
 
 URL = "http://out%3Award:s%40cret@127.0.0.1:{}"
@@ -35,6 +38,21 @@ async def test_the_name_goes_to_the_parent_unresolved_and_credentials_no_further
         assert inner == b"inner"
         assert (address, stub.queries) == (None, [])
         writer.close()
+
+
+@on_loop
+async def test_what_the_parent_is_not_for_is_dialled_here_and_judged_as_ever():
+    async with origin() as parent, origin() as site:
+        here = ({"a.corp.test": ["127.0.0.1"], "b.corp.test": ["169.254.169.254"]}, URL.format(parent.port))
+        subject = dialer(here[0], parent=here[1])
+        subject.direct = Rules([direct(".corp.test", Place("", 0))])
+        _, writer, address = await open_streams(subject, "a.corp.test", site.port)
+        writer.close()
+        assert address == ip_address("127.0.0.1")
+        error = await refused(subject, canonical_host("b.corp.test"), 443)
+        assert (error.reason, parent.accepted) == (Reason.ADDRESS_NOT_PUBLIC, [])
+        await refused(subject, canonical_host("corp.test.example.test"), 443)
+        assert len(parent.accepted) == 1
 
 
 @on_loop

@@ -147,7 +147,9 @@ async def test_a_real_squid_that_takes_connect_to_443_alone(tmp_path: Path, deni
     conf = tmp_path / "squid.conf"
     user = pwd.getpwuid(os.getuid()).pw_name if os.getuid() else "nobody"
     conf.write_text(SQUID.format(port=port, denied="local" if denied else "!local", user=user))
-    squid = await asyncio.create_subprocess_exec("squid", "-N", "-f", str(conf), stderr=asyncio.subprocess.DEVNULL)
+    squid = await asyncio.create_subprocess_exec(
+        "squid", "-n", f"t{port}", "-N", "-f", str(conf), stderr=asyncio.subprocess.DEVNULL
+    )
     try:
         await until(lambda: listening(port))
         async with (

@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from outward.config.discovery import Choice, choose, describe
+from outward.config.environment import SETTINGS
 from outward.config.load import Loaded, load
 from outward.config.places import FILE_NAME, SYSTEM_FILE, own_file, run_state
 from outward.config.settings import Settings
@@ -146,7 +147,15 @@ def load_starter() -> Loaded:
     loaded = starter_policy(vendor_of=vendor_of)
     if not loaded.ok:
         refuse(loaded)
-    return loaded
+    return replace(loaded, settings=_set_by_variables()) if any(map(os.environ.get, SETTINGS)) else loaded
+
+
+def _set_by_variables() -> Settings:
+    """Return the settings that `OUTWARD_…` variables make where there is no file."""
+    alone = load(None, vendor_of=vendor_of, adapters=adapters())
+    if alone.settings is None:
+        refuse(alone)
+    return alone.settings
 
 
 def refuse(loaded: Loaded, *, as_json: bool = False) -> NoReturn:

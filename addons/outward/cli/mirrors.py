@@ -11,8 +11,9 @@ from ipaddress import ip_network
 
 from outward.core.addresses import Address, Network, is_loopback
 from outward.core.model import Decision
-from outward.core.names import MalformedHostError, canonical_host
+from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.reasons import Reason
+from outward.proxy.dial import Dialer
 from outward.proxy.judge import Judge
 from outward.proxy.resolver import ResolveError, Resolver
 
@@ -20,11 +21,15 @@ PATIENCE = 2.0  # seconds for all names together; a mirror that takes longer is 
 
 
 async def internal_mirrors(
-    resolver: Resolver, judge: Judge, discovered: Mapping[str, Iterable[str]]
+    dialer: Dialer, judge: Judge, discovered: Mapping[str, Iterable[str]]
 ) -> tuple[Network, ...]:
-    """Resolve the hosts of the machine's package managers and return their non-public addresses as networks."""
-    names = {name for entries in discovered.values() for entry in entries if (name := _name(entry))}
-    asked = [asyncio.ensure_future(_resolve(resolver, name)) for name in sorted(names)]
+    """Resolve the hosts of the machine's package managers and return their non-public addresses as networks.
+
+    Names that a parent proxy resolves are not asked for.
+    """
+    hosts = {host for entries in discovered.values() for entry in entries if (host := _host(entry))}
+    names = sorted(host.name for host in hosts if dialer.parent_of(host, 443) is None)
+    asked = [asyncio.ensure_future(_resolve(dialer.resolver, name)) for name in names]
     if not asked:
         return ()
     done, late = await asyncio.wait(asked, timeout=PATIENCE)
@@ -39,14 +44,14 @@ async def internal_mirrors(
     return tuple(ip_network(address) for address in closed)
 
 
-def _name(entry: str) -> str | None:
-    """Return the host name of an entry; None for an address, a wildcard, or what is no host."""
+def _host(entry: str) -> Host | None:
+    """Return the host of an entry; None for an address, a wildcard, or what is no host."""
     host, _, port = entry.rpartition(":")
     try:
         found = canonical_host(host if host and port.isdecimal() else entry)
     except MalformedHostError:
         return None
-    return None if found.address is not None else found.name
+    return None if found.address is not None else found
 
 
 async def _resolve(resolver: Resolver, name: str) -> tuple[Address, ...]:

@@ -9,7 +9,7 @@ from outward.config.settings import Settings
 from outward.core.addresses import Address, Own, judge_address
 from outward.core.explain import Trail
 from outward.core.model import Verdict
-from outward.core.policy import Policy
+from outward.core.policy import Policy, Rules
 from outward.core.reasons import Reason
 
 
@@ -23,7 +23,7 @@ def meet(policy: Policy, settings: Settings, trail: Trail, *, resolve: bool) -> 
         resolve: ask the name servers, if the file does not say where the name leads.
     """
     host, decision = trail.question.host, trail.decision
-    if not decision.allowed or host.address is not None or settings.parent_proxy is not None:
+    if not decision.allowed or host.address is not None or _through_parent(settings, trail):
         return trail
     found = settings.dns_hosts.get(host.name) or (_resolved(settings, host.name) if resolve else ())
     judged = [judge_address(each, trail.question.port, policy.internal, Own()) for each in found]
@@ -38,9 +38,14 @@ def meet(policy: Policy, settings: Settings, trail: Trail, *, resolve: bool) -> 
 
 def elsewhere(settings: Settings, trail: Trail) -> str | None:
     """Return who else has a say about an allowed host; None for nobody."""
-    if trail.decision.allowed and settings.parent_proxy is not None and trail.question.host.address is None:
+    if trail.decision.allowed and _through_parent(settings, trail) and trail.question.host.address is None:
         return "The parent proxy resolves the name, and may refuse it."
     return None
+
+
+def _through_parent(settings: Settings, trail: Trail) -> bool:
+    direct = Rules(settings.no_proxy).hold(trail.question.host, trail.question.port)
+    return settings.parent_proxy is not None and not direct
 
 
 def _resolved(settings: Settings, name: str) -> tuple[Address, ...]:

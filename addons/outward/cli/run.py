@@ -25,6 +25,7 @@ from outward.cli.jail import Jail, JailError, View
 from outward.cli.mirrors import internal_mirrors
 from outward.cli.options import config_option
 from outward.cli.own_files import own_programs
+from outward.cli.preset import PresetError, preset
 from outward.cli.private import USER, NoGroupError, Private, choose_group, new_token
 from outward.cli.serve import new_event_loop
 from outward.cli.summary import Summary
@@ -50,6 +51,7 @@ _PATIENCE = 0.5  # seconds that a 407 waits for its answer; the command can end 
 @click.option("--jail", "jailed", is_flag=True, help="Leave the command no other way out than the proxy (Linux).")
 @click.option("--hide", multiple=True, metavar="VARIABLE", help="Give the command a placeholder for a secret.")
 @click.option("--hide-known", is_flag=True, help="Hide every secret of the environment that the shipped table knows.")
+@click.option("--no-parent", is_flag=True, help="Go past the proxy that HTTPS_PROXY names.")
 @click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
@@ -63,6 +65,7 @@ def run(
     jailed: bool,
     hide: tuple[str, ...],
     hide_known: bool,
+    no_parent: bool,
     as_json: bool,
 ) -> None:
     """Run COMMAND behind a private proxy; its exit status is passed on.
@@ -74,6 +77,7 @@ def run(
     choice = find_config(config, quiet=as_json)
     loaded = load_or_exit(choice) if choice.file else load_starter()
     demand_trust(loaded, ask=True)
+    loaded = _behind(loaded, no_parent=no_parent, quiet=as_json)
     if loaded.policy is None:
         raise click.ClickException("the configuration has no policy")
     try:
@@ -100,6 +104,19 @@ def run(
     sys.exit(status)
 
 
+def _behind(loaded: Loaded, *, no_parent: bool, quiet: bool) -> Loaded:
+    """Put the proxy behind the one that the environment names, and say so."""
+    if loaded.settings is None:
+        return loaded
+    try:
+        found = preset(os.environ, parent=not no_parent)
+    except PresetError as error:
+        raise click.UsageError(str(error)) from error
+    for line in () if quiet else found.told(loaded.settings):
+        click.echo(f"outward: {line}", err=True)
+    return replace(loaded, settings=found.over(loaded.settings))
+
+
 async def _run(
     command: tuple[str, ...],
     loaded: Loaded,
@@ -124,7 +141,7 @@ async def _run(
     await service.start()
     try:
         if starter:
-            summary.opened = await internal_mirrors(service.dialer.resolver, service.judge, loaded.discovered)
+            summary.opened = await internal_mirrors(service.dialer, service.judge, loaded.discovered)
             service.use(loaded, replace(private, internal=summary.opened).apply)
         if jail is None:
             return await run_child(command, _environment(service, private, service.address))

@@ -1,6 +1,6 @@
 """The sections that are no policy: validated, resolved against the file's folder, and composed to `Settings`."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from itertools import combinations
@@ -9,6 +9,7 @@ from pathlib import Path
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, SequenceNode, at
 from outward.config.nearest import did_you_mean
+from outward.config.no_proxy import direct
 from outward.config.roots import problem_in_roots
 from outward.config.schema import Document, ServerModel, TlsModel, UpstreamModel, VendorModel
 from outward.config.secrets import read_secrets
@@ -17,7 +18,7 @@ from outward.config.streams import audit_stream, webhooks
 from outward.config.validate import validate
 from outward.config.values import resolve_path
 from outward.core.addresses import METADATA, Network, is_loopback
-from outward.core.model import ClientEntry, Credential
+from outward.core.model import ClientEntry, Credential, Rule
 from outward.files import MIB, read_regular
 
 _ELSEWHERE = frozenset({"groups", "sets", "clients", "tests"})
@@ -78,6 +79,7 @@ def _settings(root: MappingNode, document: Document, base: Path, home: str | Non
         dns_servers=tuple(upstream.dns.servers),
         dns_hosts={name: tuple(addresses) for name, addresses in upstream.dns.hosts.items()},
         parent_proxy=upstream.proxy,
+        no_proxy=tuple(_direct(root, upstream)),
         vendors={host: vendor.adapter for host, vendor in document.vendors.items()},
         trusted_vendors=frozenset(host for host, vendor in document.vendors.items() if vendor.trust_filter),
         opened={host: each for host, vendor in document.vendors.items() if (each := _opened(vendor)) != Opened()},
@@ -86,6 +88,12 @@ def _settings(root: MappingNode, document: Document, base: Path, home: str | Non
         limits=Limits(**server.limits.model_dump()),
         secrets=read_secrets(root, document.secrets, base, home, report),
     )
+
+
+def _direct(root: MappingNode, upstream: UpstreamModel) -> Iterator[Rule]:
+    node = at(root, "upstream", "no_proxy")
+    for item, text in zip(node.items if isinstance(node, SequenceNode) else (), upstream.no_proxy, strict=False):
+        yield direct(text, item.place)
 
 
 def _opened(vendor: VendorModel) -> Opened:

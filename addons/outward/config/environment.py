@@ -21,11 +21,13 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "OUTWARD_RECORDS_URL": ("records", "url"),
     "OUTWARD_RECORDS_RETENTION": ("records", "retention"),
     "OUTWARD_UPSTREAM_PROXY": ("upstream", "proxy"),
+    "OUTWARD_UPSTREAM_NO_PROXY": ("upstream", "no_proxy"),
     "OUTWARD_UPSTREAM_TRUST": ("upstream", "trust"),
     "OUTWARD_DNS_SERVERS": ("upstream", "dns", "servers"),
 }
 _SECRETS = ("OUTWARD_RECORDS_URL", "OUTWARD_UPSTREAM_PROXY")
-_LISTS = ("OUTWARD_UPSTREAM_TRUST", "OUTWARD_DNS_SERVERS")
+_LISTS = ("OUTWARD_UPSTREAM_NO_PROXY", "OUTWARD_UPSTREAM_TRUST", "OUTWARD_DNS_SERVERS")
+SETTINGS = (*VARIABLES, *(f"{name}_FILE" for name in _SECRETS))
 _MAX_SECRET = 65_536
 
 

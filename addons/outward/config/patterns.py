@@ -62,6 +62,12 @@ def parse_pattern(text: str, *, public_suffix: bool) -> tuple[Pattern, int | Non
     return _exact(host), port
 
 
+def host_pattern(text: str) -> str:
+    """Read a pattern, wildcards over public suffixes too, and keep it as text; for lists that open nothing."""
+    parse_pattern(text, public_suffix=True)
+    return text
+
+
 def _split_port(text: str) -> tuple[str, int | None]:
     """Split the port off; also refuse, with a cure, what people write instead of a host."""
     if match := _SCHEME.match(text):

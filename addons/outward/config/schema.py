@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from outward.config import values
+from outward.config import patterns, values
 from outward.config.settings import DEFAULT_STATE, Limits
 from outward.core.model import (
     Denial,
@@ -158,6 +158,7 @@ class UpstreamModel(Model):
     dns: DnsModel = DnsModel()
     internal: list[NetworkText] = []
     proxy: Annotated[str, _reader(values.parent_proxy)] | None = None
+    no_proxy: list[Annotated[str, _reader(patterns.host_pattern)]] = []
 
 
 class InjectModel(Model):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from outward.core.addresses import Address
-from outward.core.model import Pattern
+from outward.core.model import Pattern, Rule
 
 DEFAULT_STATE = "~/.local/state/outward"
 _DAY = 86_400.0
@@ -160,6 +160,7 @@ class Settings:
         dns_hosts: addresses of names that are answered without a query.
         secrets: what the proxy sets on requests that rules with `inject` allow.
         parent_proxy: URL of the parent proxy (which may hold a password: never log it), or None.
+        no_proxy: destinations that are dialled without the parent proxy.
         vendors: adapter names by the hosts that the policy adds.
         trusted_vendors: those of them whose domain filter is trusted.
         opened: what passes at a vendor's host although no table names it, by host.
@@ -188,6 +189,7 @@ class Settings:
     dns_hosts: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
     parent_proxy: str | None = field(default=None, repr=False)
     secrets: tuple[SecretEntry, ...] = ()
+    no_proxy: tuple[Rule, ...] = ()
     vendors: Mapping[str, str] = field(default_factory=dict)
     trusted_vendors: frozenset[str] = frozenset()
     opened: Mapping[str, Opened] = field(default_factory=dict)

@@ -90,6 +90,10 @@ class Rules:
                 _, dot, base = base.partition(".")
         yield from self._any
 
+    def hold(self, host: Host, port: int) -> bool:
+        """Tell whether any rule matches a host and a port, whatever else it says."""
+        return any(rule.ports is None or port in rule.ports for rule in self.for_host(host))
+
     def _for_address(self, address: Address) -> Iterator[Rule]:
         for (version, prefix), starts in self._networks.items():
             if version == address.version:

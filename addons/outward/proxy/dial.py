@@ -18,6 +18,7 @@ from outward.config.settings import Limits
 from outward.core.addresses import Address
 from outward.core.model import Decision, Rule
 from outward.core.names import Host
+from outward.core.policy import Rules
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
 from outward.proxy.deadlines import Deadlines
@@ -51,12 +52,14 @@ class Dialer:
     """Opens judged connections.
 
     Attributes:
-        resolver, parent: may be replaced by a reload; each dial reads them once.
+        resolver, parent, direct: may be replaced by a reload; each dial reads them once.
         remembers: what it opens can be told by its source, which transparent listeners need. Set it before they listen.
         pseudonym: by which it knows what it has sent to its parent before (RFC 9110 7.6.3); it tells nobody who it is.
     """
 
-    def __init__(self, resolver: Resolver, judge: Judge, limits: Limits, parent_proxy: str | None) -> None:
+    def __init__(
+        self, resolver: Resolver, judge: Judge, limits: Limits, parent_proxy: str | None, no_proxy: Iterable[Rule] = ()
+    ) -> None:
         """Build a dialer.
 
         Args:
@@ -64,18 +67,24 @@ class Dialer:
             judge: judges every address, and holds the metrics.
             limits: `connect_timeout`, from the first attempt to an established connection, parent included.
             parent_proxy: `http://user:password@host:port`, or None.
+            no_proxy: destinations that are dialled without it.
 
         Raises:
             ValueError: the parent proxy's URL is not understood.
         """
         self.resolver = resolver
         self.parent = Parent.parse(parent_proxy) if parent_proxy else None
+        self.direct = Rules(no_proxy)
         self.pseudonym = token_hex(8)
         self._judge = judge
         self._timeout = limits.connect_timeout
         self.remembers = False
         self._waits: Deadlines | None = None
         self._opened: WeakValueDictionary[tuple[str, int], asyncio.Transport] = WeakValueDictionary()
+
+    def parent_of(self, host: Host, port: int) -> Parent | None:
+        """Return the parent proxy that a destination is reached through; None where it is dialled itself."""
+        return None if self.parent is None or self.direct.hold(host, port) else self.parent
 
     async def addresses(self, host: Host, port: int, decision: Decision) -> list[Address]:
         """Resolve and judge a destination.
@@ -129,7 +138,7 @@ class Dialer:
         Raises:
             DialError: nothing was connected.
         """
-        parent = self.parent
+        parent = self.parent_of(host, port)
         if parent is not None:
             return await self._through(parent, host, port, protocol_factory, decision=decision, via=via)
         permitted = await self.addresses(host, port, decision)

@@ -291,16 +291,20 @@ class Connection:
 
     def _key(self, exchange: Exchange) -> Key:
         """Return whom a connection for a request may serve: this client, at this destination, on this way."""
-        identity, head, dialer = exchange.identity, exchange.request, self.engine.dialer
+        identity, head = exchange.identity, exchange.request
         who = () if identity is None else (identity.group, identity.credential, identity.client)
         contexts = self.contexts if self.hooks.sealed else None
         placed = frozenset(exchange.placed.items()) if exchange.placed else None
-        way = () if dialer.parent is None else (dialer.parent, self._forwards(exchange), self._via)
+        parent = self._parent(exchange)
+        way = () if parent is None else (parent, self._forwards(exchange), self._via)
         return (*who, head.host.name, head.port, contexts, placed, *way)
 
     def _forwards(self, exchange: Exchange) -> bool:
         """Tell whether a parent proxy gets a request in absolute form."""
-        return self.engine.dialer.parent is not None and not (self.hooks.sealed or exchange.request.websocket)
+        return self._parent(exchange) is not None and not (self.hooks.sealed or exchange.request.websocket)
+
+    def _parent(self, exchange: Exchange) -> Parent | None:
+        return self.engine.dialer.parent_of(exchange.request.host, exchange.request.port)
 
     def _kept(self, exchange: Exchange, key: Key) -> Upstream | None:
         """Return a connection that was used before, whose address the policy in force still allows."""
@@ -367,9 +371,10 @@ class Connection:
 
     async def _dial(self, upstream: Upstream, exchange: Exchange) -> None:
         head, dialer = exchange.request, self.engine.dialer
-        if dialer.parent is not None and self._forwards(exchange):
-            upstream.parent = dialer.parent
-            await dialer.forward(dialer.parent, head.host, head.port, lambda: upstream.peer, exchange.decision)
+        parent = self._parent(exchange)
+        if parent is not None and self._forwards(exchange):
+            upstream.parent = parent
+            await dialer.forward(parent, head.host, head.port, lambda: upstream.peer, exchange.decision)
             address = head.host.address
         else:
             _, _, address = await dialer.connect(
