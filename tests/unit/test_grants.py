@@ -122,12 +122,13 @@ def test_the_decision_and_explain_show_the_grant():
     (step,) = found.steps
     assert (str(step.rule.place), step.rule.owner, step.rule.note) == ("grant g1", "ada", "for the demo")
     assert step.decided
-    assert found.decision.lane is Lane.TUNNEL
+    assert (found.decision.lane, found.decision.granted) == (Lane.TUNNEL, True)
 
 
 def test_what_a_file_allows_is_not_put_down_to_a_grant():
     subject = granting(SUBJECT, [replace(GRANT, host="a.test")], NOW)
-    assert decide(subject, asks("a.test")).rule == SUBJECT.groups["dev"].allow.all[0]
+    decision = decide(subject, asks("a.test"))
+    assert (decision.rule, decision.granted) == (SUBJECT.groups["dev"].allow.all[0], False)
 
 
 def test_the_line_that_makes_a_grant_lasting_is_the_same_while_it_holds():

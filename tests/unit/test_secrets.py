@@ -9,7 +9,9 @@ from outward.core.names import canonical_host
 from outward.core.policy import Group, Policy, Rules, decide
 from outward.core.reasons import Reason
 from outward.core.secrets import Injection, MisdirectedError, TemplateError, found_in, masked, placed, placeholder
+from outward.core.suggest import written
 
+PLACE = Place("outward.yaml", 1)
 VALUES = {"github": "ghp_real", "git": "other-value"}
 BEARER = Injection("authorization", "Bearer {github}")
 BASIC = Injection("authorization", "x-access-token:{github}", basic=True)
@@ -105,12 +107,14 @@ def test_a_template_as_it_is_written():
     assert BASIC.written == '{basic: "x-access-token:{github}"}'
 
 
+def test_a_rules_line_says_what_it_sets():
+    rule = Rule(Pattern(PatternKind.EXACT, "api.test"), PLACE, inject=BEARER)
+    assert written(rule) == f'{{host: "api.test", ports: [80, 443], inject: {BEARER.written}}}'
+
+
 def test_values_are_masked_in_answers():
     assert masked("set ghp_real; and other-value", {**VALUES, "empty": ""}) == f"set {HELD}; and {placeholder('git')}"
     assert masked("nothing", VALUES) == "nothing"
-
-
-PLACE = Place("outward.yaml", 1)
 
 
 def deciding(host, path=None, **policy):
