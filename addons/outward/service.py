@@ -357,13 +357,13 @@ class Service:
         if self.administration is not None:
             await asyncio.to_thread(self.administration.close)
 
-    def tool_bundle(self, environ: Mapping[str, str], variables: Iterable[str]) -> Path:
+    def tool_bundle(self, environ: Mapping[str, str], named: Iterable[Path]) -> Path:
         """Write the roots of system and caller and the CA to one file, for tools whose variable replaces the roots."""
         from outward.proxy.trust import bundle_for_tools  # noqa: PLC0415 - only `run` needs it
 
         if self._inspection is None:
             raise StartError("the CA is not loaded yet")
-        return bundle_for_tools(self._inspection.authority.pem, environ, variables)
+        return bundle_for_tools(self._inspection.authority.pem, environ, named)
 
     def _show(self, event: Event) -> None:
         """Show an event to those who watch."""

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness.pki import Ca, key_pem, write
 from outward.cli.environment import TRUSTED_BEFORE
+from outward.cli.trusted import trusted_before
 from outward.core.names import canonical_host
 from outward.proxy import trust
 from outward.proxy.ca import Authority
@@ -108,13 +109,13 @@ def test_the_bundle_for_tools_keeps_the_roots_that_the_caller_had(system: dict[s
     """Once each; another caller's bundle stays as it was, and what cannot be read adds nothing."""
     ca_pem = write(tmp_path / "ca.pem", Ca("Ours").pem)
     corporate = write(tmp_path / "corporate.pem", Ca("Corporate").pem)
-    plain = trust.bundle_for_tools(ca_pem, system, ["CURL_CA_BUNDLE"])
+    plain = trust.bundle_for_tools(ca_pem, system, [tmp_path / "missing.pem"])
     caller = {**system, "CURL_CA_BUNDLE": str(corporate), "NODE_EXTRA_CA_CERTS": str(corporate), "PIP_CERT": "/nowhere"}
-    bundle = trust.bundle_for_tools(ca_pem, caller, TRUSTED_BEFORE)
+    bundle = trust.bundle_for_tools(ca_pem, caller, trusted_before(caller))
     assert names(bundle.read_bytes()) == ["CN=System", "CN=Ours", "CN=Corporate"]
     assert names(plain.read_bytes()) == ["CN=System", "CN=Ours"]
     nested = {**system, **dict.fromkeys(TRUSTED_BEFORE, str(bundle))}
-    again = trust.bundle_for_tools(ca_pem, nested, TRUSTED_BEFORE)
+    again = trust.bundle_for_tools(ca_pem, nested, trusted_before(nested))
     assert sorted(names(again.read_bytes())) == ["CN=Corporate", "CN=Ours", "CN=System"]
 
 

@@ -9,9 +9,10 @@ import click
 
 from outward.cli.authority import authority_of
 from outward.cli.common import find_config, load_configuration, load_for_operator
-from outward.cli.environment import TRUSTED_BEFORE, ProxyAddress, client_environment, has_java
+from outward.cli.environment import ProxyAddress, client_environment, has_java
 from outward.cli.health import reachable
 from outward.cli.options import config_option
+from outward.cli.trusted import trusted_before
 from outward.cli.trusting import demand_trust
 
 
@@ -30,7 +31,7 @@ def env(config: Path | None, token: str | None, conversation: str, *, as_json: b
     settings, _ = load_for_operator(choice, as_json=as_json)
     host, port = settings.listen
     proxy = ProxyAddress(reachable(host), port, conversation, token or "")
-    bundle = bundle_for_tools(authority_of(settings).pem, os.environ, TRUSTED_BEFORE)
+    bundle = bundle_for_tools(authority_of(settings).pem, os.environ, trusted_before(os.environ))
     truststore = java_truststore(bundle) if has_java(os.environ) else None
     variables = client_environment(proxy, bundle, os.environ, truststore)
     if as_json:

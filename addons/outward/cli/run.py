@@ -20,7 +20,7 @@ import click
 
 from outward.cli.child import CommandError, attend, run_child
 from outward.cli.common import find_config, load_or_exit, load_starter
-from outward.cli.environment import TRUSTED_BEFORE, ProxyAddress, client_environment, has_java
+from outward.cli.environment import ProxyAddress, client_environment, has_java
 from outward.cli.jail import Jail, JailError, View
 from outward.cli.mirrors import internal_mirrors
 from outward.cli.options import config_option
@@ -29,6 +29,7 @@ from outward.cli.preset import PresetError, preset
 from outward.cli.private import USER, NoGroupError, Private, choose_group, new_token
 from outward.cli.serve import new_event_loop
 from outward.cli.summary import Summary
+from outward.cli.trusted import trusted_before, usable
 from outward.cli.trusting import demand_trust
 from outward.config.hidden import Hidden, HideError, hide_variables, known
 from outward.config.load import Loaded
@@ -176,7 +177,7 @@ def _environment(service: Service, private: Private, address: tuple[str, int]) -
     from outward.proxy.trust import java_truststore  # noqa: PLC0415 - cryptography is slow to import
 
     proxy = ProxyAddress(*address, USER if private.token else "", private.token)
-    bundle = service.tool_bundle(os.environ, TRUSTED_BEFORE)
+    bundle = service.tool_bundle(os.environ, trusted_before(os.environ))
     theirs = {name: value for name, value in os.environ.items() if not name.startswith("OUTWARD_")}
     theirs = Hidden(service.settings.secrets).environment(theirs)
     truststore = java_truststore(bundle) if has_java(theirs) else None
@@ -207,7 +208,10 @@ def _own_port(loaded: Loaded, spare: Path, hidden: Hidden) -> Loaded:
     except OSError:
         writable = False
     secrets = (*settings.secrets, *hidden.entries)
-    settings = replace(settings, listen=("127.0.0.1", 0), state=state if writable else spare, secrets=secrets)
+    trust = (*settings.trust, *(usable(trusted_before(os.environ)) if "system" in settings.trust else ()))
+    settings = replace(
+        settings, trust=trust, listen=("127.0.0.1", 0), state=state if writable else spare, secrets=secrets
+    )
     return replace(loaded, settings=settings)
 
 

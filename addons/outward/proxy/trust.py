@@ -87,13 +87,13 @@ def upstream_roots(trust: Iterable[str], state: Path, environ: Mapping[str, str]
     return _write(state / "upstream-roots.pem", b"".join(parts))
 
 
-def bundle_for_tools(ca_pem: Path, environ: Mapping[str, str] = os.environ, variables: Iterable[str] = ()) -> Path:
+def bundle_for_tools(ca_pem: Path, environ: Mapping[str, str] = os.environ, named: Iterable[Path] = ()) -> Path:
     """Write the system's roots, the caller's own and our CA to one file, for tools whose variable replaces the roots.
 
     Args:
         ca_pem: the certificate that clients trust; the bundle is written beside it.
         environ: where the variables are looked up.
-        variables: names of those with which tools are told of roots; files that cannot be read add nothing.
+        named: what the caller's tools are told of; files that cannot be read add nothing.
 
     Raises:
         TrustError: there is no system store, or no certificate in `ca_pem`.
@@ -102,8 +102,9 @@ def bundle_for_tools(ca_pem: Path, environ: Mapping[str, str] = os.environ, vari
     if not own:
         raise TrustError(f"{ca_pem} holds no PEM certificate that can be read")
     common = dict.fromkeys(_blocks(system_store(environ) + own))
-    named = dict.fromkeys(Path(environ[name]) for name in variables if environ.get(name))
-    more = dict.fromkeys(block for path in named for block in _blocks(_certificates_in(path)) if block not in common)
+    more = dict.fromkeys(
+        block for path in dict.fromkeys(named) for block in _blocks(_certificates_in(path)) if block not in common
+    )
     # Callers with other roots may share the folder, and must not take each other's away.
     suffix = f"-{hashlib.sha256(b''.join(more)).hexdigest()[:12]}" if more else ""
     return _write(ca_pem.with_name(f"ca-bundle{suffix}.pem"), b"".join(block + b"\n" for block in (*common, *more)))

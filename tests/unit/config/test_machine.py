@@ -16,6 +16,7 @@ from outward.config.discovery import Tree
 from outward.config.load import load_text
 from outward.config.machine import discoveries
 from outward.config.machine.apt import apt_hosts
+from outward.config.machine.authorities import authorities
 from outward.config.machine.hosts import entries
 from outward.config.machine.npm import _TABLE as TABLE
 from outward.config.machine.npm import npm_hosts
@@ -177,6 +178,26 @@ def test_the_users_files_count_in_the_home_folder_too(around: Surroundings):
     home = around.tree.root.parent
     put(home / ".npmrc", "registry = https://user.example/\n")
     assert npm_hosts(replace(around, tree=Tree(home))).entries == ("user.example",)
+
+
+def test_roots_that_tools_are_set_up_to_trust_are_found_and_none_of_the_working_tree(around: Surroundings):
+    home, work = around.tree.root.parent, around.tree.root
+    put(home / ".config/pip/pip.conf", "[global]\ncert = /corp/pip.pem\n")
+    put(home / ".npmrc", "cafile=~/npm.pem\n")
+    put(
+        home / ".gitconfig",
+        '[HTTP "https://a.example"]\n\tsslcainfo = "/corp/a b.pem" ; why\n[core]\n\tsslCAInfo = /no\n',
+    )
+    put(home / ".config/git/config", "[http]\n\tsslCAPath = /corp/folder # why\n")
+    put(home / ".cargo/config.toml", '[http]\ncainfo = "/corp/cargo.pem"\n')
+    put(home / ".aws/config", "[default]\nca_bundle = relative.pem\n[profile x]\nca_bundle = /corp/aws.pem\n")
+    put(work / ".npmrc", "cafile=/tree/npm.pem\n")
+    put(work / ".git/config", "[http]\n\tsslCAInfo = /tree/git.pem\n")
+    named = ["/corp/pip.pem", f"{home}/npm.pem", "/corp/folder", "/corp/a b.pem", "/corp/cargo.pem", "/corp/aws.pem"]
+    assert authorities(around) == tuple(map(Path, named))
+    put(home / ".npmrc", f"cafile={work}/planted.pem\n")
+    put(home / ".cargo/config.toml", "[http\ncainfo = damaged\n")
+    assert authorities(around) == tuple(map(Path, [named[0], *named[2:4], named[5]]))
 
 
 def test_npm_is_read_as_npm_reads(around: Surroundings):

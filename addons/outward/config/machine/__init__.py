@@ -12,12 +12,18 @@ from pathlib import Path
 
 from outward.config.discovery import Tree, working_tree
 from outward.config.machine.apt import apt_hosts
+from outward.config.machine.authorities import authorities
 from outward.config.machine.npm import npm_hosts
 from outward.config.machine.pip import pip_hosts
 from outward.config.machine.surroundings import Surroundings
 from outward.config.sets import Hosts
 
 Machine = Mapping[str, Callable[[], Hosts]]
+
+
+def trusted_files(env: Mapping[str, str], root: Path = Path("/"), tree: Tree | None = None) -> tuple[Path, ...]:
+    """Return the files of roots that the user's tools are set up to trust; arguments as for `discoveries`."""
+    return authorities(Surroundings(env, root, tree or working_tree()))
 
 
 def discoveries(env: Mapping[str, str], root: Path = Path("/"), tree: Tree | None = None) -> Machine:

@@ -19,14 +19,19 @@ _DEFAULT = re.compile(r"""(?:new Definition|define)\(\s*['"]registry['"],\s*\{\s
 
 def npm_hosts(around: Surroundings) -> Hosts:
     """Return the hosts of npm's registries, its default included."""
-    package = next(_packages(around), None)
-    settings: dict[str, str] = {}
-    for layer in _layers(around, package):
-        settings = {**layer, **settings}
+    package, settings = next(_packages(around), None), npm_settings(around)
     default = _DEFAULT.search(text_of(package / _TABLE)) if package else None
     urls = [settings["registry"]] if "registry" in settings else [default[1]] if default else []
     problem = "" if urls else "npm is not installed here, or its default registry cannot be told"
     return entries([*urls, *(value for key, value in settings.items() if key.endswith(":registry"))], problem)
+
+
+def npm_settings(around: Surroundings) -> dict[str, str]:
+    """Return npm's settings, the strongest source's of each."""
+    settings: dict[str, str] = {}
+    for layer in _layers(around, next(_packages(around), None)):
+        settings = {**layer, **settings}
+    return settings
 
 
 def _layers(around: Surroundings, package: Path | None) -> Iterator[Mapping[str, str]]:

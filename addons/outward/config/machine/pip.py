@@ -49,6 +49,11 @@ def pip_hosts(around: Surroundings) -> Hosts:
     return entries([*urls, *files], problem)
 
 
+def pip_certificate(around: Surroundings) -> str | None:
+    """Return the file of roots that pip is set up to trust instead of the system's; None for none."""
+    return next(iter(_values(_settings(around, list(dict.fromkeys(_prefixes(around)))), "cert")), None)
+
+
 def _host(url: str) -> str:
     return url.partition("://")[2].rpartition("@")[2].partition("/")[0]
 
