@@ -2,8 +2,8 @@
 
     python tests/bench/memory_bench.py [CONNECTIONS]
 
-The proxy, the origin and the clients are processes of their own. An inspected connection has had one request answered, so that
-both its TLS ends stand.
+The proxy, the origin and the clients are processes of their own. An inspected connection has had one request answered, and
+waits for the next; of the connections to the destination only those stand that are kept for anybody's next request.
 """
 
 import asyncio

@@ -7,8 +7,10 @@ from outward.proxy.deadlines import Deadlines
 from outward.proxy.inspection.upstream import Key, Upstream
 
 IDLE = 5.0  # seconds; many servers close after as many
-_OF_ONE = 8  # connections of one client to one destination
-_OF_ALL = 256
+_OF_ONE = (
+    64  # connections of one client to one destination: fewer would be made anew where as many requests run at once
+)
+_OF_ALL = 512  # each holds about 30 KiB
 
 
 class Pool:
