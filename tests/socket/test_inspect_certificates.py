@@ -157,6 +157,21 @@ async def test_an_origin_that_speaks_no_tls_is_given_up_at_the_handshakes_deadli
 
 
 @on_loop
+async def test_keys_of_tls_are_never_written_whatever_the_environment_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys.log"))
+    async with inspecting(INSPECT, tmp_path) as world:
+        monkeypatch.delenv("SSLKEYLOGFILE")  # of the test's own ends, which would write there
+        async with (
+            web_origin(world, "allowed.test") as server,
+            world.tunnel("allowed.test", server.port) as client,
+        ):
+            assert status(await client.ask(get("/", f"allowed.test:{server.port}"))) == 200
+    assert not (tmp_path / "keys.log").exists()
+
+
+@on_loop
 async def test_an_address_is_verified_as_an_address(tmp_path: Path) -> None:
     async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "127.0.0.1") as server:
         async with world.tunnel("127.0.0.1", server.port) as client:

@@ -163,7 +163,7 @@ def hop_fields(fields: Iterable[tuple[str, str]], *, upgrade: bool = False) -> f
     """Return the lower-case names of fields that a request does not carry to the next hop.
 
     Hop-by-hop fields, what Connection lists, every `Proxy-*` and `Outward-*` in any spelling that folds into one.
-    Transfer-Encoding stays: it is the engine's framing.
+    Transfer-Encoding stays: it is the body's framing, which goes on as it came.
 
     Args:
         fields: names and values, in any case.

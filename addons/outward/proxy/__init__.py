@@ -1,1 +1,1 @@
-"""Enforcement: listener, lanes, engine, resolver, dial. The only package that knows mitmproxy."""
+"""Enforcement: listener, lanes, resolver, dial."""
