@@ -27,6 +27,8 @@ from outward.proxy.parent import Parent, ParentError, TunnelRequest, complain
 from outward.proxy.race import connect_first, ordered
 from outward.proxy.resolver import ResolveError, Resolver
 
+HTTP = 80  # the port of `http://` (RFC 9110 4.2.1), to which stock Squid opens no tunnel
+
 _text = lru_cache(maxsize=4096)(str)
 
 
@@ -203,7 +205,7 @@ class Dialer:
         """Ask the parent for a tunnel."""
         found = await self._of_parent(parent, host, port, decision)
         request = parent.request(host, port, self.path(via))
-        with _Dialling(self._judge.metrics, parent), _Limit(self._late()):
+        with _Dialling(self._judge.metrics, parent, usual=port == HTTP), _Limit(self._late()):
             transport, tunnel, _ = await self._connect(found, parent.port, lambda: TunnelRequest(request))
             try:
                 rest = await tunnel.opened
@@ -278,13 +280,17 @@ class _Limit:
 
 
 class _Dialling:
-    """Times a dial, and turns its failure into a counted DialError; a generator for this would cost twice as much."""
+    """Times a dial, and turns its failure into a counted DialError; a generator for this would cost twice as much.
 
-    __slots__ = ("_metrics", "_parent", "_started")
+    Where it is usual that a parent refuses, its refusal is neither counted nor logged.
+    """
 
-    def __init__(self, metrics: Metrics, parent: Parent | None = None) -> None:
+    __slots__ = ("_metrics", "_parent", "_started", "_usual")
+
+    def __init__(self, metrics: Metrics, parent: Parent | None = None, *, usual: bool = False) -> None:
         self._metrics = metrics
         self._parent = parent
+        self._usual = usual
         self._started = time.perf_counter()
 
     def __enter__(self) -> None:
@@ -293,8 +299,10 @@ class _Dialling:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._metrics.dial_duration.observe(time.perf_counter() - self._started)
         if isinstance(error, (OSError, ParentError)):  # a TimeoutError is an OSError
-            failure = _failure(error) if self._parent is None else _parents(self._parent, error)
-            self._metrics.upstream_failure(failure.reason)
+            usual = self._usual and isinstance(error, ParentError) and error.reason is Reason.PARENT_REFUSED
+            failure = _failure(error) if self._parent is None else _parents(self._parent, error, quiet=usual)
+            if not usual:
+                self._metrics.upstream_failure(failure.reason)
             raise failure from error
 
 
@@ -305,9 +313,9 @@ def _failure(error: OSError | ParentError) -> DialError:
     return DialError(Reason.UPSTREAM_FAILED, f"the destination: {_words(error)}")
 
 
-def _parents(parent: Parent, error: OSError | ParentError) -> DialError:
+def _parents(parent: Parent, error: OSError | ParentError, *, quiet: bool) -> DialError:
     if isinstance(error, ParentError):
-        return _told(parent, error.reason, str(error))
+        return _told(parent, error.reason, str(error), quiet=quiet)
     silent = isinstance(error, TimeoutError) and not error.errno
     return _told(parent, Reason.PARENT_FAILED, "no answer in time" if silent else _words(error))
 
@@ -317,9 +325,10 @@ def _words(error: OSError | ParentError) -> str:
     return os.strerror(number) if number else str(error)
 
 
-def _told(parent: Parent, reason: Reason, what: str) -> DialError:
+def _told(parent: Parent, reason: Reason, what: str, *, quiet: bool = False) -> DialError:
     """Return a parent's failure, and say it in the log: every client behind it meets it."""
-    complain(parent, what)
+    if not quiet:
+        complain(parent, what)
     return DialError(reason, f"the parent proxy {parent}: {what}")
 
 

@@ -11,7 +11,7 @@ MAX_HELLO = 32 * 1024  # post-quantum key shares make 2 KiB; OpenSSL itself stop
 _MAX_RECORD = 16384  # RFC 8446 5.1
 _MAX_RECORDS = 64  # enough for any stack; one byte a record is an attack
 
-_HANDSHAKE, _CLIENT_HELLO, _TLS = 22, 1, 3
+HANDSHAKE, _CLIENT_HELLO, _TLS = 22, 1, 3
 _SERVER_NAME, _ALPN = 0, 16
 _ECH = frozenset({0xFE0D, 0xFE0C, 0xFE0B, 0xFE0A, 0xFE09, 0xFE08, 0xFFCE})  # RFC 9849 and the drafts before it
 
@@ -91,7 +91,7 @@ class HelloReader:
     def _next_record(self) -> bool:
         """Move one complete record's payload to the message."""
         head = self.data[self.end : self.end + 5]
-        if (head and head[0] != _HANDSHAKE) or (len(head) > 1 and head[1] != _TLS):
+        if (head and head[0] != HANDSHAKE) or (len(head) > 1 and head[1] != _TLS):
             raise NotTlsError
         if len(head) < 5:
             return False

@@ -1,10 +1,9 @@
 """The tunnel lane: a CONNECT that was allowed, carried without being decrypted.
 
 Owns the order: dial (resolve, judge the address), answer 200, judge the ClientHello, relay. Plain HTTP is left to the
-inspect lane. Nothing that the client
-sends goes upstream, and nothing that the server sends reaches the client, before the hello has been judged; nor what is
-behind the hello before the server has answered: it may ask for another one, which is judged too. A tunnel is one event,
-closed once, when it ends.
+inspect lane, also where a parent proxy opens no tunnel for it. Nothing that the client sends goes upstream, and nothing
+that the server sends reaches the client, before the hello has been judged; nor what is behind the hello before the
+server has answered: it may ask for another one, which is judged too. A tunnel is one event, closed once, when it ends.
 """
 
 import asyncio
@@ -15,8 +14,8 @@ from outward.core.reasons import Reason
 from outward.http1.headreader import begins_request
 from outward.proxy.alert import Alert
 from outward.proxy.answer import Linger, close_event, refusal_of
-from outward.proxy.dial import DialError
-from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
+from outward.proxy.dial import HTTP, DialError
+from outward.proxy.hello import HANDSHAKE, Hello, HelloError, HelloReader, NotTlsError
 from outward.proxy.judge import judge_hello, refuse
 from outward.proxy.parent import via_of
 from outward.proxy.passport import Passport
@@ -57,6 +56,7 @@ class Tunnel(asyncio.Protocol):
         self._clear = clear
         self._first: bytearray | None = bytearray()  # what the client says, until it shows whether it is HTTP
         self._left = False
+        self._unopened: DialError | None = None  # the parent's refusal, which stands unless plain HTTP comes
         self._event = passport.event
         self._hello = HelloReader()
         self._early = bytearray()
@@ -87,10 +87,11 @@ class Tunnel(asyncio.Protocol):
                 head.host, head.port, lambda: self._server, self._passport.decision, via
             )
         except DialError as error:
-            self._event.address = str(error.address) if error.address is not None else None
-            self._event.detail = str(error)
-            self._event.rule = error.rule or self._event.rule
-            self._refuse(error.reason, Stage.ADDRESS)
+            if error.reason is Reason.PARENT_REFUSED and head.port == HTTP and self._passport.original is None:
+                self._unopened = error  # the parent takes `http://` in absolute form: see what comes
+                self._answer()
+            else:
+                self._fail(error)
         except Exception:  # noqa: BLE001 - fail closed: whatever goes wrong is a denial
             self._resources.judge.metrics.internal_error("tunnel")
             self._refuse(Reason.INTERNAL_ERROR, Stage.ADDRESS)
@@ -112,7 +113,7 @@ class Tunnel(asyncio.Protocol):
             self._transport.resume_reading()
             early, self._early = bytes(self._early), bytearray()
             self._judge(early)
-        if self._passport.decision.plain and self._first is not None:
+        if self._passport.decision.plain and self._first is not None and self._unopened is None:
             self._server.listen(self._spoke)
 
     def data_received(self, data: bytes) -> None:
@@ -156,6 +157,8 @@ class Tunnel(asyncio.Protocol):
         self._first = None
         if clear:
             self._leave(bytes(first))
+        elif self._unopened is not None:
+            self._fail(self._unopened, Alert.ACCESS_DENIED if first[0] == HANDSHAKE else None)
         elif self._passport.decision.plain:
             self._relay(bytes(first))
         else:
@@ -182,7 +185,7 @@ class Tunnel(asyncio.Protocol):
 
     def eof_received(self) -> bool | None:
         """Pass a client's end on where anything may pass; who has ended before a ClientHello is closed."""
-        if not self._answered or not self._passport.decision.plain or self._left:
+        if not self._answered or not self._passport.decision.plain or self._left or self._unopened is not None:
             return None
         self._give_in()
         return self._client.eof_received()
@@ -249,6 +252,13 @@ class Tunnel(asyncio.Protocol):
 
     # Refusing ------------------------------------------------------------------------------------------------------
 
+    def _fail(self, error: DialError, alert: Alert | None = None) -> None:
+        """Refuse for a dial that failed."""
+        self._event.address = str(error.address) if error.address is not None else None
+        self._event.detail = str(error)
+        self._event.rule = error.rule or self._event.rule
+        self._refuse(error.reason, Stage.ADDRESS, alert)
+
     def _refuse(self, reason: Reason, stage: Stage, alert: Alert | None = None) -> None:
         """Refuse: over HTTP before the 200, with a TLS alert after it, and without a byte to the server."""
         self._resources.waits.handshakes.stop(self)
@@ -268,7 +278,9 @@ class Tunnel(asyncio.Protocol):
 
     def expired(self) -> None:
         """Give up: a first line or ClientHello that does not come, or a tunnel that carries nothing any more."""
-        if self._client.transport is None and self._passport.decision.plain:
+        if self._unopened is not None:
+            self._fail(self._unopened)
+        elif self._client.transport is None and self._passport.decision.plain:
             self._give_in()
         elif self._client.transport is None:
             self._refuse(Reason.TIMEOUT, Stage.TLS)
@@ -289,6 +301,8 @@ class Tunnel(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """Stop opening: the client has left before the relay began."""
         self._task.cancel()
+        if self._unopened is not None:
+            self._fail(self._unopened)
         self._cut()
         self._client_lost()
 
