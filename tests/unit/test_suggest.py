@@ -174,3 +174,26 @@ def test_the_line_of_a_rule_says_all_that_the_rule_does():
     assert found is not None
     (rule,) = found.groups["g"].allow.all
     assert written(rule) == entry
+
+
+SECRET = """\
+version: 1
+secrets: {key: {env: KEY, hosts: [api.example]}}
+groups: {g: {allow: [{host: api.example, ports: [443], methods: [GET], inject: {basic: "a:{key}"}}]}}
+clients: [{group: g, anyone: true}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "method", "reason"),
+    [
+        ("https://api.example:8443/x", "GET", Reason.PORT_NOT_ALLOWED),
+        ("https://api.example/x", "POST", Reason.METHOD_NOT_ALLOWED),
+        ("https://api.example/x", "GET", Reason.ADDRESS_NOT_PUBLIC),
+    ],
+)
+def test_no_line_sets_a_secret(url, method, reason):
+    line = suggestion(policy(SECRET), asked(url, "g", method), reason)
+    assert line is not None
+    assert "api.example" in line
+    assert "inject" not in line

@@ -134,6 +134,8 @@ def _as_text(trail: Trail, other: str | None) -> str:
         lines.append(f"  lane    {decision.lane}{governed}{unseen}")
         if decision.lane is Lane.INSPECT and not question.clear:
             lines.append("          HTTP/1.1 and WebSocket only; what speaks HTTP/2 alone (gRPC) needs `lane: tunnel`")
+    set_there = decision.inject if decision.allowed else ()
+    lines += [f"  sets    {each.header}, from {' and '.join(each.names)}" for each in set_there]
     lines.append("  rules   " + ("considered in this order:" if trail.steps else "none is about this host"))
     lines += [f"    {'=>' if step.decided else '  '} {_step(step)}" for step in trail.steps]
     if trail.ceiling and not decision.allowed:
@@ -169,6 +171,7 @@ def _as_json(trail: Trail) -> dict[str, Any]:
         "would_deny": decision.would_deny,
         "would_reason": decision.would_reason,
         "vendor": decision.vendor,
+        "inject": [{"header": each.header, "secrets": each.names} for each in decision.inject if decision.allowed],
         "chain": trail.chain,
         "steps": [
             {

@@ -60,6 +60,7 @@ def hide_variables(variables: Iterable[str], environ: Mapping[str, str], machine
     """
     table, names, owners = _table(), dict[str, str](), dict[str, str]()
     bound: dict[str, dict[str, tuple[Injection, str]]] = {}
+    less: list[tuple[str, Injection, str]] = []
     for variable in dict.fromkeys(variables):
         row, value = table.get(variable), environ.get(variable)
         if row is None:
@@ -72,10 +73,16 @@ def hide_variables(variables: Iterable[str], environ: Mapping[str, str], machine
         if not value:
             raise HideError(f"{variable} is not set")
         name = names[variable] = owners.setdefault(value, variable)
-        for host in _hosts(row["hosts"], machine):
+        hosts = tuple(_hosts(row["hosts"], machine))
+        if not hosts:
+            raise HideError(f"this machine names no host that {variable} is sent to: configure its registry first")
+        for host in hosts:
             other = bound.setdefault(host, {}).setdefault(row["header"], (_injection(row, name), variable))[1]
             if names[other] != name:
                 raise HideError(f"{other} and {variable} are both sent to {host} in {row['header']}: hide one of them")
+            less += [(host, _injection(row["also"], name), variable)] if "also" in row else []
+    for host, injection, variable in less:  # where the header is not another variable's
+        bound[host].setdefault(injection.header, (injection, variable))
     return Hidden(
         tuple(SecretEntry(name, name, None, tuple(_patterns(bound, name))) for name in dict.fromkeys(names.values())),
         {host: tuple(injection for injection, _ in each.values()) for host, each in bound.items()},
@@ -104,7 +111,7 @@ def _hosts(written: Iterable[str], machine: Machine) -> Iterator[str]:
             yield text
             continue
         found = machine[text.partition("@")[2]]().entries
-        hosts = [entry.partition(":")[0] for entry in found if entry.replace(".", "").replace("-", "").isalnum()]
+        hosts = (entry.partition(":")[0] for entry in found if "*" not in entry)
         yield from (f"{_UPLOAD}{host}" if text.startswith(_UPLOAD) else host for host in hosts)
 
 

@@ -13,13 +13,16 @@ from outward.config.schema import SecretModel
 from outward.config.settings import SecretEntry
 from outward.config.values import resolve_path
 from outward.core.cover import pattern_covers
-from outward.core.model import Pattern, Rule
+from outward.core.model import Pattern, Place, Rule
 from outward.core.policy import Group, within
 from outward.core.secrets import NAME, Injection, TemplateError
 
 _FIELD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~")  # RFC 9110 5.6.2
 _NOT_OURS = frozenset(
-    {"host", "connection", "content-length", "transfer-encoding", "upgrade", "proxy-authorization", "expect", "te"}
+    {
+        *("host", "connection", "content-length", "transfer-encoding", "upgrade", "expect", "te", "trailer"),
+        *("keep-alive", "proxy-authorization", "proxy-authenticate", "proxy-connection"),
+    }
 )
 _KEYS = ("header", "value", "basic")
 
@@ -66,7 +69,7 @@ def read_injection(node: Node, report: Report) -> Injection | None:
         cure = 'write `{header: Authorization, value: "Bearer {name}"}`, or `{basic: "user:{name}"}`'
         report.error("E034", "`inject` is a header and its value", node.place, node.length, cure)
         return None
-    injection = Injection(texts.get("header", "authorization").lower(), texts.get("value") or texts["basic"], basic)
+    injection = Injection(texts.get("header", "authorization").lower(), texts["basic" if basic else "value"], basic)
     try:
         injection.check()
     except TemplateError as error:
@@ -80,13 +83,15 @@ def read_injection(node: Node, report: Report) -> Injection | None:
 
 def check_injections(groups: Iterable[Group], secrets: Iterable[SecretEntry], report: Report) -> None:
     """Report every rule that sets a secret which there is none of, or which its bounds do not let it set."""
-    known = {each.name: each for each in secrets}
+    known, told = {each.name: each for each in secrets}, set[Place]()
     for group in groups:
         for rule in group.allow.all:
             for name in rule.inject.names if rule.inject else ():
                 _check(group.path, rule, name, known.get(name), report)
-        for rule in (*group.deny.all, *(group.ceiling.all if group.ceiling else ())):
-            if rule.inject is not None:
+        lists = (group.deny.all, group.ceiling.all if group.ceiling else (), group.ignore, group.web_search.sources)
+        for rule in (rule for rules in lists for rule in rules or ()):
+            if rule.inject is not None and rule.place not in told:  # sources are those of the groups below too
+                told.add(rule.place)
                 report.error("E034", "`inject` stands on an allow rule", rule.place, 1, "remove it here")
 
 

@@ -43,7 +43,7 @@ def rule_covers(wide: Rule, narrow: Rule) -> bool:
         and (narrow.tls or not wide.tls)
         and (narrow.encoded_slash is wide.encoded_slash or narrow.paths is None)
         and set(narrow.addresses) <= set(wide.addresses)
-        and narrow.inject in (None, wide.inject)
+        and narrow.inject == wide.inject
         and (wide.until is None or (narrow.until is not None and narrow.until <= wide.until))
     )
 

@@ -212,7 +212,8 @@ def _lane(policy: Policy, group: Group, rule: Rule) -> Iterator[Smell]:
     vendor = policy.vendor_of(rule.pattern.value) if rule.pattern.kind is PatternKind.EXACT else None
     tunnelled = group.lane is LaneChoice.TUNNEL
     if tunnelled and rule.needs_sight:
-        message = f"`{rule.pattern}` has methods or paths, unseen in `lane: tunnel`: over TLS it never allows"
+        what = "methods or paths" if rule.inject is None else "`inject`"
+        message = f"`{rule.pattern}` has {what}, unseen in `lane: tunnel`: over TLS it never allows"
         yield Smell("W111", message, rule.place, "use `lane: auto`, which inspects what policy needs to see")
     elif vendor is not None and tunnelled:
         message = f"`{rule.pattern}` is governed as `{vendor}`, which needs inspection: a tunnel to it is refused"

@@ -183,7 +183,7 @@ def _same(question: Question, found: Decision) -> Entry | None:
     near = found.rule
     if near is None or not found.allowed:
         return None
-    return Entry(replace(near, pattern=exactly(question.host), ports=frozenset({question.port})))
+    return Entry(replace(near, pattern=exactly(question.host), ports=frozenset({question.port}), inject=None))
 
 
 def _opened(policy: Policy, question: Question, rule: Rule) -> Rule:

@@ -122,6 +122,26 @@ CONNECT a.example:443: allowed, rule
     )
 
 
+SETS = """\
+version: 1
+secrets: {key: {env: KEY, hosts: [a.example]}}
+groups: {dev: {allow: [{host: a.example, methods: [GET], inject: {header: X-Key, value: "{key}"}}]}}
+clients: [{group: dev, anyone: true}]
+"""
+
+
+def test_explain_says_what_a_rule_sets(outward, monkeypatch):
+    """Which header, from which secret; the value is not even read."""
+    monkeypatch.setenv("KEY", "hunter2")
+    about = ("explain", "--config", "outward.yaml", "https://a.example/x")
+    found = outward(*about, text=SETS).stdout
+    answer = outward(*about, "--json").stdout
+    assert "  sets    x-key, from key\n" in found
+    assert json.loads(answer)["inject"] == [{"header": "x-key", "secrets": ["key"]}]
+    assert "hunter2" not in found + answer + outward("check", "--json", "--config", "outward.yaml").stdout
+    assert "  sets " not in outward(*about, "-X", "POST").stdout
+
+
 def test_explain_prints_json(outward):
     answer = json.loads(outward("explain", "-g", "dev", "b.example", "--json", text=GOOD).stdout)
     assert (answer["verdict"], answer["reason"], answer["chain"]) == ("deny", "denied_by_rule", ["dev"])
