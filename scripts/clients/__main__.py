@@ -5,13 +5,16 @@
     .venv/bin/python scripts/clients --only codex -v   # some of them, with what they printed
 
     .venv/bin/python scripts/clients --sdks            # the vendors' Python SDKs: a call, a search, a denial
+    .venv/bin/python scripts/clients --hidden          # clients whose keys `run --hide` keeps from them
 
 Needs npm and pip with a registry, and leave to listen on port 443. What cannot be installed is left out, with
 the reason.
 """
 
 import argparse
+import base64
 import re
+import shutil
 import sys
 import tempfile
 from functools import partial
@@ -21,6 +24,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent / "tests")]
 
 from clients import CLIENTS, Client  # noqa: E402
+from holders import HOLDERS, VALUE, Holder, variables  # noqa: E402
 from install import CannotInstallError, installed, node, sdks  # noqa: E402
 from running import ADDRESS, MODES, ROOT, Run, run  # noqa: E402
 from sdks import SDKS, Sdk, snippet  # noqa: E402
@@ -125,6 +129,60 @@ def all_sdks(only: str, folder: Path, *, verbose: bool) -> int:
     return differs
 
 
+def _programs(holder: Holder, folder: Path) -> str:
+    """Return the folders of what a client needs, installed."""
+    if holder.client is not None:
+        _, programs = installed(holder.client, folder)
+        return str(programs) if holder.client.python else f"{programs}:{node(folder)}"
+    if holder.package:
+        return str(sdks(holder.package, folder)[1].parent)
+    found = shutil.which(holder.program)
+    if found is None:
+        raise CannotInstallError(f"there is no {holder.program}")
+    return str(Path(found).parent)
+
+
+def hidden(holder: Holder, folder: Path, *, verbose: bool) -> list[str]:
+    """Run a client with a placeholder, and return what is not as it should be.
+
+    Raises:
+        CannotInstallError: if it cannot be had here.
+    """
+    found = run(holder.start, holder.hosts, _programs(holder, folder), "on", variables(holder))
+    if verbose:
+        print(f"--- {found.code} {found.seconds:.1f} s {found.denied}\n{found.shown}")
+        print("\n".join(f"{each.line} {each.fields}" for each in found.seen))
+    name, form = holder.field
+    if name == "basic":
+        name, text = "authorization", base64.b64encode(f"{form}:{VALUE}".encode()).decode()
+        expected = f"Basic {text}"
+    else:
+        expected = form.format(VALUE)
+    wrong = [] if found.code == 0 else [f"exit {found.code}: {found.shown[-300:]}"]
+    if not any(expected in each.all(name) for each in found.seen):
+        wrong.append(f"nobody was sent the key in {name}")
+    sent = "".join(f"{each.line}{each.fields}" for each in found.seen)
+    wrong += ["a placeholder went out"] if f"outward-secret-{holder.variable}" in sent else []
+    wrong += [f"denied: {found.denied}"] if found.denied else []
+    wrong += ["the key was shown"] if VALUE in found.shown else []
+    return wrong + [f"the key stands in {path}" for path in found.leaked]
+
+
+def all_hidden(only: str, folder: Path, *, verbose: bool) -> int:
+    """Try clients that hold placeholders, and return how many do not do what they should."""
+    differs = 0
+    for holder in HOLDERS:
+        if only.lower() in holder.title.lower():
+            try:
+                wrong = hidden(holder, folder, verbose=verbose)
+            except CannotInstallError as error:
+                print(f"skipped {holder.title}: {error}")
+                continue
+            differs += bool(wrong)
+            print(f"{holder.title}: {'; '.join(wrong) or 'works, and never has the key'}", flush=True)
+    return differs
+
+
 def main() -> int:
     """Run, compare, and return 1 if an agent does not do what the guide says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -133,9 +191,12 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write the rows into the guide")
     parser.add_argument("-v", "--verbose", action="store_true", help="print what the agents printed")
     parser.add_argument("--sdks", action="store_true", help="the vendors' Python SDKs instead")
+    parser.add_argument("--hidden", action="store_true", help="clients whose keys are hidden instead")
     args = parser.parse_args()
     rows, differs = written(), 0
     with tempfile.TemporaryDirectory() as temporary:
+        if args.hidden:
+            return int(all_hidden(args.only, (args.cache or Path(temporary)).resolve(), verbose=args.verbose) > 0)
         if args.sdks:
             return int(all_sdks(args.only, (args.cache or Path(temporary)).resolve(), verbose=args.verbose) > 0)
         for client in CLIENTS:
