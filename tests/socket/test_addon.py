@@ -15,7 +15,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from harness.gates import connect, decision_id, status
-from harness.inspection import HELLO, WebOrigin, get, response
+from harness.inspection import HELLO, WebOrigin, get, replying, response
 from harness.loops import on_loop, until
 from harness.mitmdump import Mitmdump, command, mitmdump, web
 from harness.process import environment
@@ -221,6 +221,22 @@ async def test_a_large_body_streams_through_and_a_hostile_reply_is_stripped(tmp_
         assert not {"proxy-status", "outward-decision", "alt-svc"} & set(done.headers)
         event = await proxy.event(verdict="allow")
         assert (event["bytes_up"], event["bytes_down"]) == (3_000_000, 2)
+
+
+@on_loop
+async def test_secrets_are_set_and_masked(tmp_path: Path) -> None:
+    """The destination gets the value, once; the client sees its placeholder in what comes back."""
+    (tmp_path / "key").write_text("the-value-0123456789")
+    async with web(pki := trustme.CA(), "ours.test") as server:
+        inject = 'inject: {header: X-Key, value: "{key}"}'
+        policy = POLICY.replace("PORT", str(server.port)).replace("methods: [GET]", inject)
+        policy += f"secrets: {{key: {{file: {tmp_path}/key, hosts: [ours.test]}}}}\n"
+        server.answer = replying(HELLO.replace(b"\r\n\r\n", b"\r\nX-Echo: the-value-0123456789\r\n\r\n"))
+        (tmp_path / "jwks.json").write_text(json.dumps({"keys": [KEY.as_dict(private=False)]}))
+        async with mitmdump(tmp_path, policy, pki) as proxy, proxy.http("ours") as client:
+            answer = await client.get(f"https://ours.test:{server.port}/x", headers={"X-Key": "outward-secret-key"})
+    assert answer.headers["X-Echo"] == "outward-secret-key"
+    assert server.seen[0].all("x-key") == ["the-value-0123456789"]
 
 
 def test_without_a_policy_it_says_what_is_wrong_and_ends(tmp_path: Path) -> None:

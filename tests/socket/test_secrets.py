@@ -92,6 +92,7 @@ def configuration(folder: Path, origin: Origin, secret: str = "env: SECRET") -> 
         "other.test: [127.0.0.1]}}}\n"
         "groups:\n  dev:\n    lane: inspect\n    allow:\n"
         f"      - {{host: api.test, ports: [{origin.port}], methods: [GET, POST], paths: ['/v1/**'], {inject}}}\n"
+        f"      - {{host: api.test, ports: [{origin.port}], paths: ['/git/**'], inject: {{basic: 'me:{{github}}'}}}}\n"
         f"      - {{host: api.test, ports: [{origin.port}], paths: ['/public/**']}}\n"
         f"      - {{host: other.test, ports: [{origin.port}, {origin.plain}]}}\n"
         f"      - {{host: api.test, ports: [{origin.plain}]}}\n"
@@ -140,6 +141,13 @@ def test_the_value_is_set_where_the_rule_says(served: Served, origin: Origin, he
     assert f"you sent {'token' if header and 'token' in header else 'Bearer'} {HELD}" in done.stdout
     wait_for(lambda: served.events)
     assert VALUE not in everything(served, done.stdout)
+
+
+def test_basic_credentials_are_masked_where_the_destination_sends_them_back(served: Served, origin: Origin) -> None:
+    done = curl(served, f"https://api.test:{origin.port}/git/x")
+    sent, told = (base64.b64encode(f"me:{each}".encode()).decode() for each in (VALUE, HELD))
+    assert f"uthorization: Basic {sent}\n" in origin.heads[0]
+    assert f"you sent Basic {told}" in done.stdout
 
 
 ATTACKS = {
@@ -259,6 +267,15 @@ def test_without_its_value_the_proxy_does_not_start(tmp_path: Path, origin: Orig
     assert "the secret github: the variable SECRET is empty" in done.stderr
 
 
+def test_what_is_too_short_for_a_secret_is_refused(tmp_path: Path, origin: Origin) -> None:
+    """It would be masked in every answer that holds the letters."""
+    words = [OUTWARD, "serve", "--config", configuration(tmp_path, origin)]
+    variables = {**environment(), "SECRET": "EMPTY"}
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "the secret github: the variable SECRET holds fewer than 8 characters" in done.stderr
+
+
 LOOK = """
 import os, pathlib, sys
 wanted = os.environ["PART"].encode() + b"-R3al"  # in two parts, so that the search does not find itself
@@ -294,6 +311,26 @@ def test_a_hidden_variable_is_in_no_process_of_the_command(tmp_path: Path, optio
     assert done.stdout.startswith(f"{held} https://x:{held}@github.com"), done.stderr
     if options:
         assert done.stdout.endswith("[]\n")
+
+
+def test_a_jailed_command_cannot_read_the_file_of_a_secret(tmp_path: Path, origin: Origin) -> None:
+    """Neither by its name nor by the link that the policy names; it reads its own files as ever."""
+    (tmp_path / "token").write_text(VALUE)
+    (tmp_path / "other").write_text("its own\n")
+    (tmp_path / "link").symlink_to("token")
+    config = configuration(tmp_path, origin, f"file: '{tmp_path / 'link'}'")
+    done = subprocess.run(
+        [OUTWARD, "run", "--jail", "--config", config, "--", "cat", "link", "token", "other"],
+        env={**environment(), "HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if "no jail" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.stdout == "its own\n", done.stderr
 
 
 def test_a_hidden_variable_reaches_its_host_alone(tmp_path: Path, origin: Origin) -> None:
@@ -345,6 +382,20 @@ def test_a_hidden_variable_reaches_its_host_alone(tmp_path: Path, origin: Origin
     assert [f"Bearer {VALUE}" in head for head in heads] == [True, False], done.stderr
     assert done.stdout.split() == ["200", "000", "200"] or done.stdout.split()[::2] == ["200", "200"], done.stdout
     assert VALUE not in done.stdout + done.stderr + "".join(origin.heads)
+
+
+def test_a_dummy_for_a_key_is_hidden_nowhere(tmp_path: Path) -> None:
+    """Programs that want a key where none is needed are given one: its letters are those of much else."""
+    done = subprocess.run(
+        [OUTWARD, "run", "--hide-known", "--", "sh", "-c", 'echo "$OPENAI_API_KEY $OTHER"'],
+        env={**environment(), "OPENAI_API_KEY": "none", "OTHER": "nonesuch", "HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "none nonesuch\n", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def test_a_value_is_set_where_nothing_or_its_placeholder_stands(injection, sent,
         ([("x-b64", b64(f"me:{HELD}"))], "x-b64", "github"),
         ([("x-b64", base64.urlsafe_b64encode(f"??>{HELD}".encode()).decode())], "x-b64", "github"),
         ([("x-other", placeholder("git"))], "the placeholder of git ", "git"),
+        ([(HELD, "1")], "in the field outward-secret-github", "github"),
     ],
 )
 def test_anything_else_is_refused(fields, told, secret):
@@ -72,6 +73,13 @@ def test_anything_else_is_refused(fields, told, secret):
         placed([BEARER], fields, VALUES)
     assert caught.value.secret == secret
     assert "ghp_real" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x_api_key", "x-api_key", "x.api.key"])
+def test_a_key_of_ones_own_in_a_field_that_others_read_as_the_same_is_refused(name):
+    """Servers of CGI's kind make one variable of both, and the client's may be the one that counts."""
+    with pytest.raises(MisdirectedError, match="a credential that the proxy did not give"):
+        placed([Injection("x-api-key", "{github}")], [(name, "mine")], VALUES)
 
 
 def test_a_secret_without_a_value_sets_nothing():
@@ -115,6 +123,21 @@ def test_a_rules_line_says_what_it_sets():
 def test_values_are_masked_in_answers():
     assert masked("set ghp_real; and other-value", {**VALUES, "empty": ""}) == f"set {HELD}; and {placeholder('git')}"
     assert masked("nothing", VALUES) == "nothing"
+
+
+def test_a_value_within_a_longer_one_leaves_nothing_of_the_longer_one():
+    assert masked("the-value-and-more", {"short": "the-value", "long": "the-value-and-more"}) == placeholder("long")
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_basic_credentials_that_come_back_are_masked(padded):
+    sent = BASIC.value(VALUES)
+    back = sent if padded else sent.rstrip("=")
+    found = masked(f"you sent {back}!", VALUES, [sent])
+    assert found.rstrip("!").rstrip("=") == f"you sent Basic {b64(f'x-access-token:{HELD}')}".rstrip("=")
+
+
+PLACE = Place("outward.yaml", 1)
 
 
 def deciding(host, path=None, **policy):

@@ -43,6 +43,7 @@ class View:
         files: files that cannot be written, while their folders may be moved.
         fixed: files and folders that cannot be written or replaced.
         links: symbolic links on the way to what is hidden or fixed, which cannot be replaced either.
+        closed: files that cannot be read.
     """
 
     hidden: Sequence[str] = ()
@@ -50,6 +51,7 @@ class View:
     files: Sequence[str] = ()
     fixed: Sequence[str] = ()
     links: Sequence[str] = ()
+    closed: Sequence[str] = ()
 
     @classmethod
     def of(
@@ -58,6 +60,7 @@ class View:
         shown: Sequence[Path] = (),
         files: Sequence[Path] = (),
         fixed: Sequence[Path] = (),
+        closed: Sequence[Path] = (),
     ) -> Self:
         """Make the hidden folders, so that nobody else can, and return the view with links resolved.
 
@@ -68,9 +71,9 @@ class View:
             with contextlib.suppress(OSError):  # where we cannot make it, the command cannot either
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fixed = [_there(path) for path in fixed]
-        hide, show, keep, fix = (
+        hide, show, keep, fix, shut = (
             list(dict.fromkeys(os.path.realpath(path) for path in paths if path.exists()))
-            for paths in (hidden, shown, files, fixed)
+            for paths in (hidden, shown, files, fixed, closed)
         )
         tops, fix = _outside(hide, hide), _outside(_outside(fix, hide), fix)
         here = os.path.realpath(Path.cwd())
@@ -81,7 +84,7 @@ class View:
                     " Outward itself. The command was not run. Work elsewhere, or include files by their names"
                 )
         links = dict.fromkeys(link for path in (*hidden, *fixed) for link in _links(path))
-        return cls(tops, show, _outside(keep, [*tops, *fix]), fix, list(links))
+        return cls(tops, show, _outside(keep, [*tops, *fix]), fix, list(links), _outside(shut, tops))
 
 
 def _outside(paths: Sequence[str], folders: Sequence[str]) -> list[str]:

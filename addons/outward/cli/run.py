@@ -166,10 +166,11 @@ async def _attend(jail: Jail, command: tuple[str, ...], environment: Mapping[str
 
 
 def _view(loaded: Loaded, hidden: Sequence[Path], bundle: Path) -> View:
-    """Return what a jailed command sees: of Outward's own folders the certificates only, and a fixed policy."""
+    """Return what a jailed command sees: of Outward's own folders the certificates only, a fixed policy, no secret."""
     fixed = (*loaded.by_name, *own_programs(os.environ))
     shown = (bundle, bundle.with_name("ca.pem"), *([store] if (store := bundle.with_suffix(".p12")).exists() else []))
-    return View.of(hidden, shown=shown, files=loaded.files, fixed=fixed)
+    closed = [each.file for each in loaded.settings.secrets if each.file] if loaded.settings else []
+    return View.of(hidden, shown=shown, files=loaded.files, fixed=fixed, closed=closed)
 
 
 def _environment(service: Service, private: Private, address: tuple[str, int]) -> dict[str, str]:

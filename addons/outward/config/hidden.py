@@ -14,7 +14,7 @@ import yaml
 from outward.config.machine import Machine
 from outward.config.settings import SecretEntry
 from outward.core.model import Pattern, PatternKind
-from outward.core.secrets import Injection, placeholder
+from outward.core.secrets import SHORTEST, Injection, masked
 
 _TABLE = Path(__file__).with_name("hidden.yaml")
 _UPLOAD = "upload."
@@ -40,11 +40,8 @@ class Hidden:
 
     def environment(self, theirs: Mapping[str, str]) -> dict[str, str]:
         """Return an environment without the values: wherever one stands, also within another, its placeholder does."""
-        values = {theirs[each.env]: each.name for each in self.entries if each.env and theirs.get(each.env)}
-        found = dict(theirs)
-        for value, name in values.items():
-            found |= {each: text.replace(value, placeholder(name)) for each, text in found.items() if value in text}
-        return found
+        values = {each.name: theirs[each.env] for each in self.entries if each.env and theirs.get(each.env)}
+        return {name: masked(text, values) for name, text in theirs.items()}
 
 
 def hide_variables(variables: Iterable[str], environ: Mapping[str, str], machine: Machine) -> Hidden:
@@ -72,6 +69,8 @@ def hide_variables(variables: Iterable[str], environ: Mapping[str, str], machine
             raise HideError(f"{variable} cannot be hidden: {row['refused']}")
         if not value:
             raise HideError(f"{variable} is not set")
+        if len(value) < SHORTEST:
+            raise HideError(f"{variable} has fewer than {SHORTEST} characters: that is no secret")
         name = names[variable] = owners.setdefault(value, variable)
         hosts = tuple(_hosts(row["hosts"], machine))
         if not hosts:
@@ -91,8 +90,8 @@ def hide_variables(variables: Iterable[str], environ: Mapping[str, str], machine
 
 
 def known(environ: Mapping[str, str]) -> list[str]:
-    """Return the variables that are set and that the table can hide."""
-    return [name for name, row in _table().items() if "refused" not in row and environ.get(name)]
+    """Return the variables that are set, to more than a dummy (`none`, `EMPTY`), and that the table can hide."""
+    return [name for name, row in _table().items() if "refused" not in row and len(environ.get(name, "")) >= SHORTEST]
 
 
 def _table() -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _PREFIX = "outward-secret-"
+SHORTEST = 8  # characters of a value: a shorter one would be found in much that is none
 _REFERENCE = re.compile(r"\{([^{}]*)\}")
 _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]* +)?")
 _DECODINGS = 3  # of escapes in a URL
@@ -149,11 +150,12 @@ def placed(
         KeyError: a secret has no value.
     """
     wanted, found = {each.header: each for each in injections}, dict[str, str]()
+    spellings = {_folded(name) for name in wanted}
     for name, value in fields:
         injection = wanted.get(name)
         if injection is None:
-            secret = found_in(value, values)
-            if secret is not None:
+            secret = found_in(name, values) or found_in(value, values)
+            if secret is not None or _folded(name) in spellings:  # CGI-like servers would read it as the same field
                 raise MisdirectedError(f"the field {name}", secret)
         elif name in found:
             raise MisdirectedError(f"the second field {name}", None)
@@ -192,9 +194,25 @@ def _decoded(text: str) -> str:
         return ""
 
 
-def masked(value: str, values: Mapping[str, str]) -> str:
-    """Return a field of an answer with every secret's value in it replaced by its placeholder."""
-    for name, secret in values.items():
-        if secret and secret in value:
-            value = value.replace(secret, placeholder(name))
-    return value
+def _folded(name: str) -> str:
+    return name.replace("_", "-").replace(".", "-")
+
+
+def masked(text: str, values: Mapping[str, str], sent: Iterable[str] = ()) -> str:
+    """Return a text with every secret's value in it replaced by its placeholder.
+
+    Args:
+        text: of an answer, or of an environment.
+        values: of secrets, by name; the longest goes first, since a shorter one may be a part of it.
+        sent: fields that were set on the request; Basic credentials among them hold a value that the text may repeat.
+    """
+    for name in sorted(values, key=lambda each: len(values[each]), reverse=True):
+        if values[name]:
+            text = text.replace(values[name], placeholder(name))
+    for field in sent:
+        encoded = field.rpartition(" ")[2]
+        plain = _decoded(encoded)
+        hidden = masked(plain, values)
+        if hidden != plain:
+            text = text.replace(encoded.rstrip("="), b64encode(hidden.encode()).decode().rstrip("="))
+    return text

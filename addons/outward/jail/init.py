@@ -105,7 +105,8 @@ class Init:
         if self._exchange is not None:
             users.map_files(self._exchange, view.mounted(), wanted["folder"])
         owner = None if self._elsewhere is None else users.STAND_IN
-        view.furnish(*(wanted[each] for each in ("hidden", "shown", "files", "fixed", "links")), owner=owner)
+        places = (wanted[each] for each in ("hidden", "shown", "files", "fixed", "links"))
+        view.furnish(*places, closed=wanted["closed"], owner=owner)
         if self._elsewhere is not None:
             users.become_root_elsewhere(self._elsewhere)
         os.chdir(wanted["folder"])  # what was laid over it, or above it, holds from here on

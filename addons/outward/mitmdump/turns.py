@@ -103,7 +103,7 @@ class Turn:
             tls=self._hooks.sealed,
             overrides=not exchange.decision.sighted,
             length=None if body is None else len(body),
-            fields=verdict.fields,
+            fields={**verdict.fields, **exchange.placed},
         )
         request.host = address  # what is dialled; Host and the server name still say the name
         put_request(request, raw)
@@ -175,9 +175,10 @@ class Turn:
         """Give a response the head that the client gets."""
         if self.head is None:
             raise ValueError("the answer was not read")
-        head, raw = self.exchange.request, response_bytes(response)
+        head = self.exchange.request
+        raw, answer = self._hooks.masked(self.exchange, response_bytes(response), self.head)
         put_response(
-            response, response_head(raw, self.head, head, keep=head.keep_alive, rewritten=self._tap is not None)[0]
+            response, response_head(raw, answer, head, keep=head.keep_alive, rewritten=self._tap is not None)[0]
         )
         self.exchange.begun, self.exchange.event.status = True, self.head.status
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from outward.config.settings import SecretEntry
-from outward.core.secrets import Injection, MisdirectedError, found_in, placed
+from outward.core.secrets import SHORTEST, Injection, MisdirectedError, found_in, placed
 from outward.files import read_regular
 from outward.http1.head import Head
 from outward.records.acts import secret_used
@@ -105,4 +105,6 @@ def _value(entry: SecretEntry, environ: Mapping[str, str]) -> str:
         raise SecretError(f"the secret {entry.name}: {where} is empty")
     if not text.isascii() or not text.isprintable():
         raise SecretError(f"the secret {entry.name}: {where} holds what no header can hold")
+    if len(text) < SHORTEST:
+        raise SecretError(f"the secret {entry.name}: {where} holds fewer than {SHORTEST} characters: that is no secret")
     return text

@@ -295,9 +295,9 @@ class Hooks:
         """Return a response head without the secrets that its request carried, if the destination sends them back."""
         if not exchange.placed:
             return raw, response
-        values = self._judge.secrets.values
-        fields = [(name, masked(value, values)) for name, value in response.fields]
-        return masked(raw.decode("latin-1"), values).encode("latin-1"), replace(response, fields=fields)
+        values, sent = self._judge.secrets.values, exchange.placed.values()
+        fields = [(name, masked(value, values, sent)) for name, value in response.fields]
+        return masked(raw.decode("latin-1"), values, sent).encode("latin-1"), replace(response, fields=fields)
 
     def _lease(self, exchange: Exchange) -> None:
         """Have what stands by a grant end with it; where that is the connection, it has been seen to."""
