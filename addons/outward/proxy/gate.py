@@ -100,6 +100,7 @@ class Gate:
         Raises:
             OSError: the address is not ours or in use.
         """
+        self.resources.dialer.remembers = True  # or its own dials, led back here, would go round for ever
         await self._serve(self._listen(host, port), lambda: Redirected(self))
 
     def _listen(self, host: str, port: int) -> socket.socket:
