@@ -18,6 +18,7 @@ from outward.core.model import OptIn, WebSearch
 from outward.records.database import Database, StoreAwayError, migrate, open_database
 from outward.records.machines import StoredMachines
 from outward.search.machines import Machine, Machines
+from outward.search.sandbox import made
 
 HOST = "api.openai.com"
 ON = WebSearch(enabled=True, opt_in=OptIn.ASSUMED)
@@ -200,6 +201,86 @@ def test_each_vendors_machine_is_known_once_it_is_made(
     desk.governance.machines.add(Machine("acme", host, ident), ())
     outcome = desk.ask(host, next_path, body, method=next_method)
     assert outcome.deny is None, outcome.detail
+
+
+CLAUDE = "api.anthropic.com"
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+
+
+def say(http: Any, url: str, thread: dict[str, Any], **more: Any) -> Any:
+    turn = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], "thread": thread}
+    return http.post(f"{url}/v1/messages", json={**turn, **more})
+
+
+def going_on(ident: str) -> dict[str, Any]:
+    return {"type": "continue", "previous_message_id": ident}
+
+
+@on_loop
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_a_conversation_that_the_vendor_keeps_goes_on_for_the_group_that_began_it(
+    tmp_path: Path, stream: bool
+) -> None:
+    async def claude(seen: Any, _reader: Any, writer: Any) -> None:
+        message = {"id": f"msg_{len(desk.vendor.seen)}", "type": "message", "role": "assistant", "content": []}
+        if json.loads(seen.body).get("stream"):
+            events = [
+                ("message_start", {"type": "message_start", "message": message}),
+                ("end", {"type": "message_stop"}),
+            ]
+            return await vendors.events(writer, iter(events))
+        return await vendors.reply(writer, 200, message)
+
+    async with governed(CLAUDE, tmp_path, ON, claude) as desk, desk.http() as http:
+        refused = await say(http, desk.url, going_on("msg_1"))
+        assert refused.status_code == 403
+        assert "unless this group made it" in refused.json()["error"]["message"]
+        assert (await say(http, desk.url, {"type": "create"}, stream=stream)).status_code == 200
+        assert (await say(http, desk.url, going_on("msg_1"), stream=stream)).status_code == 200
+        assert (await say(http, desk.url, going_on("msg_2"), stream=stream)).status_code == 200
+        assert (await say(http, desk.url, going_on("msg_9"))).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("sources", "settings", "passes"),
+    [
+        ((), {"enabled": False}, True),  # it does not search
+        (("docs.example.com",), {}, True),
+        (("docs.example.com",), {"enabled": False}, False),
+        (("evil.example",), {}, False),  # no source by now
+        (("docs.example.com", "evil.example"), {}, False),
+    ],
+)
+def test_a_conversation_that_searches_goes_on_as_long_as_its_sources_are_permitted(
+    sources: tuple[str, ...], settings: dict[str, Any], passes: bool
+) -> None:
+    desk = Desk()
+    desk.governance.machines.add(Machine("acme", CLAUDE, "thread m1"), sources)
+    body = {"messages": [], "thread": going_on("m1")}
+    outcome = desk.ask(CLAUDE, "/v1/messages", body, settings=settings)
+    assert (outcome.deny is None) is passes, outcome.detail
+    assert outcome.watched is (passes and bool(sources))
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        ({}, {"thread m1": ()}),
+        ({"tools": [SEARCH]}, {"thread m1": ("docs.example.com", "example.org")}),
+        ({"mcp_servers": [{"type": "url", "name": "x", "url": "https://mcp.example.net/sse"}]}, {}),
+    ],
+    ids=["plain", "searching", "a server of somebody's"],
+)
+def test_what_is_remembered_of_a_conversation(more: dict[str, Any], kept: dict[str, Any]) -> None:
+    desk = Desk()
+    outcome = desk.ask(CLAUDE, "/v1/messages", {"messages": [], "thread": {"type": "create"}, **more})
+    assert outcome.deny is None, outcome.detail
+    if not kept:
+        assert not outcome.read
+        return
+    answer = json.dumps({"type": "message", "id": "m1", "content": []}).encode()
+    observation, _ = desk.read(outcome, answer, "application/json")
+    assert made(observation.turn, observation.seen) == kept
 
 
 def test_what_a_client_writes_itself_names_no_machine() -> None:

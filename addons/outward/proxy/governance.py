@@ -33,6 +33,7 @@ from outward.search.govern import Governance, Outcome, Request, unaudited
 from outward.search.machines import Machine
 from outward.search.observation import Observation
 from outward.search.registry import Registry
+from outward.search.sandbox import made
 from outward.search.suffixes import is_public_suffix
 from outward.search.vendors import NAMES, load
 from outward.search.vendors.mcp import rpc_error, rpc_id
@@ -247,13 +248,9 @@ class SearchGovernor:
         return Whole(reading.whole) if whole else reading.piece
 
     def _remember(self, state: _Open, observation: Observation) -> None:
-        """Take note of the machines that an answer names, with the network that they were given."""
-        turn, request = observation.turn, state.request
-        if not observation.seen.machines or not turn.sandboxes:
-            return
-        network = tuple(sorted({name for each in turn.sandboxes for name in each.effective or ()}))
-        for ident in observation.seen.machines:
-            self._machines.remember(Machine(request.group.path, request.host, ident), network)
+        """Take note of the machines and conversations that an answer names, with what they may reach."""
+        for ident, network in made(observation.turn, observation.seen).items():
+            self._machines.remember(Machine(state.request.group.path, state.request.host, ident), network)
 
     def holds(self, exchange: Exchange, response: ResponseHead) -> bool:
         """Tell whether a refusal may name domains that the vendor does not search."""

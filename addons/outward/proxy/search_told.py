@@ -11,10 +11,10 @@ from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.judge import Judge
 from outward.records.audit import AuditEvent
 from outward.records.events import Event, new_id
+from outward.search.findings import Action, Finding
 from outward.search.govern import Outcome
 from outward.search.observation import Observation
 from outward.search.receipts import Audited, blocked, invoked, receipt_of, sandboxed
-from outward.search.turn import Action, Finding
 
 
 class Sinks(Protocol):

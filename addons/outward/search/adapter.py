@@ -13,7 +13,6 @@ from outward.search.forms import decode_form, is_form
 from outward.search.jsonbody import BodyError, check_keys, decode, encode, folded
 from outward.search.narrowing import Language
 from outward.search.seen import Seen
-from outward.search.surface import Tool
 from outward.search.turn import Call, Turn
 
 Json = dict[str, Any]
@@ -107,7 +106,7 @@ class Plain:
         """
         match turn.call.schema:
             case "plain":
-                no_tools(turn, body_value(turn))
+                body_value(turn)
             case "retrieve":
                 turn.watch = True
                 body_value(turn)
@@ -197,9 +196,9 @@ def text(value: Any) -> str:
 TYPED = frozenset({"type"})
 
 
-def keep(tools: list[Any], judge: Callable[[Json], Json | None]) -> list[Any]:
+def keep(turn: Turn, tools: list[Any], judge: Callable[[Json], Json | None]) -> list[Any]:
     """Return the tools that stay, each as the judge rewrote it."""
-    return [kept for tool in tools if (kept := judge(obj(tool, TYPED))) is not None]
+    return [turn.judged(kept) for tool in tools if (kept := judge(obj(tool, TYPED))) is not None]
 
 
 _ASKS = re.compile(r"\s*(?:please )?(?:perform|do|run|execute) a (?:web )?search\b", re.IGNORECASE)
@@ -238,7 +237,7 @@ def keep_tools(turn: Turn, body: Json, judge: Callable[[Json], Json | None], key
             asked takes that for what was found.
     """
     before = items(body.get(key))
-    kept = keep(before, judge)
+    kept = keep(turn, before, judge)
     if before and not kept and turn.audited and asks_only(body):
         turn.must_survive("a search was all that this request asked for")
     if key in body:
@@ -262,23 +261,6 @@ _CARRIERS = frozenset(
         "web_search",
     )
 )
-
-
-def no_tools(turn: Turn, body: Any) -> None:
-    """Refuse a tool of the vendor's own in a body of which nobody knows that it takes tools.
-
-    Raises:
-        RefusedError: for one that searches, fetches, calls, or brings tools of its own.
-    """
-    stack = [body]
-    while stack:
-        each = stack.pop()
-        stack.extend(each.values() if isinstance(each, dict) else each if isinstance(each, list) else ())
-        tools = each.get("tools") if isinstance(each, dict) else None
-        for tool in tools if isinstance(tools, list) else ():
-            kind = tool.get("type") if isinstance(tool, dict) else None
-            if isinstance(kind, str) and turn.surface.tool(kind) not in (None, Tool.OWN, Tool.SANDBOX):
-                turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "a tool that this endpoint does not have", kind[:100])
 
 
 def unlisted(turn: Turn) -> None:

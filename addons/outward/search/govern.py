@@ -11,6 +11,7 @@ from outward.core.model import OptIn, WebSearch
 from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
 from outward.search.adapter import Adapter
+from outward.search.findings import Action, Finding, RefusedError, Unknown
 from outward.search.inflate import EncodingError, decompress
 from outward.search.jsonbody import BodyError, CrowdedError, decode, encode
 from outward.search.learned import Recent
@@ -20,7 +21,7 @@ from outward.search.opening import endpoint_line, opening
 from outward.search.registry import Registry, by_default, plain_path
 from outward.search.scope import Scopes, suffixes
 from outward.search.surface import DENIALS, Endpoint, Kind, Surface
-from outward.search.turn import Action, Call, Finding, RefusedError, Turn, Unknown
+from outward.search.turn import Call, Turn
 from outward.search.vendors import load
 from outward.search.walk import query, walk
 
@@ -100,7 +101,9 @@ class Outcome:
     @property
     def read(self) -> bool:
         """Whether the response is to be read: for searches, to be filtered, or for the machine that it was made on."""
-        return self.watched or (self.turn is not None and (self.turn.filtered or bool(self.turn.sandboxes)))
+        return self.watched or (
+            self.turn is not None and (self.turn.filtered or bool(self.turn.sandboxes) or self.turn.holds)
+        )
 
 
 class Governance:

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from outward.core.model import Filter, RecordDetail
 from outward.core.reasons import Reason
+from outward.search.findings import Action, Finding
 from outward.search.seen import Seen, Source, host_of
-from outward.search.turn import Action, Finding
 
 # The most that a receipt keeps of each list, over all requests of a conversation.
 MOST = 1000

@@ -6,10 +6,11 @@ from urllib.parse import parse_qsl
 
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, Observer, Plain, domains
+from outward.search.findings import Action, Finding
 from outward.search.narrowing import Language
 from outward.search.results import address_of
 from outward.search.seen import Seen
-from outward.search.turn import Action, Finding, Turn
+from outward.search.turn import Turn
 
 
 class SearchApi(Plain):

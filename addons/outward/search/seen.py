@@ -57,6 +57,7 @@ class Seen:
         refused: of these, the ids of searches that the vendor did not run.
         billed: searches that the vendor says it ran; 0 where it does not say.
         machines: ids of the vendor's machines that what it answers ran on.
+        threads: ids under which the vendor keeps a conversation, if it was asked to.
         unverifiable: sources of which only the domain is known.
         incomplete: the stream ended early, or part of it could not be read.
         repeated: a search was seen that an earlier response had shown.
@@ -83,6 +84,7 @@ class Seen:
         self.repeated = self.at_work = False
         self.broken_promise: str | None = None
         self.machines: set[str] = set()
+        self.threads: set[str] = set()
 
     @property
     def violated(self) -> bool:
@@ -122,6 +124,11 @@ class Seen:
         """Note a machine of the vendor's."""
         if isinstance(ident, str) and ident and len(self.machines) < MOST:
             self.machines.add(ident)
+
+    def thread(self, ident: object) -> None:
+        """Note the id of an answer, under which the vendor may keep the conversation."""
+        if isinstance(ident, str) and ident and len(self.threads) < MOST:
+            self.threads.add(ident)
 
     def once(self, ident: object) -> bool:
         """Tell whether an id is new; what has no id always is."""

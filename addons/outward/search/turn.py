@@ -6,31 +6,22 @@ An adapter knows a vendor's shapes; the turn knows the policy. Whatever the adap
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any, NoReturn
 
 from outward.core.model import Unfilterable, WebSearch
 from outward.core.reasons import Reason
+from outward.search.findings import Action, Finding, RefusedError, Unknown
+from outward.search.jsonbody import folded
 from outward.search.learned import Learned
-from outward.search.machines import Machine, Machines
+from outward.search.machines import Machines
 from outward.search.narrowing import BlockListError, Dropped, Language, Narrowed, narrow
 from outward.search.opening import opening
 from outward.search.registry import CLOSED, Valve
-from outward.search.sandbox import reachable
 from outward.search.scope import Scope
 from outward.search.surface import Surface, Tool
 
+_HAZARDS = frozenset({Tool.SEARCH, Tool.FETCH, Tool.CONNECTOR, Tool.AGENT})
 MOST_ASKED = 20_000  # searches and filter entries of one request: each costs some 100 microseconds
-
-
-class Action(StrEnum):
-    """What became of a search in a request."""
-
-    ALLOWED = "allowed"
-    NARROWED = "narrowed"
-    STRIPPED = "stripped"
-    DENIED = "denied"
-    OBSERVED = "observed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,48 +54,6 @@ class Call:
         return by_header or "x-amz-signature" in self.query.lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One search capability of a request, and what became of it.
-
-    Attributes:
-        tool: the vendor's name of the tool.
-        reason: why it was stripped or denied; None where it stays.
-        requested: the caller's allow list as sent; None without one.
-        effective: the allow list that goes upstream; None where none does.
-        blocked: the block list that goes upstream.
-        truncated: how many entries the vendor's limit cost.
-    """
-
-    tool: str
-    action: Action
-    reason: Reason | None = None
-    requested: tuple[str, ...] | None = None
-    effective: tuple[str, ...] | None = None
-    blocked: tuple[str, ...] = ()
-    truncated: int = 0
-    dropped: tuple[Dropped, ...] = ()
-
-
-class RefusedError(Exception):
-    """The request is denied: the turn does not survive, or may not."""
-
-    def __init__(
-        self, reason: Reason, detail: str, tool: str, line: str | None = None, *, machine: Machine | None = None
-    ) -> None:
-        """Say why; `line` of a policy would let it through, and `machine` is one that another proxy may know."""
-        super().__init__(detail)
-        self.reason, self.detail, self.tool, self.line, self.machine = reason, detail, tool, line, machine
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """What no table names, and the policy lets through to be watched."""
-
-    reason: Reason
-    what: str
-
-
 @dataclass(slots=True)
 class Turn:
     """A request being judged.
@@ -128,6 +77,9 @@ class Turn:
         left: searches that the group's day leaves to this request; None where no day is limited.
         owner: path of the group whose request it is.
         machines: at vendors, that groups made earlier.
+        holds: whether the vendor keeps this conversation under the id of its answer.
+        kinds: whether a type is that of a tool that must be judged, by what the body names.
+        known: the tools that were judged, by their identity.
         bounds: the most searches that the vendor was told, for each tool or request that can be told.
     """
 
@@ -153,6 +105,9 @@ class Turn:
     owner: str = ""
     machines: Machines = field(default_factory=Machines)
     bounds: list[int] = field(default_factory=list)
+    holds: bool = False
+    kinds: dict[str, bool] = field(default_factory=dict)
+    known: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def learned(self) -> Learned:
@@ -251,38 +206,18 @@ class Turn:
             reason = Reason.MALFORMED_REQUEST if sight is None else sight.reason
             raise RefusedError(reason, f"the vendor would fetch an address that this group may not reach: {what}", what)
 
-    def sandbox(self, what: str, asked: Sequence[object] | None, *, wildcards: bool) -> list[str]:
-        """Return the network of a machine at the vendor, and note what was sent; an empty one is no network.
+    def judged(self, tool: dict[str, Any]) -> dict[str, Any]:
+        """Take note that a tool, as it goes upstream, was judged; returns it."""
+        self.known[id(tool)] = tool
+        return tool
 
-        Args:
-            what: the vendor's name of the machine.
-            asked: the hosts that the request names; None asks for all that the group may reach.
-            wildcards: whether the vendor's list can say `*.h`.
-        """
-        names = reachable(self.scope, asked, wildcards=wildcards)
-        wanted = None if asked is None else tuple(str(entry)[:255] for entry in asked)
-        action = Action.ALLOWED if wanted is not None and set(names) == set(wanted) else Action.NARROWED
-        self.sandboxes.append(Finding(what, action, requested=wanted, effective=tuple(names)))
-        return names
-
-    def existing(self, what: str, ident: object) -> None:
-        """Let a machine pass that this group made through the proxy, with a network that it may still have.
-
-        Args:
-            what: the vendor's name of the machine.
-            ident: its id, as the request says it.
-
-        Raises:
-            RefusedError: for any other; its network cannot be seen.
-        """
-        machine = Machine(self.owner, self.call.host, ident if isinstance(ident, str) else "")
-        network = self.machines.network(machine)
-        if network is None:
-            detail = f"the network of an existing {what} cannot be seen, unless this group made it through the proxy"
-            raise RefusedError(Reason.WEB_SEARCH_UNINSPECTABLE, detail, what, machine=machine)
-        if reachable(self.scope, network, wildcards=True) != sorted(network):
-            self.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, f"this {what} may reach more than its group may by now", what)
-        self.sandboxes.append(Finding(what, Action.ALLOWED, effective=network))
+    def strays(self, value: dict[str, Any], kind: str) -> bool:
+        """Tell whether an object is a tool of the vendor's that searches, fetches or calls, and was not judged."""
+        hazard = self.kinds.get(kind)
+        if hazard is None:
+            does = self.surface.tool(kind) or self.surface.tool(folded(kind))
+            hazard = self.kinds[kind] = does in _HAZARDS
+        return hazard and id(value) not in self.known
 
     def tool(self, kind: str) -> Tool:
         """Return what a tool does; one that no table names is the client's own only where the policy says so.

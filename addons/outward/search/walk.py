@@ -19,6 +19,7 @@ _FILE = re.compile(
     re.IGNORECASE,
 )  # a file's name, which has no more than the form of a host's
 _NOTHING: dict[str, tuple[Field, str]] = {}
+_STORES = {"gs": "https://storage.googleapis.com/", "s3": "https://s3.amazonaws.com/"}  # buckets, by their hosts
 _HOLDERS = frozenset({dict, list})  # neither a parser of JSON nor that of forms makes others
 
 
@@ -52,6 +53,8 @@ def _members(turn: Turn, value: dict[str, Any], at: Place, stack: list[tuple[Any
     """Judge the strings of an object, and put what holds more on the stack."""
     fields, kind = turn.surface.fields, value.get("type")
     named = kind if type(kind) is str else ""
+    if named and turn.strays(value, named):
+        _stray(turn, named, at)
     known = fields.within(named, at.fold)
     for name, inner in value.items():
         held = type(inner)
@@ -70,8 +73,25 @@ def _members(turn: Turn, value: dict[str, Any], at: Place, stack: list[tuple[Any
         elif what is not None or not _opened(turn.valve.fields, named, at.fold, place.fold):
             if held is str:
                 _string(turn, inner, place)
-            else:
-                stack.append((inner, place))
+                continue
+            if what is None and held is list and place.fold != "tools":
+                _tools(turn, inner, place)
+            stack.append((inner, place))
+
+
+def _tools(turn: Turn, listed: list[Any], at: Place) -> None:
+    """Refuse a list that holds tools of whatever kind: next to one that is known may stand one that nobody knows."""
+    for each in listed:
+        kind = each.get("type") if type(each) is dict else None
+        if type(kind) is str and id(each) not in turn.known and turn.surface.tool(kind) is not None:
+            _stray(turn, kind, at)
+
+
+def _stray(turn: Turn, kind: str, at: Place) -> None:
+    """Refuse a tool that nobody judged: where it stands, no table knows of tools."""
+    if at.fold == "tools":
+        turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "a tool that this endpoint does not have", kind[:100])
+    turn.unknown(Reason.WEB_SEARCH_UNKNOWN_FIELD, "a tool of the vendor's under a key that is not known", at.fold)
 
 
 def query(turn: Turn) -> None:
@@ -104,7 +124,8 @@ def fetched(turn: Turn, text: str, what: str) -> None:
         if _HOST.match(text) and not _FILE.fullmatch(text):  # some servers take a host for an address
             turn.reach("https://" + text.strip().lstrip("/\\"), what)
     elif (name := scheme[1].lower()) != "data" and name not in turn.surface.storage and not _own(turn, text):
-        turn.reach(text, what)
+        bucket = _STORES.get(name)
+        turn.reach(text if bucket is None else bucket + text[scheme.end() :].lstrip("/\\"), what)
 
 
 def _own(turn: Turn, text: str) -> bool:

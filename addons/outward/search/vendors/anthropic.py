@@ -25,6 +25,7 @@ from outward.search.adapter import (
 from outward.search.jsonbody import encode
 from outward.search.machines import MachineObserver
 from outward.search.narrowing import Language
+from outward.search.sandbox import limited, thread
 from outward.search.seen import Seen
 from outward.search.surface import Tool
 from outward.search.turn import Turn
@@ -72,6 +73,7 @@ class Anthropic(Plain):
         fallbacks = params.get("fallbacks")
         for other in fallbacks if isinstance(fallbacks, list) else ():
             self.params(turn, obj(other, _PARAMS))
+        self._thread(turn, params)
         for server in items(params.get("mcp_servers")):
             turn.reach(obj(server, frozenset({"url"})).get("url"), "MCP server")
         stripped = set[str]()
@@ -81,6 +83,25 @@ class Anthropic(Plain):
             _repair(params, kept, stripped)
             if _pending(params, stripped):
                 turn.must_survive("the history waits for the result of a search that is not permitted")
+
+    def _thread(self, turn: Turn, params: Json) -> None:
+        """Judge a conversation that the vendor keeps: what it holds was judged when this group sent it.
+
+        Raises:
+            RefusedError: for one that this group did not begin here, and for one that searches beyond its group by now.
+        """
+        asked = obj(params.get("thread") or {}, frozenset({"type", "previous_message_id"}))
+        if asked.get("type") == "continue":
+            sources = thread(turn, asked.get("previous_message_id"))
+            if sources:
+                found = turn.search("thread", _LANGUAGES["web_search"], sources)
+                turn.must_survive("the thread at the vendor searches")
+                if found is None or set(found.allowed) != set(sources) or turn.left is not None:
+                    detail = "what the thread at the vendor searches cannot be limited by now"
+                    turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, detail, "thread")
+        elif asked and asked.get("type") != "create":
+            turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "an unknown kind of thread", "thread")
+        turn.holds = bool(asked) and not params.get("mcp_servers")  # a server may be denied by the next turn
 
     def _tool(self, turn: Turn, tool: Json, stripped: set[str]) -> Json | None:
         kind = text(tool.get("type"))
@@ -115,7 +136,8 @@ class Anthropic(Plain):
             return True
         tool = obj(obj(block, frozenset({"tool"})).get("tool"), frozenset({"type", "definition"}))
         if tool.get("type") == "tool_definition":
-            return self._tool(turn, obj(tool.get("definition")), stripped) is not None
+            kept = self._tool(turn, obj(tool.get("definition")), stripped)
+            return kept is not None and bool(turn.judged(kept))
         return tool.get("name") not in stripped and tool.get("tool_name") not in stripped
 
     def observer(self, turn: Turn, seen: Seen) -> Observer:
@@ -156,7 +178,7 @@ def environment(turn: Turn, body: Json) -> None:
         turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "whence an environment gets its packages cannot be limited")
     network = obj(config.get("networking") or {}, frozenset({"type", "allowed_hosts"}))
     asked = items(network.get("allowed_hosts")) if network.get("type") == "limited" else None
-    mended: Json = {"type": "limited", "allowed_hosts": turn.sandbox("environment", asked, wildcards=False)}
+    mended: Json = {"type": "limited", "allowed_hosts": limited(turn, "environment", asked, wildcards=False)}
     mended |= {"allow_mcp_servers": False, "allow_package_managers": False}
     turn.touched = turn.touched or network != mended
     body["config"] = {**config, "networking": mended}

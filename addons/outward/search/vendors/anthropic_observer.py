@@ -24,7 +24,11 @@ class MessagesObserver:
             return
         match value.get("type"):
             case "message":
+                self._seen.thread(value.get("id"))
                 self._message(value)
+            case "message_start":
+                begun = value.get("message")
+                self._seen.thread(begun.get("id") if isinstance(begun, dict) else None)
             case "content_block_start":
                 self._start(value.get("index"), value.get("content_block"))
             case "content_block_delta":

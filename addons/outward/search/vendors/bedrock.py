@@ -11,6 +11,7 @@ from outward.core.reasons import Reason
 from outward.search.adapter import Json, Observer, Plain, body_object, body_value, domains, items, obj, text
 from outward.search.machines import MachineObserver
 from outward.search.narrowing import Language
+from outward.search.sandbox import existing, limited
 from outward.search.search_api import ResultsObserver
 from outward.search.seen import Seen
 from outward.search.surface import Tool
@@ -41,7 +42,7 @@ class Bedrock(Plain):
             case "interpreter":
                 _interpreter(turn, body_object(turn, frozenset({"networkConfiguration"})))
             case "session":
-                turn.existing("code interpreter", unquote(turn.call.path).split("/")[2])
+                existing(turn, "code interpreter", unquote(turn.call.path).split("/")[2])
                 body_value(turn)
             case "web_search":
                 _search(turn, body_object(turn, frozenset({"filters", "searchQuery"})))
@@ -108,7 +109,7 @@ class Bedrock(Plain):
 def _interpreter(turn: Turn, body: Json) -> None:
     """Give a code interpreter no network; a signed one passes if it asks for none: no mode can be limited to a list."""
     network = obj(body.get("networkConfiguration") or {}, frozenset({"networkMode"}))
-    turn.sandbox("code interpreter", [network.get("networkMode")], wildcards=False)
+    limited(turn, "code interpreter", [network.get("networkMode")], wildcards=False)
     if network == {"networkMode": "SANDBOX"}:
         return
     if turn.call.signed:

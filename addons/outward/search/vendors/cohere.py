@@ -34,7 +34,7 @@ class Cohere(Plain):
         for tool in items(body.get("tools")):
             turn.tool(text(obj(tool, TYPED).get("type")) or "function")
         if body.get("connectors"):
-            replace(body, "connectors", keep(items(body["connectors"]), lambda each: self._connector(turn, each)))
+            replace(body, "connectors", keep(turn, items(body["connectors"]), lambda each: self._connector(turn, each)))
 
     def _connector(self, turn: Turn, connector: Json) -> Json | None:
         name = text(connector.get("id"))

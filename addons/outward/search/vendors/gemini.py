@@ -13,7 +13,7 @@ from outward.search.adapter import Json, Observer, Plain, items, obj, replace
 from outward.search.jsonbody import BodyError, decode, folded
 from outward.search.machines import MachineObserver
 from outward.search.seen import Seen
-from outward.search.surface import Tool
+from outward.search.surface import DENIALS, Tool
 from outward.search.turn import Call, Turn
 from outward.search.vendors.gemini_interactions import environment, interaction
 from outward.search.vendors.gemini_observer import GeminiObserver
@@ -49,6 +49,8 @@ class Gemini(Plain):
             case "wrapped" | "wrapped_count":  # Gemini CLI, signed in
                 turn.audited = turn.call.schema == "wrapped"
                 self._content(turn, obj(_get(_body(turn), "request") or {}))
+            case "batch":
+                self._batch(turn, _body(turn))
             case "interaction":
                 interaction(turn, _body(turn), self.stays)
             case "environment":
@@ -56,7 +58,17 @@ class Gemini(Plain):
             case _:
                 super().govern(turn)
 
+    def _batch(self, turn: Turn, body: Json) -> None:
+        """Judge each request of a batch that holds them itself; its answers come later, and are not read."""
+        config = _inner(_inner(body, "batch"), "inputConfig")
+        requests = _inner(config, "requests")
+        if len(config) != 1 or not requests:
+            turn.refuse(*DENIALS["batch"], "batch")
+        for each in items(_get(requests, "requests")):
+            self._content(turn, _inner(obj(each), "request"))
+
     def _content(self, turn: Turn, body: Json) -> None:
+        _no_twins(body)
         inner = _get(body, "generateContentRequest")
         if inner is not None:  # countTokens wraps the request
             self._content(turn, obj(inner))
@@ -93,7 +105,7 @@ class Gemini(Plain):
         """
         does = None if value is None else turn.tool(name)
         if does in (Tool.SEARCH, Tool.FETCH):
-            if name in _UNVERIFIABLE:
+            if name in _UNVERIFIABLE or turn.call.schema == "batch":
                 return turn.unfilterable(key, verifiable=False)
             return _verified(turn, name, key, value, body)
         if does is Tool.AGENT:
@@ -153,6 +165,14 @@ def _body(turn: Turn) -> Json:
 def _no_twins(value: Json) -> None:
     if len({folded(key) for key in value}) != len(value):
         raise BodyError("a key in two spellings")
+
+
+def _inner(value: Json, name: str) -> Json:
+    """Return an object within another, empty where there is none."""
+    _no_twins(value)
+    found = obj(_get(value, name) or {})
+    _no_twins(found)
+    return found
 
 
 def _spelling(value: Json, name: str) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, items, keep_tools, obj, text
 from outward.search.jsonbody import folded
+from outward.search.sandbox import existing, limited
 from outward.search.surface import Tool
 from outward.search.turn import Turn
 
@@ -54,7 +55,7 @@ def environment(turn: Turn, value: Any) -> Any:
         RefusedError: for an existing machine that this group did not make.
     """
     if isinstance(value, str):
-        turn.existing("environment", value.removeprefix("environments/"))
+        existing(turn, "environment", value.removeprefix("environments/"))
         return value
     if value is None:
         return None
@@ -62,7 +63,7 @@ def environment(turn: Turn, value: Any) -> Any:
     network = wanted.get("network")
     listed = obj(network, frozenset({"allowlist"})).get("allowlist") if isinstance(network, dict) else None
     entries = [obj(each, frozenset({"domain"})) for each in listed] if isinstance(listed, list) else []
-    allowed = turn.sandbox("environment", [entry.get("domain") for entry in entries], wildcards=True)
+    allowed = limited(turn, "environment", [entry.get("domain") for entry in entries], wildcards=True)
     kept = {str(entry.get("domain")): entry for entry in entries}
     listed = [kept.get(name) or {"domain": name} for name in allowed]
     mended = {"allowlist": listed} if listed else "disabled"

@@ -166,7 +166,7 @@ class OpenAI(Plain):
         elif does is Tool.AGENT:
             turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "agents at the vendor bring tools of their own", kind[:100])
         elif kind == "namespace":
-            replace(tool, "tools", keep(items(tool.get("tools")), lambda inner: self.tool(turn, inner, gone)))
+            replace(tool, "tools", keep(turn, items(tool.get("tools")), lambda inner: self.tool(turn, inner, gone)))
         return tool
 
     def container(self, turn: Turn, tool: Json, kind: str) -> None:
@@ -211,7 +211,7 @@ class OpenAI(Plain):
         for item in value:
             if isinstance(item, dict) and obj(item, TYPED).get("type") in ("additional_tools", "tool_search_output"):
                 judge: Callable[[Json], Json | None] = lambda tool: self.tool(turn, tool, gone)  # noqa: E731 - bound here
-                item["tools"] = keep(items(obj(item, _CARRIED).get("tools")), judge)
+                item["tools"] = keep(turn, items(obj(item, _CARRIED).get("tools")), judge)
         body[key] = [
             item
             for item in value

@@ -5,6 +5,7 @@ import re
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, items, obj
 from outward.search.jsonbody import BodyError, decode
+from outward.search.sandbox import existing, limited
 from outward.search.turn import Call, Turn
 
 _PURPOSE = re.compile(rb'name="?purpose"?[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)', re.IGNORECASE)
@@ -18,7 +19,7 @@ def container_of(turn: Turn, tool: Json, key: str) -> None:
     """
     container = tool.get(key)
     if isinstance(container, str):
-        turn.existing("container", container)
+        existing(turn, "container", container)
         return
     if container is None and key == "environment":
         turn.touched, container = True, {"type": "local"}
@@ -36,11 +37,11 @@ def container_network(turn: Turn, container: Json) -> None:
     if kind in ("local", "client"):
         return
     if "container_id" in container or kind == "container_reference":
-        turn.existing("container", container.get("container_id"))
+        existing(turn, "container", container.get("container_id"))
         return
     policy = obj(container.get("network_policy") or {}, frozenset({"type", "allowed_domains", "domain_secrets"}))
     asked = items(policy.get("allowed_domains")) if policy.get("type") == "allowlist" else []
-    permitted = turn.sandbox("container", asked, wildcards=False)
+    permitted = limited(turn, "container", asked, wildcards=False)
     mended: Json = {"type": "disabled"}
     if permitted:
         mended = {"type": "allowlist", "allowed_domains": permitted}
@@ -66,7 +67,7 @@ def environment(turn: Turn, body: Json) -> None:
     network = obj(wanted.get("network") or {}, frozenset({"access", "allowed_domains", "blocked_domains"}))
     access, listed = network.get("access"), items(network.get("allowed_domains"))
     asked = None if access == "enabled" or (access == "restricted" and not listed) else listed
-    permitted = turn.sandbox("environment", [] if access not in ("enabled", "restricted") else asked, wildcards=False)
+    permitted = limited(turn, "environment", [] if access not in ("enabled", "restricted") else asked, wildcards=False)
     blocked = {str(name).lower() for name in items(network.get("blocked_domains"))}
     permitted = [name for name in permitted if not any(name == each or name.endswith("." + each) for each in blocked)]
     mended: Json = {"access": "restricted", "allowed_domains": permitted} if permitted else {"access": "disabled"}

@@ -59,7 +59,7 @@ class OpenRouter(OpenAI):
         if any(online) and not any(plugin.get("id") == "web" for plugin in plugins):
             plugins.append({"id": "web"})
         if plugins:
-            replace(body, "plugins", keep(plugins, lambda plugin: self._plugin(turn, plugin)))
+            replace(body, "plugins", keep(turn, plugins, lambda plugin: self._plugin(turn, plugin)))
 
     def _online(self, turn: Turn, holder: Any, key: str | int, value: Any) -> bool:
         """Judge a model's name, and take `:online` off it; returns whether it was there."""
