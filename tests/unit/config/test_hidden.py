@@ -23,11 +23,11 @@ def test_every_row_of_the_table_can_be_used_or_says_why_not(variable):
     row = TABLE[variable]
     if "refused" in row:
         with pytest.raises(HideError, match=re.escape(row["refused"])):
-            hide_variables([variable], {variable: "v"}, MACHINE)
+            hide_variables([variable], {variable: "a-value-of-1"}, MACHINE)
         return
     assert row.keys() - {"basic", "value", "also"} == {"hosts", "header", "source"}
     assert ("basic" in row) != ("value" in row)
-    found = hide_variables([variable], {variable: "v"}, MACHINE)
+    found = hide_variables([variable], {variable: "a-value-of-1"}, MACHINE)
     (entry,) = found.entries
     assert (entry.name, entry.env, entry.file, entry.groups) == (variable, variable, None, ())
     assert found.bound
@@ -42,14 +42,17 @@ def test_every_row_of_the_table_can_be_used_or_says_why_not(variable):
 
 def test_hosts_of_the_machine_are_those_that_it_uses():
     """A registry's token goes to the registries by name, never to a wildcard; uploads to the index's own name for them."""
-    assert set(hide_variables(["NPM_TOKEN"], {"NPM_TOKEN": "v"}, MACHINE).bound) == {"npm.example", "proxy.example"}
-    found = hide_variables(["TWINE_PASSWORD"], {"TWINE_PASSWORD": "v"}, MACHINE)
+    assert set(hide_variables(["NPM_TOKEN"], {"NPM_TOKEN": "a-value-of-1"}, MACHINE).bound) == {
+        "npm.example",
+        "proxy.example",
+    }
+    found = hide_variables(["TWINE_PASSWORD"], {"TWINE_PASSWORD": "a-value-of-1"}, MACHINE)
     basic = Injection("authorization", "__token__:{TWINE_PASSWORD}", basic=True, always=False)
     assert found.bound == {"upload.index.example": (basic,)}
 
 
 def test_two_variables_with_one_value_are_one_secret():
-    environ = {"GH_TOKEN": "v", "GITHUB_TOKEN": "v", "PLAIN": "x"}
+    environ = {"GH_TOKEN": "a-value-of-1", "GITHUB_TOKEN": "a-value-of-1", "PLAIN": "x"}
     found = hide_variables(["GH_TOKEN", "GITHUB_TOKEN"], environ, MACHINE)
     assert [entry.name for entry in found.entries] == ["GH_TOKEN"]
     assert found.names == {"GH_TOKEN": "GH_TOKEN", "GITHUB_TOKEN": "GH_TOKEN"}
@@ -58,20 +61,22 @@ def test_two_variables_with_one_value_are_one_secret():
 
 
 def test_two_values_for_one_header_of_one_host_are_refused():
-    environ = {"GH_TOKEN": "one", "GITHUB_TOKEN": "two"}
+    environ = {"GH_TOKEN": "value-one", "GITHUB_TOKEN": "value-two"}
     with pytest.raises(HideError, match="GH_TOKEN and GITHUB_TOKEN are both sent to api"):
         hide_variables(["GH_TOKEN", "GITHUB_TOKEN"], environ, MACHINE)
 
 
 def test_two_values_for_two_headers_of_one_host_stand_side_by_side():
-    environ = {"ANTHROPIC_API_KEY": "one", "ANTHROPIC_AUTH_TOKEN": "two"}
+    environ = {"ANTHROPIC_API_KEY": "value-one", "ANTHROPIC_AUTH_TOKEN": "value-two"}
     for order in (environ, reversed(environ)):
         found = {each.header: each.names for each in hide_variables(order, environ, MACHINE).bound["api.anthropic.com"]}
         assert found == {"x-api-key": ("ANTHROPIC_API_KEY",), "authorization": ("ANTHROPIC_AUTH_TOKEN",)}
 
 
 def test_a_second_header_is_bound_where_it_is_free():
-    found = hide_variables(["ANTHROPIC_API_KEY"], {"ANTHROPIC_API_KEY": "v"}, MACHINE).bound["api.anthropic.com"]
+    found = hide_variables(["ANTHROPIC_API_KEY"], {"ANTHROPIC_API_KEY": "a-value-of-1"}, MACHINE).bound[
+        "api.anthropic.com"
+    ]
     assert [each.written for each in found] == [
         '{header: x-api-key, value: "{ANTHROPIC_API_KEY}"}',
         '{header: authorization, value: "Bearer {ANTHROPIC_API_KEY}"}',
@@ -83,11 +88,12 @@ def test_a_second_header_is_bound_where_it_is_free():
     [
         (
             "MY_KEY",
-            {"MY_KEY": "v"},
+            {"MY_KEY": "a-value-of-1"},
             "write `my_key: {env: MY_KEY, hosts: [...]}` under `secrets`, and `inject` on a rule",
         ),
         ("GH_TOKEN", {}, "GH_TOKEN is not set"),
         ("GH_TOKEN", {"GH_TOKEN": ""}, "GH_TOKEN is not set"),
+        ("GH_TOKEN", {"GH_TOKEN": "sixteen"}, "GH_TOKEN has fewer than 8 characters"),
     ],
 )
 def test_what_cannot_be_hidden_says_what_to_do(variable, environ, told):
@@ -105,17 +111,23 @@ def test_no_message_holds_a_value():
 def test_a_registry_that_is_nowhere_is_said():
     none = {"npm": lambda: Hosts(()), "pip": lambda: Hosts(())}
     with pytest.raises(HideError, match="this machine names no host that NPM_TOKEN is sent to"):
-        hide_variables(["NPM_TOKEN"], {"NPM_TOKEN": "v"}, none)
+        hide_variables(["NPM_TOKEN"], {"NPM_TOKEN": "a-value-of-1"}, none)
 
 
 def test_all_that_is_known_leaves_out_what_cannot_be_hidden():
-    environ = {"GH_TOKEN": "v", "AWS_SECRET_ACCESS_KEY": "v", "HOME": "/", "OPENAI_API_KEY": ""}
+    environ = {
+        "GH_TOKEN": "a-value-of-1",
+        "AWS_SECRET_ACCESS_KEY": "a-value-of-1",
+        "HOME": "/",
+        "OPENAI_API_KEY": "",
+        "GROQ_API_KEY": "EMPTY",
+    }
     assert known(environ) == ["GH_TOKEN"]
 
 
 def test_a_value_within_another_variable_is_hidden_too():
-    found = hide_variables(["GH_TOKEN"], {"GH_TOKEN": "t0ken"}, MACHINE)
-    assert found.environment({"GH_TOKEN": "t0ken", "URL": "https://x:t0ken@github.com"}) == {
+    found = hide_variables(["GH_TOKEN"], {"GH_TOKEN": "t0ken-t0"}, MACHINE)
+    assert found.environment({"GH_TOKEN": "t0ken-t0", "URL": "https://x:t0ken-t0@github.com"}) == {
         "GH_TOKEN": "outward-secret-GH_TOKEN",
         "URL": "https://x:outward-secret-GH_TOKEN@github.com",
     }
