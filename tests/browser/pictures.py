@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from harness.admin import TOKEN, Admin, denied
 from harness.process import OUTWARD, environment
-from outward.core.model import Stage
+from outward.core.model import Mode, Stage, Verdict
 from outward.core.reasons import Reason
 from outward.core.toggles import Toggle
 from outward.records.changes import OptIn
@@ -26,6 +26,7 @@ from outward.records.changes import OptIn
 FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
 WIDE, NARROW = {"width": 1280, "height": 944}, {"width": 390, "height": 844}
 CHAT, GROUP = "chat-4821", "acme/platform"
+PASSED: dict[str, Any] = {"verdict": Verdict.ALLOW, "reason": Reason.RULE, "status": 200}
 
 
 def fill(running: Admin) -> None:
@@ -46,6 +47,12 @@ def fill(running: Admin) -> None:
                                       "reason": Reason.RESOLVE_FAILED, "stage": Stage.CONNECT, "detail": "no such name"}),
         (1, None, 0, {"time": now - 4100, "group": None, "reason": Reason.BAD_CREDENTIALS}),
         (80, "metrics.telemetry.example", 443, {"time": now - 30}),
+        *((4 + hour * 7 % 11, "old.partner.example", 443, {"time": now - 3600 * hour - 1700}) for hour in range(2, 20)),
+        *((90 + hour * 37 % 60, "docs.python.org", 443, {"time": now - 3600 * hour - 200, **PASSED}) for hour in range(22)),
+        (14, "api.github.com", 443, {"time": now - 600, "stage": Stage.REQUEST, "method": "GET", "path": "/repos/a/b",
+                                     **PASSED}),
+        (6, "new.vendor.example", 443, {"time": now - 240, **PASSED, "reason": Reason.REPORT_ONLY, "would_deny": True,
+                                        "would_reason": Reason.NO_RULE, "mode": Mode.REPORT}),
     ]  # fmt: skip
     for count, host, port, more in rows:
         facts = {"group": GROUP, "client": "10.1.2.77", **more}
@@ -66,6 +73,21 @@ def fill(running: Admin) -> None:
         now - 60, conversation=CHAT, group=GROUP, searches=2, queries=queries, sources=[good, bad], citations=[good]
     )
     state = running.administration.state
+    with running.client() as client:
+        asked = [
+            client.post("/api/v1/requests", json={"group": group, "url": f"https://{host}/", "why": why}).json()
+            for group, host, why in (
+                ("other", "packages.vendor.example", "the build pulls its SDK from here"),
+                ("other", "docs.vendor.example", "to read the reference of the SDK"),
+                ("acme/platform", "status.example.com:8443", "to wait for a deployment"),
+                ("other", "files.partner.example", "test data of the partner"),
+            )
+        ]
+        assert all("id" in each for each in asked[:2]), asked
+        client.put(
+            f"/api/v1/requests/{asked[1]['id']}",
+            json={"decision": "approve", "until": "1d", "note": "until the SDK is pinned"},
+        )
     state.set_opt_in(OptIn(CHAT, GROUP, True, None, "chat backend (8f2c)", now - 400), "10.1.0.9")
     state.set_web_search(GROUP, Toggle(False, "ada (command line)", now - 300))
     state.set_web_search(GROUP, Toggle(True, "ada (command line)", now - 200))
@@ -95,6 +117,9 @@ def administration(browser: Browser, folder: Path, *, everything: bool) -> None:
                 paths = {
                     "blocked": "/",
                     "decision": decision or "",
+                    "reported": "/?view=reported",
+                    "allowed": "/?view=allowed",
+                    "queue": "/requests",
                     "group": f"/groups/{GROUP}",
                     "conversation": f"/conversations/{CHAT}",
                     "audit": "/audit",
@@ -130,7 +155,7 @@ def demo(browser: Browser, path: Path, scheme: str) -> None:
     process.wait(20)
 
 
-KEPT = {path.stem for path in FOLDER.glob("*.png")}
+KEPT = {path.stem for path in FOLDER.glob("*.png")} | {"light-queue", "light-allowed", "dark-blocked"}
 
 
 def main() -> None:

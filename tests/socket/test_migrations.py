@@ -40,8 +40,32 @@ def test_a_database_of_any_version_is_brought_up_to_date(database: Database, kno
     assert migrate(database) == STEPS[-1][0]
     assert versions(database) == [number for number, _ in STEPS]
     assert migrate(database) == STEPS[-1][0]  # a second time does nothing
-    for table in ("events", "blocked_totals", "blocked_sums", "audit_events", "chain_heads"):
+    for table in ("events", "blocked_totals", "blocked_sums", "passed_sums", "attempt_hours", "audit_events"):
         assert database.execute(f"SELECT COUNT(*) FROM {table}") == [(0,)]
+
+
+def test_what_was_recorded_before_is_in_the_totals(database: Database) -> None:
+    """What passed by host, and how much happened in which hour."""
+    migrate(database, [step for step in STEPS if step[0] < 14])
+    events = (
+        ("1", 3_600_000, "allow", "rule", False, None, 2),
+        ("2", 3_700_000, "allow", "rule", False, None, 1),
+        ("3", 9_000_000, "allow", "report_only", True, "no_rule", 1),
+        ("4", 9_000_000, "deny", "no_rule", False, None, 7),
+    )
+    for ident, time_ms, verdict, reason, would_deny, would_reason, count in events:
+        database.execute(
+            "INSERT INTO events (id, time_ms, verdict, reason, stage, mode, would_deny, would_reason, group_path, host,"
+            " port, count) VALUES (?, ?, ?, ?, 'connect', 'enforce', ?, ?, 'acme', 'a.example', 443, ?)",
+            (ident, time_ms, verdict, reason, would_deny, would_reason, count),
+        )
+    migrate(database)
+    assert [(row.host, row.count, row.last_id) for row in summary(database, Filters(allowed=True), 9)] == [
+        ("a.example", 3, "2")
+    ]
+    assert [(row.reason, row.count) for row in summary(database, Filters(would_deny=True), 9)] == [("no_rule", 1)]
+    hours = database.execute("SELECT hour_ms, outcome, count FROM attempt_hours ORDER BY outcome")
+    assert hours == [(3_600_000, "allow", 3), (7_200_000, "deny", 7), (7_200_000, "would_deny", 1)]
 
 
 def test_what_was_counted_before_ports_were_told_apart_stays(database: Database) -> None:

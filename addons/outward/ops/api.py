@@ -22,6 +22,7 @@ from outward.records import query, receipts, search_counts, trail
 from outward.records.changes import OptIn
 from outward.records.database import StoreAwayError
 from outward.records.events import Record, rfc3339
+from outward.records.over_time import over_time
 from outward.records.query import Filters
 from outward.records.state import LockedError, State
 from outward.records.store import milliseconds
@@ -29,6 +30,8 @@ from outward.search.receipts import Receipt
 
 type Handler = Callable[[Asked], Response]
 
+_DAY = 86_400.0
+_OF_HOURS = {"outcome", "group", "since", "until"}
 MARKDOWN = "text/markdown; charset=utf-8"
 
 
@@ -130,6 +133,8 @@ class Api:
         return [
             Route("GET", f"{root}/blocked", self.blocked),
             Route("GET", f"{root}/blocked/summary", self.summary),
+            Route("GET", f"{root}/allowed", self.allowed),
+            Route("GET", f"{root}/attempts", self.attempts),
             Route("GET", f"{root}/decisions/{{id}}", self.decision),
             Route("GET", f"{root}/groups", self.groups),
             Route("GET", f"{root}/groups/{{path...}}", self.group),
@@ -154,27 +159,45 @@ class Api:
 
     def summary(self, asked: Asked) -> Response:
         """List what was blocked, each group, host, port and reason once."""
-        found = asked.query(*ask.filter_names("limit", "cursor"))
+        found = asked.query(*ask.filter_names("limit", "cursor", "sort"))
         limit, after = ask.page(found)
         offset = after[0] if after else 0
         with self._from.reader.database() as database:
-            rows = query.summary(database, self._filters(asked, found), limit + 1, offset)
+            rows = query.summary(database, self._filters(asked, found), limit + 1, offset, sort=ask.sort(found))
             lines = query.lines_for(database, rows[:limit], self._from.policy())
         items = [
-            {
-                "group": row.group,
-                "host": row.host,
-                "port": row.port,
-                "reason": row.reason,
-                "count": row.count,
-                "first_seen": row.first,
-                "last_seen": row.last,
-                "last_id": row.last_id,
-                "suggestion": line,
-            }
-            for row, line in zip(rows, lines, strict=False)
+            {**_counted(row), "reason": row.reason, "suggestion": line} for row, line in zip(rows, lines, strict=False)
         ]
         return _list(items, (offset + limit, "") if len(rows) > limit else None)
+
+    def allowed(self, asked: Asked) -> Response:
+        """List what the policy allowed, each group, host and port once."""
+        found = asked.query("group", "host", "search", "since", "until", "limit", "cursor", "sort")
+        limit, after = ask.page(found)
+        offset = after[0] if after else 0
+        with self._from.reader.database() as database:
+            rows = query.summary(database, ask.allowed(asked, found), limit + 1, offset, sort=ask.sort(found))
+        return _list([_counted(row) for row in rows[:limit]], (offset + limit, "") if len(rows) > limit else None)
+
+    def attempts(self, asked: Asked) -> Response:
+        """Count attempts over time."""
+        found = asked.query("outcome", *ask.filter_names())
+        outcome = found.get("outcome", "deny")
+        if outcome not in ("deny", "allow") or (outcome == "allow" and not found.keys() <= _OF_HOURS):
+            raise Problem(400, "`outcome` is deny or allow; what was allowed is counted by `group` alone")
+        wanted = ask.allowed(asked, found) if outcome == "allow" else self._filters(asked, found)
+        since = wanted.seen_since if wanted.allowed else wanted.since
+        until = wanted.seen_until if wanted.allowed else wanted.until
+        now = self._from.now()
+        with self._from.reader.database() as database:
+            series = over_time(
+                database, wanted, now - _DAY if since is None else since, now if until is None else until
+            )
+        items = [
+            {"time": rfc3339((series.start + place * series.step) / 1000), "count": count}
+            for place, count in enumerate(series.counts)
+        ]
+        return as_json({"seconds": series.step // 1000, "whole": series.whole, "items": items})
 
     def _filters(self, asked: Asked, found: dict[str, str]) -> Filters:
         return ask.filters(asked, found, views.ignored(self._from.policy()))
@@ -307,6 +330,18 @@ def told(record: Record, policy: Policy) -> dict[str, Any]:
         "title": MEANINGS[shown].title,
         "cure": cure(shown, record["host"], record["address"], record["stage"], line=line is not None),
         "suggestion": line,
+    }
+
+
+def _counted(row: query.Blocked) -> dict[str, Any]:
+    return {
+        "group": row.group,
+        "host": row.host,
+        "port": row.port,
+        "count": row.count,
+        "first_seen": row.first,
+        "last_seen": row.last,
+        "last_id": row.last_id,
     }
 
 

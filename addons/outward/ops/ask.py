@@ -5,7 +5,7 @@ import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -17,14 +17,16 @@ from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.ops.access import ALL, Token
 from outward.ops.web import Problem, Request
-from outward.records.query import MAX_LIMIT, Cursor, Filters
+from outward.records.query import MAX_LIMIT, SORTS, Cursor, Filters
 from outward.records.trail import AuditFilters
 
 _CURSOR = re.compile(r"([0-9]{1,15}):([^\x00]{0,256})")
 _ID = re.compile(r"[0-9a-f]{32}")
 _AGO = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_FILTERS = {"group", "host", "reason", "client", "conversation", "since", "until", "would_deny", "ignored"}
+_FILTERS = {
+    *("group", "host", "search", "reason", "client", "conversation", "since", "until", "would_deny", "ignored"),
+}
 _LABELS = frozenset(Credential) - {Credential.ANYONE}
 MAX_NAME = 256
 MAX_URL = 4096
@@ -124,11 +126,12 @@ def filters(asked: Asked, query: dict[str, str], ignored: tuple[tuple[str, str],
         scope=None if asked.token.scope == ALL else asked.token.scope,
         group=group,
         host=None if host is None else _host(host),
+        search=None if "search" not in query else part_of_host(query["search"]),
         reason=reason,
         client=query.get("client"),
         conversation=query.get("conversation"),
-        since=_time("since", query.get("since")),
-        until=_time("until", query.get("until")),
+        since=moment("since", query.get("since")),
+        until=moment("until", query.get("until")),
         would_deny=_flag("would_deny", query.get("would_deny")),
         ignored=ignored,
         only_ignored=_flag("ignored", query.get("ignored")),
@@ -149,9 +152,31 @@ def audit_filters(asked: Asked, query: dict[str, str]) -> AuditFilters:
         group=group,
         event_type=query.get("event_type"),
         target=query.get("conversation"),
-        since=_time("since", query.get("since")),
-        until=_time("until", query.get("until")),
+        since=moment("since", query.get("since")),
+        until=moment("until", query.get("until")),
     )
+
+
+def allowed(asked: Asked, query: dict[str, str]) -> Filters:
+    """Read which lines of what was allowed are wanted, within the token's scope.
+
+    Raises:
+        Problem: 400, or 403 for a group outside the scope.
+    """
+    wanted = filters(asked, query, ())
+    return replace(wanted, allowed=True, since=None, until=None, seen_since=wanted.since, seen_until=wanted.until)
+
+
+def sort(query: dict[str, str]) -> str:
+    """Read `sort`.
+
+    Raises:
+        Problem: 400.
+    """
+    text = query.get("sort", "-last_seen")
+    if text not in SORTS:
+        raise Problem(400, f"`sort` is one of {', '.join(SORTS)}")
+    return text
 
 
 def scope(token: Token) -> str | None:
@@ -240,7 +265,23 @@ def _host(text: str) -> str:
         return text
 
 
-def _time(name: str, text: str | None) -> float | None:
+def part_of_host(text: str) -> str:
+    """Return a part of a host's name as names are recorded.
+
+    Raises:
+        Problem: 400 for what is longer than any name.
+    """
+    if len(text) > MAX_NAME:
+        raise Problem(400, f"`search` has at most {MAX_NAME} characters")
+    return _host(text).lower()
+
+
+def moment(name: str, text: str | None) -> float | None:
+    """Read a time, or an age.
+
+    Raises:
+        Problem: 400, which names the parameter.
+    """
     if text is None:
         return None
     if match := _AGO.fullmatch(text):

@@ -6,7 +6,7 @@ Kept beside the handlers by tests that send what it promises and compare what co
 from outward import __version__
 from outward.ops.access import ALL
 from outward.ops.shapes import FLAG, ID, REASON, SCHEMAS, TEXT, Json, an_object, page, ref
-from outward.records.query import MAX_LIMIT
+from outward.records.query import MAX_LIMIT, SORTS
 from outward.records.requests import STATES
 
 
@@ -32,6 +32,7 @@ _CURSOR = _query("cursor", "`next_cursor` of the answer before.")
 _FILTERS = [
     _query("group", "A group, with those below it."),
     _query("host", "Exactly this host."),
+    _query("search", "A part of a host's name."),
     _query("reason", "A reason code.", REASON),
     _query("client", "Exactly this client."),
     _query("conversation", "Exactly this conversation."),
@@ -40,6 +41,12 @@ _FILTERS = [
     _query("would_deny", "List what report mode let through instead.", {"enum": ["true", "false"]}),
     _query("ignored", "List only what groups ignore as noise.", {"enum": ["true", "false"]}),
 ]
+_SORT = _query(
+    "sort", "What comes first; `-` is from the last to the first.", {"enum": list(SORTS), "default": "-last_seen"}
+)
+_OUTCOME = _query(
+    "outcome", "What is counted; what was allowed, by group alone.", {"enum": ["deny", "allow"], "default": "deny"}
+)
 _GROUP = _path("path", "Path of a group; slashes may be sent as they are.")
 _CONVERSATION = _path("id", "Name of a conversation.", {"type": "string", "minLength": 1, "maxLength": 256})
 _COMMON = {"400": "The request cannot be understood.", "401": "No valid token.", "429": "Too many requests."}
@@ -108,6 +115,11 @@ def _opt_in() -> Json:
 def _paths() -> Json:
     pages = (_LIMIT, _CURSOR)
     blocked = (*_FILTERS, *pages)
+    allowed = (
+        *(each for each in _FILTERS if each["name"] in ("group", "host", "search", "since", "until")),
+        *pages,
+        _SORT,
+    )
     audit = (
         *(each for each in _FILTERS if each["name"] in ("group", "conversation", "since", "until")),
         _query("event_type", "Only events of this name."),
@@ -118,7 +130,13 @@ def _paths() -> Json:
     explain = _operation("Explain a decision", ref("Trail"), "403", "404", "415", body=ref("Question"))
     return {
         "/blocked": {"get": _operation("List blocked events", page("Event"), "403", parameters=blocked)},
-        "/blocked/summary": {"get": _operation("Summarise blocked", page("Blocked"), "403", parameters=blocked)},
+        "/blocked/summary": {
+            "get": _operation("Summarise blocked", page("Blocked"), "403", parameters=(*blocked, _SORT))
+        },
+        "/allowed": {"get": _operation("Summarise allowed", page("Allowed"), "403", parameters=allowed)},
+        "/attempts": {
+            "get": _operation("Count attempts over time", ref("Attempts"), "403", parameters=(_OUTCOME, *_FILTERS))
+        },
         "/decisions/{id}": {"get": _operation("Show a decision", ref("Event"), "403", "404", parameters=ident)},
         "/events/stream": {"get": _stream()},
         "/groups": {"get": _operation("List groups", page("GroupRow"), parameters=pages)},

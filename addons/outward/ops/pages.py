@@ -4,9 +4,9 @@ Owns forms and what a page shows; values come from the same sources as the API's
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from outward.core.explain import explain
 from outward.core.grants import takes_grants
@@ -17,6 +17,7 @@ from outward.ops import ask, views
 from outward.ops.access import CHANGING, Access
 from outward.ops.api import Handler, Sources, told
 from outward.ops.ask import Asked, scope
+from outward.ops.attempts import Attempts
 from outward.ops.queue import UNTIL, USUAL, Queue, askable
 from outward.ops.templating import templates
 from outward.ops.web import Problem, Request, Response, Route, redirect
@@ -36,11 +37,9 @@ SECURITY = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-PERIODS = (("1h", "1 hour"), ("24h", "24 hours"), ("7d", "7 days"), ("all", "All"))
 _ROWS = 100
 _OTHERS = 10
 _RECENT = 2000  # events of a client that are looked at for its other attempts
-_FILTERS = ("group", "reason", "host", "client")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,6 @@ class Pages:
     def routes(self) -> list[Route[Handler]]:
         """Return the routes of the page; signing in and static files are the application's."""
         return [
-            Route("GET", "/", self.blocked),
             Route("GET", "/decisions/{id}", self.decision),
             Route("GET", "/groups", self.groups),
             Route("GET", "/groups/{path...}", self.group),
@@ -72,42 +70,9 @@ class Pages:
             Route("GET", "/conversations", self.conversations),
             Route("GET", "/conversations/{id...}", self.conversation),
             Route("GET", "/audit", self.audit),
+            *Attempts(self._from, self._page).routes(),
             *Queue(self._from, self._access, self._page).routes(),
         ]
-
-    def blocked(self, asked: Asked) -> Response:
-        """Show what was blocked, each group, host, port and reason once."""
-        found = asked.query("period", "cursor", *_FILTERS, form=True)
-        period = found.get("period", "24h")
-        asking = {name: value for name, value in found.items() if name in _FILTERS}
-        wanted = ask.filters(asked, asking | self._since(period), views.ignored(self._from.policy()))
-        if wanted.client is None:  # then the writer's totals answer, however many events there are
-            wanted = replace(wanted, since=None, seen_since=wanted.since)
-        offset = ask.read_cursor(found["cursor"])[0] if "cursor" in found else 0
-        with self._from.reader.database() as database:
-            rows = query.summary(database, wanted, _ROWS + 1, offset)
-            totals = query.totals(database, wanted)
-            ignored = query.totals(database, replace(wanted, only_ignored=True))[0]
-        return self._page(
-            "blocked.html",
-            asked,
-            section="blocked",
-            rows=[_line(row) for row in rows[:_ROWS]],
-            totals={"count": totals[0], "hosts": totals[1], "groups": totals[2], "ignored": ignored},
-            filters={**dict.fromkeys(_FILTERS, ""), **asking, "period": period, "any": bool(asking)},
-            query=urlencode({**asking, "period": period}),
-            span=_span(wanted, period),
-            periods=PERIODS,
-            groups=self._paths(asked),
-            reasons=[str(reason) for reason in Reason if reason not in (Reason.RULE, Reason.REPORT_ONLY)],
-            next_cursor=ask.write_cursor((offset + _ROWS, "")) if len(rows) > _ROWS else None,
-        )
-
-    @staticmethod
-    def _since(period: str) -> dict[str, str]:
-        if period not in dict(PERIODS):
-            raise Problem(400, "there is no such period")
-        return {} if period == "all" else {"since": period}
 
     def decision(self, asked: Asked) -> Response:
         """Show one decision: why, what would allow it, and what else this client was refused."""
@@ -123,6 +88,7 @@ class Pages:
         this = (row["host"], row["port"], row["reason"])
         now = str(found.decision.would_reason or found.decision.reason) if found else row["reason"]
         judged = row["stage"] in ("connect", "request") and row["reason"] in _BY_RULES
+        passed = row["verdict"] == "allow" and not row["would_deny"]
         return self._page(
             "decision.html",
             asked,
@@ -130,10 +96,11 @@ class Pages:
             row=row,
             trail=list(views.told(found)) if found and judged else [],
             changed=now if judged and now != row["reason"] else None,
-            cures=views.cures(self._from.policy(), question, Reason(row["reason"])) if question else [],
+            passed=passed,
+            cures=views.cures(self._from.policy(), question, Reason(row["reason"])) if question and not passed else [],
             others=[_line(other) for other in others if (other.host, other.port, other.reason) != this],
             facts=_facts(row),
-            wish=askable(row) if now == row["reason"] else None,
+            wish=askable(row) if now == row["reason"] and not passed else None,
             may=asked.token.role in CHANGING,
             opens=takes_grants(self._from.policy(), row["group"] or ""),
             until=UNTIL,
@@ -239,7 +206,15 @@ class Pages:
         return Response(status, text.encode("utf-8", "backslashreplace"), HTML, dict(SECURITY))
 
 
-_BY_RULES = ("no_rule", "denied_by_rule", "port_not_allowed", "method_not_allowed", "path_not_allowed")
+_BY_RULES = (
+    "rule",
+    "rule_expired",
+    "no_rule",
+    "denied_by_rule",
+    "port_not_allowed",
+    "method_not_allowed",
+    "path_not_allowed",
+)
 
 
 def wants_html(request: Request) -> bool:
@@ -283,15 +258,6 @@ def _chain(report: verify.Report | None) -> Chain:
         return Chain(None, "Load the page again in a moment.")
     verified = f"{report.rows:,} rows were verified: new ones now, older ones within the hour."
     return Chain(report.ok, verified if report.ok else " ".join(report.problems[:3]))
-
-
-def _span(wanted: Filters, period: str) -> str:
-    """Say what the counts of the blocked page count; see `query.summary`."""
-    if wanted.by_event:
-        return f"Counts are of the newest {query.MAX_COUNTED:,} attempts that match."
-    if period == "all":
-        return "Counts are of all time that records are kept."
-    return "Lines were seen in this period; their counts are of all time."
 
 
 def _line(row: query.Blocked) -> dict[str, Any]:

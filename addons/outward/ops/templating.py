@@ -1,6 +1,5 @@
 """The templates of the admin page with the filters that they use; they escape everything."""
 
-import re
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,6 @@ def templates() -> "Environment":
         title=lambda code: MEANINGS[Reason(code)].title,
         cure=_cure,
         with_cursor=lambda text, cursor: f"{text}&{urlencode({'cursor': cursor})}".lstrip("&"),
-        with_value=_with_value,
     )
     return found
 
@@ -49,9 +47,3 @@ def _ago(text: str) -> str:
         if seconds >= size:
             return f"{int(seconds // size)} {unit} ago"
     return "just now" if seconds < 5 else f"{int(seconds)} s ago"
-
-
-def _with_value(filters: dict[str, Any], name: str, value: str) -> str:
-    """Return a query with one value replaced."""
-    kept = {key: each for key, each in filters.items() if each and re.fullmatch("period|group|reason|host|client", key)}
-    return urlencode({**kept, name: value})

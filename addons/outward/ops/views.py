@@ -209,7 +209,7 @@ def _place(rule: Rule) -> dict[str, Any]:
 
 
 def told(found: Trail) -> Iterator[dict[str, str | None]]:
-    """Yield the way to a decision in sentences, for people."""
+    """Yield the way to a decision in sentences, for people, with the place of each rule and what is said about it."""
     question, decision = found.question, found.decision
     if not found.chain:
         yield {"kind": "deny", "text": "The client belongs to no group, so nothing is allowed.", "place": None}
@@ -218,7 +218,7 @@ def told(found: Trail) -> Iterator[dict[str, str | None]]:
     for step in found.steps:
         kind = ("deny" if step.kind == "deny" else "allow") if step.decided else "step"
         text = f"The {step.kind} rule {step.rule.pattern} of {step.group} {step.outcome}."
-        yield {"kind": kind, "text": text, "place": str(step.rule.place)}
+        yield {"kind": kind, "text": text, "place": str(step.rule.place), "about": _about(step.rule)}
     if not found.steps:
         text = f"No rule of these groups names {question.host} or a wildcard above it."
         yield {"kind": "step", "text": text, "place": None}
@@ -237,6 +237,12 @@ def told(found: Trail) -> Iterator[dict[str, str | None]]:
     }
 
 
+def _about(rule: Rule) -> str:
+    """Say who answers for a rule, why it is there, and when it ends."""
+    known = (("Owner: ", rule.owner), ("Until ", rule.until), ("", rule.note))
+    return " · ".join(f"{word}{value}" for word, value in known if value)
+
+
 def cures(policy: Policy, question: Question, reason: Reason) -> list[dict[str, str]]:
     """Return the YAML that would allow it, for the group and for each ancestor, where it would do so."""
     group = policy.groups.get(question.group) if question.group is not None else None
@@ -245,7 +251,7 @@ def cures(policy: Policy, question: Question, reason: Reason) -> list[dict[str, 
     found = [(node.path, suggestion(policy, replace(question, group=node.path), reason)) for node in group.chain]
     lines = [(path, line) for path, line in found if line is not None]
     return [
-        {"group": path, "text": f"groups:\n  {path}:\n    allow:\n      {line}\n"}
+        {"group": path, "line": line, "text": f"groups:\n  {path}:\n    allow:\n      {line}\n"}
         for path, line in lines
         if _entry(line) == _entry(lines[0][1])  # above, more may be missing, and the line would say less
     ]

@@ -10,6 +10,7 @@ least become one.
 from collections.abc import Mapping, Sequence
 
 from outward.records.database import Database
+from outward.records.store import BLOCKED, HOUR, PASSED
 
 BATCH = 1000  # rows in one transaction
 STRANGERS = ""
@@ -17,20 +18,20 @@ SUMMARY_LINES = 20_000  # of one group, or of strangers
 _OF_STRANGERS = 8  # they may take an eighth of the store at most
 _SLACK = 50  # a pass ends a fiftieth below the bound, so that the next one is not needed at once
 
-_LINES = "SELECT group_path, COUNT(*) FROM blocked_sums GROUP BY group_path HAVING COUNT(*) > ?"
+_LINES = "SELECT group_path, COUNT(*) FROM {} GROUP BY group_path HAVING COUNT(*) > ?"
 _SEEN_LEAST = (
-    "SELECT host, port, reason, count, first_ms, last_ms, last_id FROM blocked_sums"
+    "SELECT host, port, reason, count, first_ms, last_ms, last_id FROM {}"
     " WHERE group_path = ? AND host <> '' ORDER BY count, last_ms LIMIT ?"
 )
 _MERGE = (
-    "INSERT INTO blocked_sums AS old (group_path, host, port, reason, count, first_ms, last_ms, last_id)"
+    "INSERT INTO {} AS old (group_path, host, port, reason, count, first_ms, last_ms, last_id)"
     " VALUES (?, '', 0, ?, ?, ?, ?, ?) ON CONFLICT (group_path, host, port, reason) DO UPDATE SET"
     " count = old.count + excluded.count,"
     " first_ms = CASE WHEN excluded.first_ms < old.first_ms THEN excluded.first_ms ELSE old.first_ms END,"
     " last_ms = CASE WHEN excluded.last_ms > old.last_ms THEN excluded.last_ms ELSE old.last_ms END,"
     " last_id = CASE WHEN excluded.last_ms > old.last_ms THEN excluded.last_id ELSE old.last_id END"
 )
-_DROP_LINES = "DELETE FROM blocked_sums WHERE group_path = ? AND host = ? AND port = ? AND reason = ?"
+_DROP_LINES = "DELETE FROM {} WHERE group_path = ? AND host = ? AND port = ? AND reason = ?"
 
 
 def sizes(database: Database) -> dict[str, int]:
@@ -86,19 +87,24 @@ def prune_older(database: Database, before: float) -> int:
 def prune_summary(database: Database, before: float) -> None:
     """Delete the lines of the summary that were last seen before a Unix time."""
     with database.transaction():
-        for table in ("blocked_sums", "blocked_totals"):
+        for table in (BLOCKED, PASSED, "blocked_totals"):
             database.execute(f"DELETE FROM {table} WHERE last_ms < ?", (round(before * 1000),))
+        for outcome in ("allow", "deny", "would_deny"):  # each a range of the key
+            database.execute(
+                "DELETE FROM attempt_hours WHERE outcome = ? AND hour_ms < ?", (outcome, round(before * 1000) - HOUR)
+            )
 
 
 def merge_summary(database: Database) -> int:
     """Make one line of those that were seen least, where a group has too many; return how many lines that were."""
     merged = 0
-    for group, lines in database.execute(_LINES, (SUMMARY_LINES,)):
-        with database.transaction():
-            rows = database.execute(_SEEN_LEAST, (group, min(BATCH, lines - SUMMARY_LINES)))
-            database.insert(_DROP_LINES, [(group, *row[:3]) for row in rows])
-            database.insert(_MERGE, [(group, *row[2:]) for row in rows])
-            merged += len(rows)
+    for table in (BLOCKED, PASSED):
+        for group, lines in database.execute(_LINES.format(table), (SUMMARY_LINES,)):
+            with database.transaction():
+                rows = database.execute(_SEEN_LEAST.format(table), (group, min(BATCH, lines - SUMMARY_LINES)))
+                database.insert(_DROP_LINES.format(table), [(group, *row[:3]) for row in rows])
+                database.insert(_MERGE.format(table), [(group, *row[2:]) for row in rows])
+                merged += len(rows)
     return merged
 
 

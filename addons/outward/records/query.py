@@ -1,16 +1,18 @@
 """Reading the records: the blocked log, its summary, single decisions. SQL that both databases run from an index."""
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from outward.core.model import Question
 from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
 from outward.core.suggest import question_about, suggestion
 from outward.records.database import Database, subtree
 from outward.records.events import SCHEMA_VERSION, Record, rfc3339
 from outward.records.folds import WINDOW
-from outward.records.store import COLUMNS, milliseconds
+from outward.records.store import BLOCKED, COLUMNS, PASSED, milliseconds
 
 MAX_LIMIT = 500
 _FOLDED = round(WINDOW * 1000)
@@ -19,6 +21,16 @@ _TOTALS = "group_path, host, port, reason, count, first_ms, last_ms, last_id"
 _BY_REQUEST = (Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
 _WOULD = "COALESCE(would_reason, reason)"
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"
+
+_SEARCHED = 500  # hosts that a part of a name stands for where events are asked
+_SORTS = {
+    **dict.fromkeys(("host", "reason", "count"), ""),
+    "group": "group_path",
+    "first_seen": "first_ms",
+    "last_seen": "last_ms",
+}
+SORTS = tuple(f"{sign}{name}" for name in _SORTS for sign in ("", "-"))
+"""What the summary can be sorted by; `-` is from the last to the first."""
 
 type Cursor = tuple[int, str]
 """Time in milliseconds and id of the last row of a page."""
@@ -32,10 +44,13 @@ class Filters:
         scope: path of the group that the asker may see, with its descendants.
         group: path of a group, with its descendants.
         since, until: Unix times in seconds, from and up to but not including.
-        seen_since: of the summary: lines that were last seen from this Unix time on, with the counts of all time.
+        search: part of a host's name.
+        seen_since, seen_until: of the summary: lines that were seen from, or before, this Unix time, with the counts of
+            all time.
         ignored: groups (with their descendants) and host patterns whose events are noise: `name`, `*.name` for what
             lies below, or `.name` for both. They are left out, or, with `only_ignored`, nothing else is listed.
         would_deny: list what report mode let through, instead of what was denied; its reason is why it would deny.
+        allowed: of the summary: list what the policy allowed instead.
     """
 
     scope: str | None = None
@@ -46,23 +61,39 @@ class Filters:
     conversation: str | None = None
     since: float | None = None
     until: float | None = None
+    search: str | None = None
     seen_since: float | None = None
+    seen_until: float | None = None
     would_deny: bool = False
+    allowed: bool = False
     ignored: tuple[tuple[str, str], ...] = ()
     only_ignored: bool = False
 
     @property
     def by_event(self) -> bool:
         """Whether the writer's totals cannot answer, which know no times, clients or conversations."""
-        chosen = (self.client, self.conversation, self.since, self.until)
-        return self.would_deny or any(value is not None for value in chosen)
+        return any(value is not None for value in (self.client, self.conversation, self.since, self.until))
+
+    @property
+    def table(self) -> str:
+        """Where the writer's totals are."""
+        return PASSED if self.would_deny or self.allowed else BLOCKED
+
+    def between(self, since: float, until: float) -> "Filters":
+        """Return the same filters for events of a time."""
+        return replace(self, since=since, until=until, seen_since=None, seen_until=None)
 
     def sql(self) -> tuple[str, list[Any]]:
         """Return the condition on events and its parameters."""
         where, values = self.terms()
         if self.only_ignored:  # they are few hosts, or few events: not worth reading all events for
             known, more = Filters(ignored=self.ignored, only_ignored=True).terms()
-            where = f"{where} AND host IN (SELECT host FROM blocked_sums WHERE {known})"
+            where = f"{where} AND host IN (SELECT host FROM {self.table} WHERE {known})"
+            values += more
+        if self.search is not None:
+            named = Filters(scope=self.scope, group=self.group, search=self.search, would_deny=self.would_deny)
+            known, more = named.on_totals()
+            where += f" AND host IN (SELECT DISTINCT host FROM {self.table} WHERE {known} LIMIT {_SEARCHED})"
             values += more
         return f"{'would_deny' if self.would_deny else "verdict = 'deny'"} AND {where}", values
 
@@ -92,10 +123,17 @@ class Filters:
 
     def on_totals(self) -> tuple[str, list[Any]]:
         """Return the condition on the writer's totals and its parameters."""
-        where, values = self.terms()
-        if self.seen_since is None:
-            return where, values
-        return f"{where} AND last_ms >= ?", [*values, round(self.seen_since * 1000)]
+        where, values = replace(self, would_deny=False).terms()
+        for term, time in (("last_ms >= ?", self.seen_since), ("first_ms < ?", self.seen_until)):
+            if time is not None:
+                where += f" AND {term}"
+                values.append(round(time * 1000))
+        if self.search is not None:
+            where += " AND host LIKE ? ESCAPE '!'"
+            values.append(f"%{re.sub('[!%_]', '!\\g<0>', self.search)}%")
+        if self.table == PASSED:
+            where += f" AND reason {'=' if self.allowed else '<>'} 'rule'"
+        return where, values
 
     def _noise(self, terms: list[str], values: list[Any]) -> None:
         noise = []
@@ -148,9 +186,15 @@ def cursor_of(record: Record) -> Cursor:
 
 
 def summary(
-    database: Database, filters: Filters, limit: int, offset: int = 0, counted: int = MAX_COUNTED
+    database: Database,
+    filters: Filters,
+    limit: int,
+    offset: int = 0,
+    counted: int = MAX_COUNTED,
+    *,
+    sort: str = "-last_seen",
 ) -> list[Blocked]:
-    """Return the blocked log de-duplicated by group, host, port and reason, the most recently seen first.
+    """Return the blocked log de-duplicated by group, host, port and reason.
 
     Without a time, a client or a conversation to look for, it comes from the totals that the writer keeps; otherwise
     from the newest events, so that no flood makes it slow.
@@ -161,36 +205,38 @@ def summary(
         limit: most lines.
         offset: lines to leave out.
         counted: most events that are looked at.
+        sort: one of `SORTS`; those of equal rank are listed with the most recently seen first.
     """
     if filters.by_event:
-        source, values = _newest(filters, counted)
+        source, values = newest(filters, counted)
         chosen = (
-            "SELECT group_path, host, port, reason, SUM(count), MIN(time_ms), MAX(last_ms) AS last_ms, MAX(id)"
+            "SELECT group_path, host, port, reason, SUM(count) AS count, MIN(time_ms) AS first_ms,"
+            " MAX(last_ms) AS last_ms, MAX(id)"
             f" FROM {source} GROUP BY group_path, host, port, reason"
         )
     else:
         where, values = filters.on_totals()
-        chosen = f"SELECT {_TOTALS} FROM blocked_sums WHERE {where}"
-    rows = database.execute(
-        f"{chosen} ORDER BY last_ms DESC, host, port, reason LIMIT ? OFFSET ?", (*values, limit, offset)
-    )
+        chosen = f"SELECT {_TOTALS} FROM {filters.table} WHERE {where}"
+    name = sort.removeprefix("-")
+    order = f"{_SORTS[name] or name} {'DESC' if sort.startswith('-') else 'ASC'}, last_ms DESC, host, port, reason"
+    rows = database.execute(f"{chosen} ORDER BY {order} LIMIT ? OFFSET ?", (*values, limit, offset))
     return [_blocked(row) for row in rows]
 
 
 def totals(database: Database, filters: Filters) -> tuple[int, int, int]:
     """Return how many attempts the summary's lines hold, of how many hosts and of how many groups."""
     if filters.by_event:
-        source, values = _newest(filters, MAX_COUNTED)
+        source, values = newest(filters, MAX_COUNTED)
         count = "COALESCE(SUM(count), 0)"
     else:
         where, values = filters.on_totals()
-        source, count = f"blocked_sums WHERE {where}", "COALESCE(SUM(count), 0)"
+        source, count = f"{filters.table} WHERE {where}", "COALESCE(SUM(count), 0)"
     rows = database.execute(f"SELECT {count}, COUNT(DISTINCT host), COUNT(DISTINCT group_path) FROM {source}", values)
     return int(rows[0][0]), rows[0][1], rows[0][2]
 
 
-def _newest(filters: Filters, most: int) -> tuple[str, list[Any]]:
-    """Return a table of the newest events that filters choose, and its parameters."""
+def newest(filters: Filters, most: int) -> tuple[str, list[Any]]:
+    """Return a table of the newest events that filters choose, never of what was allowed, and its parameters."""
     where, values = filters.sql()
     reason = f"{_WOULD} AS reason" if filters.would_deny else "reason"
     columns = f"group_path, host, {reason}, port, time_ms, id, count, COALESCE(last_ms, time_ms) AS last_ms"
@@ -220,15 +266,20 @@ def line_for(record: Record, policy: Policy | None) -> str | None:
     reason, group = why(record), record["group"]
     if group is not None and (policy is None or group not in policy.groups) and reason is Reason.NO_RULE:
         policy = Policy(groups={group: Group(group)})
-    question = question_about(
-        group,
+    question = question_of(record)
+    return None if question is None or policy is None else suggestion(policy, question, reason)
+
+
+def question_of(record: Record) -> Question | None:
+    """Return the question that a record answered, or None where its host cannot be read."""
+    return question_about(
+        record["group"],
         record["host"],
         record["port"],
         method=record["method"],
         path=record["path"],
         scheme=record["scheme"],
     )
-    return None if question is None or policy is None else suggestion(policy, question, reason)
 
 
 def lines_for(database: Database, rows: Iterable[Blocked], policy: Policy | None) -> list[str | None]:
@@ -236,12 +287,14 @@ def lines_for(database: Database, rows: Iterable[Blocked], policy: Policy | None
 
     A line knows neither method nor path. Where these were missing, its last event tells them.
     """
-    return [line_for(_last(database, row), policy) for row in rows]
+    return [line_for(last(database, row), policy) for row in rows]
 
 
-def _last(database: Database, row: Blocked) -> Record:
+def last(database: Database, row: Blocked) -> Record:
+    """Return what is known of the question that a line counts: of its last event, where that tells method and path."""
     seen = event(database, row.last_id) if row.reason in _BY_REQUEST else None
     bare = {"group": row.group, "host": row.host, "port": row.port, "method": None, "path": None, "scheme": None}
+    bare["stage"] = None
     return {**(seen or bare), "reason": row.reason, "would_reason": None}
 
 

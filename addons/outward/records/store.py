@@ -15,13 +15,19 @@ COLUMNS = (
     *("detail", "count", "last_ms", "size"),
 )
 
-_TIME, _VERDICT, _REASON, _GROUP, _HOST, _PORT, _COUNT, _LAST, _SIZE = (
+BLOCKED, PASSED = "blocked_sums", "passed_sums"
+HOUR = 3_600_000  # milliseconds
+
+_TIME, _VERDICT, _REASON, _GROUP, _HOST, _PORT, _COUNT, _LAST, _SIZE, _WOULD_DENY, _WOULD_REASON = (
     COLUMNS.index(name)
-    for name in ("time_ms", "verdict", "reason", "group_path", "host", "port", "count", "last_ms", "size")
+    for name in (
+        *("time_ms", "verdict", "reason", "group_path", "host", "port", "count", "last_ms", "size"),
+        *("would_deny", "would_reason"),
+    )
 )
 
 _ADD_TOTAL = (
-    "INSERT INTO blocked_sums AS old (group_path, host, port, reason, count, first_ms, last_ms, last_id)"
+    "INSERT INTO {} AS old (group_path, host, port, reason, count, first_ms, last_ms, last_id)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (group_path, host, port, reason) DO UPDATE SET"
     " count = old.count + excluded.count,"
     " first_ms = CASE WHEN excluded.first_ms < old.first_ms THEN excluded.first_ms ELSE old.first_ms END,"
@@ -31,6 +37,10 @@ _ADD_TOTAL = (
 _ADD_SIZE = (
     "INSERT INTO event_sizes AS old (group_path, bytes) VALUES (?, ?)"
     " ON CONFLICT (group_path) DO UPDATE SET bytes = old.bytes + excluded.bytes"
+)
+_ADD_HOUR = (
+    "INSERT INTO attempt_hours AS old (outcome, hour_ms, group_path, count) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (outcome, hour_ms, group_path) DO UPDATE SET count = old.count + excluded.count"
 )
 _GROW = "UPDATE events SET count = ?, last_ms = ? WHERE id = ? AND count < ?"
 _KNOWN = 500  # ids in one question
@@ -65,9 +75,11 @@ def write(database: Database, records: Sequence[Record], *, again: bool = False)
         database.add("events", COLUMNS, [row for row, _ in new])  # an id is written once, whatever several proxies do
     if grown:
         database.insert(_GROW, [(row[_COUNT], row[_LAST], row[0], row[_COUNT]) for row, _ in sorted(grown)])
-    totals = _totals([*new, *grown])
-    if totals:
-        database.insert(_ADD_TOTAL, totals)
+    counted = [*new, *grown]
+    for table, totals in _totals(counted).items():
+        database.insert(_ADD_TOTAL.format(table), totals)
+    if counted:
+        database.insert(_ADD_HOUR, _hours(counted))
     if new:
         database.insert(_ADD_SIZE, sorted(_sizes(row for row, _ in new).items()))
 
@@ -108,20 +120,36 @@ def _counts(database: Database, idents: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _totals(rows: Sequence[tuple[Row, int]]) -> list[Row]:
-    """Add up the denials of a batch; sorted, so that several writers take their locks in one order."""
-    totals: dict[tuple[str, str, int, str], list[Any]] = {}
+def _totals(rows: Sequence[tuple[Row, int]]) -> dict[str, list[Row]]:
+    """Add up a batch by table; sorted, so that several writers take their locks in one order."""
+    totals: dict[str, dict[tuple[str, str, int, str], list[Any]]] = {BLOCKED: {}, PASSED: {}}
     for row, added in rows:
-        if row[_VERDICT] != "deny":
-            continue
-        key = (row[_GROUP] or "", row[_HOST] or "", row[_PORT] or 0, row[_REASON])
+        table = BLOCKED if row[_VERDICT] == "deny" else PASSED
+        key = (row[_GROUP] or "", row[_HOST] or "", row[_PORT] or 0, _why(row))
         first_ms, last_ms, ident = row[_TIME], row[_LAST] or row[_TIME], row[0]
-        total = totals.setdefault(key, [0, first_ms, last_ms, ident])
+        total = totals[table].setdefault(key, [0, first_ms, last_ms, ident])
         total[0] += added
         total[1] = min(total[1], first_ms)
         if last_ms >= total[2]:
             total[2], total[3] = last_ms, ident
-    return [(*key, *totals[key]) for key in sorted(totals)]
+    return {table: [(*key, *lines[key]) for key in sorted(lines)] for table, lines in totals.items() if lines}
+
+
+def _why(row: Row) -> str:
+    """Return what a row counts under: why it was denied, why it would have been, or that a rule allows it."""
+    if row[_VERDICT] == "deny":
+        return str(row[_REASON])
+    return str(row[_WOULD_REASON] or row[_REASON]) if row[_WOULD_DENY] else "rule"
+
+
+def _hours(rows: Sequence[tuple[Row, int]]) -> list[Row]:
+    """Add up a batch by outcome, hour and group, sorted."""
+    hours: dict[tuple[str, int, str], int] = {}
+    for row, added in rows:
+        outcome = "would_deny" if row[_WOULD_DENY] else row[_VERDICT]
+        key = (outcome, (row[_LAST] or row[_TIME]) // HOUR * HOUR, row[_GROUP] or "")
+        hours[key] = hours.get(key, 0) + added
+    return [(*key, hours[key]) for key in sorted(hours)]
 
 
 def row_of(record: Record) -> tuple[Any, ...]:

@@ -22,7 +22,9 @@ for (const button of document.querySelectorAll("[data-copy]")) {
 }
 
 for (const form of document.querySelectorAll("form[data-auto]")) {
-  form.addEventListener("change", () => form.requestSubmit());
+  form.addEventListener("change", (event) => {
+    if (event.target.type !== "datetime-local") { form.requestSubmit(); } // which changes with each part of it
+  });
 }
 
 const live = document.querySelector("[data-live]");
@@ -39,7 +41,7 @@ if (live) {
     const before = known(document);
     for (const part of document.querySelectorAll("[data-part]")) {
       const fresh = page.querySelector(`[data-part="${part.dataset.part}"]`);
-      if (!fresh || part.contains(document.activeElement)) { continue; }
+      if (!fresh || part.contains(document.activeElement) || part.querySelector("details[open]")) { continue; }
       for (const row of fresh.querySelectorAll("tr[data-key]")) {
         if (!before.has(row.dataset.key)) { row.classList.add("fresh"); }
       }
@@ -53,7 +55,7 @@ if (live) {
     setTimeout(() => { waiting = false; refresh().catch(() => say("off", "Not live")); }, 400);
   };
 
-  const source = new EventSource("/api/v1/events/stream?verdict=deny");
+  const source = new EventSource(`/api/v1/events/stream?verdict=${live.dataset.live === "blocked" ? "deny" : "allow"}`);
   source.addEventListener("open", () => say("on", "Live"));
   source.addEventListener("decision", soon);
   source.addEventListener("error", () => say("off", "Reconnecting"));
