@@ -9,7 +9,7 @@ import trustme
 
 
 class Web:
-    """A web server on loopback with a certificate for `origin.test`.
+    """A web server on loopback with a certificate for `origin.test` and `other.test`.
 
     Attributes:
         ca: file with the certificate that signed it.
@@ -35,7 +35,7 @@ class Web:
                 web.seen.append(self.requestline)
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("origin.test").configure_cert(context)
+        authority.issue_cert("origin.test", "other.test").configure_cert(context)
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         if tls:
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)

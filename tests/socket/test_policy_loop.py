@@ -1,4 +1,7 @@
-"""From nothing to an enforced list with real clients: report, suggest, test, replay, enforce."""
+"""From nothing to green with real clients: report, suggest, test, replay, enforce, blocked, asked, approved.
+
+`pytest -s` prints what each step takes.
+"""
 
 import json
 import os
@@ -6,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,15 +53,34 @@ def policy(folder: Path, web: Web, lane: str) -> Path:
         "  internal: [127.0.0.1/32]\n"
         "  dns: {hosts: {origin.test: [127.0.0.1], other.test: [127.0.0.1]}}\n"
         "groups:\n  dev:\n"
-        "    mode: report # for a day\n"
+        "    mode: report # for a day\n    grants: allowed\n"
         f"    lane: {lane}\n    ech: refuse\n    allow: []\n"
         "clients: [{group: dev, anyone: true}]\n"
     )
     return path
 
 
-def failures(folder: Path, served: Served, web: Web) -> list[str]:
-    """Run curl, git and pip behind the proxy, and return what those said that failed."""
+class Steps:
+    """Says how long each step takes.
+
+    Attributes:
+        total: seconds since the first one.
+    """
+
+    def __init__(self, lane: str) -> None:
+        self.lane, self.total = lane, 0.0
+        self._last = time.monotonic()
+
+    def done(self, what: str) -> None:
+        """Say that a step is done."""
+        now = time.monotonic()
+        seconds, self._last = now - self._last, now
+        self.total += seconds
+        print(f"{self.lane:8} {what:44} {seconds:6.2f} s  {self.total:6.2f} s")
+
+
+def surroundings(folder: Path, served: Served, web: Web) -> dict[str, str]:
+    """Return the environment of clients behind the proxy."""
     ca = folder / "trusted.pem"
     ca.write_text(web.ca.read_text() + (folder / "state/ca.pem").read_text())
     proxy = f"http://127.0.0.1:{served.proxy[1]}"
@@ -71,6 +94,12 @@ def failures(folder: Path, served: Served, web: Web) -> list[str]:
     }
     for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"):
         env.pop(name, None)
+    return env
+
+
+def failures(folder: Path, served: Served, web: Web) -> list[str]:
+    """Run curl, git and pip behind the proxy, and return what those said that failed."""
+    env = surroundings(folder, served, web)
     words = [
         ["curl", "-sSf", "-o", os.devnull, f"{web.url}/"],
         ["git", "ls-remote", "--quiet", f"{web.url}/repo.git"],
@@ -86,18 +115,32 @@ def asked(path: Path) -> int:
     return sum(each["count"] for each in json.loads(outward("suggest", "--config", path, "--json").stdout)["proposals"])
 
 
+def status(folder: Path, served: Served, web: Web, url: str) -> int:
+    """Return the status that curl sees, be it of the CONNECT or of the answer behind it."""
+    words = ["curl", "-sS", "-o", os.devnull, "-w", "%{http_connect} %{http_code}", url]
+    done = subprocess.run(
+        words, env=surroundings(folder, served, web), capture_output=True, text=True, check=False, timeout=60
+    )
+    connect, code = map(int, done.stdout.split())
+    return code or connect
+
+
 @pytest.mark.parametrize("lane", ["inspect", "tunnel"])
-def test_the_list_that_is_suggested_is_enough_and_no_more(lane: str, tmp_path: Path, web: Web) -> None:
-    """Real clients pass before and after; what they did not ask for is blocked afterwards."""
+def test_from_nothing_to_an_enforced_list_to_what_was_asked_for(lane: str, tmp_path: Path, web: Web) -> None:
+    """Real clients pass before and after; what they did not ask for is blocked, until somebody is asked and approves."""
     if not shutil.which("git") or not shutil.which("curl"):
         pytest.skip("git or curl is not installed")
+    steps = Steps(lane)
     path = policy(tmp_path, web, lane)
     served = Served(path)
     try:
+        steps.done("serve is ready")
         assert failures(tmp_path, served, web) == []
+        steps.done("report mode: curl, git and pip pass")
         wait_for(lambda: asked(path) >= sum(event["would_deny"] for event in served.events) > 0)
         written = outward("suggest", "--config", path, "--write", path)
         assert (written.returncode, "added" in written.stdout) == (0, True), written.stderr
+        steps.done("suggest, and suggest --write")
         text = path.read_text()
         assert ("methods: [GET]" in text) is (lane == "inspect")
         assert "mode: report # for a day" in text
@@ -107,13 +150,27 @@ def test_the_list_that_is_suggested_is_enough_and_no_more(lane: str, tmp_path: P
             + '  - {group: dev, url: "https://other.test/", expect: deny, reason: no_rule}\n'
         )
         assert outward("test", "--config", path).returncode == 0
+        steps.done("test")
         replayed = outward("replay", "--config", path, "--fail-on", "newly-blocked")
         assert (replayed.returncode, "NEWLY BLOCKED" in replayed.stdout) == (0, True), replayed.stdout
+        steps.done("replay")
         served.signal(signal.SIGHUP)
-        wait_for(lambda: " 403" in served.answer("other.test"))
-
+        other = f"https://other.test:{web.port}/"
+        wait_for(lambda: status(tmp_path, served, web, other) == 403)
+        steps.done("enforce: another host is blocked")
         assert failures(tmp_path, served, web) == []
-        assert " 403" in served.answer("other.test")
+        steps.done("curl, git and pip pass still")
+
+        proxy = {"HTTPS_PROXY": f"http://127.0.0.1:{served.proxy[1]}"}
+        request = outward("request", other, "--why", "to build", "--json", **proxy)
+        assert request.returncode == 0, request.stderr
+        steps.done("asked")
+        assert status(tmp_path, served, web, other) == 403
+        approved = outward("requests", "approve", json.loads(request.stdout)["id"], "--until", "1h", "--config", path)
+        assert approved.returncode == 0, approved.stderr
+        wait_for(lambda: status(tmp_path, served, web, other) == 200)
+        steps.done("approved: green")
+
         before = path.read_text()
         wait_for(lambda: outward("suggest", "--config", path, "--write", path).returncode == 1)  # a test says no
         assert path.read_text() == before
