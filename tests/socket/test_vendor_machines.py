@@ -14,7 +14,7 @@ from harness.governing import Desk
 from harness.loops import on_loop, until
 from harness.postgres import Server, postgres
 from harness.searching import governed
-from outward.core.model import OptIn, WebSearch
+from outward.core.model import OptIn, Unfilterable, WebSearch
 from outward.records.database import Database, StoreAwayError, migrate, open_database
 from outward.records.machines import StoredMachines
 from outward.search.machines import Machine, Machines
@@ -281,6 +281,30 @@ def test_what_is_remembered_of_a_conversation(more: dict[str, Any], kept: dict[s
     answer = json.dumps({"type": "message", "id": "m1", "content": []}).encode()
     observation, _ = desk.read(outcome, answer, "application/json")
     assert made(observation.turn, observation.seen) == kept
+
+
+def test_a_conversation_of_mistral_s_goes_on_unless_it_searches() -> None:
+    host, desk = "api.mistral.ai", Desk()
+    went_on = {"inputs": "hi"}
+    for begun, answer, kept in (
+        ({"inputs": "hi"}, {"object": "conversation.response", "conversation_id": "c1"}, ["thread c1"]),
+        ({"inputs": "hi"}, {"type": "conversation.response.started", "conversation_id": "c2"}, ["thread c2"]),
+        (
+            {"inputs": "hi", "tools": [{"type": "web_search"}]},
+            {"object": "conversation.response", "conversation_id": "c3"},
+            [],
+        ),
+    ):
+        outcome = desk.ask(host, "/v1/conversations", begun, settings={"unfilterable": Unfilterable.VERIFY})
+        assert outcome.deny is None, outcome.detail
+        observation, _ = desk.read(outcome, json.dumps(answer).encode(), "application/json")
+        assert list(made(observation.turn, observation.seen)) == kept
+        for ident in kept:
+            desk.governance.machines.add(Machine("acme", host, ident), ())
+    assert desk.ask(host, "/v1/conversations/c1", went_on).deny is None
+    assert desk.ask(host, "/v1/conversations/c2/restart", went_on).deny is None
+    assert desk.ask(host, "/v1/conversations/c3", went_on).deny is not None
+    assert desk.ask(host, "/v1/conversations/c1", {**went_on, "agent_version": 1, "agent_id": "a"}).deny is not None
 
 
 def test_what_a_client_writes_itself_names_no_machine() -> None:

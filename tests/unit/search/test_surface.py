@@ -1,18 +1,26 @@
 """What no table names does not pass, the line that opens it, and the two nets for addresses."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from harness.governing import Desk
+from harness.governing import Desk, policy_of
+from outward.core.model import WebSearch
 from outward.core.reasons import Reason
+from outward.search.findings import RefusedError
+from outward.search.jsonbody import BodyError
 from outward.search.opening import endpoint_line
 from outward.search.registry import registry_of, valve_of
 from outward.search.results import filter_events
+from outward.search.scope import Scope
 from outward.search.surface import Endpoint, Kind, Routes
 from outward.search.tables import SHIPPED, TableError, check, names, surface
+from outward.search.turn import Call, Turn
 from outward.search.ungoverned import known
+from outward.search.vendors import load
 
 OPENAI = "api.openai.com"
 NEW = "/v1/newcomer/x7f3a9/run"
@@ -34,6 +42,23 @@ def test_every_table_can_be_read_and_says_where_it_is_from(name: str) -> None:
     found = surface(name)
     assert found.date
     assert found.source
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_schema_of_a_table_is_one_that_its_adapter_has(name: str) -> None:
+    """A schema that nobody reads would be an error inside, not an answer."""
+    for schema in _schemas(name):
+        found = surface(schema.partition(".")[0]) if "." in schema else surface(name)
+        word = schema.rpartition(".")[2]
+        call = Call(found.adapter, "vendor.example", "POST", "/a/b/c/d", headers={}, body=b"{}", schema=word)
+        turn = Turn(call, Scope(policy_of(), policy_of().groups["acme"], WebSearch()), WebSearch(), found)
+        with contextlib.suppress(RefusedError, BodyError):
+            load(found.adapter).govern(turn)
+
+
+def _schemas(name: str) -> set[str]:
+    lines = list(yaml.safe_load_all((SHIPPED / f"{name}.yaml").read_text()))[1].get("endpoints") or {}
+    return {value["governed"] for value in lines.values() if isinstance(value, dict) and "governed" in value}
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "OPTIONS"])
