@@ -237,3 +237,22 @@ async def test_a_client_that_has_said_all_still_gets_its_response(tmp_path: Path
             assert (await client.rest()).endswith(b"hello")
         await until(lambda: world.events)
         assert [event.status for event in world.events] == [200]
+
+
+CROWD = b"1\r\nx\r\n" * 40_000 + b"0\r\n\r\n"
+
+
+@on_loop
+async def test_a_crowd_of_tiny_chunks_is_read_in_turns_and_arrives_whole(tmp_path: Path) -> None:
+    """Both ways, also where the destination closes behind it at once."""
+    async with inspecting(allowing("allowed.test"), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CROWD
+        server.answer = replying(answer, close=True)
+        authority = f"allowed.test:{server.port}"
+        head = f"POST / HTTP/1.1\r\nHost: {authority}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        async with world.tunnel("allowed.test", server.port) as client:
+            reply = await client.ask(head.encode() + CROWD)
+        assert server.seen[0].body == b"x" * 40_000
+        assert reply.endswith(b"0\r\n\r\n")
+        (event,) = world.events
+        assert (event.verdict, event.bytes_up, event.bytes_down) == (Verdict.ALLOW, 40_000, 40_000)

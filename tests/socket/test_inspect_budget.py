@@ -1,5 +1,6 @@
 """Many clients that send bodies which are read as a whole cannot fill the memory: together they have one budget."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from harness.loops import on_loop, until
 from harness.policies import group, policy, rule
 from outward.core.model import LaneChoice
 from outward.core.reasons import Reason
+from outward.proxy.inspection.governor import Pass
 
 GOVERNED = policy(group(rule("allowed.test"), lane=LaneChoice.INSPECT), vendor_of=lambda _host: "vendor")
 
@@ -39,3 +41,39 @@ async def test_bodies_that_are_held_share_a_budget_and_give_it_back(tmp_path: Pa
             await client.send(whole)
             assert status(await response(client)) == 200
         await until(lambda: budget.left == 2500)
+
+
+class Slow(PassingGovernor):
+    """A governor that reads no body, and takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = asyncio.Event()
+
+    def request_needs_body(self, _vendor: str, _head: object) -> bool:
+        return False
+
+    async def on_request(self, _exchange: object, _body: bytes) -> Pass:  # type: ignore[override]
+        await self.free.wait()
+        return Pass()
+
+
+@on_loop
+async def test_a_body_that_waits_for_a_verdict_on_its_head_is_left_with_the_client(tmp_path: Path) -> None:
+    """However much it sends meanwhile; it arrives whole afterwards."""
+    governor, body = Slow(), b"x" * 5_000_000
+    async with (
+        inspecting(GOVERNED, tmp_path, governor=governor) as world,
+        web_origin(world, "allowed.test") as server,
+        world.tunnel("allowed.test", server.port) as client,
+    ):
+        sending = asyncio.create_task(client.send(post(body, f"allowed.test:{server.port}")))
+        await until(lambda: any(each.exchange and each.exchange.up for each in world.engine._sessions))
+        (session,) = world.engine._sessions
+        await until(lambda: session.client.transport and not session.client.transport.is_reading())
+        assert session.exchange
+        assert session.exchange.up < 1_000_000
+        governor.free.set()
+        await sending
+        assert status(await response(client)) == 200
+        assert server.seen[0].body == body

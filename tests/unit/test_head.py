@@ -331,3 +331,11 @@ def test_one_empty_line_before_a_request_is_skipped_and_no_second(cut: int):
     assert read(b"\r\n" + get() + b"rest") == (get(), b"rest")
     with pytest.raises(HeadError):
         parse_head((read(b"\r\n\r\n" + get()) or (b"",))[0], LIMITS)
+
+
+def test_an_empty_line_behind_a_head_is_no_part_of_it():
+    """Old clients end a body with one: it is read alike in one segment and in two."""
+    head = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
+    assert is_whole(head)
+    assert not is_whole(head + b"\r\n")
+    assert HeadReader(LIMITS).feed(head + b"\r\n") == (head, b"\r\n")

@@ -16,6 +16,8 @@ _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})(?:" + _EXTENSION + rb")*+\r\n")  # RF
 _TRAILERS = re.compile(SECTION)
 _LONGEST_LINE = 1024  # bytes of a chunk's size and extensions
 _LONGEST_TRAILERS = 16 * 1024  # bytes
+_TURN = 16 * 1024  # bytes of framing, and some for each chunk, that are read at a time: milliseconds
+_EACH = 8
 
 
 class BodyError(Exception):
@@ -23,7 +25,13 @@ class BodyError(Exception):
 
 
 class Body(Protocol):
-    """A body that is being read."""
+    """A body that is being read.
+
+    Attributes:
+        more: the buffer holds more than was read at a time, so that nobody waits for a million chunks of a byte.
+    """
+
+    more: bool
 
     def read(self, buffer: bytearray) -> tuple[bytes, bool]:
         """Take what belongs to the body from a buffer; return its payload, and whether the body is complete.
@@ -47,6 +55,7 @@ class Sized:
     """A body of known length."""
 
     __slots__ = ("_left",)
+    more = False
 
     def __init__(self, length: int) -> None:
         self._left = length
@@ -74,6 +83,7 @@ class UntilClose:
     """A response body that ends with the connection."""
 
     __slots__ = ()
+    more = False
 
     def read(self, buffer: bytearray) -> tuple[bytes, bool]:
         """Take everything."""
@@ -92,17 +102,18 @@ class UntilClose:
 class Chunked:
     """A chunked body; `dropped` is called if it ends with trailer fields, which a proxy may drop (RFC 9112 7.1.2)."""
 
-    __slots__ = ("_data", "_dropped", "_end", "_trailers")
+    __slots__ = ("_data", "_dropped", "_end", "_trailers", "more")
 
     def __init__(self, dropped: Callable[[], None]) -> None:
         self._dropped = dropped
         self._data = 0  # bytes of the chunk that are still to come
         self._end = False  # the chunk's own CRLF is still to come
-        self._trailers = False
+        self._trailers = self.more = False
 
     def read(self, buffer: bytearray) -> tuple[bytes, bool]:
-        """Take all complete framing and all payload that is there."""
+        """Take the complete framing and the payload that is there, as much as is read at a time."""
         payload: list[bytes] = []
+        turn, self.more = _TURN, False
         while buffer:
             if self._trailers:
                 return b"".join(payload), self._skip_trailers(buffer)
@@ -111,8 +122,17 @@ class Chunked:
                 del buffer[: len(payload[-1])]
                 self._data -= len(payload[-1])
                 self._end = self._data == 0
-            elif not (self._skip_end(buffer) if self._end else self._next(buffer)):
+            elif self._end:
+                if not self._skip_end(buffer):
+                    break
+            elif turn <= 0:
+                self.more = True
                 break
+            else:
+                taken = self._next(buffer)
+                if not taken:
+                    break
+                turn -= taken + _EACH
         return b"".join(payload), False
 
     def passes(self, data: bytes) -> bool:  # noqa: ARG002 - whatever it is
@@ -132,20 +152,20 @@ class Chunked:
         self._end = False
         return True
 
-    def _next(self, buffer: bytearray) -> bool:
-        """Read the next chunk's size; False where its line is not complete."""
+    def _next(self, buffer: bytearray) -> int:
+        """Read the next chunk's size; return the length of its line, 0 where that is not complete."""
         end = buffer.find(b"\n", 0, _LONGEST_LINE)
         if end < 0:
             if len(buffer) >= _LONGEST_LINE:
                 raise BodyError("a chunk's line is too long")
-            return False
+            return 0
         match = _CHUNK.fullmatch(buffer, 0, end + 1)
         if match is None:
             raise BodyError("a malformed chunk")
         self._data = int(match[1], 16)
         self._trailers = self._data == 0
         del buffer[: end + 1]
-        return True
+        return end + 1
 
     def _skip_trailers(self, buffer: bytearray) -> bool:
         """Drop the trailers; False where they are not complete."""

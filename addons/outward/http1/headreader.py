@@ -37,7 +37,7 @@ def _judge_bytes(buffer: bytearray, scanned: int) -> None:
 
 def is_whole(data: bytes) -> bool:
     """Tell whether a segment is one head and nothing else, as most are: no reader is needed then."""
-    return data.endswith(END) and data.count(END) == 1 and not data.startswith(b"\r\n")
+    return data.endswith(END) and data.find(END) == len(data) - len(END) and not data.startswith(b"\r\n")
 
 
 def begins_request(first: bytes | bytearray) -> bool | None:

@@ -132,6 +132,10 @@ class Connection:
         finally:
             self._busy = False
 
+    def soon(self, act: Callable[[], object]) -> None:
+        """Do something of this connection after what other connections have to do."""
+        self._loop.call_soon(self.run, act)
+
     def _crashed(self) -> None:
         """Deny: something has failed, and nobody can tell the client."""
         _log.exception("the inspect lane failed: the connection is cut")

@@ -69,6 +69,12 @@ class Downstream:
             if self._over:
                 self.ended()
 
+    def _take_turns(self) -> None:
+        """Go on after others; who waits for an answer goes on with that."""
+        if not self._paused:
+            self.pause()
+            self._session.soon(self.resume)
+
     def advance(self) -> None:
         """Read on as long as there is something to read."""
         while self._buffer and not self._paused and self._read():
@@ -135,7 +141,9 @@ class Downstream:
             self._give_up(exchange, transfer)
             return False
         self._pass_on(exchange, transfer, data, complete=complete)
-        return complete
+        if self._body.more and self._read == self._read_body:
+            self._take_turns()
+        return complete or self._body.more
 
     def _pass_on(self, exchange: Exchange, transfer: Transfer, data: bytes, *, complete: bool) -> None:
         if data:

@@ -88,6 +88,7 @@ class Transfer:
             self._upstream.data(data)
         else:
             self._early.append(data)
+            self._session.client.hold("early")
 
     def _collect(self, collected: bytearray, data: bytes) -> None:
         exchange, limit = self._exchange, self._session.limits.body_inspect_bytes
@@ -169,6 +170,7 @@ class Transfer:
         if head.expect:
             self._session.downstream.go_on()
         early, self._early = self._early, []
+        self._session.client.release("early")
         for data in early:
             upstream.data(data)
         if self._requested:
@@ -319,6 +321,7 @@ class Transfer:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.close()
+        self._session.client.release("early")
         if gone:
             self._exchange.close()
 

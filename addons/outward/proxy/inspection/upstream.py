@@ -250,6 +250,12 @@ class Upstream:
             if self._over and not self.gone:
                 self._closed()
 
+    def _take_turns(self) -> None:
+        """Go on after others; who waits for an answer goes on with that."""
+        if self.session is not None and not self._paused:
+            self.pause()
+            self.session.soon(self.resume)
+
     def _received(self, data: bytes) -> None:
         if self._head is not None and not (self._buffer or self._paused) and self._body.passes(data):
             self._serving.response_data(data)
@@ -282,7 +288,9 @@ class Upstream:
                 self._body = _NOTHING
             if data:
                 self._user.response_data(data)
-            return complete
+            if self._body.more:
+                self._take_turns()
+            return complete or self._body.more
         return True
 
     def _read_head(self, user: User) -> bool:
