@@ -209,3 +209,12 @@ def test_a_wildcard_stands_for_no_other_port():
 def test_evidence_adds_up():
     one, other = Evidence(1, frozenset({"a"}), 1.0, 2.0), Evidence(2, frozenset({"b"}), 0.5, 1.5)
     assert one + other + Evidence() == Evidence(3, frozenset({"a", "b"}), 0.5, 2.0)
+
+
+def test_what_programs_report_beside_their_work_is_left_out_unless_it_is_named():
+    found = proposed("telemetry.nextjs.org", telemetry=known.telemetry())
+    assert [(each.why, each.named) for each in found.left_out] == [
+        ("programs report there beside their work (`@telemetry`)", True)
+    ]
+    named = proposed("telemetry.nextjs.org", telemetry=known.telemetry(), include=("telemetry.nextjs.org",))
+    assert lines(named) == ["telemetry.nextjs.org"]

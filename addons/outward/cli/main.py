@@ -17,6 +17,7 @@ from outward import __version__
 # Verb: (module, one line for `--help`). The line stands here so that help imports no verb.
 VERBS = {
     "run": ("outward.cli.run", "Run a command behind a private proxy and sum up what was blocked."),
+    "learn": ("outward.cli.learn", "Run a command, and write the policy that it needs."),
     "serve": ("outward.cli.serve", "Run the proxy."),
     "demo": ("outward.cli.demo", "Show the whole story on this machine: a chat, stub vendors, a real proxy."),
     "check": ("outward.cli.check", "Check a configuration file: every error and smell at once."),

@@ -15,12 +15,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from outward.cli.child import CommandError, attend, run_child
 from outward.cli.common import find_config, load_or_exit, load_starter
 from outward.cli.environment import ProxyAddress, client_environment, has_java
+from outward.cli.inside import refuse_inside
 from outward.cli.jail import Jail, JailError, View
 from outward.cli.mirrors import internal_mirrors
 from outward.cli.options import config_option
@@ -31,12 +33,16 @@ from outward.cli.serve import new_event_loop
 from outward.cli.summary import Summary
 from outward.cli.trusted import trusted_before, usable
 from outward.cli.trusting import demand_trust
+from outward.config.discovery import Choice
 from outward.config.hidden import Hidden, HideError, hide_variables, known
 from outward.config.load import Loaded
 from outward.config.places import own_folders, run_state
 from outward.config.trust import INSIDE
 from outward.ops.logs import set_up
 from outward.service import Options, Service, StartError
+
+if TYPE_CHECKING:
+    from outward.cli.learning import Learning
 
 _GRACE = 1.0  # seconds for what the command left open
 _LULL = 1.0  # seconds; a short command ends without paying for the engine
@@ -48,6 +54,8 @@ _PATIENCE = 0.5  # seconds that a 407 waits for its answer; the command can end 
 @click.option("--group", "-g", help="Group that the command belongs to; default: the one for anyone, or the only one.")
 @click.option("--web-search", is_flag=True, help="Turn hosted web search on for this run.")
 @click.option("--report", is_flag=True, help="Let through what the rules block, and list it at the end.")
+@click.option("--write", type=click.Path(path_type=Path), help="With --report: the policy file to add to.")
+@click.option("--include", multiple=True, metavar="HOST", help="With --write: this host too, if it would be left out.")
 @click.option("--no-token", is_flag=True, help="Let every local process in, and name no token.")
 @click.option("--jail", "jailed", is_flag=True, help="Leave the command no other way out than the proxy (Linux).")
 @click.option("--hide", multiple=True, metavar="VARIABLE", help="Give the command a placeholder for a secret.")
@@ -62,12 +70,15 @@ def run(
     *,
     web_search: bool,
     report: bool,
+    write: Path | None,
+    include: tuple[str, ...],
     no_token: bool,
     jailed: bool,
     hide: tuple[str, ...],
     hide_known: bool,
     no_parent: bool,
     as_json: bool,
+    learning: bool = False,
 ) -> None:
     """Run COMMAND behind a private proxy; its exit status is passed on.
 
@@ -75,6 +86,11 @@ def run(
     are set up to use.
     """
     set_up("text", logging.WARNING)
+    learning = learning or write is not None
+    if learning:
+        refuse_inside("learn")
+    if write is not None and not report:
+        raise click.UsageError("--write writes what --report lets through: give both")
     choice = find_config(config, quiet=as_json)
     loaded = load_or_exit(choice) if choice.file else load_starter()
     demand_trust(loaded, ask=True)
@@ -85,10 +101,12 @@ def run(
         chosen = choose_group(loaded.policy, group)
     except NoGroupError as error:
         raise click.UsageError(str(error)) from error
+    pupil = _pupil(write, choice, loaded, chosen, include) if learning else None
+    loaded = pupil.loaded if pupil else loaded
     private = Private(
         chosen, "" if no_token else new_token(), web_search, report, hidden=_hidden(hide, known_too=hide_known)
     )
-    summary = Summary()
+    summary = Summary(pupil.lessons.add if pupil else None)
     with tempfile.TemporaryDirectory(prefix="outward-") as spare, asyncio.Runner(loop_factory=new_event_loop) as runner:
         try:
             own = _own_port(loaded, Path(spare), private.hidden)
@@ -101,8 +119,20 @@ def run(
         except CommandError as error:
             click.echo(f"outward: {error}", err=True)
             status = error.status
-    _tell(summary, chosen, as_json=as_json)
+    if as_json:
+        learnt = {"learnt": list(pupil.write())} if pupil else {}
+        click.echo(json.dumps({"group": chosen, "blocked": summary.as_json(), **learnt}), err=True)
+    else:
+        _tell(summary, chosen)
+        for line in pupil.write() if pupil else ():
+            click.echo(f"outward: {line}", err=True)
     sys.exit(status)
+
+
+def _pupil(write: Path | None, choice: Choice, loaded: Loaded, group: str, include: tuple[str, ...]) -> "Learning":
+    from outward.cli.learning import Learning  # noqa: PLC0415 - few learn, and it takes a while
+
+    return Learning(write, choice, loaded, group, include)
 
 
 def _behind(loaded: Loaded, *, no_parent: bool, quiet: bool) -> Loaded:
@@ -216,10 +246,7 @@ def _own_port(loaded: Loaded, spare: Path, hidden: Hidden) -> Loaded:
     return replace(loaded, settings=settings)
 
 
-def _tell(summary: Summary, group: str, *, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps({"group": group, "blocked": summary.as_json()}), err=True)
-        return
+def _tell(summary: Summary, group: str) -> None:
     width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
     for line in summary.text(group, width):
         bold = line.startswith("outward: ") and "NO_COLOR" not in os.environ

@@ -23,6 +23,7 @@ from outward.config.places import run_state
 from outward.config.settings import Settings
 from outward.core.evidence import Demand, Evidence
 from outward.core.names import MalformedHostError, canonical_host
+from outward.core.openings import Met, open_addresses
 from outward.core.policy import Policy, within
 from outward.core.proposal import Known, propose
 from outward.core.reasons import Reason
@@ -67,9 +68,9 @@ def suggest(
         refuse_inside("suggest --write")
     is_json = is_json or kind == "json"
     found = _policy(config, as_json=is_json)
-    named = frozenset(_host(each) for each in include)
+    named = frozenset(host_named(each) for each in include)
     asked = _logged(file, form, found, group) if file and form else _stored(found, config, since, group, is_json)
-    told = _told(found, asked, named, wide=wide)
+    told = told_of(found, asked, named, wide=wide)
     if write is not None:
         click.echo(store(write, told.proposed.proposals, found.drafts, found.loaded, found.choice))
     elif kind == "diff":
@@ -79,22 +80,24 @@ def suggest(
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class Found:
+    """A configuration, and its files that hold groups."""
+
     choice: Choice
     loaded: Loaded
     policy: Policy
     drafts: Drafts
 
 
-def _policy(config: Path | None, *, as_json: bool) -> _Found:
+def _policy(config: Path | None, *, as_json: bool) -> Found:
     choice = choose(config, os.environ)
     loaded = load_starter() if choice.file is None else load_or_exit(choice, as_json=as_json)
     if loaded.policy is None:
         raise click.ClickException("the configuration has no policy")
-    return _Found(choice, loaded, loaded.policy, Drafts(_drafts(loaded, choice)))
+    return Found(choice, loaded, loaded.policy, Drafts(drafts_of(loaded, choice)))
 
 
-def _drafts(loaded: Loaded, choice: Choice) -> Iterator[Draft]:
+def drafts_of(loaded: Loaded, choice: Choice) -> Iterator[Draft]:
     """Yield the files that hold groups, those of the working tree first."""
     folder = choice.found.folder if choice.found else None
     paths = [path for path in loaded.files if str(path) in loaded.sources]
@@ -102,16 +105,29 @@ def _drafts(loaded: Loaded, choice: Choice) -> Iterator[Draft]:
     yield from (Draft(path, loaded.sources[str(path)]) for path in paths)
 
 
-def _host(text: str) -> str:
+def host_named(text: str) -> str:
+    """Return the canonical name of a host that `--include` names; ends the verb where it is none."""
     try:
         return canonical_host(f"[{text}]" if text.count(":") > 1 and "[" not in text else text).name
     except MalformedHostError as error:
         raise click.UsageError(f"--include {text}: {error}") from error
 
 
-def _told(found: _Found, asked: Iterable[Demand], include: frozenset[str], *, wide: bool) -> Told:
+def told_of(
+    found: Found, asked: Iterable[Demand], include: frozenset[str], *, wide: bool = False, met: Met | None = None
+) -> Told:
+    """Return what is proposed.
+
+    Args:
+        found: the configuration.
+        asked: what was blocked.
+        include: canonical names of hosts to propose although they are left out otherwise.
+        wide: take what allows more, too.
+        met: the addresses behind names, where they are known.
+    """
     beside = _known(found)
     proposed = propose(found.policy, asked, beside, include)
+    open_addresses(found.policy, proposed, met or {})
     sets = sets_for(found.policy, proposed, beside)
     list(taken(proposed, [each for each in sets if wide or each.adds == 0]))
     wildcards = wildcards_for(found.policy, proposed, beside)
@@ -120,7 +136,7 @@ def _told(found: _Found, asked: Iterable[Demand], include: frozenset[str], *, wi
     return Told(proposed, offered(proposed, [*wildcards, *sets], _OFFERS), found.drafts, found.policy)
 
 
-def _known(found: _Found) -> Known:
+def _known(found: Found) -> Known:
     settings = found.loaded.settings or Settings()
     own = (*governed(), *settings.vendors, *(server.host for server in settings.mcp))
     today = datetime.now(UTC).date()
@@ -129,13 +145,14 @@ def _known(found: _Found) -> Known:
         sets=known.named(texts, discoveries(os.environ), today),
         exits=known.exits(),
         writable=known.writable(),
+        telemetry=known.telemetry(),
         governed=own,
         registrable=registrable,
         amendable=found.drafts.amendable,
     )
 
 
-def _stored(found: _Found, config: Path | None, since: float, group: str | None, as_json: bool) -> tuple[Demand, ...]:
+def _stored(found: Found, config: Path | None, since: float, group: str | None, as_json: bool) -> tuple[Demand, ...]:
     settings = found.loaded.settings or Settings()
     if config is None:  # then what `outward run` recorded
         settings, _ = records_of(None, as_json=as_json, group=group)
@@ -151,7 +168,7 @@ def _stored(found: _Found, config: Path | None, since: float, group: str | None,
         raise click.ClickException(f"the records cannot be read: {error}") from error
 
 
-def _logged(file: Path, form: str, found: _Found, group: str | None) -> Iterator[Demand]:
+def _logged(file: Path, form: str, found: Found, group: str | None) -> Iterator[Demand]:
     facts, _ = read_log(file, form)
     foreign = Groups(found.policy, group)
 

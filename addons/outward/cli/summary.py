@@ -5,7 +5,7 @@ Keeps one row for each host and reason, up to a bound; of paths only those that 
 
 import os
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from outward.cli.common import called
@@ -56,14 +56,15 @@ class Row:
 
 
 class Summary:
-    """Counts denials as they happen.
+    """Counts denials as they happen; what report mode lets through is left to a pupil, if there is one.
 
     Attributes:
         opened: networks that the starter policy opened; None where a configuration holds.
         policy: in force at the end; lines are made for it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pupil: Callable[[Event], None] | None = None) -> None:
+        self._pupil = pupil
         self.opened: tuple[Network, ...] | None = None
         self.policy = Policy()
         self.rows: dict[tuple[str, int | None, Reason, bool], Row] = {}
@@ -74,7 +75,9 @@ class Summary:
 
         What report mode let through may still have failed: then it counts as both.
         """
-        if event.would_deny:
+        if self._pupil is not None:
+            self._pupil(event)
+        elif event.would_deny:
             self._count(event, event.would_reason or event.reason, passed=True)
         if event.verdict is not Verdict.ALLOW:
             self._count(event, event.reason, passed=False)

@@ -11,9 +11,9 @@ from stat import S_IMODE
 
 import click
 
-from outward.cli.common import load_configuration, refuse
+from outward.cli.common import called, load_configuration, refuse
 from outward.config import trust
-from outward.config.discovery import Choice
+from outward.config.discovery import Choice, choose
 from outward.config.edit import Addition, EditError, Spot, added, amendable
 from outward.config.loaded import Loaded
 from outward.config.starter import as_file
@@ -99,8 +99,18 @@ def _added(text: str, additions: Iterable[Addition]) -> str:
         raise click.ClickException(str(error)) from error
 
 
-def store(path: Path, proposals: Collection[Proposal], drafts: Drafts, loaded: Loaded, choice: Choice) -> str:
+def store(
+    path: Path,
+    proposals: Collection[Proposal],
+    drafts: Drafts,
+    loaded: Loaded,
+    choice: Choice,
+    *,
+    exact: bool = False,
+) -> str:
     """Add proposals to the file that holds their groups, and return what was done in words.
+
+    With `exact` a new file allows nothing else, and is trusted: a person has asked for it.
 
     Raises:
         click.ClickException: it cannot be done; the file stays as it was.
@@ -108,7 +118,7 @@ def store(path: Path, proposals: Collection[Proposal], drafts: Drafts, loaded: L
     if not proposals:
         return "nothing to add"
     if choice.file is None and not os.path.lexists(path):
-        return _begin(path, proposals)
+        return _begin(path, proposals, exact=exact)
     draft = next((draft for draft in drafts.all if draft.path.resolve() == path.resolve()), None)
     if draft is None:
         raise click.UsageError(
@@ -126,14 +136,20 @@ def store(path: Path, proposals: Collection[Proposal], drafts: Drafts, loaded: L
     return f"{path}: {count} {'entry' if count == 1 else 'entries'} added{told}"
 
 
-def _begin(path: Path, proposals: Iterable[Proposal]) -> str:
-    lines = as_file([f"- {each.text}" for each in proposals], ())
+def _begin(path: Path, proposals: Iterable[Proposal], *, exact: bool) -> str:
+    text = "".join(f"{line}\n" for line in as_file([f"- {each.text}" for each in proposals], (), exact=exact))
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, "".join(f"{line}\n" for line in lines).encode(), 0o644)
-    written = load_configuration(Choice(path, named=True))
+    replace_file(path, text.encode(), 0o644)
+    choice = choose(None, os.environ)
+    mine = choice.found is not None and choice.found.path.resolve() == path.resolve()
+    written = load_configuration(choice if mine else Choice(path, named=True))
     if not written.ok:
         refuse(written)
-    return f"{path}: written; `outward trust {path}` puts it in force in its folder"
+    found = written.brought
+    if exact and found is not None and text in written.sources.values():  # what was written, and nothing else
+        trust.trust(found, os.environ)
+        return f"{path}: written, and trusted; `{called()} run` enforces it in this folder"
+    return f"{path}: written; `{called()} trust {path}` puts it in force in its folder"
 
 
 def _check_trust(draft: Draft, loaded: Loaded, choice: Choice) -> None:

@@ -26,6 +26,11 @@ def writable() -> dict[str, Rules]:
     return {f"@{name}": Rules(_shipped(name)) for name in WRITABLE}
 
 
+def telemetry() -> dict[str, Rules]:
+    """Return the hosts that programs report to beside their work, by the set's name with `@`."""
+    return {"@telemetry": Rules(_shipped("telemetry"))}
+
+
 def _shipped(name: str) -> tuple[Rule, ...]:
     compiler = RuleCompiler(Sets({}, {}, Report()), Report(), date.min)
     return compiler.compile_texts([f"@{name}"], _PLACE, Use.DENY)

@@ -53,12 +53,13 @@ def starter_policy(
     return Loaded(Settings(), policy, report.sorted(), (), {}, sets.discovered)
 
 
-def as_file(entries: Iterable[str], internal: Iterable[Network]) -> list[str]:
+def as_file(entries: Iterable[str], internal: Iterable[Network], *, exact: bool = False) -> list[str]:
     """Return the lines of a configuration file that says what the starter policy says, and allows more.
 
     Args:
         entries: of `allow`, as a list in YAML has them: `- example.com`.
         internal: networks that were opened for the machine's mirrors.
+        exact: whether it allows the entries alone.
     """
     opened = ", ".join(f'"{network}"' for network in internal)
     return [
@@ -70,7 +71,7 @@ def as_file(entries: Iterable[str], internal: Iterable[Network]) -> list[str]:
         "    allow:",
         # First, so that they come before what the sets say of the same hosts, and need no word of where they belong.
         *(f"      {entry.partition('  #')[0]}" for entry in entries),
-        *(f'      - "{name}"' for name in SETS),
+        *(f'      - "{name}"' for name in SETS if not exact),
     ]
 
 

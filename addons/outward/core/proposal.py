@@ -74,6 +74,7 @@ class Known:
         sets: rules of named sets, by name with `@`, that may stand for lines.
         exits: hosts through which anybody can send or fetch, by the set's name with `@`.
         writable: hosts that anybody with an account can write to, by the set's name with `@`.
+        telemetry: hosts that programs report to beside their work, by the set's name with `@`.
         governed: hosts that have a vendor.
         registrable: registrable domain of a name, None for a public suffix.
         amendable: whether a key of a rule can be given more values where the rule is written.
@@ -82,6 +83,7 @@ class Known:
     sets: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     exits: Mapping[str, Rules] = field(default_factory=dict)
     writable: Mapping[str, Rules] = field(default_factory=dict)
+    telemetry: Mapping[str, Rules] = field(default_factory=dict)
     governed: Collection[str] = ()
     registrable: Callable[[str], str | None] = lambda _name: None
     amendable: Callable[[Rule, str], bool] = lambda _rule, _key: False
@@ -213,6 +215,9 @@ class _Host:
         for name, exits in self.known.exits.items():
             if any(True for _ in exits.for_host(self.host)):
                 return f"anybody can send or fetch through it (`{name}`)"
+        for name, hosts in self.known.telemetry.items():
+            if any(True for _ in hosts.for_host(self.host)):
+                return f"programs report there beside their work (`{name}`)"
         if all(rule.methods is not None and rule.methods <= READS for rule in rules):
             return ""
         for name, hosts in self.known.writable.items():

@@ -63,8 +63,8 @@ def _of_address(address: Address, host: str) -> str:
     if is_loopback(address):
         return _LOOPBACK.format(host=host)
     return (
-        _PRIVATE.format(network=_single(address))
-        if judge_address(address, 0, (_single(address),), Own()) is None
+        _PRIVATE.format(network=single(address))
+        if judge_address(address, 0, (single(address),), Own()) is None
         else _NEVER
     )
 
@@ -191,7 +191,7 @@ def _opened(policy: Policy, question: Question, rule: Rule) -> Rule:
     address = question.host.address
     if address is None or is_loopback(address) or shut(policy, question.host) is None:
         return rule
-    return replace(rule, ports=frozenset({question.port}), addresses=(_single(address),))
+    return replace(rule, ports=frozenset({question.port}), addresses=(single(address),))
 
 
 def _plain(group: Group, question: Question, found: Decision) -> Entry | None:
@@ -225,10 +225,11 @@ def exactly(host: Host) -> Pattern:
     """Return the pattern that is one host and no other."""
     if host.address is None:
         return Pattern(PatternKind.EXACT, host.name)
-    return Pattern(PatternKind.NETWORK, host.name, _single(host.address))
+    return Pattern(PatternKind.NETWORK, host.name, single(host.address))
 
 
-def _single(address: Address) -> Network:
+def single(address: Address) -> Network:
+    """Return the network that is one address."""
     return ip_network(address)
 
 

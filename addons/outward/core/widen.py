@@ -113,6 +113,8 @@ def offered(found: Proposed, offers: Iterable[Proposal], most: int) -> list[Prop
 
 
 def _stands_for(offer: Proposal, line: Proposal) -> bool:
+    if any(rule.addresses for rule in line.rules):  # which the offer would not open
+        return False
     if line.whole or line.group != offer.group or line.instead is not None or not line.hosts <= offer.hosts:
         return False
     return offer.adds is not None or all(rule_covers(offer.rules[0], rule) for rule in line.rules)
