@@ -205,6 +205,7 @@ class Service:
                 self._webhooks = webhooks_of(self.settings, self.metrics)
                 if self._webhooks is not None:
                     self.administration.state.access.asked = self._webhooks.asked
+                    self.judge.secrets.notify = self._webhooks.used
                 await self.administration.start()
             watch_records(self.metrics, self.recorder)
             self.use(self._loaded)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from harness.process import OUTWARD, Served, environment
+from harness.process import OUTWARD, Served, environment, outward
 from harness.waiting import wait_for
 
 VALUE = "ghp_R3al-value-0123456789"
@@ -218,6 +218,42 @@ def test_in_a_body_a_placeholder_passes(served: Served, origin: Origin) -> None:
     done = curl(served, "--data", f"env: {HELD}", f"https://api.test:{origin.port}/v1/x")
     assert "200 " in done.stdout, done.stderr
     assert f"env: {HELD}" in origin.heads[0]
+
+
+def test_uses_and_placeholders_in_bodies_are_counted(served: Served, origin: Origin) -> None:
+    """By the secret's name; a body is counted once, however often the placeholder stands in it."""
+    curl(served, f"https://api.test:{origin.port}/v1/x")
+    curl(served, f"https://api.test:{origin.port}/public/x")
+    curl(served, "--data", f"{HELD} {HELD}", f"https://api.test:{origin.port}/v1/x")
+    curl(served, "--data", "nothing", f"https://api.test:{origin.port}/v1/x")
+    curl(served, "--data", f"env={HELD}", f"http://other.test:{origin.plain}/")
+    counted = {
+        name: served.metric_sum(f"outward_secret_{name}_total", 'secret="github"') for name in ("uses", "bodies")
+    }
+    assert counted == {"uses": 3.0, "bodies": 2.0}
+
+
+def test_who_used_which_secret_is_listed(served: Served, origin: Origin, tmp_path: Path) -> None:
+    curl(served, f"https://api.test:{origin.port}/v1/x")
+
+    def listed(**more: str) -> "subprocess.CompletedProcess[str]":
+        return outward("secrets", "--config", served.config, "--json", **more)
+
+    found = wait_for(lambda: (each := json.loads(listed(SECRET=VALUE).stdout))["uses"] and each)
+    (use,) = found["uses"]
+    about = ("github", "dev", "127.0.0.1", "api.test", origin.port)
+    assert tuple(use[name] for name in ("secret", "group", "client", "host", "port")) == about
+    (secret,) = found["secrets"]
+    assert secret == {
+        "name": "github", "from": "env SECRET", "hosts": ["api.test"], "groups": ["dev"], "set": True, "problem": None,
+        "last_used": use["last"],
+    }  # fmt: skip
+    (secret,) = json.loads(listed().stdout)["secrets"]
+    assert (secret["set"], secret["problem"]) == (False, "the secret github: the variable SECRET is empty")
+    shown = outward("secrets", "--config", served.config, SECRET=VALUE).stdout
+    assert "env SECRET" in shown
+    assert f"api.test:{origin.port}" in shown
+    assert VALUE not in shown + json.dumps(found)
 
 
 def test_uses_are_audited_once_an_hour(served: Served, origin: Origin) -> None:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import orjson
 import pytest
 import trustme
 
@@ -21,7 +22,8 @@ from outward.core.reasons import Reason
 from outward.ops.access import Buckets
 from outward.ops.metrics import Metrics
 from outward.parts import webhooks_of
-from outward.records import store
+from outward.records import audit, store
+from outward.records.acts import secret_used
 from outward.records.database import migrate, open_database
 from outward.records.destination import Destination, secret_in
 from outward.records.events import as_record, new_id
@@ -164,6 +166,42 @@ def test_a_new_host_is_told_once_and_an_old_one_never(make, sink, connect):
     hooks.met(denied("last.example"))
     wait_for(lambda: counts.of["sent"] == 2)
     assert [body["host"] for body in told(sink)] == ["new[.]example", "last[.]example"]
+
+
+def used(host="api.example", group="acme/platform"):
+    return denied(host, group=group, verdict=Verdict.ALLOW, reason=Reason.RULE)
+
+
+def test_a_secret_that_is_used_where_it_never_was_is_told_once(make, sink, connect):
+    """Never its value, which nobody here has; what the audit log knows already is not told."""
+    hooks, counts = make(sink.url, events=("secret_new_use",))
+    record = audit.as_record(secret_used("key", used("old.example")))
+    database = connect()
+    with database.transaction():
+        database.execute(
+            "INSERT INTO audit_events (chain, seq, hash, signature, body, id, time_ms, event_type, group_path, target)"
+            " VALUES ('c', 1, '', '', ?, 'i', 1000, 'secret_used', 'acme/platform', 'key')",
+            (orjson.dumps(record, option=orjson.OPT_SORT_KEYS).decode(),),
+        )
+    database.close()
+    for host in ("old.example", "new.example", "new.example"):
+        hooks.used("key", used(host))
+    hooks.used("other", used("old.example"))
+    hooks.used("key", used("stranger.example", group=None))
+    hooks.met(denied("blocked.example"))
+    wait_for(lambda: counts.of["sent"] == 2)
+    assert [(body["event"], body["secret"], body["host"]) for body in told(sink)] == [
+        ("secret_new_use", "key", "new[.]example"),
+        ("secret_new_use", "other", "old[.]example"),
+    ]
+
+
+def test_a_new_use_is_told_in_a_chat_too(make, sink):
+    hooks, counts = make(sink.url, events=("secret_new_use",), form="slack")
+    hooks.used("key", used("new.example"))
+    wait_for(lambda: counts.of["sent"] == 1)
+    text = told(sink)[0]["text"]
+    assert text.startswith("`acme/platform` used the secret `key` for the first time at `new[.]example` port 443")
 
 
 def test_a_flood_is_limited_by_group(make, sink):

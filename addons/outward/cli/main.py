@@ -30,6 +30,7 @@ VERBS = {
     "requests": ("outward.cli.requests", "List access requests, approve and deny them; revoke grants."),
     "trust": ("outward.cli.trust", "Trust the policy that a working tree brings, as it is now."),
     "audit": ("outward.cli.audit", "List, export and verify audit events."),
+    "secrets": ("outward.cli.secrets", "List secrets, and who used which; never a value."),
     "web-search": ("outward.cli.web_search", "Show and set whether groups may search the web."),
     "conversation": ("outward.cli.conversation", "Opt conversations in to web search; show their receipts."),
     "token": ("outward.cli.token", "Make, list and revoke tokens of the admin API."),

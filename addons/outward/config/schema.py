@@ -285,10 +285,10 @@ class CaseModel(Model):
 
 
 class WebhookModel(Model):
-    """An HTTP endpoint that is told when somebody asks for access, or a group meets a host for the first time."""
+    """An HTTP endpoint that is told of access requests, and of hosts and uses of secrets that are new to a group."""
 
     url: Annotated[str, _reader(values.stream_url)]
-    events: Annotated[list[Literal["request", "new_host"]], Field(min_length=1)] = ["request"]
+    events: Annotated[list[Literal["request", "new_host", "secret_new_use"]], Field(min_length=1)] = ["request"]
     format: Literal["json", "slack"] = "json"
     secret_file: Text | None = None
 

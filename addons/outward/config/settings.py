@@ -108,7 +108,7 @@ class Webhook:
 
     Attributes:
         url: of the endpoint (which may hold a secret: never log it).
-        events: `request`, `new_host`.
+        events: `request`, `new_host`, `secret_new_use`.
         format: `json` or `slack`.
         secret_file: file of the secret that notices are signed with; None signs none.
     """

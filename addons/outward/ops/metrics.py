@@ -60,6 +60,7 @@ class Metrics:
         self.families |= {
             name: Family(Number) for name in ("dropped", "unsent", "pruned", "trailers", "group_searches", "webhooks")
         }
+        self.families |= {name: Family(Number) for name in ("secret_uses", "secret_bodies")}
         for of in ("strangers", "groups", "receipts"):
             self.families["pruned"].labels("size", of)
         for sink in ("stdout", "store", "audit"):  # present at zero, so that a first loss is an increase
@@ -100,6 +101,14 @@ class Metrics:
     def group_searches(self, group: str, vendor: str, count: int) -> None:
         """Count the searches that a vendor ran for a group."""
         self.families["group_searches"].labels(group if group in self._groups else OTHER, vendor).inc(count)
+
+    def secret_used(self, secret: str) -> None:
+        """Count a request that a secret was set on; its name is one of the configuration's."""
+        self.families["secret_uses"].labels(secret).inc()
+
+    def secret_in_body(self, secret: str) -> None:
+        """Count a request whose body held a placeholder; its secret's name is one of the configuration's."""
+        self.families["secret_bodies"].labels(secret).inc()
 
     def internal_error(self, where: str) -> None:
         """Count an exception that was turned into a denial; `where` names the place in the code."""
@@ -202,6 +211,8 @@ _COUNTERS = (
     ("upstream", "upstream_failures", "Destinations that could not be reached or talked to.", ("reason",)),
     ("searches", "web_searches", "Hosted searches seen, by what became of them.", ("vendor", "outcome")),
     ("group_searches", "group_searches", "Searches that vendors ran for a group.", ("group", "vendor")),
+    ("secret_uses", "secret_uses", "Requests that a secret was set on.", ("secret",)),
+    ("secret_bodies", "secret_bodies", "Requests whose body held a secret's placeholder.", ("secret",)),
     ("errors", "internal_errors", "Exceptions turned into denials.", ("where",)),
     ("trailers", "trailers_dropped", "Messages whose trailer fields were not passed on.", ("direction",)),
     ("dropped", "records_dropped", "Events that a sink lost for good.", ("sink",)),

@@ -95,7 +95,7 @@ class Judge:
         self._grants: tuple[Grant, ...] = ()
         self.next_end: int | None = None
         self.desk: Desk | None = None
-        self.secrets = Secrets()
+        self.secrets = Secrets(metrics)
         self.leases: Callable[[Decision, Callable[[], None]], Callable[[], None]] = _unheld
         self.policy = policy
         self.own = own

@@ -4,21 +4,36 @@ Owns the values. Nothing here gives one away but `placed`, which returns the fie
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from outward.config.settings import SecretEntry
-from outward.core.secrets import SHORTEST, Injection, MisdirectedError, found_in, placed
+from outward.core.secrets import SHORTEST, Injection, MisdirectedError, found_in, placed, placeholder
 from outward.files import read_regular
 from outward.http1.head import Head
 from outward.records.acts import secret_used
 from outward.records.audit import AuditEvent
 from outward.records.events import Event
 
+_SIGN = placeholder("").encode()
+_HELD = re.compile(re.escape(_SIGN) + rb"[A-Za-z0-9_-]{1,64}")
+_LONGEST = len(_SIGN) + 64  # bytes of a placeholder
 _MOST = 64 * 1024  # bytes of a file with a secret
 _HOUR = 3600
 _MOST_KNOWN = 10_000  # uses that are remembered, so that each is told once an hour
+
+
+class Counts(Protocol):
+    """Where uses are counted."""
+
+    def secret_used(self, secret: str) -> None:
+        """Count a request that a secret was set on."""
+
+    def secret_in_body(self, secret: str) -> None:
+        """Count a request whose body held a placeholder."""
 
 
 class SecretError(ValueError):
@@ -31,12 +46,15 @@ class Secrets:
     Attributes:
         values: by name. Never print, log or record it.
         tell: takes the audit event of a use; the same use is told once an hour.
+        notify: takes the secret and the event of the same uses.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counts) -> None:
         """Begin without any."""
         self.values: Mapping[str, str] = {}
         self.tell: Callable[[AuditEvent], None] = lambda _event: None
+        self.notify: Callable[[str, Event], None] = lambda _secret, _event: None
+        self._counts = counts
         self._entries: tuple[SecretEntry, ...] = ()
         self._told: dict[tuple[object, ...], None] = {}
         self._hour = 0
@@ -85,10 +103,49 @@ class Secrets:
         if hour != self._hour or len(self._told) >= _MOST_KNOWN:
             self._hour, self._told = hour, {}
         for name in names:
+            self._counts.secret_used(name)
             key = (name, event.group, event.client, event.conversation, event.host, event.port)
             if key not in self._told:
                 self._told[key] = None
                 self.tell(secret_used(name, event))
+                self.notify(name, event)
+
+    def lookout(self) -> "Lookout | None":
+        """Return what looks for placeholders in a body that goes by; None where there are no secrets."""
+        return Lookout(self.values, self._counts) if self.values else None
+
+
+class Lookout:
+    """Counts the secrets whose placeholders a body holds, each once, also where a piece of it ends within one."""
+
+    __slots__ = ("_counts", "_end", "_found", "_names")
+
+    def __init__(self, names: Iterable[str], counts: Counts) -> None:
+        self._names, self._counts = names, counts
+        self._end = b""
+        self._found: set[str] = set()
+
+    def look(self, data: bytes, *, last: bool = False) -> None:
+        """Look at the next piece; `last` if nothing follows it."""
+        text = self._end + data
+        self._end = text[-_LONGEST:]
+        if _SIGN not in text:
+            return
+        for match in _HELD.finditer(text):
+            if last or match.end() < len(text):  # else its name may go on
+                found = found_in(match[0].decode(), self._names)
+                if found is not None and found not in self._found:
+                    self._found.add(found)
+                    self._counts.secret_in_body(found)
+
+
+def check(entry: SecretEntry, environ: Mapping[str, str]) -> None:
+    """Tell nothing where a secret has a value that can be set.
+
+    Raises:
+        SecretError: it has none.
+    """
+    _value(entry, environ)
 
 
 def _value(entry: SecretEntry, environ: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ Values in, an event out.
 
 from outward.core.grants import Grant
 from outward.core.toggles import Toggle
-from outward.records.audit import AuditEvent
+from outward.records.audit import SECRET_USED, AuditEvent
 from outward.records.changes import OptIn, StoredToken
 from outward.records.events import Event, rfc3339
 from outward.records.requests import AccessRequest
@@ -76,7 +76,7 @@ def token_changed(event_type: str, token: StoredToken, author: str) -> AuditEven
 def secret_used(name: str, event: Event) -> AuditEvent:
     """Return the event of a secret's use on a request; nothing of its value is in it."""
     return AuditEvent(
-        event_type="secret_used",
+        event_type=SECRET_USED,
         group=event.group,
         target=name,
         target_type="Secret",

@@ -17,11 +17,12 @@ LISTED = 10  # items of a list in an audit event: clients choose how many there 
 LISTED_TEXT = 512  # characters of each; receipts hold them whole
 _MAX_DEPTH = 5
 
+SECRET_USED = "secret_used"  # noqa: S105 - the name of an event
 EVENT_TYPES = (
     *("web_search_invoked", "web_search_blocked", "web_search_setting_changed", "conversation_opt_in_changed"),
     *("policy_reloaded", "policy_reload_failed", "admin_token_created", "admin_token_revoked"),
     *("conversation_opt_in_bound", "vendor_sandbox_limited", "access_request_made", "access_request_approved"),
-    *("access_request_denied", "access_grant_ended", "access_grant_revoked", "secret_used"),
+    *("access_request_denied", "access_grant_ended", "access_grant_revoked", SECRET_USED),
 )
 
 # What `details` says of every search, with the value that means nothing was seen.

@@ -1,4 +1,4 @@
-"""Webhooks: telling other programs that somebody asks for access, or meets a host for the first time.
+"""Webhooks: telling other programs that somebody asks for access, meets a host or uses a secret for the first time.
 
 A notice says who, what and why in words of ours: never in those of a client, and never so that a chat makes a link of
 it. Each hook has a thread and a bounded queue; what does not get through after some tries is dropped, counted, logged.
@@ -23,6 +23,7 @@ from outward.records.database import Database, StoreAwayError
 from outward.records.destination import DeliveryError, Destination
 from outward.records.events import Event, rfc3339
 from outward.records.requests import AccessRequest
+from outward.records.uses import used_before
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +54,10 @@ class Notice:
     """What is told.
 
     Attributes:
-        event: `request` or `new_host`.
+        event: `request`, `new_host` or `secret_new_use`.
         id: of the request, or of the decision.
         time: Unix time in seconds.
+        secret: name of the secret that was used; empty for the others.
     """
 
     event: str
@@ -65,19 +67,26 @@ class Notice:
     port: int
     reason: str
     time: float
+    secret: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs; host and group are no links there either."""
         about = {"event": self.event, "id": self.id, "time": rfc3339(self.time), "group": unlinked(self.group)}
+        about |= {"secret": unlinked(self.secret)} if self.secret else {}
         return {**about, "host": unlinked(self.host), "port": self.port, "reason": self.reason}
 
     def as_slack(self) -> dict[str, Any]:
         """Return it for a chat."""
-        did = "asks for" if self.event == "request" else "met for the first time, and was blocked:"
+        did = _DID[self.event].format(secret=unlinked(self.secret))
         about = f"`{unlinked(self.host)}` port {self.port} ({self.reason}), `{self.id}`"
         return {"text": f"`{unlinked(self.group)}` {did} {about}"}
 
 
+_DID = {
+    "request": "asks for",
+    "new_host": "met for the first time, and was blocked:",
+    "secret_new_use": "used the secret `{secret}` for the first time at",
+}
 FORMATS: dict[str, Callable[[Notice], dict[str, Any]]] = {"json": Notice.as_json, "slack": Notice.as_slack}
 
 
@@ -198,8 +207,9 @@ class Webhooks:
     def __init__(self, hooks: Sequence[Hook], connect: Callable[[], Database], limit: Bucket, counts: Counts) -> None:
         self.hooks = tuple(hooks)
         self._connect, self._limit, self._counts = connect, limit, counts
-        self._met: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._met: OrderedDict[tuple[str, ...], None] = OrderedDict()
         self._news = any(hook.wants("new_host") for hook in hooks)
+        self._uses = any(hook.wants("secret_new_use") for hook in hooks)
 
     @property
     def problem(self) -> str | None:
@@ -215,22 +225,31 @@ class Webhooks:
         """Tell of a host that a group was refused for the first time; for the loop, and cheap."""
         if not self._news or event.reason is not Reason.NO_RULE or event.verdict is Verdict.ALLOW:
             return
-        if event.group is None or not event.host:
-            return
-        key = (event.group, event.host)
-        if key in self._met:
-            self._met.move_to_end(key)
-            return
-        self._met[key] = None
-        if len(self._met) > _REMEMBERED:
-            self._met.popitem(last=False)
-        notice = Notice("new_host", event.id, event.group, event.host, event.port or 0, str(event.reason), event.time)
-        self._tell(notice, lambda: self._is_new(notice))
+        if event.group is not None and event.host and self._remember(event.group, event.host):
+            about = (event.id, event.group, event.host, event.port or 0, str(event.reason), event.time)
+            notice = Notice("new_host", *about)
+            self._tell(notice, lambda: self._is_new(notice))
+
+    def used(self, secret: str, event: Event) -> None:
+        """Tell of a secret that a group used for a host for the first time; for the loop, and cheap."""
+        if self._uses and event.group is not None and event.host and self._remember(event.group, event.host, secret):
+            about = (event.id, event.group, event.host, event.port or 0, str(event.reason), event.time, secret)
+            notice = Notice("secret_new_use", *about)
+            self._tell(notice, lambda: self._is_new_use(notice))
 
     def close(self) -> None:
         """End."""
         for hook in self.hooks:
             hook.close()
+
+    def _remember(self, *key: str) -> bool:
+        """Tell whether something was not met lately, and remember it."""
+        new = key not in self._met
+        self._met[key] = None
+        self._met.move_to_end(key)
+        if len(self._met) > _REMEMBERED:
+            self._met.popitem(last=False)
+        return new
 
     def _tell(self, notice: Notice, holds: Callable[[], bool]) -> None:
         wanting = [hook for hook in self.hooks if hook.wants(notice.event)]
@@ -244,15 +263,21 @@ class Webhooks:
 
     def _is_new(self, notice: Notice) -> bool:
         """Tell whether the records know of no earlier attempt; False where they do not answer."""
+        sums = "SELECT MIN(first_ms) FROM blocked_sums WHERE group_path = ? AND host = ?"
+        first = self._ask(lambda database: database.execute(sums, (notice.group, notice.host))[0][0], 0)
+        return first is None or first >= (notice.time - _LATELY) * 1000
+
+    def _is_new_use(self, notice: Notice) -> bool:
+        """Tell whether the audit log has no earlier use; True where it does not answer: twice is better than never."""
+        before = notice.time - _LATELY
+        return not self._ask(lambda found: used_before(found, notice.secret, notice.group, notice.host, before), False)
+
+    def _ask[T](self, question: Callable[[Database], T], unanswered: T) -> T:
         try:
             database = self._connect()
             try:
-                first = database.execute(
-                    "SELECT MIN(first_ms) FROM blocked_sums WHERE group_path = ? AND host = ?",
-                    (notice.group, notice.host),
-                )[0][0]
+                return question(database)
             finally:
                 database.close()
         except StoreAwayError:
-            return False
-        return first is None or first >= (notice.time - _LATELY) * 1000
+            return unanswered

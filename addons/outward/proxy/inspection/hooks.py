@@ -33,6 +33,7 @@ from outward.proxy.own import MOST, is_ours
 from outward.proxy.parent import answered
 from outward.proxy.passport import Passport
 from outward.proxy.question import ask, event_of
+from outward.proxy.secrets import Lookout
 from outward.records.events import Event
 
 
@@ -290,6 +291,10 @@ class Hooks:
         else:
             set_on = [each for each in injections if each.header in exchange.placed]
             secrets.used((name for each in set_on for name in each.names), exchange.event)
+
+    def lookout(self) -> Lookout | None:
+        """Return what counts placeholders in the body of a request."""
+        return self._judge.secrets.lookout()
 
     def masked(self, exchange: Exchange, raw: bytes, response: ResponseHead) -> tuple[bytes, ResponseHead]:
         """Return a response head without the secrets that its request carried, if the destination sends them back."""

@@ -39,6 +39,7 @@ class Transfer:
         "_early",
         "_exchange",
         "_held",
+        "_lookout",
         "_onward",
         "_raw",
         "_requested",
@@ -63,6 +64,7 @@ class Transfer:
         self._response: ResponseHead | None = None
         self._held: bytearray | None = None
         self._tap: Tap | None = None
+        self._lookout = session.hooks.lookout()
 
     # Up -------------------------------------------------------------------------------------------------------------
 
@@ -82,6 +84,8 @@ class Transfer:
         """Take a piece of the request's body."""
         if self.over:
             return
+        if self._lookout is not None:
+            self._lookout.look(data)
         if self._collected is not None:
             self._collect(self._collected, data)
         elif self._upstream is not None:
@@ -106,6 +110,8 @@ class Transfer:
         self._requested = True
         if self.over:
             return
+        if self._lookout is not None:
+            self._lookout.look(b"", last=True)
         if self._collected is not None:
             body, self._collected = bytes(self._collected), None
             self._govern(body)
