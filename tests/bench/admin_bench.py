@@ -67,12 +67,20 @@ def questions() -> dict[str, str]:
         "page, all": "/?period=all",
         "page, client": "/?period=all&client=10.1.2.77",
         "page, group, 7 days": "/?period=7d&group=acme/team-3",
+        "page, part of a name": "/?search=h47",
+        "page, most attempts, all": "/?period=all&sort=-count",
+        "page, part of a name, a day": f"/?search=h47&since={moment(15)}&until={moment(14)}",
+        "page, allowed": "/?view=allowed",
+        "page, allowed, all": "/?view=allowed&period=all&sort=-count",
+        "page, would be blocked": "/?view=reported",
         "page, conversations": "/conversations",
         "page, audit": "/audit",
     }
     api = {f"blocked: {name}": f"/api/v1/blocked?{query}" for name, query in filters.items()}
     summed = {f"summary: {name}": f"/api/v1/blocked/summary?{query}" for name, query in filters.items()}
-    return page | api | summed
+    counted = {f"attempts: {name}": f"/api/v1/attempts?{query}" for name, query in filters.items()}
+    allowed = {"allowed": "/api/v1/allowed", "allowed, part of a name": "/api/v1/allowed?search=h47"}
+    return page | api | summed | counted | allowed
 
 
 def audit(database: Database, state: Path, total: int) -> None:
