@@ -1,8 +1,10 @@
 """`outward explain`: how a URL is decided for a group, step by step."""
 
 import json
+import os
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ from outward.cli.options import config_option
 from outward.cli.private import NoGroupError, choose_group
 from outward.cli.reach import elsewhere, meet
 from outward.cli.trusting import mention
+from outward.config.known import set_named
 from outward.config.loaded import Loaded
+from outward.config.machine import discoveries
 from outward.config.settings import Settings
 from outward.core.explain import Step, Trail
 from outward.core.explain import explain as trail_of
@@ -21,7 +25,7 @@ from outward.core.grants import granting, takes_grants
 from outward.core.model import Lane
 from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
-from outward.core.suggest import cure
+from outward.core.suggest import cure, written
 from outward.core.urls import question_of
 
 DENIED = 4  # exit code
@@ -47,6 +51,8 @@ def explain(
 ) -> None:
     """Show how URL (or host, or host:port) is decided for a group: the rules considered, and the one that decided.
 
+    Given the name of a set, such as @developer, it shows what that set holds.
+
     Asks no name server, unless told to. Exits with 0 when it is allowed, and with 4 when it is denied.
 
     With --search it shows, for each vendor, the domains
@@ -55,6 +61,9 @@ def explain(
     if search == (url is not None):
         raise click.UsageError("give a URL, or --search")
     loaded = _loaded(config, as_json=as_json)
+    if url is not None and url.startswith("@"):
+        _explain_set(loaded, url, as_json=as_json)
+        return
     policy, settings = loaded.policy, loaded.settings
     if policy is None or settings is None:
         raise click.ClickException("the configuration has no policy")
@@ -75,6 +84,21 @@ def explain(
     click.echo(json.dumps(_as_json(trail), indent=2) if as_json else _as_text(trail, other))
     if not trail.decision.allowed:
         sys.exit(DENIED)
+
+
+def _explain_set(loaded: Loaded, name: str, *, as_json: bool) -> None:
+    """Print the entries of a set, and the file that holds them."""
+    try:
+        rules = set_named(name, loaded.sources.values(), discoveries(os.environ), datetime.now(UTC).date())
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    entries = [written(rule) for rule in rules]
+    if as_json:
+        click.echo(json.dumps({"set": name, "entries": entries}, indent=2))
+        return
+    click.echo(f"{name}: {len(entries)} {'entry' if len(entries) == 1 else 'entries'}")
+    for entry in entries:
+        click.echo(f"  - {entry}")
 
 
 def _granted(policy: Policy, settings: Settings, group: str) -> Policy:

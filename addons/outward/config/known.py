@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 
-from outward.config.diagnostics import Report
+from outward.config.diagnostics import Level, Report
 from outward.config.document import MappingNode, Node, at, parse
 from outward.config.machine import Machine
 from outward.config.rules import RuleCompiler, Use
@@ -44,12 +44,37 @@ def named(texts: Collection[str], machine: Machine, today: date) -> dict[str, tu
         machine: discovery of the sets of package managers.
         today: the day in UTC.
     """
+    own = _own(texts)
+    shipped = [name for name in shipped_sets() if name == "developer" or name.startswith("developer-")]
+    return dict(_compiled((*own, *machine, *shipped), own, machine, today))
+
+
+def set_named(name: str, texts: Collection[str], machine: Machine, today: date) -> tuple[Rule, ...]:
+    """Return what a set holds, as a configuration with these texts would take it.
+
+    Args:
+        name: with `@`.
+        texts: of the files that hold sets of their own.
+        machine: discovery of the sets of package managers.
+        today: the day in UTC.
+
+    Raises:
+        ValueError: there is no such set, or it cannot be read; the message says which are near.
+    """
+    report = Report()
+    rules = RuleCompiler(Sets(_own(texts), machine, report), report, today).compile_texts([name], _PLACE, Use.ALLOW)
+    if report.failed:
+        first = next(each for each in report.sorted() if each.level is Level.ERROR)
+        raise ValueError(f"{first.message}{f'; {first.help}' if first.help else ''}")
+    return rules
+
+
+def _own(texts: Collection[str]) -> dict[str, Node]:
     own: dict[str, Node] = {}
     for text in texts:
         sets = at(parse(text, "", Report()) or MappingNode("", 1, 1, 1), "sets")
         own |= sets.values if isinstance(sets, MappingNode) else {}
-    shipped = [name for name in shipped_sets() if name == "developer" or name.startswith("developer-")]
-    return dict(_compiled((*own, *machine, *shipped), own, machine, today))
+    return own
 
 
 def _compiled(
