@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -219,14 +220,15 @@ class Service:
         self._spawn(self.metrics.watch_lag())
         self._spawn(every(OWN_INTERVAL, self._look_around))
         if self._options.load is not None:
-            self._reloader = Reloader(self._loaded, self._options.load, self.use, self.metrics, self.recorder.audit)
+            load = partial(self._load, self._options.load)
+            self._reloader = Reloader(self._loaded, load, self.use, self.metrics, self.recorder.audit)
             self._spawn(self._reloader.watch())
 
     def _govern(self) -> None:
         """Load what judges searches, and what answers for the proxy itself."""
         self._governor = governor_of(self.settings, self.judge, self.recorder, self.administration, self._memory)
         self.judge.desk = self._desk = desk_of(self.settings, self.judge, self.administration)
-        self._spawn(asyncio.to_thread(self._governor.warm, self.settings.vendor_tables))
+        self._spawn(asyncio.to_thread(self._governor.warm))
 
     async def _listen(self) -> None:
         if self._options.carried is not None:
@@ -312,15 +314,22 @@ class Service:
         self.judge.verifier = verifier_for(
             policy, self.judge.verifier, self.dialer, lambda: self.settings, self.metrics
         )
+        if self._governor is not None:
+            self._governor.use(settings)
         self.metrics.use_policy(policy)
         self.dialer.resolver, self.dialer.parent, self.dialer.direct = resolver, parent, Rules(settings.no_proxy)
         self.judge.policy = policy
         if self.administration is not None:
             self.administration.use(policy)
-        if self._governor is not None:
-            self._governor.use(settings)
         kept = {name: getattr(self.settings, name) for name in _FIXED}
         self._loaded, self.settings = loaded, replace(settings, **kept)
+
+    def _load(self, load: Callable[[], Loaded]) -> Loaded:
+        """Load the configuration anew, and the tables that it names; for a thread."""
+        loaded = load()
+        if loaded.ok and self._governor is not None:
+            self._governor.prepare(whole(loaded)[0])
+        return loaded
 
     def reload(self) -> None:
         """Load the configuration anew, soon, and look at the CA's files."""

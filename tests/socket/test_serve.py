@@ -233,6 +233,26 @@ def test_a_bad_file_keeps_the_last_good_policy_and_says_so(start: Start, tmp_pat
     assert served.metric("outward_config_last_reload_successful") == 1
 
 
+def test_a_broken_table_of_vendors_leaves_all_in_force_and_says_so(start: Start, tmp_path: Path, echo: Echo) -> None:
+    """A reload is whole: the policy beside the table is not taken up either."""
+    table = tmp_path / "tables/openai.yaml"
+    table.parent.mkdir()
+    good = "adapter: openai\nsource: mine\ndate: 2027-01-01\n---\nendpoints: {POST /newcomer: usual}\n"
+    table.write_text(good)
+    tables = "vendor_tables: [tables]\n"
+    served = start(configuration(tmp_path, raw(echo.port)) + tables)
+    table.write_text(good.replace("usual", "sometimes"))
+    served.config.write_text(configuration(tmp_path) + tables)
+    wait_for(lambda: served.readiness()["checks"]["reload"] != "ok")
+    assert "'sometimes' is" in served.readiness()["checks"]["reload"]
+    assert "reload failed" in served.log
+    assert served.answer("origin.test", echo.port) == OPENED
+    table.write_text(good)
+    served.signal(signal.SIGHUP)
+    wait_for(lambda: served.readiness()["checks"]["reload"] == "ok")
+    assert served.answer("origin.test", echo.port) == REFUSED
+
+
 def test_a_file_that_vanishes_keeps_the_last_good_policy(start: Start, tmp_path: Path, echo: Echo) -> None:
     """Nothing to read is not a policy that allows or denies everything."""
     served = start(configuration(tmp_path, raw(echo.port)))

@@ -101,10 +101,10 @@ def _tables(loaded: Loaded) -> Iterator[Finding]:
     folders = loaded.settings.vendor_tables if loaded.settings is not None else ()
     if not folders:
         return
-    from outward.search.tables import TableError, check  # noqa: PLC0415 - no other verb reads them all
+    from outward.search.tables import TableError, overlaid  # noqa: PLC0415 - no other verb reads them all
 
     try:
-        check(folders)
+        overlaid(folders)
     except TableError as error:
         yield Finding(Level.ERROR, "E032", f"`vendor_tables`: {error}", None, 1, "mend the table, or leave it out")
 

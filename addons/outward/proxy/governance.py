@@ -6,11 +6,9 @@ judgement itself is pure and lives in `search`; nothing here knows a vendor.
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import isawaitable
-from pathlib import Path
 
 from outward.config.settings import Settings
 from outward.core.identity import Identity
@@ -100,28 +98,33 @@ class SearchGovernor:
         self._threads = Threads("search", _THREADS)
         self.readers = Readers(_READERS)
         self._open: dict[int, _Open] = {}
+        self._prepared: tuple[Settings, Registry] | None = None
 
     @staticmethod
-    def warm(over: tuple[Path, ...] = ()) -> None:
-        """Load what the first requests would wait for: adapters, tables, public suffixes. For a thread.
-
-        Args:
-            over: folders whose tables are laid over the shipped ones.
-        """
+    def warm() -> None:
+        """Load what the first requests would wait for: adapters, tables, public suffixes. For a thread."""
         for name in NAMES:
             load(name)
-        with suppress(tables.TableError):  # told where the tables are put in force
-            for name in tables.names():
-                tables.surface(name, over)
+        for name in tables.names():
+            tables.surface(name)
         is_public_suffix("example.com")
 
+    def prepare(self, settings: Settings) -> None:
+        """Read what `use` will put in force. For a thread.
+
+        Raises:
+            TableError: when a table that the settings name cannot be read.
+        """
+        self._prepared = settings, registry_for(settings)
+
     def use(self, settings: Settings) -> None:
-        """Follow a reload; tables that cannot be read leave the last good ones in force."""
-        try:
-            self._governance.registry = registry_for(settings)
-        except tables.TableError:
-            self._judge.metrics.internal_error("vendor_tables")
-            _log.exception("the tables of vendors cannot be read: the last good ones stay in force")
+        """Follow a reload.
+
+        Raises:
+            TableError: when a table that the settings name cannot be read; nothing was changed.
+        """
+        of, registry = self._prepared or (None, None)
+        self._governance.registry = registry if registry is not None and of is settings else registry_for(settings)
 
     def dialect(self, vendor: str, head: Head, reason: Reason, message: str) -> Told:
         """Return a denial as the vendor itself would say it."""

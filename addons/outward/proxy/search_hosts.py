@@ -1,7 +1,6 @@
 """The governed hosts, from the settings."""
 
 from outward.config.settings import Settings
-from outward.search import tables
 from outward.search.registry import Registry, registry_of, valve_of
 
 
@@ -12,9 +11,6 @@ def registry_for(settings: Settings) -> Registry:
         TableError: when a table that the configuration lays over the shipped ones cannot be read.
     """
     mcp = ((server.host, server.tools) for server in settings.mcp)
-    if settings.vendor_tables:
-        tables.surface.cache_clear()  # their content may have changed
-        tables.check(settings.vendor_tables)
     valves = {
         host: valve_of(each.endpoints, each.tools, each.fields, report=each.report)
         for host, each in settings.opened.items()

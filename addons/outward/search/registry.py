@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from outward.search.surface import DENIALS, Endpoint, Fields, Kind, Routes, Surface
 from outward.search.surface import Field as FieldKind
-from outward.search.tables import heads, surface
+from outward.search.tables import heads, overlaid, surface
 
 # A gateway of one's own has no `/ai` before it.
 _PASS_THROUGH = re.compile(r"(?:/ai)?/v1/proxy/([^/]+)", re.IGNORECASE)
@@ -115,14 +115,14 @@ class Registry:
         trusted: added hosts whose domain filter is trusted; known hosts always are.
         mcp: formats of search tools by tool name, by MCP host.
         valves: what is let through, by host.
-        tables: folders whose tables are laid over the shipped ones.
+        surfaces: the vendors' surfaces by name, where they are others than the shipped ones.
     """
 
     vendors: Mapping[str, str] = field(default_factory=dict)
     trusted: frozenset[str] = frozenset()
     mcp: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     valves: Mapping[str, Valve] = field(default_factory=dict)
-    tables: tuple[Path, ...] = ()
+    surfaces: Mapping[str, Surface] = field(default_factory=dict)
 
     def vendor_of(self, host: str) -> str | None:
         """Return the governed vendor of a host name; what the configuration says comes first."""
@@ -145,7 +145,7 @@ class Registry:
 
     def surface(self, name: str) -> Surface:
         """Return a surface, with what is laid over it."""
-        return surface(name, self.tables)
+        return self.surfaces.get(name) or surface(name)
 
     def place(self, vendor: str, path: str) -> tuple[Surface, str] | None:
         """Return the surface that a request belongs to, and the path as it sees it; None where that is no vendor's.
@@ -197,6 +197,12 @@ def registry_of(
     valves: Mapping[str, Valve] | None = None,
     tables: Iterable[Path] = (),
 ) -> Registry:
-    """Build a registry from the settings' values."""
+    """Build a registry from the settings' values, and read the tables that they lay over the shipped ones.
+
+    Raises:
+        TableError: when one of these cannot be read.
+    """
     mcp_hosts = {host: dict(tools) for host, tools in mcp}
-    return Registry(dict(vendors), frozenset(trusted), mcp_hosts, dict(valves or {}), tuple(tables))
+    folders = tuple(tables)
+    surfaces = overlaid(folders) if folders else {}
+    return Registry(dict(vendors), frozenset(trusted), mcp_hosts, dict(valves or {}), surfaces)

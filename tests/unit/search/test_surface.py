@@ -7,17 +7,26 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.governing import Desk, policy_of
+from harness.gates import LIMITS, Recorder, request
+from harness.governing import POLICY, Desk, policy_of
+from harness.searching import Memory
+from outward.config.load import load_text
+from outward.core.addresses import Own
 from outward.core.model import WebSearch
 from outward.core.reasons import Reason
+from outward.http1.head import parse_head
+from outward.ops.metrics import Metrics
+from outward.proxy.consent import FileConsent
+from outward.proxy.governance import SearchGovernor
+from outward.proxy.judge import Judge
 from outward.search.findings import RefusedError
 from outward.search.jsonbody import BodyError
 from outward.search.opening import endpoint_line
-from outward.search.registry import registry_of, valve_of
+from outward.search.registry import Registry, registry_of, valve_of
 from outward.search.results import filter_events
 from outward.search.scope import Scope
 from outward.search.surface import Endpoint, Kind, Routes
-from outward.search.tables import SHIPPED, TableError, check, names, surface
+from outward.search.tables import SHIPPED, TableError, names, overlaid, surface
 from outward.search.turn import Call, Turn
 from outward.search.ungoverned import known
 from outward.search.vendors import load
@@ -193,15 +202,34 @@ def test_a_name_of_somebodys_own_stands_in_no_line() -> None:
 def test_a_newer_table_is_laid_over_the_shipped_one(tmp_path: Path) -> None:
     head = "adapter: openai\nsource: mine\ndate: 2027-01-01\n---\n"
     (tmp_path / "openai.yaml").write_text(head + "endpoints:\n  POST /newcomer/{}/run: usual\n")
-    check((tmp_path,))
     desk = Desk(registry=registry_of({}, (), (), None, (tmp_path,)))
     assert desk.ask(OPENAI, NEW, {}).deny is None
     assert desk.ask(OPENAI, "/v1/batches", {}).deny is Reason.WEB_SEARCH_UNINSPECTABLE
     (tmp_path / "openai.yaml").write_text(head + "endpoints:\n  POST /newcomer: {denied: whatever}\n")
-    surface.cache_clear()
     with pytest.raises(TableError, match="whatever"):
-        check((tmp_path,))
-    surface.cache_clear()
+        overlaid((tmp_path,))
+    assert desk.ask(OPENAI, NEW, {}).deny is None, "what was read stays"
+
+
+def test_what_a_reload_puts_in_force_was_read_before(tmp_path: Path) -> None:
+    """It is put in force on the loop, where no file is read; nor is one read later, when a request asks."""
+    table = tmp_path / "openai.yaml"
+    table.write_text(
+        "adapter: openai\nsource: mine\ndate: 2027-01-01\n---\nendpoints: {POST /newcomer: {governed: chat}}\n"
+    )
+    settings = load_text(f"{POLICY}vendor_tables: [{tmp_path}]\n", str(tmp_path / "policy.yaml")).settings
+    assert settings is not None
+    judge = Judge(policy_of(), Recorder(), Metrics(), Own())
+    governor = SearchGovernor(judge, Registry(), FileConsent(policy_of), Memory(), 1 << 20)
+    head = parse_head(request("POST http://api.openai.com/newcomer HTTP/1.1", "Host: api.openai.com"), LIMITS)
+    assert not governor.request_needs_body("openai", head), "no shipped table names it"
+    governor.prepare(settings)
+    table.write_text("broken")
+    governor.use(settings)
+    assert governor.request_needs_body("openai", head)
+    with pytest.raises(TableError):
+        governor.prepare(settings)
+    assert governor.request_needs_body("openai", head)
 
 
 def test_an_event_without_data_passes() -> None:

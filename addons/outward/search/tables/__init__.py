@@ -56,17 +56,16 @@ def heads() -> Mapping[str, Mapping[str, Any]]:
 
 
 @cache
-def surface(name: str, over: tuple[Path, ...] = ()) -> Surface:
-    """Return a vendor's surface.
-
-    Args:
-        name: of its table.
-        over: folders whose tables are laid over the shipped ones, the last on top.
+def surface(name: str) -> Surface:
+    """Return a vendor's surface as it is shipped.
 
     Raises:
-        TableError: when a table cannot be read.
+        TableError: there is no table of this name.
     """
-    folders = (SHIPPED, *over)
+    return _surface(name, (SHIPPED,))
+
+
+def _surface(name: str, folders: tuple[Path, ...]) -> Surface:
     head = next((_head(path) for folder in reversed(folders) if (path := folder / f"{name}.yaml").exists()), None)
     if head is None:
         raise TableError(f"there is no table {name!r}")
@@ -98,8 +97,8 @@ def _tool_pattern(kind: str) -> re.Pattern[str]:
     return re.compile(re.escape(kind).replace(r"\{date\}", r"\d{8}").replace(r"\{\}", r"[a-z0-9_.-]+"))
 
 
-def check(folders: Iterable[Path]) -> None:
-    """Read every table of folders that are to be laid over.
+def overlaid(folders: Iterable[Path]) -> Mapping[str, Surface]:
+    """Read all tables anew, with those of folders laid over the shipped ones, the last on top. For a thread.
 
     Raises:
         TableError: for the first that cannot be read, or that belongs to no vendor.
@@ -109,8 +108,7 @@ def check(folders: Iterable[Path]) -> None:
         for path in sorted(folder.glob("*.yaml")):
             if path.stem != _SHARED and path.stem not in names():
                 raise TableError(f"{path.name}: no vendor of this name; `vendors` gives a host to one that there is")
-    for name in names():
-        surface(name, over)
+    return {name: _surface(name, (SHIPPED, *over)) for name in names()}
 
 
 def _head(path: Path) -> Mapping[str, Any]:
