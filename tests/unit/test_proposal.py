@@ -203,7 +203,7 @@ def test_a_wildcard_stands_for_no_other_port():
     offers = wildcards_for(policy(), found, beside())
     assert [offer.adds for offer in offers] == [None]
     assert len(list(taken(found, offers))) == 1
-    assert sorted(lines(found)) == ['"*.example.com"', '{host: "n3.example.com", ports: [22, 80, 443]}']
+    assert sorted(lines(found)) == ['"*.example.com"', '{host: "n3.example.com", ports: [22], tls: false}']
 
 
 def test_evidence_adds_up():

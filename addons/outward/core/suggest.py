@@ -22,6 +22,7 @@ _LOOPBACKS = (ip_address("127.0.0.1"), ip_address("::1"))
 _ASKS = (Reason.NO_RULE, Reason.PORT_NOT_ALLOWED)  # their cure is the line
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")  # what a rule can name
 _NEW = Place("", 0)
+_NEVER_TLS = frozenset({22, 9418})  # SSH (RFC 4253 4.2) and git's own protocol
 
 _LOOPBACK = (
     "A proxy's loopback is not the client's: for a service on the client's own machine, add {host} to NO_PROXY there."
@@ -161,8 +162,11 @@ def _missing(question: Question, found: Decision, *, private: bool) -> Entry | N
     if found.reason not in MISSES or (question.method is not None and not _METHOD.fullmatch(question.method)):
         return None
     port, near = question.port, found.rule
+    # Without it the line would not be enough: the tunnel would be opened, and refused once SSH is spoken in it.
+    bare = port in _NEVER_TLS and question.method is None and found.vendor is None
     if near is None or found.reason is Reason.NO_RULE:
-        return Entry(Rule(exactly(question.host), _NEW, DEFAULT_PORTS if port in DEFAULT_PORTS else frozenset({port})))
+        ports = DEFAULT_PORTS if port in DEFAULT_PORTS else frozenset({port})
+        return Entry(Rule(exactly(question.host), _NEW, ports, tls=not bare))
     methods, paths = near.methods, near.paths
     by_request = found.reason in (Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
     if question.method is not None:
@@ -174,7 +178,9 @@ def _missing(question: Question, found: Decision, *, private: bool) -> Entry | N
                 return None
     elif by_request:
         return None  # nothing is seen of what it needs to see
-    rule = Rule(exactly(question.host), _NEW, frozenset({port}), methods, paths, near.tls)
+    rule = Rule(
+        exactly(question.host), _NEW, frozenset({port}), methods, paths, near.tls and (near.needs_sight or not bare)
+    )
     return Entry(replace(rule, addresses=near.addresses, until=near.until))
 
 
