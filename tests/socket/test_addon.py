@@ -84,8 +84,11 @@ async def test_what_no_rule_allows_is_denied_with_the_problem_and_is_in_the_bloc
         assert server.accepts == 0
         ids = [problem["decision_id"] for _, problem in told]
         await until(lambda: len(proxy.events) == len(cases))
-        rows = {row["id"]: row["reason"] for row in (await proxy.asked("/api/v1/blocked"))["items"]}
-        assert {each: rows.get(each) for each in ids} == {
+        rows: dict[str, str] = {}
+        async with asyncio.timeout(20):  # the store is written behind the events
+            while not rows.keys() >= set(ids):
+                rows = {row["id"]: row["reason"] for row in (await proxy.asked("/api/v1/blocked"))["items"]}
+        assert {each: rows[each] for each in ids} == {
             each: problem["reason"] for each, (_, problem) in zip(ids, told, strict=True)
         }
         metrics = proxy.ask("/metrics")[1]

@@ -29,7 +29,7 @@ from outward.proxy.ca import Authority
 from outward.proxy.dial import Dialer
 from outward.proxy.judge import Judge
 from outward.proxy.resolver import Resolver
-from outward.proxy.trust import load_crls
+from outward.proxy.trust import TrustError, load_crls
 
 INSPECT = policy(group(rule("allowed.test"), rule("other.test"), rule("127.0.0.1"), lane=LaneChoice.INSPECT))
 Issued = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
@@ -127,20 +127,17 @@ async def test_of_two_reloads_of_the_roots_the_last_one_stands(tmp_path: Path, m
 
 
 @on_loop
-async def test_roots_that_cannot_be_used_are_counted_and_change_nothing(tmp_path: Path) -> None:
-    """A reload has said that it succeeded by then: somebody must be told."""
-    metrics, settings = (
-        Metrics(),
-        Settings(state=tmp_path, trust=(str(write(tmp_path / "roots.pem", Ca("roots").pem)),)),
-    )
-    judge = Judge(INSPECT, Recorder(), metrics, Own())
+async def test_roots_that_cannot_be_used_are_told_and_change_nothing(tmp_path: Path) -> None:
+    """Who reads them again shows it: the rotation."""
+    settings = Settings(state=tmp_path, trust=(str(write(tmp_path / "roots.pem", Ca("roots").pem)),))
+    judge = Judge(INSPECT, Recorder(), Metrics(), Own())
     resolver = Resolver((), {}, 1.0)
     subject = Inspection(settings, judge, Dialer(resolver, judge, settings.limits, None))
     await subject.trust(settings)
     before = subject.engine.contexts
-    await subject._trust(tmp_path / "gone.pem", ())
+    with pytest.raises(TrustError, match=r"gone\.pem"):
+        await subject.trust(replace(settings, trust=(str(tmp_path / "gone.pem"),)))
     assert subject.engine.contexts is before
-    assert metrics.families["errors"].labels("trust").value == 1
     subject.engine.close()
 
 

@@ -107,9 +107,10 @@ async def test_a_hello_in_pieces_is_put_together(size: int, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("said", [0, 1, 40, 10_000], ids=["nothing", "a byte", "a part", "the hello"])
+@pytest.mark.parametrize("whole", [True, False], ids=["closes", "ends its direction"])
 @on_loop
 async def test_a_client_that_leaves_before_its_handshake_is_done_is_not_kept(
-    said: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    said: int, whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deadlines, "LINGER", 3600.0)
     limits = replace(LIMITS, handshake_timeout=3600.0, idle_timeout=3600.0)
@@ -118,7 +119,7 @@ async def test_a_client_that_leaves_before_its_handshake_is_done_is_not_kept(
             await client.send(connect("allowed.test", 443))
             assert status(await client.head()) == 200
             await client.send(client_hello("allowed.test")[:said])
-            client.writer.close()
+            client.writer.close() if whole else client.writer.write_eof()
             await until(lambda: not world.gate.connections)
         assert [event.stage for event in world.events] == [Stage.TLS]
 
