@@ -126,7 +126,7 @@ class Summary:
                 yield from _told(some, width, columns)
         if self.more:
             yield f"  and {self.more} more"
-        if rows and group in self.policy.groups:
+        if rows and group in self.policy.groups and self._pupil is None:
             yield from textwrap.wrap(_exits(self.policy.groups[group]), columns or _ENDLESS)
         lines = list(dict.fromkeys(line for row in rows for line in row.lines))
         if lines and self.opened is None:
