@@ -1,6 +1,6 @@
 """CPU of the inspect lane beside plain mitmdump: per kept-alive GET, per new connection, per plain GET.
 
-    python tests/bench/engine_bench.py [--profile] [--no-peer]
+    python tests/bench/engine_bench.py [--profile] [--no-peer] [--secrets N]
 
 Both proxies run in processes of their own, whose CPU clocks are read around each phase, so that the load generator and
 the origin do not count. Compare figures of one run only: on a shared machine they differ by a quarter between runs.
@@ -33,9 +33,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from harness.gates import connect
 from harness.policies import group, policy, rule
-from outward.config.settings import Limits
+from outward.config.settings import Limits, SecretEntry
 from outward.core.addresses import Own
 from outward.core.model import LaneChoice
+from outward.core.secrets import Injection
 from outward.ops.metrics import Metrics
 from outward.proxy.ca import Authority
 from outward.proxy.dial import Dialer
@@ -64,12 +65,16 @@ class Nowhere:
         """Drop it."""
 
 
-async def serve(pipe: Connection, state: Path, profile: bool) -> None:
+async def serve(pipe: Connection, state: Path, profile: bool, secrets: int) -> None:
     """Run a gate with its engine until the pipe says so."""
-    rules = policy(group(rule(NAME), lane=LaneChoice.INSPECT))
+    names = [f"key{number}" for number in range(secrets)]
+    inject = Injection("authorization", "Bearer {key0}") if names else None
+    rules = policy(group(replace(rule(NAME), inject=inject), lane=LaneChoice.INSPECT))
+    rules = replace(rules, secrets=frozenset(names))
     metrics, limits = Metrics(), Limits()
     metrics.use_policy(rules)
     judge = Judge(rules, Nowhere(), metrics, Own())
+    judge.secrets.use([SecretEntry(name, name, None, ()) for name in names], {name: f"value-{name}" for name in names})
     resolver = Resolver((("127.0.0.1", 9),), {NAME: (ip_address("127.0.0.1"),)}, 1.0)
     dialer = Dialer(resolver, judge, limits, None)
     engine = Engine(judge, dialer, Authority(state / "ca"), limits, state / "roots.pem")
@@ -89,9 +94,9 @@ async def serve(pipe: Connection, state: Path, profile: bool) -> None:
     gate.close()
 
 
-def child(pipe: Connection, state: Path, profile: bool) -> None:
+def child(pipe: Connection, state: Path, profile: bool, secrets: int) -> None:
     """Run the proxy's process."""
-    uvloop.run(serve(pipe, state, profile))
+    uvloop.run(serve(pipe, state, profile, secrets))
 
 
 def origin(context: ssl.SSLContext | None) -> int:
@@ -204,6 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--secrets", type=int, default=0, help="that there are; the first is set on each request")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         state, pki = Path(folder), trustme.CA()
@@ -211,7 +217,9 @@ def main() -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         pki.issue_cert(NAME).configure_cert(context)
         pipe, far = multiprocessing.Pipe()
-        process = multiprocessing.get_context("fork").Process(target=child, args=(far, state, options.profile))
+        process = multiprocessing.get_context("fork").Process(
+            target=child, args=(far, state, options.profile, options.secrets)
+        )
         process.start()
         port = pipe.recv()
         ports = origin(context), origin(None)
