@@ -5,7 +5,7 @@ operation, where a timer for each connection would cost microseconds.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from outward.config.settings import Limits
@@ -25,6 +25,16 @@ class Expiring(Protocol):
 
     def expired(self) -> None:
         """Act on the deadline; called once, outside the set."""
+
+
+class Alarm:
+    """A deadline that nothing prolongs, whatever trickles in."""
+
+    __slots__ = ("expired",)
+    touched = False
+
+    def __init__(self, expired: Callable[[], None]) -> None:
+        self.expired = expired
 
 
 class Deadlines:

@@ -1,7 +1,7 @@
-"""One inspected connection of a client: its handshake, its dials, its deadlines, and its end.
+"""One inspected connection of a client: what it waits for, its deadlines, and its end.
 
-Owns the promises that every wait has an end, that every dial goes through our dialer, and that an exception anywhere
-ends the connection. HTTP is `downstream`, `transfer` and `upstream`; policy is `hooks`.
+Owns the promises that every wait has an end, and that an exception anywhere ends the connection. HTTP is `downstream`,
+`transfer` and `upstream`; the other side's connections are `destinations`; policy is `hooks`.
 """
 
 import asyncio
@@ -10,18 +10,17 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from outward.core.model import Mode, Stage
+from outward.core.model import Stage
 from outward.core.reasons import Reason
 from outward.proxy.answer import Linger
-from outward.proxy.dial import DialError
+from outward.proxy.deadlines import Alarm
+from outward.proxy.inspection.destinations import Destinations
 from outward.proxy.inspection.downstream import Downstream
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.greeting import Greeting
 from outward.proxy.inspection.hooks import Hooks
 from outward.proxy.inspection.peer import Peer
-from outward.proxy.inspection.pool import IDLE
-from outward.proxy.inspection.upstream import Key, Upstream
-from outward.proxy.parent import Parent, via_of
+from outward.proxy.parent import via_of
 from outward.proxy.passport import Passport
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from outward.proxy.inspection.contexts import Contexts
 
 _log = logging.getLogger(__name__)
-
-type Then = Callable[[Upstream | None], None]
 
 
 class Side(Protocol):
@@ -43,22 +40,13 @@ class Side(Protocol):
         """Go on."""
 
 
-class Alarm:
-    """A deadline that nothing prolongs, whatever trickles in."""
-
-    __slots__ = ("expired",)
-    touched = False
-
-    def __init__(self, expired: Callable[[], None]) -> None:
-        self.expired = expired
-
-
 class Connection:
     """An accepted connection in the inspect lane; it owns the client's peer.
 
     Attributes:
         client: the client's transport.
         downstream: the client's side of HTTP.
+        destinations: the other side's connections.
         over: done when nothing is left of it.
         touched: bytes have passed lately.
         exchange: the one under way, or the last one.
@@ -77,20 +65,20 @@ class Connection:
         self.downstream = Downstream(self)
         self._greeting = None if self.hooks.within is None else Greeting(self, passport)
         self._transport = transport
-        self._via = via_of(passport.head.fields)
-        self._upstream: Upstream | None = None
-        self._own: tuple[Upstream, float] | None = None  # logged in on, and since when it is idle
+        self.destinations = Destinations(self, via_of(passport.head.fields))
         self._tasks: set[asyncio.Task[None]] = set()
         self._head = Alarm(partial(self.run, self._head_late))
-        self._alarm: Alarm | None = None  # of a destination's handshake
-        self._client_reads = asyncio.Event()
-        self._client_reads.set()
         self._busy = self._gone = self._failed = self._expired = False
 
     @property
     def draining(self) -> bool:
         """Whether the proxy is about to stop."""
         return self.engine.draining
+
+    @property
+    def over_with(self) -> bool:
+        """Whether nothing more is done for it."""
+        return self._gone or self._failed
 
     @property
     def contexts(self) -> "Contexts":
@@ -119,14 +107,13 @@ class Connection:
         if self._busy:
             act(*args, **facts)
             return
-        if self._gone or self._failed:
+        if self.over_with:
             return
         self._busy = True
         try:
             act(*args, **facts)
             self.client.flush()
-            if self._upstream is not None:
-                self._upstream.peer.flush()
+            self.destinations.flush()
         except Exception:  # noqa: BLE001 - fail closed
             self._crashed()
         finally:
@@ -172,7 +159,7 @@ class Connection:
             if side is not None:
                 side.pause()
             waited = cast("Awaitable[T]", answer)
-            self._spawn(self._wait(where, waited, partial(self._answered, side, then)))
+            self.spawn(self._wait(where, waited, partial(self._answered, side, then)))
         else:
             then(answer)
 
@@ -195,7 +182,8 @@ class Connection:
         if side is not None:
             side.resume()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine until it ends, or the connection does."""
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -230,16 +218,12 @@ class Connection:
             self._greeting = None
 
     def congested(self) -> None:
-        """Stop reading the destination, and dial none: a new connection is read from the moment that it stands."""
-        self._client_reads.clear()
-        if self._upstream is not None:
-            self._upstream.peer.hold(self)
+        """Stop reading who sends to the client."""
+        self.destinations.hold()
 
     def relieved(self) -> None:
         """Go on."""
-        self._client_reads.set()
-        if self._upstream is not None:
-            self._upstream.peer.release(self)
+        self.destinations.release()
 
     def lost(self) -> None:
         """End: nothing is left to do but to record."""
@@ -266,182 +250,6 @@ class Connection:
         self._expired = True
         self.engine.waits.idle.start(self)
         self.run(self.downstream.late, head=False)
-
-    # Destinations ---------------------------------------------------------------------------------------------------
-
-    def parent_fields(self, parent: Parent | None) -> list[bytes] | None:
-        """Return the field lines that a request to a parent has beside the client's own; None without a parent."""
-        return None if parent is None else parent.fields(self.engine.dialer.path(""))
-
-    def connect(self, exchange: Exchange, then: Then, *, fresh: bool) -> None:
-        """Find a connection for a request, and go on with it; with None if there is none, and the request is refused.
-
-        Args:
-            exchange: judged, and allowed.
-            then: goes on.
-            fresh: make a new one, even if there is one that was used before.
-        """
-        key = self._key(exchange)
-        upstream = None if fresh else self._kept(exchange, key)
-        if upstream is not None:
-            self._upstream = upstream
-            upstream.attach(self)
-            if not self._client_reads.is_set():
-                upstream.peer.hold(self)
-            then(upstream)
-            return
-        self.client.hold("dial")
-        self._spawn(self._open(exchange, key, then))
-
-    def _key(self, exchange: Exchange) -> Key:
-        """Return whom a connection for a request may serve: this client, at this destination, on this way."""
-        identity, head = exchange.identity, exchange.request
-        who = () if identity is None else (identity.group, identity.credential, identity.client)
-        contexts = self.contexts if self.hooks.sealed else None
-        placed = frozenset(exchange.placed.items()) if exchange.placed else None
-        parent = self._parent(exchange)
-        way = () if parent is None else (parent, self._forwards(exchange), self._via)
-        return (*who, head.host.name, head.port, contexts, placed, *way)
-
-    def _forwards(self, exchange: Exchange) -> bool:
-        """Tell whether a parent proxy gets a request in absolute form."""
-        return self._parent(exchange) is not None and not (self.hooks.sealed or exchange.request.websocket)
-
-    def _parent(self, exchange: Exchange) -> Parent | None:
-        return self.engine.dialer.parent_of(exchange.request.host, exchange.request.port)
-
-    def _kept(self, exchange: Exchange, key: Key) -> Upstream | None:
-        """Return a connection that was used before, whose address the policy in force still allows."""
-        own = self._own
-        if own is not None:
-            self._own = None
-            if own[0].key == key and self._loop.time() - own[1] < IDLE:
-                return own[0] if self._reaches(exchange, own[0]) else None
-            own[0].close()
-        while (upstream := self.engine.pool.take(key)) is not None:
-            if self._reaches(exchange, upstream):
-                return upstream
-        return None
-
-    def _reaches(self, exchange: Exchange, upstream: Upstream) -> bool:
-        """Tell whether a connection still stands, and may carry a request; one that may not is closed."""
-        address, judge = upstream.address, self.judge
-        if upstream.peer.closing:
-            upstream.close()
-            return False
-        if address is None:  # a parent proxy resolves
-            return True
-        decision, policy, own = exchange.decision, judge.policy, judge.own
-        grounds = upstream.grounds
-        if grounds is not None and grounds[0] is policy and grounds[1] is own and grounds[2] is decision:
-            exchange.event.address = upstream.named
-            return True
-        reason, _ = judge.address(address, exchange.request.port, decision)
-        if reason is not None:
-            upstream.close()
-            return False
-        judge.reached(exchange.event, decision, address)
-        if decision.mode is Mode.ENFORCE:  # else the event tells of more than the address
-            upstream.grounds, upstream.named = (policy, own, decision), str(address)
-        return True
-
-    async def _open(self, exchange: Exchange, key: Key, then: Then) -> None:
-        """Dial the judged host, and shake hands with it."""
-        await self._client_reads.wait()
-        upstream = Upstream(self, key)
-        try:
-            async with asyncio.timeout(self.limits.resolve_timeout + self.limits.connect_timeout):
-                await self._dial(upstream, exchange)
-        except DialError as failure:
-            exchange.event.address = str(failure.address) if failure.address is not None else None
-            exchange.event.detail = str(failure)
-            exchange.refuse(failure.reason, Stage.ADDRESS, rule=failure.rule)
-        except TimeoutError:
-            exchange.fail(Reason.TIMEOUT, Stage.ADDRESS, "the destination did not accept in time")
-        except Exception:  # noqa: BLE001 - fail closed
-            self.judge.metrics.internal_error("dial")
-            _log.exception("the dial failed: the request is refused")
-            exchange.refuse(Reason.INTERNAL_ERROR, Stage.ADDRESS)
-        except BaseException:
-            upstream.abort()
-            raise
-        else:
-            if self._gone or self._failed:
-                upstream.abort()
-            self.run(self._dialled, upstream, exchange, then)
-            return
-        upstream.abort()
-        self.run(self._refused, then)
-
-    async def _dial(self, upstream: Upstream, exchange: Exchange) -> None:
-        head, dialer = exchange.request, self.engine.dialer
-        parent = self._parent(exchange)
-        if parent is not None and self._forwards(exchange):
-            upstream.parent = parent
-            await dialer.forward(parent, head.host, head.port, lambda: upstream.peer, exchange.decision)
-            address = head.host.address
-        else:
-            _, _, address = await dialer.connect(
-                head.host, head.port, lambda: upstream.peer, exchange.decision, self._via
-            )
-        upstream.address = address
-        self.judge.reached(exchange.event, exchange.decision, address)
-
-    def _refused(self, then: Then) -> None:
-        self.client.release("dial")
-        then(None)
-
-    def _dialled(self, upstream: Upstream, exchange: Exchange, then: Then) -> None:
-        """Shake hands; what the client sends has nowhere to go until then."""
-        self._upstream = upstream
-        if not self.hooks.sealed:
-            self.client.release("dial")
-            then(None if upstream.gone else upstream)
-            return
-        self._alarm = Alarm(partial(self.run, self._slow, upstream, exchange))
-        self.engine.waits.handshakes.start(self._alarm)
-        upstream.greet(self.contexts, exchange.request.host, partial(self._secure, upstream, exchange, then))
-
-    def _calm(self) -> None:
-        """Stop the deadline of a destination's handshake."""
-        if self._alarm is not None:
-            self.engine.waits.handshakes.stop(self._alarm)
-            self._alarm = None
-
-    def _secure(self, upstream: Upstream, exchange: Exchange, then: Then, why: str | None) -> None:
-        """Go on with a destination that is who it should be; a certificate that is not sees no byte of a request."""
-        self._calm()
-        self.client.release("dial")
-        if why is not None and not exchange.refused:
-            exchange.fail(Reason.UPSTREAM_FAILED, Stage.TLS, f"TLS with the destination: {why}")
-        if why is not None:
-            upstream.close()
-        then(None if upstream.gone else upstream)
-
-    def _slow(self, upstream: Upstream, exchange: Exchange) -> None:
-        """Give up a destination that does not finish its handshake."""
-        exchange.fail(Reason.TIMEOUT, Stage.TLS, "TLS with the destination took too long")
-        upstream.insecure("it took too long")
-
-    def give_back(self, upstream: Upstream) -> None:
-        """Keep a connection for the next request: for anybody's of this client, unless somebody has logged in on it."""
-        self._upstream = None
-        if upstream.bound:
-            self._own = (upstream, self._loop.time())
-            upstream.peer.release(self)
-        elif self.engine.draining:
-            upstream.close()
-        else:
-            upstream.peer.flush()
-            upstream.detach()
-            self.engine.pool.keep(upstream)
-
-    def parted(self, upstream: Upstream) -> None:
-        """Forget a connection that serves somebody else, or is closed."""
-        if self._upstream is upstream:
-            self._upstream = None
-        if self._own is not None and self._own[0] is upstream:
-            self._own = None
 
     def trailers_dropped(self) -> None:
         """Count the trailers of a response."""
@@ -476,12 +284,7 @@ class Connection:
     def abort(self) -> None:
         """Cut everything."""
         self.client.abort()
-        for upstream in self._upstreams():
-            upstream.abort()
-
-    def _upstreams(self) -> list[Upstream]:
-        own = None if self._own is None else self._own[0]
-        return [each for each in (self._upstream, own) if each is not None]
+        self.destinations.abort()
 
     def _end(self) -> None:
         """The client is gone."""
@@ -490,12 +293,10 @@ class Connection:
         self._gone = True
         self.greeted()
         self.head_done()
-        self._calm()
         self.engine.waits.idle.stop(self)
         for task in self._tasks:
             task.cancel()
-        for upstream in self._upstreams():
-            upstream.abort()
+        self.destinations.abort()
         if self.exchange is not None:
             self.exchange.close()
         self.hooks.unasked()

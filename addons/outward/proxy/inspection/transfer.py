@@ -145,7 +145,7 @@ class Transfer:
 
     def _forward(self, *, fresh: bool = False) -> None:
         """Ask for a connection to the destination."""
-        self._session.connect(self._exchange, self._connected, fresh=fresh)
+        self._session.destinations.connect(self._exchange, self._connected, fresh=fresh)
 
     def _connected(self, upstream: Upstream | None) -> None:
         """Send the head, and the body as far as it is there."""
@@ -166,7 +166,7 @@ class Transfer:
             overrides=not exchange.decision.sighted,
             length=None if body is None else len(body),
             fields={**verdict.fields, **exchange.placed},
-            parent=self._session.parent_fields(upstream.parent),
+            parent=self._session.destinations.parent_fields(upstream.parent),
         )
         upstream.request(self, raw, head, chunked=head.length is None and body is None)
         if body is not None:

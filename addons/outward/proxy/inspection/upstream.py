@@ -144,7 +144,7 @@ class Upstream:
         self._user = None
         if session is not None:
             session.client.release(self)
-            session.parted(self)
+            session.destinations.parted(self)
             self.peer.release(session)
 
     def close(self) -> None:
@@ -337,7 +337,7 @@ class Upstream:
         self._user = self._head = None
         if self._keep and self._requested and not self._buffer and not self._over:
             self.used = True
-            session.give_back(self)
+            session.destinations.give_back(self)
         else:
             self.close()
         user.response_ended()
