@@ -15,7 +15,7 @@ from outward.search.vendors.openai import OpenAI
 
 _LANGUAGE = Language(blocks=True)
 _ONLINE = re.compile(r":online(?=:|$)", re.IGNORECASE)
-_ALWAYS = re.compile(r"^perplexity/|-search-(preview|api)|deep-research|(^|/)compound|(^|/)fusion", re.IGNORECASE)
+_ALWAYS = re.compile(r"^~?perplexity/|-search-(preview|api)|deep-research|(^|/)compound|(^|/)fusion", re.IGNORECASE)
 _OWN = frozenset({"model", "models", "plugins", "preset", "tools", "messages", "web_search_options"})
 _TOOL = "openrouter:web_search"
 
@@ -56,6 +56,9 @@ class OpenRouter(OpenAI):
         models = items(body.get("models"))
         for index, model in enumerate(models):
             online.append(self._online(turn, models, index, model))
+        others = body.get("fallbacks")
+        for other in [obj(each, frozenset({"model"})) for each in others] if isinstance(others, list) else []:
+            online += [self._online(turn, other, "model", other.get("model"))]
         if any(online) and not any(plugin.get("id") == "web" for plugin in plugins):
             plugins.append({"id": "web"})
         if plugins:
@@ -77,6 +80,8 @@ class OpenRouter(OpenAI):
         kind = text(plugin.get("id"))
         does = turn.tool(f"plugin:{kind}")
         if does is Tool.OWN:
+            for model in items(plugin.get("allowed_models")):  # of a router: what it may choose
+                self._online(turn, {}, "model", model)
             return plugin
         if does is not Tool.SEARCH:
             turn.refuse(Reason.WEB_SEARCH_UNFILTERABLE, "this plugin searches, and cannot be limited", kind[:100])
