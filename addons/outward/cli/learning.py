@@ -53,8 +53,9 @@ class Lessons:
         )
         if question is None or not (is_asked or is_shut or event.verdict is Verdict.ALLOW):
             return
-        if question not in self.asked and len(self.asked) >= MOST:
-            self.more += 1
+        known = question in self.asked or question in self.met
+        if not known and max(len(self.asked), len(self.met)) >= MOST:
+            self.more += is_asked or is_shut
             return
         self.shut = self.shut or is_shut
         if is_asked or is_shut:
