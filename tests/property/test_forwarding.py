@@ -62,6 +62,7 @@ def block(lines: list[tuple[str, str, str, str]]) -> str:
 
 @given(HOSTS, LINES, st.booleans(), st.booleans(), st.sampled_from(["GET", "POST"]), st.sampled_from("01"))
 @example("Host: a.test\r\n", [("Connection", " ", "keep-alive", "")], True, False, "GET", "1")
+@example("Host: a.test\r\n", [("Proxy-X", " ", "a", "")], True, False, "GET", "1")
 @example(
     "Host: a.test\r\n", [("Connection", " ", "keep-alive", ""), ("Keep-Alive", " ", "5", "")], True, False, "GET", "1"
 )
