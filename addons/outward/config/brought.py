@@ -100,7 +100,10 @@ def _entries(node: Node | None, gathered: Gathered, seen: tuple[str, ...]) -> It
     """Yield the entries of a list; the file's own sets are written out, since a name of theirs may mislead."""
     for item in node.items if isinstance(node, SequenceNode) else ():
         name = item.text[1:] if isinstance(item, ScalarNode) and item.text.startswith("@") else None
-        if name in gathered.sets and name not in seen:
+        if name in gathered.lists:
+            source = gathered.lists[name]
+            yield f"the names in {source.path} ({source.data.count(b'\n'):,} lines)"
+        elif name in gathered.sets and name not in seen:
             yield from _entries(gathered.sets[name][1], gathered, (*seen, name))
         elif isinstance(item, ScalarNode):
             yield item.text

@@ -13,6 +13,8 @@ from pathlib import Path
 from outward.config.confines import Confines, confine
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, Node, ScalarNode, SequenceNode, parse
+from outward.config.namelists import MAX_BYTES as MAX_NAMES
+from outward.config.namelists import NameFile
 from outward.config.nearest import did_you_mean
 from outward.core.model import Place
 from outward.files import MIB, read_regular
@@ -46,6 +48,7 @@ class Gathered:
     Attributes:
         main: the main file.
         groups, sets: nodes by name, with the name's own node.
+        lists: what the files of names hold, by the name of the set that names the file.
         clients, tests: entries in the order of the files.
         files: every file that was read.
         folders: where a pattern of `include` looks for files; there or not.
@@ -55,6 +58,7 @@ class Gathered:
     main: MappingNode
     groups: dict[str, tuple[ScalarNode, Node]] = field(default_factory=dict)
     sets: dict[str, tuple[ScalarNode, Node]] = field(default_factory=dict)
+    lists: dict[str, NameFile] = field(default_factory=dict)
     clients: list[Node] = field(default_factory=list)
     tests: list[Node] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
@@ -112,7 +116,7 @@ def gather_bytes(
     _count(gathered, data)
     if confined:
         confine(root, confined.by, report)
-    _merge(root, gathered, report)
+    _merge(root, base, gathered, report)
     for node in _include_nodes(root, report):
         gathered.folders += _searched(node, base)
         for included in _expand(node, base, confined, report):
@@ -188,7 +192,8 @@ def _seems_ours(text: str) -> bool:
 
 
 def _count(gathered: Gathered, data: bytes) -> None:
-    gathered.digest.update(len(data).to_bytes(8, "big") + data)
+    gathered.digest.update(len(data).to_bytes(8, "big"))
+    gathered.digest.update(data)
 
 
 def _include_nodes(root: MappingNode, report: Report) -> list[ScalarNode]:
@@ -239,7 +244,7 @@ def _include(path: Path, node: ScalarNode, gathered: Gathered, confined: Confine
         _check_keys(root, report)
         if confined:
             confine(root, confined.by, report)
-        _merge(root, gathered, report)
+        _merge(root, path.parent, gathered, report)
 
 
 def _check_keys(root: MappingNode, report: Report) -> None:
@@ -251,7 +256,8 @@ def _check_keys(root: MappingNode, report: Report) -> None:
             report.error("E007", "`version` is 1", value.place, value.length)
 
 
-def _merge(root: MappingNode, gathered: Gathered, report: Report) -> None:
+def _merge(root: MappingNode, base: Path, gathered: Gathered, report: Report) -> None:
+    """Add what a file says; the files that it names lie in the folder `base`."""
     for section in _SECTIONS:
         node, into = root.get(section), getattr(gathered, section)
         if isinstance(node, MappingNode):
@@ -262,6 +268,8 @@ def _merge(root: MappingNode, gathered: Gathered, report: Report) -> None:
                     report.error("E017", message, key.place, key.length, f"it was first defined at {first}")
                 else:
                     into[key.text] = (key, value)
+                    if section == "sets" and isinstance(value, MappingNode):
+                        _read_names(key.text, value, base, gathered, report)
         elif node is not None:
             report.error("E007", f"`{section}` should be a mapping", node.place, node.length)
     for section in _LISTS:
@@ -270,3 +278,32 @@ def _merge(root: MappingNode, gathered: Gathered, report: Report) -> None:
             getattr(gathered, section).extend(entries.items)
         elif entries is not None:
             report.error("E007", f"`{section}` should be a list", entries.place, entries.length)
+
+
+def _read_names(name: str, node: MappingNode, base: Path, gathered: Gathered, report: Report) -> None:
+    """Read the file of names that a set is: a regular file in the folder of the file that names it, or below."""
+    file = node.get("file")
+    for key in node.keys.values():
+        if key.text != "file":
+            report.error("E005", f"unknown key `{key.text}` in a set", key.place, key.length, "write `{file: PATH}`")
+    if not isinstance(file, ScalarNode) or file.is_null:
+        place, length = (file.place, file.length) if file else (node.place, node.length)
+        report.error("E007", "a set is a list of rules, or `{file: PATH}`", place, length, "name a file of names")
+        return
+    path = base / file.text
+    try:
+        folder = base.resolve()
+        real = path.resolve()
+        if not real.is_relative_to(folder):
+            cure = "it lies in the folder of the file that names it, or below"
+            report.error("E027", f"`{path}` leads out of `{base}`", file.place, file.length, cure)
+            return
+        data = read_regular(real, MAX_NAMES, below=folder)
+    except (OSError, RuntimeError, ValueError) as error:  # also a loop of symlinks, or a NUL
+        cause = _cause(error) if isinstance(error, OSError) else "not a path"
+        report.error("E001", f"cannot read `{path}`: {cause}", file.place, file.length)
+        return
+    if path not in gathered.files:
+        gathered.files.append(path)
+    _count(gathered, data)
+    gathered.lists[name] = NameFile(path, file.place, file.length, data)

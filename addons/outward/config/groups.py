@@ -14,6 +14,7 @@ from outward.core.model import Ech, Grants, LaneChoice, Place, Rule, WebSearch
 from outward.core.policy import Group, Rules
 
 MAX_PATH = 255
+MAX_IGNORED = 1_000
 _PATH = re.compile(r"(?!\.{1,2}(?:/|$))[A-Za-z0-9_.-]+(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9_.-]+)*")
 _LISTS = frozenset({"allow", "deny", "ceiling", "ignore", "web_search"})
 
@@ -72,6 +73,8 @@ def _read(node: Node, rules: RuleCompiler, report: Report) -> _Own:
         cure = "write `[]` if descendants may add nothing, or leave the key out for no ceiling"
         report.error("E007", "`ceiling` is empty, which could mean two things", ceiling.place, ceiling.length, cure)
     _check_ech(node, model, report)
+    ignore = rules.compile(node.get("ignore"), Use.DENY)
+    _check_ignored(ignore, report)
     search = node.get("web_search")
     sources = search.get("sources") if isinstance(search, MappingNode) else None
     inherits = sources is None or (isinstance(sources, ScalarNode) and sources.text == "inherit")
@@ -84,8 +87,17 @@ def _read(node: Node, rules: RuleCompiler, report: Report) -> _Own:
         allow=rules.compile(node.get("allow"), Use.ALLOW),
         deny=rules.compile(node.get("deny"), Use.DENY),
         ceiling=None if ceiling is None else rules.compile(ceiling, Use.ALLOW),
-        ignore=rules.compile(node.get("ignore"), Use.DENY),
+        ignore=ignore,
     )
+
+
+def _check_ignored(rules: tuple[Rule, ...], report: Report) -> None:
+    """Refuse lists of names that are too long to be left out of lists of denials, which a database does."""
+    for rule in rules:
+        if rule.pattern.names is not None and rule.pattern.names.length > MAX_IGNORED:
+            message = f"more than {MAX_IGNORED} names under `ignore`: {rule.pattern}"
+            cure = "shorten it, such as with `*.example.com` for all below a name"
+            report.error("E007", message, rule.place, 1, cure)
 
 
 def _check_ech(node: MappingNode, model: GroupModel | None, report: Report) -> None:

@@ -208,7 +208,8 @@ class _Compiled:
 
     def _rules(self, gathered: Gathered) -> RuleCompiler:
         own = {name: node for name, (_, node) in gathered.sets.items()}
-        return RuleCompiler(Sets(own, self.machine, self.report, self.discovered), self.report, self.today)
+        sets = Sets(own, self.machine, self.report, gathered.lists, self.discovered)
+        return RuleCompiler(sets, self.report, self.today)
 
     def _note(self, gathered: Gathered) -> None:
         self.cases += read_cases(gathered.tests, self.groups, self.report)

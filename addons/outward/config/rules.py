@@ -11,13 +11,15 @@ from enum import Enum
 
 from outward.config.diagnostics import Level, Report
 from outward.config.document import MappingNode, Node, ScalarNode, SequenceNode
+from outward.config.namelists import NameFile, check_width
 from outward.config.nearest import did_you_mean
 from outward.config.patterns import PatternError, parse_pattern
 from outward.config.secrets import read_injection
 from outward.config.sets import NAME, Sets
 from outward.config.values import network
 from outward.core.addresses import Network
-from outward.core.model import DEFAULT_PORTS, PatternKind, Place, Rule
+from outward.core.hostlist import HostList
+from outward.core.model import DEFAULT_PORTS, Pattern, PatternKind, Place, Rule
 from outward.core.names import MalformedHostError, parse_port
 from outward.core.paths import PathGlob
 from outward.core.secrets import Injection
@@ -88,7 +90,9 @@ class RuleCompiler:
             if not NAME.fullmatch(name):
                 cure = "letters, digits, `_`, `.` and `-`, such as `python-docs`"
                 self.report.error("E015", "not a set's name", members.place, 1, cure)
-            elif name not in used:
+            elif name in self.sets.files:
+                self.sets.names(name)
+            elif name not in used and not isinstance(members, MappingNode):
                 self.compile(members, Use.ALLOW)
 
     def _entry(self, node: Node, use: Use) -> Iterable[Rule]:
@@ -111,17 +115,29 @@ class RuleCompiler:
         known = self._done.get((name, use))
         if known is not None:
             return known
+        names = self.sets.names(name)
+        if names is not None:
+            listed: tuple[Rule, ...] = (self._listed(self.sets.files[name], names, use),)
+            self._done[name, use] = listed
+            return listed
         if name in self._open:
             path = " → ".join(f"`@{each}`" for each in (*self._open, name))
             self.report.error("E015", f"a set contains itself: {path}", node.place, node.length)
             return ()
         members = self.sets.members(name, node)
-        if members is None:
+        if members is None or isinstance(members, MappingNode):  # of a file that cannot be read, which was told
             return ()
         self._open.append(name)
         rules = self._done[name, use] = self.compile(members, use)
         self._open.pop()
         return rules
+
+    def _listed(self, source: NameFile, names: HostList, use: Use) -> Rule:
+        """Return the rule that a file of names is; where it stands is where the set names the file."""
+        if use is Use.ALLOW:
+            check_width(names, self.report)
+        ports = DEFAULT_PORTS if use is Use.ALLOW else None
+        return Rule(Pattern(PatternKind.LIST, names=names), source.place, ports)
 
     def _rule(self, host: ScalarNode, use: Use, extras: "_Extras") -> Rule | None:
         try:

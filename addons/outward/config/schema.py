@@ -192,6 +192,12 @@ Rules = list[
 ]
 
 
+class NameFileModel(Model):
+    """A file of host names, one a line, in the folder of this file or below it."""
+
+    file: Text
+
+
 def _searches(text: str) -> int | str:
     return text if text == "unlimited" else values.whole(text)
 
@@ -301,7 +307,7 @@ class Document(Model):
     server: ServerModel = ServerModel()
     records: RecordsModel = RecordsModel()
     upstream: UpstreamModel = UpstreamModel()
-    sets: dict[str, Rules] = {}
+    sets: dict[str, Rules | NameFileModel] = {}
     groups: dict[str, GroupModel] = {}
     clients: list[ClientModel] = []
     vendors: dict[HostName, Annotated[VendorModel, BeforeValidator(_vendor)]] = {}

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, Node, ScalarNode, SequenceNode, parse
+from outward.config.namelists import NameFile, compile_names
 from outward.config.nearest import did_you_mean
+from outward.core.hostlist import HostList
 
 SHIPPED = Path(__file__).parent / "sets"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -38,13 +40,22 @@ class Sets:
         own: the file's sets, by name.
         machine: discovery by name of package manager (`pip`, `npm`, `apt`).
         report: takes the findings.
+        files: what the files of names hold, by the name of the set.
         discovered: entries of the machine's sets that were asked for, by name.
     """
 
     own: Mapping[str, Node]
     machine: Mapping[str, Callable[[], Hosts]]
     report: Report
+    files: Mapping[str, NameFile] = field(default_factory=dict)
     discovered: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _compiled: dict[str, HostList] = field(default_factory=dict)
+
+    def names(self, name: str) -> HostList | None:
+        """Return the list of a set that is a file of names; None of another set."""
+        if name in self.files and name not in self._compiled:
+            self._compiled[name] = compile_names(self.files[name], self.report)
+        return self._compiled.get(name)
 
     def members(self, name: str, use: ScalarNode) -> Node | None:
         """Return the list of a set, or None after reporting that there is none of that name."""

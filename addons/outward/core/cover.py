@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from outward.core.model import Pattern, PatternKind, Rule
 from outward.core.names import Host, is_local_name
-from outward.core.policy import Rules
+from outward.core.policy import Rules, listed
 
 
 def covering(rules: Rules, pattern: Pattern) -> Iterator[Rule]:
@@ -18,7 +18,13 @@ def covering(rules: Rules, pattern: Pattern) -> Iterator[Rule]:
 
 
 def pattern_covers(wide: Pattern, narrow: Pattern) -> bool:
-    """Tell whether every host that `narrow` matches is matched by `wide`."""
+    """Tell whether every host that `narrow` matches is matched by `wide`; a list is covered by itself alone."""
+    if wide.names is not None:
+        return wide is narrow or any(
+            pattern_covers(listed(entry), narrow) for entry in wide.names.matching(narrow.value)
+        )
+    if narrow.names is not None:
+        return False
     if wide.kind is PatternKind.NETWORK or narrow.kind is PatternKind.NETWORK:
         inner, outer = narrow.network, wide.network
         return (
@@ -49,6 +55,8 @@ def rule_covers(wide: Rule, narrow: Rule) -> bool:
 
 
 def overlaps(one: Rule, other: Rule) -> bool:
-    """Tell whether some host and port may be matched by both rules."""
+    """Tell whether some host and port may be matched by both rules; a list may meet anything."""
     ports = one.ports is None or other.ports is None or bool(one.ports & other.ports)
+    if one.pattern.names is not None or other.pattern.names is not None:
+        return ports
     return ports and (pattern_covers(one.pattern, other.pattern) or pattern_covers(other.pattern, one.pattern))

@@ -115,7 +115,7 @@ def _steps(policy: Policy, group: Group, question: Question, decision: Decision)
                 return
     for node, rule in group.offers(question.host):
         outcome = _allow_outcome(policy, node, rule, question, blind)
-        decided = decision.rule is rule and outcome == "allows"
+        decided = decision.rule == rule and outcome == "allows"  # of a list, each look-up makes one
         yield Step(node.path, "allow", rule, outcome, decided)
         if decided:
             return

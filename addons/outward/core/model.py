@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 from outward.core.addresses import Network
+from outward.core.hostlist import HostList
 from outward.core.names import Host
 from outward.core.paths import PathGlob
 from outward.core.reasons import Reason
@@ -75,13 +76,14 @@ class Grants(StrEnum):
 
 
 class PatternKind(IntEnum):
-    """What a pattern matches: one name, every name below, every public host, addresses, or a name and all below."""
+    """What a pattern matches: a name, all below one, every public host, addresses, a name and all below, a list."""
 
     EXACT = 0
     BELOW = 1
     ANY = 2
     NETWORK = 3
     SUFFIX = 4
+    LIST = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +100,21 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A host pattern. `value` is the canonical name, the base below which it matches, or a network's text."""
+    """A host pattern.
+
+    Attributes:
+        value: the canonical name, the base below which it matches, or a network's text.
+        names: the names of a list; what matched a host of it is a rule of its own, see `Rules.for_host`.
+    """
 
     kind: PatternKind
     value: str = ""
     network: Network | None = None
+    names: HostList | None = None
 
     def __str__(self) -> str:
+        if self.names is not None:
+            return f"{self.names.file} ({self.names.length:,} names)"
         shown = {PatternKind.BELOW: f"*.{self.value}", PatternKind.SUFFIX: f".{self.value}", PatternKind.ANY: "*"}
         return shown.get(self.kind, self.value)
 

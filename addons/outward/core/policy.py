@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from outward.core.addresses import Address, Network, Own, Refusal, embedded, judge_address
+from outward.core.hostlist import HostList, Listed
 from outward.core.model import (
     ClientEntry,
     Decision,
@@ -17,7 +18,9 @@ from outward.core.model import (
     Lane,
     LaneChoice,
     Mode,
+    Pattern,
     PatternKind,
+    Place,
     Question,
     Rule,
     Verdict,
@@ -49,7 +52,7 @@ class Rules:
         sighted: whether any of them judges more than host and port.
     """
 
-    __slots__ = ("_any", "_below", "_exact", "_networks", "all", "networks", "sighted")
+    __slots__ = ("_any", "_below", "_exact", "_lists", "_networks", "all", "networks", "sighted")
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self.all = tuple(rules)
@@ -57,6 +60,7 @@ class Rules:
         self._exact: dict[str, tuple[Rule, ...]] = {}
         self._below: dict[str, tuple[Rule, ...]] = {}
         self._any: tuple[Rule, ...] = ()
+        self._lists: tuple[tuple[Rule, HostList], ...] = ()
         self._networks: dict[tuple[int, int], dict[int, tuple[Rule, ...]]] = {}
         for rule in self.all:
             self._add(rule)
@@ -71,6 +75,8 @@ class Rules:
             self._below[pattern.value] = (*self._below.get(pattern.value, ()), rule)
         elif pattern.kind is PatternKind.ANY:
             self._any = (*self._any, rule)
+        elif pattern.names is not None:
+            self._lists = (*self._lists, (rule, pattern.names))
         elif pattern.network is not None:  # nothing else is left; an empty pattern matches nothing
             network = pattern.network
             same = self._networks.setdefault((network.version, network.prefixlen), {})
@@ -78,7 +84,7 @@ class Rules:
             same[start] = (*same.get(start, ()), rule)
 
     def for_host(self, host: Host) -> Iterator[Rule]:
-        """Yield the rules whose pattern matches a host, the most specific first."""
+        """Yield the rules whose pattern matches a host, the most specific first; of a list, a rule for each entry."""
         if host.address is not None:
             yield from self._for_address(host.address)
             return
@@ -88,6 +94,9 @@ class Rules:
             while dot:
                 yield from self._below.get(base, ())
                 _, dot, base = base.partition(".")
+        for rule, names in self._lists:
+            for entry in names.matching(host.name):
+                yield replace(rule, pattern=listed(entry), place=Place(names.file, entry.line))
         yield from self._any
 
     def hold(self, host: Host, port: int) -> bool:
@@ -98,6 +107,12 @@ class Rules:
         for (version, prefix), starts in self._networks.items():
             if version == address.version:
                 yield from starts.get(int(address) >> (address.max_prefixlen - prefix), ())
+
+
+def listed(entry: Listed) -> Pattern:
+    """Return the pattern that an entry of a list is."""
+    kinds = {"": PatternKind.EXACT, "*.": PatternKind.BELOW, ".": PatternKind.SUFFIX}
+    return Pattern(kinds[entry.form], entry.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ def unused(policy: Policy, names: Mapping[int, set[str]], since: str) -> Iterato
         since: when the traffic begins, in words.
     """
     rules = {id(rule): rule for group in policy.groups.values() for rule in group.allow.all if rule.place.line}
-    idle = [rule for key, rule in rules.items() if not names.get(key)]
+    idle = [rule for key, rule in rules.items() if not names.get(key) and rule.pattern.kind is not PatternKind.LIST]
     wide = [(rule, names[key]) for key, rule in rules.items() if rule.pattern.kind in _WIDE and names.get(key)]
     yield from _bounded("W142", [(rule.place, f"`{rule.pattern}` was not used since {since}") for rule in idle],
                         "remove it, or say in its `note` what it is for")  # fmt: skip

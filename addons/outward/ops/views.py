@@ -9,7 +9,7 @@ from outward.core.cover import covering
 from outward.core.explain import Trail
 from outward.core.model import DEFAULT_PORTS, Question, Rule, WebSearch
 from outward.core.names import MalformedHostError, canonical_host, parse_authority
-from outward.core.policy import Group, Policy
+from outward.core.policy import Group, Policy, listed
 from outward.core.reasons import Reason
 from outward.core.suggest import suggestion
 from outward.core.toggles import Toggle
@@ -60,6 +60,8 @@ def group_page(group: Group, settings: WebSearch, toggles: dict[str, Toggle], se
 def allow_row(group: Group, owner: Group, rule: Rule) -> dict[str, Any]:
     """Return an allow rule, and whether a deny rule or a ceiling takes it away as a whole."""
     row = _row(owner.path, rule)
+    if rule.pattern.names is not None:
+        return row  # of its names, some may be taken away
     for node in group.chain:
         for deny in covering(node.deny, rule.pattern):
             if deny.ports is None and not deny.needs_sight:
@@ -136,7 +138,12 @@ def web_search(group: Group, settings: WebSearch, toggles: dict[str, Toggle]) ->
 
 def ignored(policy: Policy) -> tuple[tuple[str, str], ...]:
     """Return the groups and host patterns whose denials are noise, for the blocked log's filter."""
-    return tuple((path, str(rule.pattern)) for path, group in policy.groups.items() for rule in group.ignore)
+    return tuple(
+        (path, str(pattern))
+        for path, group in policy.groups.items()
+        for rule in group.ignore
+        for pattern in (map(listed, rule.pattern.names.entries()) if rule.pattern.names else (rule.pattern,))
+    )
 
 
 def read_question(body: dict[str, Any]) -> Question:

@@ -140,6 +140,8 @@ def narrow(
 
 def _by_blocking(scope: Scope, language: Language, minus: tuple[str, ...]) -> Narrowed:
     """Say "everything but": the only way where every public host is allowed and the caller names no list."""
+    if scope.denied.lists:
+        return Narrowed(sayable=False)  # more names than any filter takes
     wanted = {*minus, *scope.denied.bases}
     least = sorted(name for name in wanted if not any(a in wanted for a in suffixes(name) if a != name))
     too_long = language.limit is not None and len(least) > language.limit

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from urllib.parse import urlsplit
 
-from outward.core.model import Filter, PatternKind, Question, Rule, WebSearch
+from outward.core.hostlist import HostList
+from outward.core.model import Filter, Pattern, PatternKind, Question, Rule, WebSearch
 from outward.core.names import MalformedHostError, is_local_name, parse_authority
-from outward.core.policy import Group, Policy, Rules, decide
+from outward.core.policy import Group, Policy, Rules, decide, listed
 from outward.core.reasons import Reason
 from outward.search.learned import Learned
 
 _SEARCH_PORT = 443
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SPELT_OUT = 1_000  # a longer list of names is asked, and none of its names goes into a filter
 
 
 def suffixes(name: str) -> Iterator[str]:
@@ -43,6 +45,21 @@ def expressible(rule: Rule) -> bool:
     )
 
 
+def _patterns(rule: Rule) -> Iterator[Pattern]:
+    """Yield a rule's pattern, or those of a short list of names."""
+    names = rule.pattern.names
+    if names is None:
+        yield rule.pattern
+    elif names.length <= _SPELT_OUT:
+        yield from map(listed, names.entries())
+
+
+def _long(rule: Rule) -> Iterator[HostList]:
+    names = rule.pattern.names
+    if names is not None and names.length > _SPELT_OUT:
+        yield names
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """The expressible part of one allow list or ceiling."""
@@ -50,32 +67,36 @@ class Names:
     exact: frozenset[str]
     below: frozenset[str]
     any: bool
+    lists: tuple[HostList, ...] = ()
 
     @staticmethod
     def of(rules: Iterable[Rule], policy: Policy) -> "Names":
         """Collect the names of the rules that allow a plain GET of the whole host today."""
         exact, below, everything = set[str](), set[str](), False
-        for rule in rules:
-            if not expressible(rule) or policy.expired(rule):
-                continue
-            kind, value = rule.pattern.kind, rule.pattern.value
+        counting = [rule for rule in rules if expressible(rule) and not policy.expired(rule)]
+        for pattern in (pattern for rule in counting for pattern in _patterns(rule)):
+            kind, value = pattern.kind, pattern.value
             if kind in (PatternKind.EXACT, PatternKind.SUFFIX):
                 exact.add(value)
             if kind in (PatternKind.BELOW, PatternKind.SUFFIX):
                 below.add(value)
             elif kind is PatternKind.ANY:
                 everything = True
-        return Names(frozenset(exact), frozenset(below), everything)
+        lists = tuple(names for rule in counting for names in _long(rule))
+        return Names(frozenset(exact), frozenset(below), everything, lists)
 
     def top(self, name: str) -> bool:
         """Tell whether the name itself is in the list."""
         if name in self.exact or (self.any and not is_local_name(name)):
             return True
-        return any(above in self.below for above in suffixes(name) if above != name)
+        below = any(above in self.below for above in suffixes(name) if above != name)
+        return below or any(names.matching(name) for names in self.lists)
 
     def under(self, name: str) -> bool:
         """Tell whether every name below the name is in the list."""
-        return (self.any and not is_local_name(name)) or any(above in self.below for above in suffixes(name))
+        if (self.any and not is_local_name(name)) or any(above in self.below for above in suffixes(name)):
+            return True
+        return any(names.matching(f"*.{name}") for names in self.lists)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +107,29 @@ class Denied:
     below: frozenset[str]
     touched: frozenset[str]
     everything: bool
+    lists: tuple[HostList, ...] = ()
 
     @staticmethod
     def of(rules: Iterable[Rule]) -> "Denied":
         """Collect the deny rules that bear on a search."""
         bases, below, everything = set[str](), set[str](), False
-        for rule in rules:
-            if rule.ports is not None and not rule.ports & {80, _SEARCH_PORT}:
-                continue
-            kind, value = rule.pattern.kind, rule.pattern.value
+        bearing = [rule for rule in rules if rule.ports is None or rule.ports & {80, _SEARCH_PORT}]
+        for pattern in (pattern for rule in bearing for pattern in _patterns(rule)):
+            kind, value = pattern.kind, pattern.value
             everything = everything or kind is PatternKind.ANY
             if kind in (PatternKind.EXACT, PatternKind.BELOW, PatternKind.SUFFIX):
                 bases.add(value)
             if kind in (PatternKind.BELOW, PatternKind.SUFFIX):
                 below.add(value)
         touched = frozenset(above for base in bases for above in suffixes(base))
-        return Denied(tuple(sorted(bases)), frozenset(below), touched, everything)
+        lists = tuple(names for rule in bearing for names in _long(rule))
+        return Denied(tuple(sorted(bases)), frozenset(below), touched, everything, lists)
 
     def touches(self, name: str) -> bool:
         """Tell whether a deny rule matches the name, something below it, or covers it from above."""
-        return self.everything or name in self.touched or any(above in self.below for above in suffixes(name))
+        if self.everything or name in self.touched or any(above in self.below for above in suffixes(name)):
+            return True
+        return any(names.touches(name) for names in self.lists)
 
 
 @dataclass(frozen=True, slots=True)
