@@ -14,6 +14,7 @@ from harness.policies import group, policy, rule
 from harness.raw import raw
 from outward.core.model import Lane, LaneChoice, Stage, Verdict
 from outward.core.policy import Policy
+from outward.proxy.inspection.tls import Tls
 
 
 def allowing(*hosts: str) -> Policy:
@@ -256,3 +257,29 @@ async def test_a_crowd_of_tiny_chunks_is_read_in_turns_and_arrives_whole(tmp_pat
         assert reply.endswith(b"0\r\n\r\n")
         (event,) = world.events
         assert (event.verdict, event.bytes_up, event.bytes_down) == (Verdict.ALLOW, 40_000, 40_000)
+
+
+@pytest.mark.parametrize("told", [True, False])
+@on_loop
+async def test_a_body_that_ends_with_tls_is_whole_only_if_its_end_is_told_there(tmp_path: Path, *, told: bool) -> None:
+    """Whoever is between could cut the connection; the client gets no last chunk then."""
+    async with inspecting(allowing("allowed.test"), tmp_path) as world:
+        context = world.server_tls("allowed.test")
+
+        async def cutting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            tls, request = Tls(context), b""
+            while not request.endswith(b"\r\n\r\n"):
+                request += tls.receive(await reader.read(2**14))
+                writer.write(tls.pending())
+            writer.write(tls.send(b"HTTP/1.1 200 OK\r\n\r\nhalf") + (tls.close() if told else b""))
+            writer.close()
+
+        server = await asyncio.start_server(cutting, "127.0.0.1", 0)
+        world.dns.add("allowed.test", "A", "127.0.0.1")
+        port = server.sockets[0].getsockname()[1]
+        async with world.tunnel("allowed.test", port) as client:
+            reply = await client.ask(get("/", f"allowed.test:{port}"))
+        server.close()
+        assert reply.endswith(b"\r\n0\r\n\r\n") is told
+        await until(lambda: world.events)
+        assert bool(world.events[0].detail) is not told

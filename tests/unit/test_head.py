@@ -339,3 +339,9 @@ def test_an_empty_line_behind_a_head_is_no_part_of_it():
     assert is_whole(head)
     assert not is_whole(head + b"\r\n")
     assert HeadReader(LIMITS).feed(head + b"\r\n") == (head, b"\r\n")
+
+
+@pytest.mark.parametrize(("minor", "expects"), [(b"1", True), (b"0", False)])
+def test_who_speaks_http_1_0_is_told_nothing_before_the_answer(minor, expects):
+    raw = get(b"Expect: 100-continue\r\nContent-Length: 2\r\n", b"POST / HTTP/1." + minor)
+    assert parse_head(raw, LIMITS, INSIDE).expect is expects

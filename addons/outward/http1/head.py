@@ -248,7 +248,7 @@ def _judge_body(head: Head, found: dict[str, str]) -> None:
     if expect is not None:
         if expect.lower() != "100-continue":
             raise malformed("an Expect other than 100-continue")
-        head.expect = True
+        head.expect = not head.http_10  # which knows no answer before the last (RFC 9110 10.1.1)
     if upgrade is not None and not _OFFER.fullmatch(upgrade):
         if not _is_websocket(head, found, options):
             raise HeadError(Reason.UPGRADE_NOT_ALLOWED, "an upgrade other than WebSocket, version 13")

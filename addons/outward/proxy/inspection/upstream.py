@@ -353,11 +353,22 @@ class Upstream:
             self._fail("the destination closed without a response")
         else:
             try:
-                self._body.finish()
+                self._finish()
             except BodyError as error:
                 self._fail(str(error))
             else:
                 self._done()
+
+    def _finish(self) -> None:
+        """Take the end of the connection for the end of the body, if that is how it ends.
+
+        Raises:
+            BodyError: it was cut: whoever is between could end TLS as well (RFC 9112 9.8), if it is not said within.
+        """
+        self._body.finish()
+        tls = self.peer.tls
+        if tls is not None and not tls.ended and self._body is not _RELAYED:
+            raise BodyError("the connection was cut before TLS had ended")
 
     def _fail(self, why: str) -> None:
         user, unheard = self._serving, not self._heard
