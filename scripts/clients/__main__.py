@@ -4,7 +4,7 @@
     .venv/bin/python scripts/clients --write           # write the table into the guide
     .venv/bin/python scripts/clients --only codex -v   # some of them, with what they printed
 
-    .venv/bin/python scripts/clients --sdks            # the vendors' Python SDKs: a call, a search, a denial
+    .venv/bin/python scripts/clients --sdks            # the vendors' Python and Node SDKs: a call, a search, a denial
     .venv/bin/python scripts/clients --hidden          # clients whose keys `run --hide` keeps from them
 
 Needs npm and pip with a registry, and leave to listen on port 443. What cannot be installed is left out, with
@@ -25,7 +25,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent / "tests")]
 
 from clients import CLIENTS, Client  # noqa: E402
 from holders import HOLDERS, VALUE, Holder, variables  # noqa: E402
-from install import CannotInstallError, installed, node, sdks  # noqa: E402
+from install import CannotInstallError, installed, node, node_sdk, sdks  # noqa: E402
+from node_sdks import SDKS as NODE_SDKS  # noqa: E402
+from node_sdks import NodeSdk  # noqa: E402
 from running import ADDRESS, MODES, ROOT, Run, run  # noqa: E402
 from sdks import SDKS, Sdk, snippet  # noqa: E402
 
@@ -117,6 +119,22 @@ def tried(sdk: Sdk, python: Path, *, verbose: bool) -> list[str]:
     return wrong
 
 
+def tried_in_node(sdk: NodeSdk, into: Path, programs: Path, *, verbose: bool) -> list[str]:
+    """Run a Node SDK's calls, and return what is not as it should be."""
+    wrong: list[str] = []
+    for mode in ("on", "off") if sdk.usual else ("off",):
+        script = into / f"{mode}.mjs"
+        script.write_text(sdk.script(mode))
+        found = run(lambda _home, script=script: (["node", str(script)], {}), (sdk.host,), str(programs), mode)
+        if verbose:
+            print(found.shown)
+        said = re.search(r"^@\w+ (.*)$", found.shown, re.MULTILINE)
+        what = said[1] if said else found.shown[-300:]
+        right = what.startswith(sdk.raises) and sdk.reason in what if mode == "off" else what == "passes"
+        wrong += [] if right else [f"{mode}: {what[:300]}"]
+    return wrong
+
+
 def all_sdks(only: str, folder: Path, *, verbose: bool) -> int:
     """Try the SDKs and return how many do not do what they should."""
     differs = 0
@@ -126,6 +144,12 @@ def all_sdks(only: str, folder: Path, *, verbose: bool) -> int:
             wrong = tried(sdk, python, verbose=verbose)
             differs += bool(wrong)
             print(f"{sdk.package} {version}: {'; '.join(wrong) or f'denied as {sdk.raises}'}", flush=True)
+    for each in NODE_SDKS:
+        if only.lower() in each.package:
+            version, into = node_sdk(each.package, each.more, folder)
+            wrong = tried_in_node(each, into, node(folder), verbose=verbose)
+            differs += bool(wrong)
+            print(f"{each.package} {version} (Node): {'; '.join(wrong) or f'denied as {each.raises}'}", flush=True)
     return differs
 
 
@@ -190,7 +214,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, help="folder to install into; default: a temporary one")
     parser.add_argument("--write", action="store_true", help="write the rows into the guide")
     parser.add_argument("-v", "--verbose", action="store_true", help="print what the agents printed")
-    parser.add_argument("--sdks", action="store_true", help="the vendors' Python SDKs instead")
+    parser.add_argument("--sdks", action="store_true", help="the vendors' SDKs instead")
     parser.add_argument("--hidden", action="store_true", help="clients whose keys are hidden instead")
     args = parser.parse_args()
     rows, differs = written(), 0

@@ -69,6 +69,20 @@ def sdks(package: str, folder: Path) -> tuple[str, Path]:
     ).strip(), python
 
 
+def node_sdk(package: str, more: tuple[str, ...], folder: Path) -> tuple[str, Path]:
+    """Install a vendor's Node SDK; return its version and the folder that has it.
+
+    Raises:
+        CannotInstallError: if the registry is missing.
+    """
+    into = folder / "node-sdks" / package.replace("/", "+")
+    into.mkdir(parents=True, exist_ok=True)
+    with_node = {"PATH": f"{node(folder)}:{os.environ['PATH']}"}
+    _run("npm", "install", "--no-audit", "--no-fund", "--prefix", str(into), package, *more, more=with_node)
+    manifest = into / "node_modules" / package / "package.json"
+    return json.loads(manifest.read_text("utf-8"))["version"], into
+
+
 @functools.cache
 def node(folder: Path) -> Path:
     """Return the folder of a Node that is new enough.
