@@ -36,11 +36,10 @@ def configuration(folder: Path, origin: Origin, secret: str = "env: SECRET") -> 
         f"upstream: {{trust: ['{origin.ca}'], internal: [127.0.0.1/32], dns: {{hosts: {{api.test: [127.0.0.1], "
         "other.test: [127.0.0.1]}}}\n"
         "groups:\n  dev:\n    lane: inspect\n    allow:\n"
-        f"      - {{host: api.test, ports: [{origin.port}], methods: [GET, POST], paths: ['/v1/**'], {inject}}}\n"
+        f"      - {{host: api.test, ports: [{origin.port}, {origin.plain}], methods: [GET, POST], paths: ['/v1/**'], {inject}}}\n"
         f"      - {{host: api.test, ports: [{origin.port}], paths: ['/git/**'], inject: {{basic: 'me:{{github}}'}}}}\n"
         f"      - {{host: api.test, ports: [{origin.port}], paths: ['/public/**']}}\n"
         f"      - {{host: other.test, ports: [{origin.port}, {origin.plain}]}}\n"
-        f"      - {{host: api.test, ports: [{origin.plain}]}}\n"
         "clients: [{group: dev, anyone: true}]\n"
     )
     return path
