@@ -47,6 +47,7 @@ from outward.proxy.judge import Judge
 from outward.proxy.leases import Leases
 from outward.proxy.parent import Parent
 from outward.proxy.secrets import SecretError
+from outward.records.credentials import renew
 from outward.records.events import Event
 from outward.records.recorder import STORE_LINGER, Recorder
 from outward.records.search_memory import SearchMemory
@@ -309,6 +310,8 @@ class Service:
         if settings.secrets != self.settings.secrets:
             self.judge.secrets.use(settings.secrets)
         changed = [name for name in _FIXED if getattr(settings, name) != getattr(self.settings, name)]
+        if renew(self.settings.records_url, settings.records_url) and "records_url" in changed:
+            changed.remove("records_url")
         if changed:
             log.warning("these settings take effect at the next start: %s", ", ".join(changed))
         self.judge.verifier = verifier_for(

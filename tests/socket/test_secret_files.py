@@ -5,10 +5,13 @@ import contextlib
 import socket
 import threading
 
+import psycopg
 import pytest
 
+from harness.postgres import postgres
 from harness.process import Served
 from harness.waiting import wait_for
+from outward.records.credentials import in_force, renew
 
 
 @pytest.fixture
@@ -56,3 +59,63 @@ def test_a_parents_password_is_taken_up_when_its_file_changes(tmp_path, parent):
         assert "two" not in served.log
     finally:
         served.end()
+
+
+def test_the_databases_credentials_are_taken_up_when_their_file_changes(tmp_path):
+    """The old user may no longer log in, and its connections are ended: what follows is recorded by the new one."""
+    with postgres() as server, psycopg.connect(server.url, autocommit=True) as admin:
+        for name in ("one", "two"):
+            admin.execute(f"CREATE ROLE {name} SUPERUSER LOGIN")
+        secret, config = tmp_path / "url", tmp_path / "outward.yaml"
+        secret.write_text(server.url.replace("outward@", "one:first@"))
+        config.write_text(
+            f"version: 1\nserver: {{state: '{tmp_path}/state', listen: '127.0.0.1:0', ops: '127.0.0.1:0'}}\n"
+            "groups: {a: {allow: [example.com]}}\nclients: [{group: a, anyone: true}]\n"
+        )
+        served = Served(config, OUTWARD_RECORDS_URL_FILE=str(secret))
+
+        def users() -> set[str]:
+            rows = admin.execute("SELECT usename FROM pg_stat_activity WHERE application_name = 'outward'")
+            return {name for (name,) in rows}
+
+        def recorded(host: str) -> bool:
+            return bool(admin.execute("SELECT 1 FROM events WHERE host = %s", [host]).fetchall())
+
+        try:
+            assert "403" in served.answer("before.test")
+            wait_for(lambda: recorded("before.test"))
+            assert users() == {"one"}
+            secret.write_text(server.url.replace("outward@", "two:second@"))
+            admin.execute("ALTER ROLE one NOLOGIN")
+
+            def ended() -> bool:
+                admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'one'")
+                return users() == {"two"}
+
+            wait_for(ended)
+            assert "403" in served.answer("after.test")
+            wait_for(lambda: recorded("after.test"))
+            assert "second" not in served.log
+            assert "take effect at the next start" not in served.log
+        finally:
+            served.end()
+
+
+@pytest.mark.parametrize(
+    ("now", "taken"),
+    [
+        ("postgresql://two:x@db/records?sslmode=require", True),
+        ("postgresql://db/records?sslmode=require&user=two&password=x", True),
+        ("postgresql://one:y@db:5433/records?sslmode=require", False),
+        ("postgresql://one:y@db/other?sslmode=require", False),
+        ("postgresql://one:y@db/records?sslmode=disable", False),
+        ("sqlite", False),
+    ],
+)
+def test_only_credentials_are_renewed(now, taken):
+    """Another place is another database: it takes a start."""
+    configured = "postgresql://one:x@db/records?sslmode=require"
+    assert renew(configured, now) is taken
+    assert in_force(configured) == (now if taken else configured)
+    assert renew(configured, configured)
+    assert in_force(configured) == configured

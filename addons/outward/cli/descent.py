@@ -8,11 +8,14 @@ feign that (the same user) could read the token as well. Elsewhere nothing is to
 import os
 import struct
 import sys
+import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from socket import AF_INET, AF_INET6, inet_pton
 
 _PROC = Path("/proc")
+_PATIENCE = 0.03  # seconds of CPU; the loop waits meanwhile, and who is not found by then is unknown
 
 
 def descends(peer: tuple[str, int], own: tuple[str, int], token: str) -> bool:
@@ -26,11 +29,15 @@ def descends(peer: tuple[str, int], own: tuple[str, int], token: str) -> bool:
     inode = _inode(peer, own) if sys.platform == "linux" else None
     if inode is None:
         return False
-    socket, marked = f"socket:[{inode}]", token.encode()
+    socket, marked, until = f"socket:[{inode}]", token.encode(), time.thread_time() + _PATIENCE
     below = set(_below(os.getpid()))
-    return any(_holds(pid, socket) for pid in below) or any(
-        _holds(pid, socket) for pid in _all() if pid not in below and _was_given(pid, marked)
-    )
+    others = (pid for pid in _all() if pid not in below and (time.thread_time() > until or _was_given(pid, marked)))
+    for pid in chain(below, others):
+        if time.thread_time() > until:
+            return False
+        if _holds(pid, socket):
+            return True
+    return False
 
 
 def _inode(peer: tuple[str, int], own: tuple[str, int]) -> str | None:

@@ -14,6 +14,7 @@ import orjson
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from outward.records.credentials import in_force
 from outward.records.database import LEASE, StoreAwayError
 
 CONNECT_TIMEOUT = 5  # seconds
@@ -161,7 +162,7 @@ class Listener:
 
 def _connect(url: str) -> psycopg.Connection:
     return psycopg.connect(
-        url,
+        in_force(url),
         autocommit=True,
         connect_timeout=CONNECT_TIMEOUT,
         prepare_threshold=None,
