@@ -123,6 +123,7 @@ def test_a_rules_line_says_what_it_sets():
 def test_values_are_masked_in_answers():
     assert masked("set ghp_real; and other-value", {**VALUES, "empty": ""}) == f"set {HELD}; and {placeholder('git')}"
     assert masked("nothing", VALUES) == "nothing"
+    assert masked("nothing", VALUES, ["Bearer ghp_real", "plain"]) == "nothing"
 
 
 def test_a_value_within_a_longer_one_leaves_nothing_of_the_longer_one():
