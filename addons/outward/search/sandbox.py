@@ -101,4 +101,4 @@ def _one(scope: Scope, entry: object) -> tuple[str, ...]:
         return ()
     if wild:
         return (f"*.{host}",) if scope.below(host) else ()
-    return (host,) if scope.reach(f"https://{host}/").permitted else ()
+    return (host,) if scope.opens(host) else ()

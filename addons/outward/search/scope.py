@@ -5,19 +5,20 @@ below it, which is how vendors read their domain filters; our own patterns are e
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from urllib.parse import urlsplit
 
 from outward.core.hostlist import HostList
-from outward.core.model import Filter, Pattern, PatternKind, Question, Rule, WebSearch
+from outward.core.model import Filter, LaneChoice, Pattern, PatternKind, Question, Rule, WebSearch
 from outward.core.names import MalformedHostError, is_local_name, parse_authority
 from outward.core.policy import Group, Policy, Rules, decide, listed
 from outward.core.reasons import Reason
 from outward.search.learned import Learned
 
 _SEARCH_PORT = 443
+_WEB_PORTS = frozenset({80, _SEARCH_PORT})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SPELT_OUT = 1_000  # a longer list of names is asked, and none of its names goes into a filter
 
@@ -45,6 +46,16 @@ def expressible(rule: Rule) -> bool:
     )
 
 
+def unseen(rule: Rule) -> bool:
+    """Tell whether an allow rule permits whatever goes to its hosts over port 443, so that nobody must look at it."""
+    return expressible(rule) and not rule.needs_sight
+
+
+def _bears(rule: Rule) -> bool:
+    """Tell whether a deny rule bears on the web."""
+    return rule.ports is None or bool(rule.ports & _WEB_PORTS)
+
+
 def _patterns(rule: Rule) -> Iterator[Pattern]:
     """Yield a rule's pattern, or those of a short list of names."""
     names = rule.pattern.names
@@ -70,10 +81,10 @@ class Names:
     lists: tuple[HostList, ...] = ()
 
     @staticmethod
-    def of(rules: Iterable[Rule], policy: Policy) -> "Names":
-        """Collect the names of the rules that allow a plain GET of the whole host today."""
+    def of(rules: Iterable[Rule], policy: Policy, fits: Callable[[Rule], bool]) -> "Names":
+        """Collect the names of the rules that fit and hold today."""
         exact, below, everything = set[str](), set[str](), False
-        counting = [rule for rule in rules if expressible(rule) and not policy.expired(rule)]
+        counting = [rule for rule in rules if fits(rule) and not policy.expired(rule)]
         for pattern in (pattern for rule in counting for pattern in _patterns(rule)):
             kind, value = pattern.kind, pattern.value
             if kind in (PatternKind.EXACT, PatternKind.SUFFIX):
@@ -113,7 +124,7 @@ class Denied:
     def of(rules: Iterable[Rule]) -> "Denied":
         """Collect the deny rules that bear on a search."""
         bases, below, everything = set[str](), set[str](), False
-        bearing = [rule for rule in rules if rule.ports is None or rule.ports & {80, _SEARCH_PORT}]
+        bearing = [rule for rule in rules if _bears(rule)]
         for pattern in (pattern for rule in bearing for pattern in _patterns(rule)):
             kind, value = pattern.kind, pattern.value
             everything = everything or kind is PatternKind.ANY
@@ -156,8 +167,10 @@ class Scope:
         self._search_policy = replace(policy, groups={group.path: self._group}, clients=())
         self._connect_policy = replace(policy, groups={group.path: group}, clients=())
         self.rules = tuple(rule for node in self._group.chain for rule in node.allow.all)
-        self._layers = tuple(_layers(self._group, policy))
-        self._connects = self._layers if self._group is group else tuple(_layers(group, policy))
+        # What a machine at a vendor does is as unseen as what goes through a tunnel.
+        self._unseen_policy = replace(policy, groups={group.path: replace(group, lane=LaneChoice.TUNNEL)}, clients=())
+        self._layers = tuple(_layers(self._group, policy, expressible))
+        self._connects = tuple(_layers(group, policy, unseen))
         self._learned: dict[str, Learned] = {}  # by the few governed hosts
         self.denied = Denied.of(rule for node in self._group.chain for rule in node.deny.all)
         self.unrestricted = not self.denied.everything and any(
@@ -213,11 +226,22 @@ class Scope:
         """What a machine at a vendor may reach because the group may: hosts, and `*.h` for all below h; sorted."""
         exact = {name for allow, _ in self._connects for name in allow.exact}
         below = {name for allow, _ in self._connects for name in allow.below}
-        kept = {name for name in exact if self.reach(f"https://{name}/").permitted}
+        kept = {name for name in exact if self.opens(name)}
         return tuple(sorted(kept | {f"*.{name}" for name in below if self.below(name)}))
 
+    def opens(self, name: str) -> bool:
+        """Tell whether the group may send a host whatever it likes, and no deny rule names it, even in part."""
+        try:
+            host, port = parse_authority(name, _SEARCH_PORT)
+        except MalformedHostError:
+            return False
+        if any(_bears(rule) for node in self._group.chain for rule in node.deny.for_host(host)):
+            return False
+        decision = decide(self._unseen_policy, Question(self._group.path, host, port))
+        return decision.reason is Reason.RULE and port == _SEARCH_PORT and not decision.inject
+
     def below(self, name: str) -> bool:
-        """Tell whether the group may connect to every name below the name."""
+        """Tell whether the group may send every name below the name whatever it likes."""
         return not self.denied.touches(name) and any(
             allow.under(name) and all(ceiling.under(name) for ceiling in ceilings) for allow, ceilings in self._connects
         )
@@ -238,13 +262,14 @@ class Scope:
         return Sight(decision.reason is Reason.RULE, decision.reason)
 
 
-def _layers(group: Group, policy: Policy) -> Iterator[tuple[Names, tuple[Names, ...]]]:
+def _layers(group: Group, policy: Policy, fits: Callable[[Rule], bool]) -> Iterator[tuple[Names, tuple[Names, ...]]]:
     """Yield the allow list of each node of the chain with the ceilings that bound it."""
     chain = tuple(group.chain)
-    ceilings = tuple(None if node.ceiling is None else Names.of(node.ceiling.all, policy) for node in chain)
+    ceilings = tuple(None if node.ceiling is None else Names.of(node.ceiling.all, policy, fits) for node in chain)
     for index, node in enumerate(chain):
         if node.allow.all:
-            yield Names.of(node.allow.all, policy), tuple(each for each in ceilings[index + 1 :] if each is not None)
+            bounds = tuple(each for each in ceilings[index + 1 :] if each is not None)
+            yield Names.of(node.allow.all, policy, fits), bounds
 
 
 def _with_sources(group: Group, sources: tuple[Rule, ...]) -> Group:
