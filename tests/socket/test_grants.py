@@ -145,6 +145,33 @@ async def test_a_clock_that_is_set_forward_ends_a_grant(monkeypatch):
 
 
 @on_loop
+async def test_connections_that_come_meanwhile_do_not_put_off_an_end(monkeypatch):
+    """The policy has forgotten the grant by then, and knows of no end that is near."""
+    async with gate_for(DEV) as world:
+        leases, ended = Leases(world.judge), []
+        leases.use([lasting(3600, 443)])
+        decision = world.judge.decide_connect("dev", Host("allowed.test"), 443)
+        leases.hold(decision, lambda: ended.append(True))
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + 3601)
+        await until(lambda: world.judge.policy and (leases.hold(decision, lambda: None)() or ended))
+        leases.close()
+
+
+@on_loop
+async def test_an_end_that_comes_nearer_is_kept():
+    async with gate_for(DEV) as world:
+        leases, ended = Leases(world.judge), []
+        leases.use([lasting(3600, 443)])
+        leases.hold(world.judge.decide_connect("dev", Host("allowed.test"), 443), lambda: ended.append(time.time()))
+        leases.use([lasting(0.2, 443)])
+        end = world.judge.next_end / 1000
+        await until(lambda: ended)
+        assert 0 <= ended[0] - end < 0.5
+        leases.close()
+
+
+@on_loop
 async def test_a_clock_that_is_set_back_brings_no_grant_back(monkeypatch):
     """What has ended is gone until the clock says otherwise; what begins later has not begun."""
     async with gate_for(DEV) as world:

@@ -42,7 +42,7 @@ class Leases:
         """Cut a connection once what allowed it holds no more; returns what lets it go."""
         key = object()
         self._held[key] = decision, cut
-        self._set()
+        self._set()  # no look that is due is put off
         return lambda: self._let_go(key)
 
     def _let_go(self, key: object) -> None:
@@ -54,7 +54,8 @@ class Leases:
         self._stop()
 
     def _look(self) -> None:
-        """Cut what stands by nothing any more."""
+        """Cut what stands by nothing any more, and look again when the next end comes."""
+        self._stop()
         for key, (decision, cut) in list(self._held.items()):
             if not self._judge.stands(decision):
                 self._held.pop(key, None)
@@ -65,8 +66,7 @@ class Leases:
         self._set()
 
     def _set(self) -> None:
-        self._stop()
-        if self._held:
+        if self._held and self._timer is None:
             end = self._judge.next_end
             wait = _LOOK if end is None else min(_LOOK, max(0.0, end / 1000 - time.time()))
             self._timer = self._loop.call_later(wait, self._look)
