@@ -5,9 +5,13 @@ import hmac
 import json
 import re
 import ssl
+import sys
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import orjson
 import pytest
@@ -69,6 +73,21 @@ def make(connect):
     yield build
     for each in made:
         each.close()
+
+
+@pytest.fixture
+def switching():
+    """Let threads take turns as often as they can."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+def at_once(count, work, *args):
+    with ThreadPoolExecutor(count) as pool:
+        for done in [pool.submit(work, *args) for _ in range(count)]:
+            done.result()
 
 
 def asked(host="new.example.org", group="acme/platform", **facts):
@@ -211,6 +230,28 @@ def test_a_flood_is_limited_by_group(make, sink):
     hooks.asked(asked(group="other"))
     wait_for(lambda: counts.of["sent"] == 4)
     assert counts.of["dropped"] == 47
+
+
+def test_notices_at_once_start_one_thread(switching):
+    started = Barrier(8)
+
+    def offer(hook):
+        started.wait()
+        hook.offer(Notice("request", "0" * 32, "a", "b.example", 443, "no_rule", 0.0), lambda: False)
+
+    for _ in range(50):
+        hook = Hook(Destination("http://127.0.0.1:9/", deadline=2.0), ("request",), "json", lambda: None, Counts())
+        before = {each for each in threading.enumerate() if each.name == "outward-webhook"}
+        at_once(8, offer, hook)
+        running = {each for each in threading.enumerate() if each.name == "outward-webhook"} - before
+        hook.close()
+        assert len(running) == 1
+
+
+def test_who_asks_at_once_gets_no_more_than_the_bucket_holds(switching):
+    bucket, taken = Buckets(rate=0.0, burst=100), []
+    at_once(8, lambda: taken.extend(bucket.take("a") for _ in range(2000)))
+    assert taken.count(True) == 100
 
 
 def test_a_refusal_is_tried_again_with_bounds(make, sink):

@@ -1,7 +1,8 @@
 """Webhooks: telling other programs that somebody asks for access, meets a host or uses a secret for the first time.
 
 A notice says who, what and why in words of ours: never in those of a client, and never so that a chat makes a link of
-it. Each hook has a thread and a bounded queue; what does not get through after some tries is dropped, counted, logged.
+it. Each hook has a thread and a bounded queue; what finds it full, or does not get through after some tries, is dropped
+and counted. The log tells when an endpoint begins to take no notices.
 """
 
 import hashlib
@@ -126,21 +127,23 @@ class Hook:
         self._queue: queue.Queue[tuple[Notice, Callable[[], bool]]] = queue.Queue(_WAITING)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     def wants(self, event: str) -> bool:
         """Tell whether it is told of such events."""
         return event in self._events
 
     def offer(self, notice: Notice, holds: Callable[[], bool]) -> None:
-        """Take a notice to deliver, if it still holds then; never waits."""
+        """Take a notice to deliver, if it still holds then; for any thread, and never waits for the endpoint."""
         try:
             self._queue.put_nowait((notice, holds))
         except queue.Full:
             self._counts.webhook("dropped")
             return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="outward-webhook", daemon=True)
-            self._thread.start()
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="outward-webhook", daemon=True)
+                self._thread.start()
 
     def close(self) -> None:
         """End soon; what waits is not told."""
