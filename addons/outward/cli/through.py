@@ -58,13 +58,25 @@ def way_of(environ: Mapping[str, str]) -> Way:
     text = next((environ[name] for name in _VARIABLES if environ.get(name)), None)
     if text is None:
         raise NoWayError('no proxy is named: start this behind `outward run`, or after `eval "$(outward env)"`')
-    url = urlsplit(text if "://" in text else f"http://{text}")
     try:
-        host, port = url.hostname, url.port
-    except ValueError:
-        host, port = None, None
-    if url.scheme not in _PORTS or not host:
+        way = _way(text)
+    except ValueError:  # whose message may quote the password
+        way = None
+    if way is None:
         raise NoWayError(f"{_VARIABLES[0]} holds no URL of an HTTP proxy")
+    return way
+
+
+def _way(text: str) -> Way | None:
+    """Return the proxy that a URL names; None for another kind.
+
+    Raises:
+        ValueError: it is no URL.
+    """
+    url = urlsplit(text if "://" in text else f"http://{text}")
+    host, port = url.hostname, url.port
+    if url.scheme not in _PORTS or not host:
+        return None
     user, password = unquote(url.username or ""), unquote(url.password or "")
     secret = base64.b64encode(f"{user}:{password}".encode()).decode() if user or password else ""
     return Way(host, port or _PORTS[url.scheme], url.scheme == "https", f"Basic {secret}" if secret else "")
@@ -99,9 +111,14 @@ def tunnel(way: Way, host: str, port: int) -> tuple[socket.socket, bytes]:
 
 
 def _dial(way: Way) -> socket.socket:
-    stream = socket.create_connection((way.host, way.port), _TIMEOUT)
-    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return ssl.create_default_context().wrap_socket(stream, server_hostname=way.host) if way.secure else stream
+    try:
+        stream = socket.create_connection((way.host, way.port), _TIMEOUT)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return ssl.create_default_context().wrap_socket(stream, server_hostname=way.host) if way.secure else stream
+    except OSError:  # some of TLS's are ValueErrors as well
+        raise
+    except ValueError as error:  # UnicodeError, of IDNA, is one
+        raise NoWayError(f"{_VARIABLES[0]} names a proxy by what is no host's name") from error
 
 
 def _head(stream: socket.socket) -> tuple[bytes, bytes]:
@@ -127,7 +144,7 @@ def _length(head: bytes) -> int:
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length" and value.strip().isdigit():
-            return min(int(value), _MOST)
+            return min(int(value.strip()[:9]), _MOST)
     return 0
 
 
