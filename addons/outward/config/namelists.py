@@ -1,7 +1,7 @@
 """Files of host names, one a line, to lists of the core: `h`, `*.h` for all below it, `.h` for both, `#` comments.
 
 Owns the grammar of such a file and the finding of a line that is none. Reads in pieces and rests between them, so that
-a reload beside traffic leaves the interpreter to it every millisecond.
+a reload beside traffic leaves the interpreter to it after each; no line is long enough to make a piece long.
 """
 
 import re
@@ -17,7 +17,8 @@ from outward.core.model import PatternKind, Place
 from outward.files import MIB
 
 MAX_BYTES = 64 * MIB
-_PIECE = 8 * 1024  # bytes: half a millisecond
+_PIECE = 8 * 1024  # bytes: half a millisecond, where its lines need no second look
+_LONGEST = 1_000  # bytes of a line: a name has 253, and a comment has its place
 _COUNTED = 256 * 1024  # bytes, at a time
 _REST = 0.00005  # seconds
 _TOLD = 20  # findings of one file
@@ -28,7 +29,7 @@ _CURE = "one name a line: `example.com`, `*.example.com` for all below it, `.exa
 _LABEL = rb"(?!xn--|(?:[0-9]+|0x[0-9a-f]*)\n)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _LINE = rb"(?:(?:\*?\.)?(?=[^\n]{1,253}\n)" + _LABEL + rb"(?:\." + _LABEL + rb")*+)?\n"
 _PLAIN = re.compile(rb"(?:" + _LINE + rb")*+")
-_COMMENT = re.compile(rb"[ \t]*#[^\n]*|[ \t\r]+(?=\n)")
+_COMMENT = re.compile(rb"(?<![ \t])[ \t]*+#[^\n]*|(?<![ \t\r])[ \t\r]++(?=\n)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,12 @@ def compile_names(source: NameFile, report: Report) -> HostList:
     start, line = 3 if data.startswith(b"\xef\xbb\xbf") else 0, 1
     while start < len(data):
         end = data.find(b"\n", start + _PIECE) + 1 or len(data)
-        piece = data[start:end].lower()
+        piece = data[start : min(end, start + _PIECE + _LONGEST + 1)].lower()  # of a line that is longer, enough to see
         if not piece.endswith(b"\n"):
             piece += b"\n"
+        lines = piece.split(b"\n")[:-1]
+        if max(map(len, lines)) > _LONGEST:
+            piece = b"".join(_short(lines, line, findings))
         if any(sign in piece for sign in (b"#", b" ", b"\t", b"\r")):
             piece = _COMMENT.sub(b"", piece)
         if not _PLAIN.fullmatch(piece):
@@ -107,6 +111,16 @@ class _Findings:
         more = self.count - _TOLD
         if more > 0:
             self.report.error("E010", f"{more} more such lines", Place(self.file, 1), 1, _CURE)
+
+
+def _short(lines: list[bytes], first: int, findings: _Findings) -> Iterator[bytes]:
+    r"""Yield lines, each ended by `\n`; an empty one for what is too long to be looked at."""
+    for number, line in enumerate(lines, first):
+        if len(line) > _LONGEST:
+            findings.add(number, PatternError("E010", f"a line of more than {_LONGEST} bytes", _CURE))
+            yield b"\n"
+        else:
+            yield line + b"\n"
 
 
 def _lines(piece: bytes, first: int, findings: _Findings) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """Files of names as sets: what a line may say, where the file may lie, what counts for trust and for reloads."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -194,3 +195,25 @@ def test_tests_of_the_policy_see_the_list(tmp_path: Path) -> None:
     cases = GROUPS + "tests: [{group: g, url: a.test, expect: deny}, {group: g, url: b.test, expect: deny}]\n"
     loaded = written(tmp_path, "a.test\n", cases)
     assert [message for _, message, _ in errors(loaded)] == ["a test fails: expected deny, got allow (rule)"]
+
+
+@pytest.mark.parametrize("filling", [b"\t", b" ", b"a", b"\xff", b"#"])
+@pytest.mark.parametrize("length", [1_001, 20_000, 3_000_000])
+def test_a_line_that_no_name_needs_is_refused_unread(tmp_path: Path, filling: bytes, length: int) -> None:
+    """In no time, whatever fills it, and the lines around it keep their places."""
+    before = time.thread_time()
+    loaded = written(tmp_path, b"a.test\n" + filling * (length - 1) + b"x\nwrong one\n" + b"b.test\n" * 2_000)
+    assert time.thread_time() - before < 10
+    found = errors(loaded)
+    assert found[0] == ("E010", "a line of more than 1000 bytes", 2)
+    assert [line for _, _, line in found] == [2, 3]
+
+
+def test_a_file_of_one_long_line_is_refused(tmp_path: Path) -> None:
+    assert errors(written(tmp_path, b" " * 100_000)) == [("E010", "a line of more than 1000 bytes", 1)]
+
+
+def test_a_long_comment_is_read(tmp_path: Path) -> None:
+    loaded = written(tmp_path, b"a.test" + b" " * 400 + b"#" + b" x" * 290 + b"\n" + b"\t \r" * 300 + b"\nb.test\n")
+    assert errors(loaded) == []
+    assert (place(loaded, "a.test"), place(loaded, "b.test")) == ("names.txt:1", "names.txt:3")
