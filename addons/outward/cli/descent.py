@@ -30,7 +30,7 @@ def descends(peer: tuple[str, int], own: tuple[str, int], token: str) -> bool:
     if inode is None:
         return False
     socket, marked, until = f"socket:[{inode}]", token.encode(), time.thread_time() + _PATIENCE
-    below = set(_below(os.getpid()))
+    below = dict.fromkeys(_below(os.getpid(), until))
     others = (pid for pid in _all() if pid not in below and (time.thread_time() > until or _was_given(pid, marked)))
     for pid in chain(below, others):
         if time.thread_time() > until:
@@ -66,16 +66,26 @@ def _hex(family: int, host: str) -> str:
     return "".join(f"{word:08X}" for word in struct.unpack(f"={len(packed) // 4}I", packed))
 
 
-def _below(pid: int) -> Iterator[int]:
-    """Yield the processes that descend from one, the youngest first."""
-    for task in _entries(_PROC / str(pid) / "task"):
-        try:
-            children = (_PROC / str(pid) / "task" / task / "children").read_text().split()
-        except OSError:
-            continue
-        for child in reversed(children):
-            yield from _below(int(child))
-            yield int(child)
+def _below(pid: int, until: float) -> list[int]:
+    """Return the processes that descend from one, the youngest first, or none once the CPU time is over."""
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        tasks = _PROC / str(waiting.pop()) / "task"
+        for task in _entries(tasks):
+            if time.thread_time() > until:
+                return []
+            children = _children(tasks / task / "children")
+            found += children
+            waiting += children
+    return found[::-1]
+
+
+def _children(file: Path) -> list[int]:
+    try:
+        return [int(child) for child in file.read_text().split()]
+    except OSError:
+        return []
 
 
 def _all() -> Iterator[int]:
