@@ -128,6 +128,15 @@ async def test_a_client_sees_itself_and_what_its_group_may_reach(tmp_path):
 
 
 @on_loop
+@pytest.mark.parametrize(("count", "more"), [(500, False), (501, True)])
+async def test_a_long_list_is_cut_and_says_so(tmp_path, count, more):
+    rules = [rule(f"h{number}.test") for number in range(count)]
+    async with desk(tmp_path, policy(group(*rules), clients=(token("one", "dev"),))) as world:
+        _, found = await told(world, asks("GET", "/allowed"))
+        assert (len(found["allowed"]), found["more"]) == (500, more)
+
+
+@on_loop
 async def test_a_grant_is_shown_among_what_is_allowed_without_its_id(tmp_path):
     async with desk(tmp_path) as world:
         world.judge.grants = (Grant("gid", "dev", "new.test", 443, None, None, 0, 2**50, "ada"),)

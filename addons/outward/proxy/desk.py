@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
+from itertools import islice
 from typing import Any, Protocol
 
 from outward.core.grants import AskError, takes_grants, wish
@@ -150,8 +151,8 @@ class Desk:
         holding = (
             rule for node, rule in rules if not policy.expired(rule) and views.allow_row(group, node, rule)["effective"]
         )
-        shown = [_host(rule) for rule, _ in zip(holding, range(_LISTED), strict=False)]
-        return as_json({"group": group.path, "allowed": shown, "more": len(shown) == _LISTED})
+        shown = [_host(rule) for rule in islice(holding, _LISTED)]
+        return as_json({"group": group.path, "allowed": shown, "more": any(True for _ in holding)})
 
     def _decision(self, _request: Request, identity: Identity, params: Mapping[str, str]) -> Response:
         found = self._keeper.decision(params["id"])
