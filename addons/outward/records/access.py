@@ -49,7 +49,7 @@ class AccessState:
 
         Raises:
             CrowdedError: too many are open.
-            StoreAwayError: the database does not answer; nothing has changed.
+            StoreAwayError: the database does not answer; the change may be made all the same.
         """
         kept: list[AccessRequest] = []
 
@@ -67,7 +67,7 @@ class AccessState:
 
         Raises:
             SettledError: the request has been approved meanwhile.
-            StoreAwayError: the database does not answer; nothing has changed.
+            StoreAwayError: the database does not answer; the change may be made all the same.
         """
 
         def work(database: Database, audit: changes.Audit) -> bool:
@@ -80,7 +80,7 @@ class AccessState:
         """End a grant before its time; False where none is in force by this id.
 
         Raises:
-            StoreAwayError: the database does not answer; nothing has changed.
+            StoreAwayError: the database does not answer; the change may be made all the same.
         """
         grant = self.grants.get(ident)
         return grant is not None and self._end(grant, author, address)

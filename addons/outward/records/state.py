@@ -139,7 +139,7 @@ class State:
         Raises:
             KeyError: there is no such group.
             LockedError: the file locks it.
-            StoreAwayError: the database does not answer; nothing has changed.
+            StoreAwayError: the database does not answer; the change may be made all the same.
         """
         group = self.policy.groups[path]
         if not is_settable(group):
@@ -152,7 +152,7 @@ class State:
         It counts where the policy in force has such a group and does not lock it.
 
         Raises:
-            StoreAwayError: the database does not answer; nothing has changed.
+            StoreAwayError: the database does not answer; the change may be made all the same.
         """
         known = self.toggles.get(path)
         return self._set_toggle(path, Toggle(False, actor, time), known.enabled if known else None, None)
@@ -166,7 +166,7 @@ class State:
 
         Raises:
             KeyError: there is no such group.
-            StoreAwayError: the database does not answer; nothing has changed.
+            StoreAwayError: the database does not answer; the change may be made all the same.
         """
         if wanted.active and wanted.group not in self.policy.groups:
             raise KeyError(wanted.group)
@@ -177,7 +177,7 @@ class State:
         """Keep a new token of the admin API.
 
         Raises:
-            StoreAwayError: the database does not answer; nothing has changed.
+            StoreAwayError: the database does not answer; the change may be made all the same.
         """
         event = acts.token_changed("admin_token_created", token, author)
 
@@ -191,7 +191,7 @@ class State:
         """Take a token back; False where there is none in force by this id.
 
         Raises:
-            StoreAwayError: the database does not answer; nothing has changed.
+            StoreAwayError: the database does not answer; the change may be made all the same.
         """
         self._change(lambda _database: True)  # it may have been made a moment ago
         token = next((each for each in self.tokens.values() if each.id == ident), None)
