@@ -167,3 +167,8 @@ def test_what_is_bound_to_a_host_is_set_whichever_rule_allows_it():
     bound = {"a.test": (Injection("x", "{github}", always=False),)}
     assert deciding("a.test", "/x", bound=bound).inject == bound["a.test"]
     assert deciding("a.test", bound=bound).lane == "inspect"
+
+
+def test_base64_between_the_slashes_of_a_path_is_read():
+    encoded = base64.urlsafe_b64encode(f"x{HELD}".encode()).decode().rstrip("=")
+    assert found_in(f"/v1/files/{encoded}/content", VALUES) == "github"

@@ -55,7 +55,7 @@ def asked(url: str, group: str = "e", method: str | None = None) -> Question:
         ("e", "a.example:9418", None, '- {host: "a.example", ports: [9418], tls: false}'),
         ("e", "http://a.example:22/x", "GET", '- "a.example:22"'),
         ("g", "both.example:22", None, '- {host: "both.example", ports: [22], tls: false}'),
-        ("g", "files.example:22", None, '- {host: "files.example", ports: [22], paths: ["/pub/**"]}'),
+        ("g", "files.example:22", None, '- {host: "files.example", ports: [22], tls: false}'),
         ("e", "1.1.1.1", None, "- 1.1.1.1"),
         ("e", "[2606:4700::1]", None, '- "[2606:4700::1]"'),
         ("e", "10.1.2.3", None, "- 10.1.2.3"),

@@ -125,7 +125,7 @@ def _loaded(config: Path | None, *, as_json: bool) -> Loaded:
     if choice.file is None:
         click.echo("outward: no configuration: this is what `outward run` allows without one", err=True)
         return load_starter()
-    loaded = load_or_exit(choice, as_json=as_json)
+    loaded = load_or_exit(choice, as_json=as_json, hold=False)
     mention(loaded)
     return loaded
 

@@ -18,6 +18,7 @@ from outward.cli.runtime import actor, known_group, runtime
 from outward.cli.table import columns
 from outward.cli.web_search import json_option
 from outward.config.discovery import choose
+from outward.core.grants import takes_grants
 from outward.ops.ask import end
 from outward.ops.asking import granted, shown, yaml_of
 from outward.ops.web import Problem
@@ -27,6 +28,11 @@ from outward.records.deciding import Decided, UndecidableError, decided
 from outward.records.events import rfc3339
 from outward.records.requests import OPEN, STATES, AccessRequest, SettledError, Wanted
 from outward.records.state import State
+
+_NO_GRANTS = (
+    "Nothing is open by this: {group} takes no grants. Set `grants: allowed` there and approve it again, "
+    "or add the entry."
+)
 
 note_option = click.option("--note", default="", help="For who asked, and for the record.")
 
@@ -107,7 +113,8 @@ def _decide(ident: str, *, approve: bool, until: str | None, note: str, as_json:
         outcome = _settled(state, _found(database, ident), approve=approve, until=until, note=note)
         patch = _patch(outcome, config)
         row = {**shown(outcome.request, state.policy), "yaml": yaml_of(outcome), "patch": patch}
-    click.echo(json.dumps(row, indent=2) if as_json else _told(outcome, row))
+        taken = takes_grants(state.policy, outcome.request.group)
+    click.echo(json.dumps(row, indent=2) if as_json else _told(outcome, row, grants_taken=taken))
 
 
 def _patch(outcome: Decided, config: Path | None) -> str | None:
@@ -152,7 +159,7 @@ def _found(database: Database, ident: str) -> AccessRequest:
     return kept
 
 
-def _told(outcome: Decided, row: dict[str, Any]) -> str:
+def _told(outcome: Decided, row: dict[str, Any], *, grants_taken: bool) -> str:
     kept, grant = outcome.request, outcome.grant
     lines = [f"{kept.state}: {_target(row)} for {kept.group}"]
     if grant is not None:
@@ -160,7 +167,7 @@ def _told(outcome: Decided, row: dict[str, Any]) -> str:
             f"It is open until {rfc3339(grant.until / 1000)}; `outward requests revoke {grant.id}` ends it before."
         )
     elif kept.state == stored.APPROVED:
-        lines.append("Nothing is open yet: the group takes no grants, or its policy allows it meanwhile.")
+        lines.append(_NO_GRANTS.format(group=kept.group) if not grants_taken else "The policy allows it already.")
     if row["yaml"]:
         lines += ["This makes it lasting:", (row["patch"] or row["yaml"]).rstrip()]
     return "\n".join(lines)

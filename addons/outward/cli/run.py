@@ -104,7 +104,7 @@ def run(
     pupil = _pupil(write, choice, loaded, chosen, include) if learning else None
     loaded = pupil.loaded if pupil else loaded
     private = Private(
-        chosen, "" if no_token else new_token(), web_search, report, hidden=_hidden(hide, known_too=hide_known)
+        chosen, "" if no_token else new_token(), web_search, report, hidden=_hidden(hide, loaded, known_too=hide_known)
     )
     summary = Summary(pupil.lessons.add if pupil else None)
     with tempfile.TemporaryDirectory(prefix="outward-") as spare, asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -215,13 +215,16 @@ def _environment(service: Service, private: Private, address: tuple[str, int]) -
     return {**theirs, INSIDE: "1", **client_environment(proxy, bundle, theirs, truststore)}
 
 
-def _hidden(variables: tuple[str, ...], *, known_too: bool) -> Hidden:
+def _hidden(variables: tuple[str, ...], loaded: Loaded, *, known_too: bool) -> Hidden:
+    """Return what is hidden by the shipped table; the policy's own secrets are hidden without being named."""
+    own = {each.env for each in loaded.settings.secrets} if loaded.settings else set()
+    variables = tuple(each for each in variables if each not in own)
     if not (variables or known_too):
         return Hidden()
     from outward.config.machine import discoveries  # noqa: PLC0415 - only where something is hidden
 
     try:
-        wanted = (*variables, *(known(os.environ) if known_too else ()))
+        wanted = (*variables, *(each for each in (known(os.environ) if known_too else ()) if each not in own))
         return hide_variables(wanted, os.environ, discoveries(os.environ))
     except HideError as error:
         raise click.UsageError(str(error)) from error

@@ -45,7 +45,8 @@ def hold_cases(policy: Policy, cases: Iterable[Case], report: Report) -> None:
     for case in cases:
         outcome = hold(policy, case)
         if not outcome.passed:
-            cure = f"`outward explain --group {case.question.group} {case.url}` shows why; mend the rules, or the test"
+            shows = f"outward explain --config {case.place.file} --group {case.question.group} {case.url}"
+            cure = f"`{shows}` shows why; mend the rules, or the test"
             report.error("E026", f"a test fails: {outcome.difference}", case.place, 1, cure)
 
 

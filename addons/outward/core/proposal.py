@@ -250,7 +250,8 @@ class _Host:
 
 def _differing(old: Rule, rule: Rule) -> str | None:
     """Return the one limit in which two rules differ and that both have; None if they differ otherwise."""
-    if any(getattr(old, key) != getattr(rule, key) for key in ("pattern", "tls", "encoded_slash", "addresses")):
+    same = ("pattern", "tls", "encoded_slash", "addresses", "inject")
+    if any(getattr(old, key) != getattr(rule, key) for key in same):
         return None
     differing = [key for key in _LIMITS if _values(old, key) != _values(rule, key)]
     if old.ports == DEFAULT_PORTS and rule.ports is not None and rule.ports < DEFAULT_PORTS:

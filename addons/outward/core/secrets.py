@@ -19,7 +19,10 @@ SHORTEST = 8  # characters of a value: a shorter one would be found in much that
 _REFERENCE = re.compile(r"\{([^{}]*)\}")
 _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]* +)?")
 _DECODINGS = 3  # of escapes in a URL
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_BASE64 = (
+    re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}"),
+    re.compile(r"[A-Za-z0-9+_-]{16,}={0,2}"),  # between the slashes of a path
+)
 
 
 class TemplateError(ValueError):
@@ -129,10 +132,11 @@ def _readings(text: str) -> Iterable[str]:
             break
         text = unquote(text)
         yield text
-    for match in _BASE64.finditer(text):
-        decoded = _decoded(match[0])
-        if decoded:
-            yield decoded
+    for form in _BASE64:
+        for match in form.finditer(text):
+            decoded = _decoded(match[0])
+            if decoded:
+                yield decoded
 
 
 def placed(

@@ -164,7 +164,7 @@ def _missing(question: Question, found: Decision, *, private: bool) -> Entry | N
     port, near = question.port, found.rule
     # Without it the line would not be enough: the tunnel would be opened, and refused once SSH is spoken in it.
     bare = port in _NEVER_TLS and question.method is None and found.vendor is None
-    if near is None or found.reason is Reason.NO_RULE:
+    if near is None or bare or found.reason is Reason.NO_RULE:
         ports = DEFAULT_PORTS if port in DEFAULT_PORTS else frozenset({port})
         return Entry(Rule(exactly(question.host), _NEW, ports, tls=not bare))
     methods, paths = near.methods, near.paths

@@ -64,11 +64,11 @@ def decided(
     if not approve:
         return Decided(settled, None, None)
     line = lasting(policy, kept)
-    if not takes_grants(policy, kept.group):
-        return Decided(settled, None, line)
     end = now + USUAL if until is None else until
     if not now < end <= now + LONGEST:
         raise UndecidableError(f"a grant ends after now, and within {LONGEST // 86_400} days")
+    if not takes_grants(policy, kept.group):
+        return Decided(settled, None, line)
     if decide(policy, question_of(kept)).allowed:
         return Decided(settled, None, line)
     grant = Grant(

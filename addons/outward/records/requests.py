@@ -129,10 +129,10 @@ def _make_room(database: Database, asked: AccessRequest) -> None:
 
 
 def settle(database: Database, decided: AccessRequest) -> bool:
-    """Write a decision; False where there is no such request, or it has been approved meanwhile."""
+    """Write a decision; False where there is no such request, or a grant has been made of it meanwhile."""
     changed = database.execute(
         "UPDATE access_requests SET state = ?, decided_by = ?, decided_ms = ?, note = ?, until_ms = ?, grant_id = ?"
-        " WHERE id = ? AND state <> 'approved' RETURNING 1",
+        " WHERE id = ? AND (state <> 'approved' OR grant_id IS NULL) RETURNING 1",
         (decided.state, decided.decided_by, decided.decided, decided.note, decided.until, decided.grant, decided.id),
     )
     return bool(changed)

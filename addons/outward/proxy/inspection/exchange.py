@@ -6,7 +6,7 @@ given. Knows nothing of the engine.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from outward.core.identity import Identity
 from outward.core.model import Decision, Lane, Rule, Stage
@@ -42,6 +42,7 @@ class Exchange:
         said: that answer, once it is there.
         parent: the parent proxy that it was sent to in absolute form; None if it was sent to the destination.
         placed: fields that the proxy sets on the request, by lower-case name: they hold secrets.
+        secrets: the values in force when they were set, by name.
         budget: what its bodies are charged to while they are held back; None where nothing of it ever is.
     """
 
@@ -69,6 +70,7 @@ class Exchange:
         "placed",
         "raw",
         "said",
+        "secrets",
         "up",
     )
 
@@ -89,6 +91,7 @@ class Exchange:
         self.own = False
         self.said: bytes | None = None
         self.placed: dict[str, str] = {}
+        self.secrets: Mapping[str, str] = {}
         self.raw = raw
         self.head = head
         self.event = event

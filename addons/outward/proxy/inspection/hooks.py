@@ -280,11 +280,11 @@ class Hooks:
     def _place(self, exchange: Exchange, head: Head) -> None:
         """Set the rule's secrets, over TLS alone; refuse a placeholder that stands anywhere else."""
         secrets = self._judge.secrets
-        if not secrets.values or exchange.refused:
+        if exchange.refused or not (secrets.values or exchange.decision.inject):
             return
         injections = exchange.decision.inject if self.sealed else ()
         try:
-            exchange.placed = secrets.placed(injections, head)
+            exchange.placed, exchange.secrets = secrets.placed(injections, head), secrets.values
         except MisdirectedError as error:
             exchange.event.detail = str(error)
             exchange.refuse(Reason.SECRET_MISDIRECTED, Stage.REQUEST)
@@ -300,7 +300,7 @@ class Hooks:
         """Return a response head without the secrets that its request carried, if the destination sends them back."""
         if not exchange.placed:
             return raw, response
-        values, sent = self._judge.secrets.values, exchange.placed.values()
+        values, sent = exchange.secrets, exchange.placed.values()
         fields = [(name, masked(value, values, sent)) for name, value in response.fields]
         return masked(raw.decode("latin-1"), values, sent).encode("latin-1"), replace(response, fields=fields)
 
