@@ -348,6 +348,14 @@ def test_what_the_configuration_may_say(entry, found):
     assert sorted(each.ident for each in loaded.findings if each.ident != "W105") == sorted(found)
 
 
+@pytest.mark.parametrize("url", ["https://[x", "https://u:hunter2\u2100@chat.example/"])
+def test_a_url_that_is_none_is_not_repeated(url):
+    loaded = load_text(f"version: 1\nwebhooks: [{{url: '{url}'}}]\n", env={})
+    (found,) = [each for each in loaded.findings if each.ident == "E007"]
+    assert "expected `https://host/path`" in found.message
+    assert "hunter2" not in found.message
+
+
 def test_every_format_is_known():
     notice = Notice("request", "0" * 32, "a", "b.example", 443, "no_rule", 0.0)
     assert {name: type(form(notice)) for name, form in FORMATS.items()} == {"json": dict, "slack": dict}

@@ -129,19 +129,13 @@ def records_url(text: str) -> str:
 
 
 def stream_url(text: str) -> str:
-    """Read the URL that audit events are sent to."""
-    parts = urlsplit(text)
+    """Read the URL that audit events or notices are sent to."""
     try:
-        port_is_good = parts.port is None or parts.port > 0
-    except ValueError:
-        port_is_good = False
-    plain = text.isascii() and text.isprintable() and " " not in text and "#" not in text
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or "@" in parts.netloc
-        or not (port_is_good and plain)
-    ):
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc and parts.port != 0
+    except ValueError:  # whose message may quote a password
+        good = False
+    if not good or not text.isascii() or not text.isprintable() or " " in text or "#" in text:
         raise ValueError(
             "expected `https://host/path`, without a user; a secret belongs in `token_env` or `token_file`"
         )
