@@ -101,7 +101,11 @@ class Sources:
         except LockedError as error:
             raise Problem(409, str(error)) from error
         except StoreAwayError as error:
-            raise Problem(503, "the change could not be stored", {"Retry-After": "5"}) from error
+            raise Problem(
+                503,
+                "the records do not answer now: the change may be made or not, so look, or try again",
+                {"Retry-After": "5"},
+            ) from error
 
     def receipts(self, token: Token, conversation: str, group: str | None) -> list[Receipt]:
         """Return a conversation's receipts, one for each group within the scope, the last active group last."""
@@ -288,7 +292,11 @@ class Api:
         try:
             self._from.state.set_opt_in(wanted, asked.request.peer)
         except StoreAwayError as error:
-            raise Problem(503, "the change could not be stored", {"Retry-After": "5"}) from error
+            raise Problem(
+                503,
+                "the records do not answer now: the change may be made or not, so look, or try again",
+                {"Retry-After": "5"},
+            ) from error
 
     def receipt(self, asked: Asked) -> Response:
         """Show what a conversation's searches did, as JSON or as Markdown."""

@@ -19,7 +19,7 @@ from outward.records.requests import STATES, AccessRequest, CrowdedError, Settle
 if TYPE_CHECKING:
     from outward.ops.api import Handler, Sources
 
-_AWAY = ("the change could not be stored", {"Retry-After": "5"})
+_AWAY = ("the records do not answer now: the change may be made or not, so look, or try again", {"Retry-After": "5"})
 
 
 class Asking:
