@@ -5,6 +5,7 @@ it may make, it is told no more than were reserved, so that the limit holds exac
 the answer shows beyond it is counted then.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -78,10 +79,18 @@ class Allowance:
         if grant.searches == wanted or not turn.bounds:
             return outcome, grant
         if len(turn.bounds) > 1:  # each would be told the whole of what is left
+            self.settle(grant, 0)
             detail = f"this request may search {wanted} times, and the day leaves {grant.searches} to this group"
-            outcome = refused(outcome, Reason.WEB_SEARCH_SPENT, detail)
-        else:
-            outcome = await rejudge(replace(request, left=grant.searches))
+            return refused(outcome, Reason.WEB_SEARCH_SPENT, detail), None
+        return await self._fitted(replace(request, left=grant.searches), grant, rejudge)
+
+    async def _fitted(self, request: Request, grant: Grant, rejudge: Rejudge) -> tuple[Outcome, Grant | None]:
+        """Judge a request anew with what was reserved for it; what is not sent then costs nothing."""
+        try:
+            outcome = await rejudge(request)
+        except BaseException:  # a hook that takes too long, a client that leaves
+            self.settle(grant, 0)
+            raise
         if outcome.deny is None:
             return outcome, grant
         self.settle(grant, 0)
@@ -92,12 +101,21 @@ class Allowance:
         group, limits = request.group.path, request.settings.per_day
         if self._counts is None:
             return None
+        reserving = asyncio.ensure_future(self._threads.run(self._counts.reserve, group, vendor, limits, wanted))
         try:
-            return await self._threads.run(self._counts.reserve, group, vendor, limits, wanted)
+            return await asyncio.shield(reserving)
         except StoreAwayError as error:
             self._judge.metrics.internal_error("search_counts")
             _log.warning("a search of %s is refused, since it cannot be counted: %s", group, error)
             return None
+        except asyncio.CancelledError:  # the thread goes on
+            reserving.add_done_callback(self._give_back)
+            raise
+
+    def _give_back(self, reserving: asyncio.Future[Grant]) -> None:
+        """Give back what was reserved when nobody waited for it any more."""
+        if not reserving.cancelled() and reserving.exception() is None:
+            self.settle(reserving.result(), 0)
 
     def settle(self, grant: Grant | None, used: int) -> None:
         """Give back what a request did not use, or count what it used beyond."""

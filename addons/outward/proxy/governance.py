@@ -175,9 +175,12 @@ class SearchGovernor:
             outcome, grant = await self._allowance.reserve(request, outcome, self._outcome)
         if grant is not None:
             request = replace(request, left=grant.searches)
-        decided = self._decided(exchange, request, outcome, grant)
-        if isinstance(decided, Refuse) or exchange.closed:
-            self._allowance.settle(grant, 0)
+        decided: Pass | Refuse | None = None
+        try:
+            decided = self._decided(exchange, request, outcome, grant)
+        finally:
+            if not isinstance(decided, Pass):
+                self._allowance.settle(grant, 0)
         return decided
 
     async def _outcome(self, request: Request) -> Outcome:
@@ -216,6 +219,8 @@ class SearchGovernor:
         self, exchange: Exchange, request: Request, outcome: Outcome, grant: Grant | None = None
     ) -> Pass | Refuse:
         """Tell of what was found, and remember what the response is for."""
+        if exchange.closed:  # meanwhile: nothing is sent, and nobody would forget what is remembered
+            return Refuse(exchange.event.reason)
         if outcome.watched and self._tell.sinks.unaudited:
             outcome = unaudited(outcome)
             exchange.event.detail = outcome.detail
@@ -272,7 +277,7 @@ class SearchGovernor:
 
     def _mended(self, exchange: Exchange, state: _Open, outcome: Outcome) -> Pass | None:
         """Return what is sent in the place of a request that was refused; None where nothing would be."""
-        if outcome.deny is not None or outcome.body is None or outcome.adapter is None:
+        if exchange.closed or outcome.deny is not None or outcome.body is None or outcome.adapter is None:
             return None
         self._tell.blocked(exchange, outcome)
         state.outcome = outcome
