@@ -217,9 +217,9 @@ class Scope:
         """Judge a search result, citation or fetched page by the exact policy: host, port, path, deny."""
         return self._judge(self._search_policy, url)
 
-    def reach(self, url: str) -> Sight:
-        """Judge a URL that the vendor would fetch or connect to, like a connection of the client's own."""
-        return self._judge(self._connect_policy, url)
+    def reach(self, url: str, method: str = "GET") -> Sight:
+        """Judge a URL that the vendor would fetch or call, like a request of the client's own."""
+        return self._judge(self._connect_policy, url, method)
 
     @cached_property
     def machines(self) -> tuple[str, ...]:
@@ -246,7 +246,7 @@ class Scope:
             allow.under(name) and all(ceiling.under(name) for ceiling in ceilings) for allow, ceilings in self._connects
         )
 
-    def _judge(self, policy: Policy, url: str) -> Sight:
+    def _judge(self, policy: Policy, url: str, method: str = "GET") -> Sight:
         if _CONTROL.search(url):  # some readers drop them, some stop there: two hosts in one address
             return Sight(False, Reason.MALFORMED_HOST)
         try:
@@ -257,7 +257,7 @@ class Scope:
             host, port = parse_authority(parts.netloc, default)
         except (MalformedHostError, ValueError):
             return Sight(False, Reason.MALFORMED_HOST)
-        decision = decide(policy, Question(self._group.path, host, port, "GET", parts.path or "/"))
+        decision = decide(policy, Question(self._group.path, host, port, method, parts.path or "/"))
         # Report mode never softens search governance: only a rule that matched permits.
         return Sight(decision.reason is Reason.RULE, decision.reason)
 

@@ -195,13 +195,22 @@ class Turn:
     ) -> None:
         self.findings.append(Finding(tool, Action.STRIPPED, reason, requested=asked, dropped=dropped))
 
-    def reach(self, url: object, what: str) -> None:
+    def reach_server(self, url: object, what: str) -> None:
+        """Refuse the request unless the client itself might read from the URL and post to it, as the vendor would.
+
+        Raises:
+            RefusedError: with the reason that such a request would have been given.
+        """
+        for method in ("GET", "POST"):  # both belong to MCP's transport
+            self.reach(url, what, method)
+
+    def reach(self, url: object, what: str, method: str = "GET") -> None:
         """Refuse the request unless the client itself might fetch the URL that the vendor would fetch for it.
 
         Raises:
             RefusedError: with the reason that a connection would have been given.
         """
-        sight = self.scope.reach(url.strip()) if isinstance(url, str) else None
+        sight = self.scope.reach(url.strip(), method) if isinstance(url, str) else None
         if sight is None or not sight.permitted:
             reason = Reason.MALFORMED_REQUEST if sight is None else sight.reason
             raise RefusedError(reason, f"the vendor would fetch an address that this group may not reach: {what}", what)

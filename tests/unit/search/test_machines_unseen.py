@@ -1,8 +1,13 @@
 """What a machine at a vendor does is seen by nobody here: it gets hosts that the group may send whatever it likes."""
 
+import copy
+from typing import Any
+
 import pytest
 
+from harness.governing import Desk
 from outward.config.load import load_text
+from outward.core.reasons import Reason
 from outward.search.sandbox import reachable
 from outward.search.scope import Scope
 
@@ -70,3 +75,22 @@ def test_what_the_group_may_send_whatever_it_likes_is_a_machines() -> None:
     part = "{host: api.example.com, methods: [GET]}"
     assert given(f'[{part}, api.example.com, "*.example.com"]', "[{host: other.test, methods: [POST]}]") == (both, both)
     assert given(f"[{part}, api.example.com]", "[{host: api.example.com, ports: [22]}]") == (both[1:], both[1:])
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "body"),
+    [
+        ("api.openai.com", "/v1/responses", {"input": "hi", "tools": [{"type": "mcp", "server_label": "x"}]}),
+        ("api.anthropic.com", "/v1/messages", {"messages": [], "mcp_servers": [{"type": "url", "name": "x"}]}),
+    ],
+)
+def test_a_server_of_tools_that_the_group_may_only_read_from_is_not_called_by_the_vendor(
+    host: str, path: str, body: dict[str, Any]
+) -> None:
+    """The vendor posts what the model says to it."""
+    for rule, reason in (("{host: m.test, methods: [GET, HEAD]}", Reason.METHOD_NOT_ALLOWED), ("m.test", None)):
+        sent = copy.deepcopy(body)
+        for each in sent.get("mcp_servers", ()) or sent["tools"]:
+            each["server_url" if "server_label" in each else "url"] = "https://m.test/mcp"
+        desk = Desk(TEXT.format(allow=f"[{rule}]", deny="[]", ceiling=""))
+        assert desk.ask(host, path, sent, group="above/g").deny is reason

@@ -75,7 +75,7 @@ class Anthropic(Plain):
             self.params(turn, obj(other, _PARAMS))
         self._thread(turn, params)
         for server in items(params.get("mcp_servers")):
-            turn.reach(obj(server, frozenset({"url"})).get("url"), "MCP server")
+            turn.reach_server(obj(server, frozenset({"url"})).get("url"), "MCP server")
         stripped = set[str]()
         kept = keep_tools(turn, params, lambda tool: self._tool(turn, tool, stripped))
         self._added(turn, params, stripped)

@@ -37,7 +37,7 @@ def _tool(turn: Turn, tool: Json, body: Json, stays: Stays) -> Json | None:
     kind = text(tool.get("type"))
     name = folded(kind)
     if turn.surface.tool(name) is Tool.CONNECTOR:
-        turn.reach(tool.get("url"), "MCP server")
+        turn.reach_server(tool.get("url"), "MCP server")
         return tool
     if kind == "retrieval" and any("external" in str(each) or "exa" in str(each) for each in _retrieval_types(tool)):
         turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an interface that the vendor would call", kind)

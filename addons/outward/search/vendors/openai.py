@@ -278,7 +278,7 @@ def mcp_server(turn: Turn, tool: Json) -> None:
     obj(tool, frozenset({"server_url", "connector_id", "tunnel_id"}))
     if tool.get("server_url") is None:
         turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "an MCP server without an address cannot be judged", "mcp")
-    turn.reach(tool["server_url"], "MCP server")
+    turn.reach_server(tool["server_url"], "MCP server")
 
 
 ADAPTER = OpenAI()

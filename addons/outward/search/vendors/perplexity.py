@@ -59,7 +59,7 @@ class Perplexity(Plain):
         if does is Tool.FETCH or (does is Tool.SEARCH and kind != "web_search"):
             return tool if turn.unfilterable(kind, verifiable=does is Tool.FETCH) else None
         if does is Tool.CONNECTOR:
-            turn.reach(tool.get("server_url"), "MCP server")
+            turn.reach_server(tool.get("server_url"), "MCP server")
         elif does is Tool.SEARCH:
             filters = obj(tool.get("filters") or {}, frozenset({_KEY}))
             found = turn.search(kind, _LANGUAGE, *_lists(filters))
