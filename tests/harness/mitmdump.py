@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
+from secrets import randbelow
 from threading import Thread
 from typing import Any
 
@@ -100,8 +101,11 @@ class Mitmdump:
 
 
 def _free() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """Return a port that nobody is given by chance before it is used: below those that the kernel hands out."""
+    while True:
+        port = 10_000 + randbelow(20_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def command(folder: Path, port: int) -> list[str]:

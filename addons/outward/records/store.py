@@ -1,6 +1,6 @@
 """The store of events: writing batches. Reading is in `query`, pruning in `pruning`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -124,22 +124,28 @@ def _totals(rows: Sequence[tuple[Row, int]]) -> dict[str, list[Row]]:
     """Add up a batch by table; sorted, so that several writers take their locks in one order."""
     totals: dict[str, dict[tuple[str, str, int, str], list[Any]]] = {BLOCKED: {}, PASSED: {}}
     for row, added in rows:
-        table = BLOCKED if row[_VERDICT] == "deny" else PASSED
-        key = (row[_GROUP] or "", row[_HOST] or "", row[_PORT] or 0, _why(row))
         first_ms, last_ms, ident = row[_TIME], row[_LAST] or row[_TIME], row[0]
-        total = totals[table].setdefault(key, [0, first_ms, last_ms, ident])
-        total[0] += added
-        total[1] = min(total[1], first_ms)
-        if last_ms >= total[2]:
-            total[2], total[3] = last_ms, ident
+        for table, why in _whys(row):
+            key = (row[_GROUP] or "", row[_HOST] or "", row[_PORT] or 0, why)
+            total = totals[table].setdefault(key, [0, first_ms, last_ms, ident])
+            total[0] += added
+            total[1] = min(total[1], first_ms)
+            if last_ms >= total[2]:
+                total[2], total[3] = last_ms, ident
     return {table: [(*key, *lines[key]) for key in sorted(lines)] for table, lines in totals.items() if lines}
 
 
-def _why(row: Row) -> str:
-    """Return what a row counts under: why it was denied, why it would have been, or that a rule allows it."""
+def _whys(row: Row) -> Iterator[tuple[str, str]]:
+    """Yield what a row counts under: why it was denied, why it would have been, or that a rule allows it.
+
+    What report mode let through, and what then could not be reached, is both.
+    """
     if row[_VERDICT] == "deny":
-        return str(row[_REASON])
-    return str(row[_WOULD_REASON] or row[_REASON]) if row[_WOULD_DENY] else "rule"
+        yield BLOCKED, str(row[_REASON])
+    if row[_WOULD_DENY]:
+        yield PASSED, str(row[_WOULD_REASON] or row[_REASON])
+    elif row[_VERDICT] != "deny":
+        yield PASSED, "rule"
 
 
 def _hours(rows: Sequence[tuple[Row, int]]) -> list[Row]:
