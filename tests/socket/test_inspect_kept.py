@@ -20,6 +20,7 @@ from outward.proxy.inspection import pool
 
 RULES = group(rule("allowed.test"), rule("other.test"), lane=LaneChoice.INSPECT)
 INSPECT = policy(RULES)
+SHARED = replace(LIMITS, shared_tls=True)
 BASIC = {"one": "Proxy-Authorization: Basic Om9uZQ==", "two": "Proxy-Authorization: Basic OnR3bw=="}
 TOKENS = policy(
     RULES,
@@ -45,7 +46,7 @@ async def fetch(
 
 @on_loop
 async def test_the_next_connection_of_a_client_finds_it(tmp_path: Path) -> None:
-    async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "allowed.test") as server:
+    async with inspecting(INSPECT, tmp_path, SHARED) as world, web_origin(world, "allowed.test") as server:
         for _ in range(3):
             assert status(await fetch(world, server)) == 200
         assert (server.accepts, len(server.seen), len(world.engine.pool)) == (1, 3, 1)
@@ -56,7 +57,7 @@ async def test_the_next_connection_of_a_client_finds_it(tmp_path: Path) -> None:
 
 @on_loop
 async def test_so_does_a_plain_request(tmp_path: Path) -> None:
-    async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "allowed.test", tls=False) as server:
+    async with inspecting(INSPECT, tmp_path, SHARED) as world, web_origin(world, "allowed.test", tls=False) as server:
         for _ in range(3):
             async with raw(world.address) as client:
                 authority = f"allowed.test:{server.port}"
@@ -68,7 +69,7 @@ async def test_so_does_a_plain_request(tmp_path: Path) -> None:
 @on_loop
 async def test_another_client_and_another_host_do_not(tmp_path: Path) -> None:
     async with (
-        inspecting(TOKENS, tmp_path) as world,
+        inspecting(TOKENS, tmp_path, SHARED) as world,
         web_origin(world, "allowed.test", "other.test") as server,
     ):
         for who, host, accepts in (
@@ -84,7 +85,7 @@ async def test_another_client_and_another_host_do_not(tmp_path: Path) -> None:
 
 @on_loop
 async def test_neither_does_a_client_at_another_address_without_a_name(tmp_path: Path) -> None:
-    async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "allowed.test", tls=False) as server:
+    async with inspecting(INSPECT, tmp_path, SHARED) as world, web_origin(world, "allowed.test", tls=False) as server:
         authority = f"allowed.test:{server.port}"
         head = f"GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode()
         for source, accepts in (("127.0.0.1", 1), ("127.0.0.2", 2), ("127.0.0.1", 2)):
@@ -98,7 +99,7 @@ async def test_neither_does_a_client_at_another_address_without_a_name(tmp_path:
 @on_loop
 async def test_one_in_tls_and_one_in_the_clear_are_not_taken_for_each_other(tmp_path: Path) -> None:
     """The destination speaks plain HTTP: inside TLS nothing must reach it."""
-    limits = replace(LIMITS, handshake_timeout=0.3)
+    limits = replace(SHARED, handshake_timeout=0.3)
     async with inspecting(INSPECT, tmp_path, limits) as world, web_origin(world, "allowed.test", tls=False) as server:
         authority = f"allowed.test:{server.port}"
         async with raw(world.address) as client:
@@ -127,7 +128,7 @@ async def test_one_that_somebody_logged_in_on_serves_nobody_else(asked: str, ans
     async def answer(_seen: Seen, _reader: object, writer: asyncio.StreamWriter) -> None:
         writer.write(f"HTTP/1.1 401 No\r\n{answered}Content-Length: 0\r\n\r\n".encode())
 
-    async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "allowed.test") as server:
+    async with inspecting(INSPECT, tmp_path, SHARED) as world, web_origin(world, "allowed.test") as server:
         server.answer = answer
         async with world.tunnel("allowed.test", server.port) as client:
             for _ in range(3):
@@ -144,7 +145,7 @@ async def test_one_that_somebody_logged_in_on_serves_nobody_else(asked: str, ans
 async def test_it_is_not_kept_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "IDLE", 0.05)
     async with (
-        inspecting(INSPECT, tmp_path) as world,
+        inspecting(INSPECT, tmp_path, SHARED) as world,
         web_origin(world, "allowed.test") as server,
         world.tunnel("allowed.test", server.port) as client,
     ):
@@ -165,7 +166,7 @@ async def test_one_that_the_destination_ends_is_not_used(says: bytes, tmp_path: 
         writer.close()
 
     over = asyncio.Event()
-    async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "allowed.test") as server:
+    async with inspecting(INSPECT, tmp_path, SHARED) as world, web_origin(world, "allowed.test") as server:
         server.answer = answer
         assert status(await fetch(world, server)) == 200
         assert len(world.engine.pool) == 1
@@ -201,7 +202,7 @@ async def dying(world: World, server: WebOrigin, request: bytes, *lives: int, sa
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
 @on_loop
 async def test_an_idempotent_request_that_dies_with_it_is_sent_again(method: str, tmp_path: Path) -> None:
-    async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "allowed.test") as server:
+    async with inspecting(INSPECT, tmp_path, SHARED) as world, web_origin(world, "allowed.test") as server:
         request = get("/", f"allowed.test:{server.port}").replace(b"GET", method.encode(), 1)
         assert status(await dying(world, server, request, 1)) == 200
         assert (server.accepts, len(server.seen), len(world.events)) == (2, 3, 2)
@@ -219,7 +220,7 @@ async def test_an_idempotent_request_that_dies_with_it_is_sent_again(method: str
 )
 @on_loop
 async def test_nothing_else_is_ever_sent_twice(request_line: str, fields: str, says: bytes, tmp_path: Path) -> None:
-    async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "allowed.test") as server:
+    async with inspecting(INSPECT, tmp_path, SHARED) as world, web_origin(world, "allowed.test") as server:
         host = f"Host: allowed.test:{server.port}\r\nConnection: close\r\n"
         body = b"x" if "Length: 1" in fields else b""
         reply = await dying(world, server, f"{request_line}\r\n{host}{fields}\r\n".encode() + body, 1, says=says)
@@ -230,7 +231,7 @@ async def test_nothing_else_is_ever_sent_twice(request_line: str, fields: str, s
 
 @on_loop
 async def test_it_is_sent_again_only_once_and_only_if_it_was_kept(tmp_path: Path) -> None:
-    async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "allowed.test") as server:
+    async with inspecting(INSPECT, tmp_path, SHARED) as world, web_origin(world, "allowed.test") as server:
         reply = await dying(world, server, get("/", f"allowed.test:{server.port}"), 1, 0)
         assert status(reply) == 502
         assert (server.accepts, len(server.seen)) == (2, 3)
@@ -245,7 +246,7 @@ async def test_one_whose_response_was_not_read_to_its_end_is_not_kept(tmp_path: 
         ended.set()
 
     ended = asyncio.Event()
-    async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "allowed.test") as server:
+    async with inspecting(INSPECT, tmp_path, SHARED) as world, web_origin(world, "allowed.test") as server:
         server.answer = answer
         async with world.tunnel("allowed.test", server.port) as client:
             await client.send(keep("/", f"allowed.test:{server.port}"))
@@ -256,7 +257,7 @@ async def test_one_whose_response_was_not_read_to_its_end_is_not_kept(tmp_path: 
 
 @on_loop
 async def test_a_reload_of_the_roots_judges_the_certificate_again(tmp_path: Path) -> None:
-    async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "allowed.test") as server:
+    async with inspecting(INSPECT, tmp_path, SHARED) as world, web_origin(world, "allowed.test") as server:
         assert status(await fetch(world, server)) == 200
         await world.engine.trust(write(tmp_path / "new.pem", Ca("new roots").pem))
         async with world.tunnel("allowed.test", server.port) as client:
@@ -266,7 +267,7 @@ async def test_a_reload_of_the_roots_judges_the_certificate_again(tmp_path: Path
 
 @on_loop
 async def test_its_address_is_judged_again_by_the_policy_in_force(tmp_path: Path) -> None:
-    async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "allowed.test") as server:
+    async with inspecting(INSPECT, tmp_path, SHARED) as world, web_origin(world, "allowed.test") as server:
         async with world.tunnel("allowed.test", server.port) as client:
             await client.send(keep("/", f"allowed.test:{server.port}"))
             assert status(await response(client)) == 200
@@ -281,7 +282,10 @@ async def test_its_address_is_judged_again_by_the_policy_in_force(tmp_path: Path
 async def test_they_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_OF_ONE", 2)
     monkeypatch.setattr(pool, "_OF_ALL", 3)
-    async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "allowed.test", "other.test") as server:
+    async with (
+        inspecting(INSPECT, tmp_path, SHARED) as world,
+        web_origin(world, "allowed.test", "other.test") as server,
+    ):
         for host, left in (("allowed.test", 2), ("other.test", 3)):
             async with AsyncExitStack() as stack:
                 clients = [await stack.enter_async_context(world.tunnel(host, server.port)) for _ in range(4)]
@@ -306,9 +310,22 @@ async def test_they_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @on_loop
 async def test_none_is_left_after_a_drain(tmp_path: Path) -> None:
-    async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "allowed.test") as server:
+    async with inspecting(INSPECT, tmp_path, SHARED) as world, web_origin(world, "allowed.test") as server:
         assert status(await fetch(world, server)) == 200
         world.engine.drain()
         assert len(world.engine.pool) == 0
         assert status(await fetch(world, server, request=get("/", f"allowed.test:{server.port}"))) in (0, 200)
         assert len(world.engine.pool) == 0
+
+
+@on_loop
+async def test_unless_told_each_tunnel_verifies_its_destination_by_itself(tmp_path: Path) -> None:
+    """A request on the same tunnel finds the connection; the next tunnel makes a handshake of its own."""
+    async with inspecting(INSPECT, tmp_path) as world, web_origin(world, "allowed.test") as server:
+        for _ in range(2):
+            async with world.tunnel("allowed.test", server.port) as client:
+                for _ in range(2):
+                    await client.send(keep("/", f"allowed.test:{server.port}"))
+                    assert status(await response(client)) == 200
+            await until(lambda: not world.engine._sessions)
+        assert (server.accepts, len(server.seen), len(world.engine.pool)) == (2, 4, 0)

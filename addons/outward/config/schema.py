@@ -87,6 +87,7 @@ class LimitsModel(Model):
     connect_timeout: Seconds = _LIMITS.connect_timeout
     idle_timeout: Seconds = _LIMITS.idle_timeout
     resolve_timeout: Seconds = _LIMITS.resolve_timeout
+    shared_tls: Flag = _LIMITS.shared_tls
 
 
 def _one_worker(text: str) -> int:

@@ -27,6 +27,8 @@ class Limits:
         connect_timeout: seconds for a connection upstream, all addresses together.
         idle_timeout: seconds without a byte in a tunnel, or between requests.
         resolve_timeout: seconds for a name.
+        shared_tls: a tunnel's connection to its destination may serve the same client's next tunnel there; otherwise
+            each tunnel verifies its destination by itself.
     """
 
     head_bytes: int = 65_536
@@ -39,6 +41,7 @@ class Limits:
     connect_timeout: float = 10.0
     idle_timeout: float = 600.0
     resolve_timeout: float = 5.0
+    shared_tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)

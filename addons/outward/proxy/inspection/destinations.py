@@ -224,9 +224,13 @@ class Destinations:
         upstream.insecure("it took too long")
 
     def give_back(self, upstream: Upstream) -> None:
-        """Keep a connection for the next request: for anybody's of this client, unless somebody has logged in on it."""
+        """Keep a connection for the next request of this client: of this tunnel alone, if somebody has logged in on it.
+
+        So is one that speaks TLS, unless tunnels may share them: another one's handshake was another moment's.
+        """
         self.current = None
-        if upstream.bound:
+        alone = self._session.hooks.sealed and not self._session.limits.shared_tls
+        if upstream.bound or alone:
             self._own = (upstream, self._loop.time())
             upstream.peer.release(self._session)
         elif self._session.engine.draining:
