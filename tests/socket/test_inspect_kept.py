@@ -329,3 +329,45 @@ async def test_unless_told_each_tunnel_verifies_its_destination_by_itself(tmp_pa
                     assert status(await response(client)) == 200
             await until(lambda: not world.engine._sessions)
         assert (server.accepts, len(server.seen), len(world.engine.pool)) == (2, 4, 0)
+
+
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"])
+@on_loop
+async def test_a_tunnels_own_is_not_used_once_the_destination_has_ended_it(says: bytes, tmp_path: Path) -> None:
+    """A request that may not be sent twice goes over a new one, and what was said unasked answers nothing."""
+
+    async def answer(_seen: Seen, _reader: object, writer: asyncio.StreamWriter) -> None:
+        writer.write(HELLO)
+        await over.wait()
+        writer.write(says)
+        writer.close()
+
+    over = asyncio.Event()
+    async with (
+        inspecting(INSPECT, tmp_path) as world,
+        web_origin(world, "allowed.test") as server,
+        world.tunnel("allowed.test", server.port) as client,
+    ):
+        server.answer = answer
+        await client.send(keep("/", f"allowed.test:{server.port}"))
+        assert status(await response(client)) == 200
+        assert len(world.engine.pool) == 1
+        over.set()
+        await until(lambda: not len(world.engine.pool))
+        await client.send(post(b"x", f"allowed.test:{server.port}"))
+        assert status(await response(client)) == 200
+        assert server.accepts == 2
+
+
+@on_loop
+async def test_a_tunnels_own_is_not_held_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that waits for its next question holds no destination."""
+    monkeypatch.setattr(pool, "IDLE", 0.05)
+    async with (
+        inspecting(INSPECT, tmp_path) as world,
+        web_origin(world, "allowed.test") as server,
+        world.tunnel("allowed.test", server.port) as client,
+    ):
+        await client.send(keep("/", f"allowed.test:{server.port}"))
+        assert status(await response(client)) == 200
+        await until(lambda: not len(world.engine.pool))

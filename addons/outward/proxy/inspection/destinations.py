@@ -41,6 +41,7 @@ class Destinations:
         self._loop = asyncio.get_running_loop()
         self.current: Upstream | None = None
         self._own: tuple[Upstream, float] | None = None  # logged in on, and since when it is idle
+        self._alone: Upstream | None = None  # in the pool, for this tunnel's next request
         self._alarm: Alarm | None = None  # of a handshake
         self._client_reads = asyncio.Event()
         self._client_reads.set()
@@ -68,6 +69,8 @@ class Destinations:
         for upstream in (self.current, None if self._own is None else self._own[0]):
             if upstream is not None:
                 upstream.abort()
+        if self._alone is not None and self._alone.pool is not None:
+            self._alone.close()
 
     def parent_fields(self, parent: Parent | None) -> list[bytes] | None:
         """Return the field lines that a request to a parent has beside the client's own; None without a parent."""
@@ -94,14 +97,21 @@ class Destinations:
         self._session.spawn(self._open(exchange, key, then))
 
     def _key(self, exchange: Exchange) -> Key:
-        """Return whom a connection for a request may serve: this client, at this destination, on this way."""
+        """Return whom a connection for a request may serve: this client, at this destination, on this way.
+
+        Over TLS it serves this tunnel, unless tunnels may share: another one's handshake was another moment's.
+        """
         identity, head = exchange.identity, exchange.request
         who = () if identity is None else (identity.group, identity.credential, identity.client)
         contexts = self._session.contexts if self._session.hooks.sealed else None
         placed = frozenset(exchange.placed.items()) if exchange.placed else None
         parent = self._parent(exchange)
         way = () if parent is None else (parent, self._forwards(exchange), self._via)
-        return (*who, head.host.name, head.port, contexts, placed, *way)
+        return (*who, head.host.name, head.port, contexts, placed, self if self._unshared else None, *way)
+
+    @property
+    def _unshared(self) -> bool:
+        return self._session.hooks.sealed and not self._session.limits.shared_tls
 
     def _forwards(self, exchange: Exchange) -> bool:
         """Tell whether a parent proxy gets a request in absolute form."""
@@ -224,13 +234,9 @@ class Destinations:
         upstream.insecure("it took too long")
 
     def give_back(self, upstream: Upstream) -> None:
-        """Keep a connection for the next request of this client: of this tunnel alone, if somebody has logged in on it.
-
-        So is one that speaks TLS, unless tunnels may share them: another one's handshake was another moment's.
-        """
+        """Keep a connection for the next request that it may serve, or for this client alone, if it has logged in on it."""
         self.current = None
-        alone = self._session.hooks.sealed and not self._session.limits.shared_tls
-        if upstream.bound or alone:
+        if upstream.bound:
             self._own = (upstream, self._loop.time())
             upstream.peer.release(self._session)
         elif self._session.engine.draining:
@@ -239,6 +245,7 @@ class Destinations:
             upstream.peer.flush()
             upstream.detach()
             self._session.engine.pool.keep(upstream)
+            self._alone = upstream if self._unshared else None
 
     def parted(self, upstream: Upstream) -> None:
         """Forget a connection that serves somebody else, or is closed."""
