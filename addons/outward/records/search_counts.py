@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from outward.core.policy import within as lies_within
 from outward.records.database import Database, StoreAwayError, subtree
 from outward.records.link import PAUSE, Link
 from outward.records.worker import Worker
@@ -61,7 +62,7 @@ def within(counts: Mapping[str, Mapping[str, int]], group: str) -> dict[str, int
     """Return what a group and all below it searched, by vendor."""
     total = Counter[str]()
     for path, vendors in counts.items():
-        if path == group or path.startswith(f"{group}/"):
+        if lies_within(path, group):
             total.update(vendors)
     return dict(sorted(total.items()))
 

@@ -19,7 +19,7 @@ class Use:
         group: path of the client's group.
         client: as the audit log names it.
         first, last: RFC 3339, of the first and last hour in which it was told.
-        hours: in how many hours.
+        hours: how often it was told: once an hour by each proxy and conversation.
     """
 
     secret: str

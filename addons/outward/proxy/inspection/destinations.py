@@ -234,7 +234,7 @@ class Destinations:
         upstream.insecure("it took too long")
 
     def give_back(self, upstream: Upstream) -> None:
-        """Keep a connection for the next request that it may serve, or for this client alone, if it has logged in on it."""
+        """Keep a connection for the next request; for this client's connection alone, if it has logged in on it."""
         self.current = None
         if upstream.bound:
             self._own = (upstream, self._loop.time())
