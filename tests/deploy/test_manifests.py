@@ -5,7 +5,6 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-import yaml
 
 from harness.manifests import DEPLOY, NEVER_BUILT_IN, OVERLAYS, container, containers, of_kind, pods, rendered, volumes
 from outward.config.load import load
@@ -253,8 +252,8 @@ def test_nothing_is_exempt_from_the_proxy(overlay: str, name: str) -> None:
 @each_proxy
 def test_the_grace_period_fits_into_the_pods(overlay: str, name: str) -> None:
     """Streams are drained before the kubelet kills."""
-    policy_file = yaml.safe_load((DEPLOY / "kubernetes/base/outward.yaml").read_text())
-    grace = int(policy_file["server"]["grace"].removesuffix("s"))
+    env = {each["name"]: each["value"] for each in container(pods(rendered(overlay))[name], "outward")["env"]}
+    grace = int(env["OUTWARD_GRACE"].removesuffix("s"))
     assert pods(rendered(overlay))[name]["spec"]["terminationGracePeriodSeconds"] >= grace + 5 + 5
 
 
@@ -266,5 +265,6 @@ def test_the_gateway_survives_nodes() -> None:
     assert spec["topologySpreadConstraints"]
     assert spec["affinity"]["podAntiAffinity"]
     assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
-    assert of_kind(objects, "PodDisruptionBudget")[0]["spec"]["minAvailable"] == 1
+    assert of_kind(objects, "PodDisruptionBudget")[0]["spec"]["maxUnavailable"] == 1
+    assert "replicas" not in deployment["spec"], "an apply would set back what the autoscaler did"
     assert of_kind(objects, "HorizontalPodAutoscaler")[0]["spec"]["minReplicas"] >= 2
