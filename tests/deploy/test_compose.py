@@ -1,5 +1,7 @@
 """The compose file: the agent's only network is one without a way out, shared with nobody but the proxy."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,21 @@ from outward.config.load import load
 FOLDER = DEPLOY / "compose"
 COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
+
+
+def test_the_file_is_valid() -> None:
+    """By the schema of the Compose specification."""
+    pytest.importorskip("check_jsonschema", reason="the dependency group `deploy` has the schemas")
+    words = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.compose-spec",
+        FOLDER / "compose.yaml",
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_agent_has_no_other_route() -> None:
