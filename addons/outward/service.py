@@ -69,7 +69,7 @@ FLUSH = 5.0  # seconds that the last records get
 # Settings that are read once; the others follow a reload.
 _FIXED = (
     "listen", "transparent", "ops", "state", "ca", "tls", "workers", "records_url", "retention", "audit_stream",
-    "max_bytes", "spill_bytes", "webhooks",
+    "keep_allowed", "max_bytes", "spill_bytes", "webhooks",
     "limits",
 )  # fmt: skip
 
@@ -134,6 +134,7 @@ class Service:
             retention=settings.retention,
             max_bytes=settings.max_bytes,
             spill_bytes=settings.spill_bytes,
+            keep_allowed=settings.keep_allowed,
             stdout=self._options.stdout,
             stream=stream_of(settings, self.metrics),
             linger=self._options.linger,

@@ -72,6 +72,7 @@ def _settings(root: MappingNode, document: Document, base: Path, home: str | Non
         grace=server.grace,
         records_url=document.records.url,
         retention=document.records.retention,
+        keep_allowed=document.records.keep == "all",
         max_bytes=document.records.max_bytes,
         spill_bytes=document.records.spill_bytes,
         trust=tuple(_files(root, "trust", base, home, report)),

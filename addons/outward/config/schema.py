@@ -139,6 +139,7 @@ class RecordsModel(Model):
 
     url: Annotated[str, _reader(values.records_url)] = "sqlite"
     retention: Seconds = 30 * 86_400.0
+    keep: Literal["all", "denials"] = "all"
     max_bytes: Annotated[Size, Field(ge=1024 * 1024)] = 8 * 1024**3
     spill_bytes: Annotated[Size, Field(ge=1024 * 1024)] = 512 * 1024**2
     audit_stream: AuditStreamModel | None = None

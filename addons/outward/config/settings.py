@@ -154,6 +154,7 @@ class Settings:
         grace: seconds that open connections get after TERM.
         records_url: `sqlite`, or a `postgresql://` URL (which may hold a password: never log it).
         retention: seconds that records are kept.
+        keep_allowed: whether what is allowed has rows of its own; otherwise it is added up.
         max_bytes: of the events in the store; beyond it the oldest go, those of unknown clients first.
         spill_bytes: of what waits on disk while the store is away.
         audit_stream: where audit events are sent; None for nowhere.
@@ -183,6 +184,7 @@ class Settings:
     grace: float = 30.0
     records_url: str = field(default="sqlite", repr=False)
     retention: float = 30 * _DAY
+    keep_allowed: bool = True
     max_bytes: int = 8 * 1024 * _MIB
     spill_bytes: int = 512 * _MIB
     audit_stream: AuditStream | None = None

@@ -3,7 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
-from outward.records import pruning, receipts
+from outward.records import pruning, receipts, sums
 from outward.records.clocks import Clock
 from outward.records.database import Database
 
@@ -80,6 +80,7 @@ class Keeper:
                 return False
             pruning.prune_summary(database, before)
             receipts.prune(database, before)
+            sums.prune(database, before, agreed)
         if pruning.merge_summary(database):
             return False
         self._aged_at = now + _EVERY

@@ -16,12 +16,13 @@ from outward.core.model import Verdict
 from outward.records.audit import AuditEvent
 from outward.records.audit_folds import AuditFolds
 from outward.records.database import Database, open_database
-from outward.records.events import Event, new_id, trim
+from outward.records.events import Event, Record, new_id, trim
 from outward.records.folds import Folds, Tally
 from outward.records.keeper import Keeper
 from outward.records.lines import LineSink
 from outward.records.spill import MAX_BYTES as SPILL_BYTES
 from outward.records.spill import Spill
+from outward.records.sums import Sums, summed
 from outward.records.worker import Worker
 from outward.records.writer import Counts, Item, StoreWriter
 
@@ -56,6 +57,7 @@ class Recorder:
         connect: Callable[[str, Path], Database] = open_database,
         stream: "AuditStream | None" = None,
         linger: float = STORE_LINGER,
+        keep_allowed: bool = True,
     ) -> None:
         """Prepare; nothing is opened before `start`.
 
@@ -71,12 +73,14 @@ class Recorder:
             connect: opens the database.
             stream: sends audit events on, once they are in the database.
             linger: seconds that the first event of a batch waits for others.
+            keep_allowed: whether what is allowed has rows of its own; otherwise it is added up, see `sums`.
         """
         self._counts, self.stream = counts, stream
         keeper = Keeper(counts, retention, max_bytes)
         spill = Spill(state / "spill", max_bytes=spill_bytes)
         self._writer = StoreWriter(lambda: connect(url, state), state, counts, keeper, spill)
         self._folds, self._audited, self._folding = Folds(), AuditFolds(), threading.Lock()
+        self._sums = None if keep_allowed else Sums()
         self._tallied_at = 0.0
         self._store: Worker[Item] = Worker(
             "records-store", self._to_store, capacity=capacity, linger=linger, on_error=self._writer.lose
@@ -161,10 +165,20 @@ class Recorder:
             if row is None:
                 return
             event = row
-        if not self._store.offer(event) and not self._overflow.offer(event):
+        if not self._only_counted(event) and not self._store.offer(event) and not self._overflow.offer(event):
             self._writer.lose(1)
         if self._stdout is not None and not self._stdout.offer(event):
             self._unprinted(1)
+
+    def _only_counted(self, event: Event) -> bool:
+        """Count an event that gets no row; False where it gets one."""
+        with self._folding:
+            if self._sums is None or not summed(event):
+                return False
+            first = self._sums.add(event, time.monotonic())
+        if first:
+            self._store.nudge()
+        return True
 
     def _to_store(self, items: list[Item]) -> float:
         """Write what was recorded, and what was repeated since it was last looked at."""
@@ -174,9 +188,12 @@ class Recorder:
             self._tallied_at = now
             tallies = self._tallies(now)
         with self._folding:
-            acts = self._audited.due(now)
+            acts: list[Item] = [*self._audited.due(now), *self._summed(now)]
         delay = self._writer.handle([*items, *(tally for tally in tallies if tally.added), *acts])
-        return min(delay, _TALLY) if len(self._folds) or len(self._audited) else delay
+        return min(delay, _TALLY) if len(self._folds) or len(self._audited) or self._sums else delay
+
+    def _summed(self, now: float) -> list[Record]:
+        return [] if self._sums is None else self._sums.due(now)
 
     def _tallies(self, now: float) -> list[Tally]:
         with self._folding:
@@ -190,7 +207,8 @@ class Recorder:
         """Hand what was repeated to the workers, before they end."""
         with self._folding:
             self._folds.end()
-            acts = self._audited.due(float("inf"))
+            acts: list[Item] = [*self._audited.due(float("inf")), *self._summed(float("inf"))]
+            self._sums = None  # whatever comes now gets a row, which the workers' end does not pass by
         while tallies := self._tallies(time.monotonic()):
             left = [tally for tally in tallies if tally.added and not self._store.offer(tally)]
             self._writer.spill(list(left))

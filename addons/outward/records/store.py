@@ -16,6 +16,7 @@ COLUMNS = (
 )
 
 BLOCKED, PASSED = "blocked_sums", "passed_sums"
+ALLOWED = "rule"  # in the place of a reason
 HOUR = 3_600_000  # milliseconds
 
 _TIME, _VERDICT, _REASON, _GROUP, _HOST, _PORT, _COUNT, _LAST, _SIZE, _WOULD_DENY, _WOULD_REASON = (
@@ -79,7 +80,7 @@ def write(database: Database, records: Sequence[Record], *, again: bool = False)
     for table, totals in _totals(counted).items():
         database.insert(_ADD_TOTAL.format(table), totals)
     if counted:
-        database.insert(_ADD_HOUR, _hours(counted))
+        add_hours(database, _hours(counted))
     if new:
         database.insert(_ADD_SIZE, sorted(_sizes(row for row, _ in new).items()))
 
@@ -109,6 +110,16 @@ def _sizes(rows: Iterable[Row]) -> dict[str, int]:
 def prove(database: Database) -> None:
     """Change nothing in a way that must be written, inside the caller's transaction: what cannot be fails."""
     database.execute("UPDATE schema_version SET version = version")
+
+
+def add_passed(database: Database, totals: Sequence[Row]) -> None:
+    """Add to what the policy allowed: sorted group, host, port, count, first and last time, and last id."""
+    database.insert(_ADD_TOTAL.format(PASSED), [(*row[:3], ALLOWED, *row[3:]) for row in totals])
+
+
+def add_hours(database: Database, hours: Sequence[Row]) -> None:
+    """Add to the attempts by hour: sorted outcome, hour, group and count."""
+    database.insert(_ADD_HOUR, hours)
 
 
 def _counts(database: Database, idents: Sequence[str]) -> dict[str, int]:
@@ -145,7 +156,7 @@ def _whys(row: Row) -> Iterator[tuple[str, str]]:
     if row[_WOULD_DENY]:
         yield PASSED, str(row[_WOULD_REASON] or row[_REASON])
     elif row[_VERDICT] != "deny":
-        yield PASSED, "rule"
+        yield PASSED, ALLOWED
 
 
 def _hours(rows: Sequence[tuple[Row, int]]) -> list[Row]:

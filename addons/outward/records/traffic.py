@@ -15,6 +15,7 @@ from outward.core.reasons import Reason
 from outward.core.replay import Recorded
 from outward.core.urls import PORTS
 from outward.records.database import Database
+from outward.records.store import HOUR
 
 
 class Fact(NamedTuple):
@@ -84,6 +85,14 @@ def of_store(database: Database, since: float) -> Counter[Fact]:
     facts: Counter[Fact] = Counter()
     for *values, count in rows:
         facts[_own(dict(zip(_NAMES, values, strict=True)))] += int(count)  # PostgreSQL adds up to a decimal
+    rows = database.execute(
+        "SELECT group_path, host, port, SUM(count) FROM passed_hours WHERE hour_ms >= ? AND host <> ''"
+        " GROUP BY group_path, host, port",
+        (int(since * 1000) - HOUR,),
+    )
+    for group, host, port, count in rows:  # what was only counted, of which no method or path is known
+        authority = f"[{host}]" if ":" in host else host
+        facts[Fact(group or None, authority, port, None, None, clear=port == PORTS["http"], allowed=True)] += int(count)
     return facts
 
 

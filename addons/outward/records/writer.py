@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
-from outward.records import audit, receipts, store
+from outward.records import audit, receipts, store, sums
 from outward.records.audit import AuditEvent
 from outward.records.database import MIGRATION_LOCK, Database, StoreAwayError, migrate
 from outward.records.events import Event, Record, as_record, line, recorded
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from outward.records.chain import Chain, Head
 
 type Item = Event | Tally | AuditEvent | Record
-"""An event, what is new about a fold, an audit event, or a search's receipt under the key `receipt`."""
+"""An event, what is new about a fold, an audit event, a search's receipt under the key `receipt`, or `sums`."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ _SOON = 0.01  # seconds
 _ADOPT = 60.0  # seconds between two looks for what a process left that is gone
 # How full each kind may make the spill: a flood of strangers leaves room for groups, and both for what is audited.
 _SHARES = {"strangers": 0.5, "groups": 0.9, "audit": 1.0}
+_OTHERS = {"event_type", "receipt", "sums"}  # one of them is in every record that is no event
 _ALL_BUT_FULL = 0.95  # of the spill; the rest is for what is under way
 
 
@@ -215,14 +216,17 @@ class StoreWriter:
         return database
 
     def _transact(self, database: Database, records: Sequence[Record], *, again: bool) -> None:
-        events = [record for record in records if "event_type" not in record and "receipt" not in record]
+        events = [record for record in records if not _OTHERS & record.keys()]
         acts = [record for record in records if "event_type" in record]
+        totals = [record for record in records if "sums" in record]
         try:
             with database.transaction():
                 store.write(database, events, again=again)
                 for record in records:
                     if "receipt" in record:
                         receipts.write(database, record["receipt"], record["time"], record["id"])
+                for total in totals:
+                    sums.write(database, total)
                 head = self._append(database, acts) if acts else None
         except StoreAwayError:
             raise
@@ -236,7 +240,7 @@ class StoreWriter:
         else:
             if events:
                 self._keeper.wrote(time.monotonic())
-            self._counts.records_written(_told(events))
+            self._counts.records_written(_told([*events, *totals]))
             self._keep_head(head)
 
     def _append(self, database: Database, acts: Sequence[Record]) -> "Head | None":
@@ -333,7 +337,7 @@ def _kind(record: Record) -> str:
     """Return whose record it is, as `_SHARES` has it."""
     if "event_type" in record or "receipt" in record:
         return "audit"
-    return "strangers" if record["group"] is None else "groups"
+    return "strangers" if "sums" not in record and record["group"] is None else "groups"
 
 
 def _recorded(item: Item) -> Record:
