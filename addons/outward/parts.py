@@ -246,6 +246,24 @@ def doorway_of(settings: Settings, metrics: Metrics) -> "SSLContext | None":
     return context
 
 
+def ops_tls_of(settings: Settings, metrics: Metrics) -> "SSLContext | None":
+    """Return the context of TLS to the ops port, where the settings want it, and show when its certificate ends.
+
+    Raises:
+        StartError: its files cannot be used.
+    """
+    if settings.admin.tls is None:
+        return None
+    from outward.proxy.doorway import ends, server_context  # noqa: PLC0415 - few speak TLS here
+
+    try:
+        context = server_context(settings.admin.tls)
+        metrics.set("ops_certificate_expiry_timestamp_seconds", ends(settings.admin.tls.cert, chain=True))
+    except (OSError, ValueError) as error:
+        raise StartError(f"`admin.tls` cannot be used: {error}") from error
+    return context
+
+
 def transparent_of(gate: Gate) -> Callable[[str, int], Awaitable[None]]:
     """Return what opens the port of redirected connections.
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from outward.config.loaded import Loaded
+from outward.config.settings import Settings, Tls
 from outward.core.addresses import Own
 from outward.core.policy import Policy, Rules
-from outward.ops.access import named_hosts
 from outward.ops.health import Check, Health
 from outward.ops.metrics import Metrics
+from outward.ops.origins import Origins
 from outward.ops.reload import Reloader
 from outward.ops.rotation import Rotation
 from outward.ops.server import OpsServer
@@ -29,6 +30,7 @@ from outward.parts import (
     doorway_of,
     every,
     governor_of,
+    ops_tls_of,
     prepare_records,
     refused,
     resolver_of,
@@ -196,8 +198,9 @@ class Service:
             prepare_records(self.settings.records_url, self.settings.state)
             self.judge.secrets.use(self.settings.secrets)
             if self._options.ops:
-                health = Health(self.metrics, self._checks(), self.administration, self._notes(), named_hosts())
+                health = Health(self.metrics, self._checks(), self.administration, self._notes(), self._origins)
                 self._ops = OpsServer(health, self.metrics.internal_error)
+                self._take_up_ops_tls()
                 await bind("ops", self._ops.start, self.settings.ops)
                 log.info("the ops port is open on %s port %d", *self._ops.address)
             self.recorder.start()
@@ -262,8 +265,10 @@ class Service:
         """Follow files that are replaced while the proxy runs."""
         if self.administration is not None:
             self.administration.watch_token(self._rotation)
+        if self.settings.admin.tls is not None and self._ops is not None:
+            self._rotation.add("admin.tls", lambda: _pem_files(self.settings.admin.tls), self._take_up_ops_tls)
         if self.settings.tls is not None:
-            self._rotation.add("server.tls", self._tls_files, self._take_up_tls)
+            self._rotation.add("server.tls", lambda: _pem_files(self.settings.tls), self._take_up_tls)
         if self._inspection is not None:
             self._rotation.add("server.ca", lambda: self.settings.ca or (), self._inspection.renew)
         self._rotation.add("secrets", lambda: self.judge.secrets.files, self.judge.secrets.again)
@@ -271,9 +276,12 @@ class Service:
         self.metrics.watch("rotation_failing", lambda: float(self._rotation.failing))
         self._spawn(self._rotation.watch())
 
-    def _tls_files(self) -> list[Path]:
-        tls = self.settings.tls
-        return [path for path in (tls.cert, tls.key, tls.client_ca) if path] if tls else []
+    def _take_up_ops_tls(self) -> None:
+        if self._ops is not None:
+            self._ops.tls = ops_tls_of(self.settings, self.metrics)
+
+    def _origins(self) -> Origins:
+        return self.administration.origins() if self.administration else Origins()
 
     def _take_up_tls(self) -> None:
         if self._gate is not None:
@@ -310,11 +318,7 @@ class Service:
             self._rotation.ask("upstream.trust")
         if settings.secrets != self.settings.secrets:
             self.judge.secrets.use(settings.secrets)
-        changed = [name for name in _FIXED if getattr(settings, name) != getattr(self.settings, name)]
-        if renew(self.settings.records_url, settings.records_url) and "records_url" in changed:
-            changed.remove("records_url")
-        if changed:
-            log.warning("these settings take effect at the next start: %s", ", ".join(changed))
+        lasting = self._lasting(settings)
         self.judge.verifier = verifier_for(
             policy, self.judge.verifier, self.dialer, lambda: self.settings, self.metrics
         )
@@ -324,9 +328,22 @@ class Service:
         self.dialer.resolver, self.dialer.parent, self.dialer.direct = resolver, parent, Rules(settings.no_proxy)
         self.judge.policy = policy
         if self.administration is not None:
-            self.administration.use(policy)
-        kept = {name: getattr(self.settings, name) for name in _FIXED}
-        self._loaded, self.settings = loaded, replace(settings, **kept)
+            self.administration.use(policy, lasting.admin)
+        self._loaded, self.settings = loaded, lasting
+
+    def _lasting(self, new: Settings) -> Settings:
+        """Return new settings with what is read at the start alone as it was, and tell what of that has changed."""
+        old = self.settings
+        changed = [name for name in _FIXED if getattr(new, name) != getattr(old, name)]
+        if renew(old.records_url, new.records_url) and "records_url" in changed:
+            changed.remove("records_url")
+        door = new.admin
+        if (door.tls is None) is not (old.admin.tls is None):
+            changed.append("admin.tls")
+            door = replace(door, tls=old.admin.tls)
+        if changed:
+            log.warning("these settings take effect at the next start: %s", ", ".join(changed))
+        return replace(new, admin=door, **{name: getattr(old, name) for name in _FIXED})
 
     def _load(self, load: Callable[[], Loaded]) -> Loaded:
         """Load the configuration anew, and the tables that it names; for a thread."""
@@ -425,3 +442,7 @@ class Service:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _pem_files(tls: Tls | None) -> list[Path]:
+    return [path for path in (tls.cert, tls.key, tls.client_ca) if path] if tls else []

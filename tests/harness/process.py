@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -61,9 +62,9 @@ class Served:
         seconds: from the start of the process to the first `200` of `/readyz`.
     """
 
-    def __init__(self, config: Path, **more: str) -> None:
-        """Start it; `more` are variables of its environment."""
-        self.config = config
+    def __init__(self, config: Path, context: ssl.SSLContext | None = None, **more: str) -> None:
+        """Start it; `context` is for TLS to the ops port, `more` are variables of its environment."""
+        self.config, self._context = config, context
         self._began = time.monotonic()
         self.process = subprocess.Popen(
             [*watched.command(OUTWARD), "serve", "--config", config, "--log-format", "json"],
@@ -106,7 +107,10 @@ class Served:
 
     def get(self, path: str, token: str | None = None) -> tuple[int, str]:
         """Ask the ops port."""
-        connection = http.client.HTTPConnection(*self.ops, timeout=5)
+        if self._context is None:
+            connection = http.client.HTTPConnection(*self.ops, timeout=5)
+        else:
+            connection = http.client.HTTPSConnection(*self.ops, timeout=5, context=self._context)
         try:
             connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
             response = connection.getresponse()

@@ -6,7 +6,7 @@ import time
 import httpx
 import pytest
 
-from harness.admin import TOKEN, admin, denied, grant, rows
+from harness.admin import POLICY, TOKEN, admin, denied, grant, rows
 from harness.records import unaudited
 from outward.records import changes
 
@@ -96,8 +96,7 @@ def test_what_came_through_a_proxy_or_from_another_site_is_refused(running, clie
 
 def test_a_name_that_an_attacker_may_own_gets_no_page(tmp_path):
     """DNS rebinding: a browser that was led here by a foreign name has no session, and gets no form either."""
-    environ = {"OUTWARD_ADMIN_TOKEN": TOKEN, "OUTWARD_OPS_HOSTS": "ops.example.com"}
-    with admin(tmp_path, environ=environ) as running:
+    with admin(tmp_path, policy=POLICY + 'admin: {{urls: ["http://ops.example.com"]}}\n') as running:
         for host, status in (
             ("evil.example", 421),
             ("", 421),

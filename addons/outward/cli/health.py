@@ -61,13 +61,34 @@ def _configured(config: Path | None, *, as_json: bool) -> tuple[str, int]:
 
 
 def _ask(host: str, port: int) -> tuple[int | None, str]:
-    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
+    plain = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
+    try:
+        return _readiness(plain)
+    except http.client.HTTPException:
+        return _ask_by_tls(host, port)  # what speaks TLS answers with no HTTP
+    except ConnectionResetError:
+        return _ask_by_tls(host, port)
+    except OSError as error:
+        return None, f"no answer from {host}:{port}: {error.strerror or error}"
+
+
+def _ask_by_tls(host: str, port: int) -> tuple[int | None, str]:
+    """Ask where `admin.tls` is set. What is asked and told is no secret, so nobody's name is verified."""
+    import ssl  # noqa: PLC0415 - few need it
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        return _readiness(http.client.HTTPSConnection(host, port, timeout=_TIMEOUT, context=context))
+    except (OSError, http.client.HTTPException) as error:
+        return None, f"no answer from {host}:{port}: {getattr(error, 'strerror', None) or error}"
+
+
+def _readiness(connection: http.client.HTTPConnection) -> tuple[int, str]:
     try:
         connection.request("GET", "/readyz")
         response = connection.getresponse()
         return response.status, response.read(65536).decode("utf-8", "replace").strip()
-    except OSError as error:
-        return None, f"no answer from {host}:{port}: {error.strerror or error}"
     finally:
         connection.close()
 

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from itertools import combinations
 from pathlib import Path
 
+from outward.config.admin import admin_door
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, SequenceNode, at
 from outward.config.nearest import did_you_mean
@@ -55,8 +56,10 @@ def compose(
     _check_listeners(root, document.server, report)
     stream = audit_stream(at(root, "records", "audit_stream"), document.records.audit_stream, base, env, report)
     settings = _settings(root, document, base, env.get("HOME"), report)
+    door = admin_door(at(root, "admin"), document.admin, base, env.get("HOME"), report)
     told = webhooks(at(root, "webhooks"), document.webhooks, base, env, report)
-    return Composed(replace(settings, audit_stream=stream, webhooks=told), tuple(document.upstream.internal))
+    settings = replace(settings, audit_stream=stream, webhooks=told, admin=door)
+    return Composed(settings, tuple(document.upstream.internal))
 
 
 def _settings(root: MappingNode, document: Document, base: Path, home: str | None, report: Report) -> Settings:

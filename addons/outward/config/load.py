@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from outward.config.admin import check_roles
 from outward.config.brought import admit, brought, lay_over
 from outward.config.cases import hold_cases, read_cases
 from outward.config.clients import compile_clients
@@ -151,6 +152,7 @@ class _Loading:
             return Loaded(settings, None, report.sorted(), files, report.sources, found, brought=told)
         check_transparent(gathered.main, composed.settings, policy.clients, report)
         check_anyone(gathered.main, composed.settings, policy.clients, report)
+        check_roles(gathered.main, composed.settings, policy, report)
         if not policy.groups:
             cure = "write `groups` and `clients`; `config/outward.yaml` shows how"
             report.warning("W105", "there is no group: every request will be refused", gathered.main.place, 1, cure)

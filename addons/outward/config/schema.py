@@ -301,6 +301,44 @@ class WebhookModel(Model):
     secret_file: Text | None = None
 
 
+class ListenerTlsModel(Model):
+    """TLS to the ops port: its certificate and key, PEM files."""
+
+    cert: Text
+    key: Text
+
+
+class RoleModel(Model):
+    """What the holders of a role or group may do, and for which group and those below it; empty for all."""
+
+    role: Literal["viewer", "operator", "admin"]
+    group: str = ""
+
+
+def _path(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class OidcModel(Model):
+    """Sign-in to the admin page at a provider of identities; `role_claim` may be a path into nested claims."""
+
+    issuer: Annotated[str, Field(pattern=r"^https?://[\x21-\x7e]+$")]
+    client_id: Text
+    client_secret_file: Text | None = None
+    scopes: list[Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]] = ["profile", "email"]
+    role_claim: Annotated[list[Text], Field(min_length=1, max_length=8), BeforeValidator(_path)]
+    roles: Annotated[dict[str, RoleModel], Field(min_length=1)]
+    session: Annotated[Seconds, Field(le=7 * 86_400.0)] = 8 * 3600.0
+
+
+class AdminModel(Model):
+    """How the admin page and the API are reached: addresses, TLS, sign-in."""
+
+    urls: list[Annotated[str, _reader(values.web_origin)]] = []
+    tls: ListenerTlsModel | None = None
+    oidc: OidcModel | None = None
+
+
 class Document(Model):
     """The whole file."""
 
@@ -318,6 +356,7 @@ class Document(Model):
     webhooks: list[WebhookModel] = []
     secrets: dict[str, SecretModel] = {}
     tests: list[CaseModel] = []
+    admin: AdminModel = AdminModel()
 
 
 def json_schema() -> dict[str, Any]:
@@ -325,6 +364,8 @@ def json_schema() -> dict[str, Any]:
     schema = Document.model_json_schema()
     vendor = schema["properties"]["vendors"]
     vendor["additionalProperties"] = {"anyOf": [_TEXT, vendor["additionalProperties"]]}
+    claim = schema["$defs"]["OidcModel"]["properties"]["role_claim"]
+    schema["$defs"]["OidcModel"]["properties"]["role_claim"] = {"anyOf": [_TEXT, claim]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://outward.example/schema.json",

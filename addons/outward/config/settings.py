@@ -89,6 +89,57 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
+class Role:
+    """What holders of a role may do.
+
+    Attributes:
+        role: `viewer`, `operator` or `admin`.
+        group: path of the group whose subtree it is for; empty for all of them.
+    """
+
+    role: str
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Oidc:
+    """Sign-in to the admin page at a provider of identities (OpenID Connect Core 1.0).
+
+    Attributes:
+        issuer: as the provider's ID tokens name it.
+        client_id: under which the provider knows this page.
+        client_secret_file: file of the secret, read each time; None for a public client.
+        scopes: asked for besides `openid`.
+        role_claim: path of the claim that names a person's roles or groups.
+        roles: what each of them means here; where a person has several, the first in this order is begun with.
+        session: seconds after which people sign in anew.
+    """
+
+    issuer: str
+    client_id: str
+    client_secret_file: Path | None
+    scopes: tuple[str, ...]
+    role_claim: tuple[str, ...]
+    roles: Mapping[str, Role]
+    session: float
+
+
+@dataclass(frozen=True, slots=True)
+class AdminDoor:
+    """How people and programs reach the admin page and the API.
+
+    Attributes:
+        urls: addresses that it is reached at, as browsers write them: `https://outward.example.com`.
+        tls: of the ops port; None speaks plain HTTP.
+        oidc: sign-in by a provider; None for tokens alone.
+    """
+
+    urls: tuple[str, ...] = ()
+    tls: Tls | None = None
+    oidc: Oidc | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AuditStream:
     """Where audit events are sent.
 
@@ -172,6 +223,7 @@ class Settings:
         mcp: MCP servers whose search tools are governed.
         webhooks: who is told of requests and new hosts.
         limits: what clients may cost.
+        admin: how the admin page is reached.
     """
 
     listen: tuple[str, int] = ("127.0.0.1", 8080)
@@ -202,3 +254,4 @@ class Settings:
     mcp: tuple[McpServer, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    admin: AdminDoor = field(default_factory=AdminDoor)

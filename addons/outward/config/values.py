@@ -14,6 +14,7 @@ _NUMBER = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s?([A-Za-z]*)")
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}")
 _SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _BYTES = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+DEFAULT_PORTS = {"https": 443, "http": 80}
 _NO_PARENT = "expected `http://host:port`, with `user:password@` before the host where the parent asks"
 
 
@@ -119,6 +120,20 @@ def parent_proxy(text: str) -> str:
     """Read the URL of a parent proxy, and keep it as text."""
     parent_url(text)
     return text
+
+
+def web_origin(text: str) -> str:
+    """Read the address of a page, `https://name[:port]`, to the form that browsers give it (RFC 6454 6.2)."""
+    wanted = "expected an address without a path, such as `https://outward.example.com`"
+    try:
+        parts = urlsplit(text)
+        host, port = canonical_host(parts.hostname or "").name, parts.port
+    except ValueError:
+        raise ValueError(wanted) from None
+    if parts.scheme not in DEFAULT_PORTS or "@" in parts.netloc or parts.path not in ("", "/") or parts.query:
+        raise ValueError(wanted)
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}" + ("" if port in (None, DEFAULT_PORTS[parts.scheme]) else f":{port}")
 
 
 def records_url(text: str) -> str:

@@ -11,16 +11,17 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from outward.core.names import MalformedHostError, is_local_name, parse_authority
 from outward.core.policy import within
 from outward.files import read_regular
+from outward.ops.origins import Origins
 from outward.ops.web import Problem, Request
 
 COOKIE = "outward_session"
+_HOST_COOKIE = f"__Host-{COOKIE}"
 SESSION = 8 * 3600  # seconds
 ALL = "all"  # the scope of a token that may see and change everything
 CHANGING = ("operator", "admin")
@@ -120,25 +121,6 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> tuple[Token, ..
     return tuple(Token("environment", digest(secret), name="environment") for secret in found)
 
 
-def named_hosts(environ: Mapping[str, str] = os.environ) -> frozenset[str]:
-    """Return the names of `OUTWARD_OPS_HOSTS`: those that the ops port may be called by, beside local ones."""
-    return frozenset(environ.get("OUTWARD_OPS_HOSTS", "").replace(",", " ").split())
-
-
-def is_known(authority: str, hosts: Container[str]) -> bool:
-    """Tell whether a Host cannot be a name that an attacker's DNS answers for (DNS rebinding)."""
-    try:
-        host, _ = parse_authority(authority, 80)
-    except MalformedHostError:
-        return False
-    return host.address is not None or is_local_name(host.name) or host.name in hosts
-
-
-def not_for_this_host() -> Problem:
-    """Return the answer to a Host that is not known."""
-    return Problem(421, "ask by address, or list this name in OUTWARD_OPS_HOSTS")
-
-
 class Buckets:
     """Token buckets by key, for any thread; the oldest keys are forgotten, so memory is bounded."""
 
@@ -164,18 +146,18 @@ class Access:
     """Answers who sends a request, or refuses it.
 
     Attributes:
-        hosts: names, apart from addresses and local names, that a browser may use for the page.
+        origins: the addresses that the page is reached at; replaced by a reload.
     """
 
     def __init__(
         self,
         fixed: Iterable[Token],
         stored: Callable[[], Mapping[str, Token]],
-        hosts: Iterable[str] = (),
+        origins: Origins | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._stored = stored
-        self.hosts = frozenset(hosts)
+        self.origins = origins or Origins()
         self._clock = clock
         self._spare = secrets.token_hex()
         self.use(fixed)
@@ -205,8 +187,7 @@ class Access:
             raise Problem(403, "not from another site's page")
         if request.header("sec-fetch-site") in ("cross-site", "same-site") and request.method not in _SAFE:
             raise Problem(403, "not from another site's page")
-        if not (request.header("authorization") or is_known(host, self.hosts)):
-            raise not_for_this_host()
+        self.origins.screen(request)
 
     def holds(self, request: Request, token: Token) -> bool:
         """Tell whether the token that a request was let in with is still in force; for answers that take long."""
@@ -258,7 +239,17 @@ class Access:
         until = int(self._clock()) + SESSION
         key = self._keys[0]
         value = f"{_mac(key, f'token {token.sha256}')[:32]}.{until}.{secrets.token_hex(8)}"
-        return f"{COOKIE}={value}.{_mac(key, value)}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SESSION}"
+        return self.cookie(request, f"{value}.{_mac(key, value)}", SESSION)
+
+    def cookie(self, request: Request, value: str, seconds: int) -> str:
+        """Return the Set-Cookie value of a session; of none of its value, for no seconds, its end.
+
+        Over TLS it has the prefix by which browsers keep neighbours and plain HTTP from setting or reading it
+        (RFC 6265bis 4.1.3.2).
+        """
+        secure = self.origins.secure(request)
+        name, mark = (_HOST_COOKIE, "; Secure") if secure else (COOKIE, "")
+        return f"{name}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{mark}"
 
     def session(self, request: Request) -> Token | None:
         """Return the token of a browser's session, or None."""
@@ -293,11 +284,11 @@ class Access:
         if self._key_of(f"form {self._cookie(request)}", proof) is None:
             raise Problem(403, "the form is out of date: go back and load the page again")
 
-    @staticmethod
-    def _cookie(request: Request) -> str:
+    def _cookie(self, request: Request) -> str:
+        wanted = _HOST_COOKIE if self.origins.secure(request) else COOKIE
         for pair in (request.header("cookie") or "").split(";"):
             name, _, value = pair.strip().partition("=")
-            if name == COOKIE:
+            if name == wanted:
                 return value
         return ""
 

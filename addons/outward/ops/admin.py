@@ -11,7 +11,7 @@ from importlib import resources
 
 from outward.core.policy import Policy, within
 from outward.ops import ask, export, views
-from outward.ops.access import COOKIE, Access
+from outward.ops.access import Access
 from outward.ops.api import Api, Handler, Sources
 from outward.ops.ask import Asked
 from outward.ops.chainwatch import ChainWatch
@@ -133,7 +133,7 @@ class Admin:
         form = request.form()
         if request.path == "/logout":
             self._access.check_form(request, form)
-            return redirect("/login", {"Set-Cookie": f"{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"})
+            return redirect("/login", {"Set-Cookie": self._access.cookie(request, "", 0)})
         try:
             return redirect("/", {"Set-Cookie": self._access.sign_in(request, form.get("token", "").strip())})
         except Problem as problem:

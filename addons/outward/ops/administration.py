@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from outward.config.settings import Settings
+from outward.config.settings import AdminDoor, Settings
 from outward.core.policy import Policy
-from outward.ops.access import Access, Token, from_environment, named_hosts, token_file
+from outward.ops.access import Access, Token, from_environment, token_file
+from outward.ops.origins import Origins
 from outward.ops.rotation import Rotation
 from outward.ops.stream import Stream
 from outward.ops.web import Request, Response
@@ -39,9 +40,9 @@ class Administration:
         """Read the environment's tokens; opens nothing.
 
         Args:
-            settings: where the records are.
+            settings: where the records are, and how the page is reached.
             policy: returns the policy in force.
-            environ: holds `OUTWARD_ADMIN_TOKEN`, `OUTWARD_ADMIN_TOKEN_FILE` and `OUTWARD_OPS_HOSTS`.
+            environ: holds `OUTWARD_ADMIN_TOKEN` and `OUTWARD_ADMIN_TOKEN_FILE`.
 
         Raises:
             TokenError: a token is too short, or the file holds none.
@@ -51,7 +52,7 @@ class Administration:
         self._settings, self._policy = settings, policy
         self.state = State(policy(), self._connect, self._chain, lambda: open_listener(settings.records_url, CHANNEL))
         self.stream = Stream()
-        self._access = Access(from_environment(environ), self._stored, named_hosts(environ))
+        self._access = Access(from_environment(environ), self._stored, Origins(settings.admin.urls))
         self._admin: Admin | None = None
         self._building = asyncio.Lock()
 
@@ -65,9 +66,14 @@ class Administration:
         if file is not None:
             rotation.add("admin token", lambda: (file,), lambda: self._access.use(from_environment(self._environ)))
 
-    def use(self, policy: Policy) -> None:
+    def use(self, policy: Policy, door: AdminDoor) -> None:
         """Follow a reload."""
         self.state.policy = policy
+        self._access.origins = Origins(door.urls)
+
+    def origins(self) -> Origins:
+        """Return the addresses that the page is reached at now."""
+        return self._access.origins
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request of an administrator."""

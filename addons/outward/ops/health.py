@@ -1,10 +1,10 @@
 """Health, readiness and metrics: the part of the ops port that needs no token and shows nobody's traffic."""
 
 import json
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 
-from outward.ops.access import is_known, not_for_this_host
 from outward.ops.metrics import Metrics
+from outward.ops.origins import Origins, not_for_this_host
 from outward.ops.server import App
 from outward.ops.web import Problem, Request, Response
 from outward.threads import Threads
@@ -29,7 +29,7 @@ class Health:
         checks: Mapping[str, Check],
         mounted: App | None = None,
         notes: Mapping[str, Check] | None = None,
-        hosts: Container[str] = (),
+        origins: Callable[[], Origins] = Origins,
     ) -> None:
         """Prepare.
 
@@ -38,13 +38,13 @@ class Health:
             checks: by name; the proxy is ready when every one returns None.
             mounted: the administrator's side, or None.
             notes: by name; shown with the checks, but the proxy is ready whatever they say.
-            hosts: names that metrics and details may be asked by, beside addresses and local names.
+            origins: returns the addresses whose names metrics and details may be asked by.
         """
         self._metrics = metrics
         self._checks = checks
         self._mounted = mounted
         self._notes = notes or {}
-        self._hosts = hosts
+        self._origins = origins
         self._threads = Threads("scrape", 1)  # whoever may scrape needs no token, and gets no more than this one
         self._busy = self._scrapes = 0
 
@@ -80,7 +80,7 @@ class Health:
         return Response(200 if ready else 503, f"{json.dumps({'ready': ready, **told})}\n".encode())
 
     def _is_known(self, request: Request) -> bool:
-        return is_known(request.header("host") or "", self._hosts)
+        return self._origins().knows(request.header("host") or "")
 
     async def _scrape(self, request: Request) -> Response:
         """Render in a thread: the first scrape imports, and none should hold up traffic."""

@@ -239,6 +239,7 @@ _GAUGES = {
     "rotation_failing": "Kinds of files (certificates, keys, roots) whose new content cannot be used.",
     "ca_expiry_timestamp_seconds": "When the certificate authority expires.",
     "server_certificate_expiry_timestamp_seconds": "When the certificate of the proxy's own listener expires.",
+    "ops_certificate_expiry_timestamp_seconds": "When the certificate of the ops port expires.",
     "client_ca_expiry_timestamp_seconds": "When the first of the authorities of client certificates expires.",
 }
 

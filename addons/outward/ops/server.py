@@ -7,6 +7,8 @@ cost a quarter of a second to import, half of the time that the whole proxy may 
 import asyncio
 import logging
 import re
+import socket
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -26,6 +28,7 @@ IDLE_TIMEOUT = 75.0  # seconds between requests
 WRITE_TIMEOUT = 30.0  # seconds for a reader to take what was sent
 
 _BACKLOG = 1024
+_RETRY = 0.2  # seconds after a failed accept
 
 _REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) ([\x21-\x7e]{1,8192}) HTTP/1\.([01])")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
@@ -34,7 +37,11 @@ _ALWAYS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Se
 
 
 class OpsServer:
-    """Serves one application on one address."""
+    """Serves one application on one address.
+
+    Attributes:
+        tls: what clients must speak TLS by; None for plain HTTP. Set it before `start`; it may be replaced.
+    """
 
     def __init__(self, app: App, on_error: Callable[[str], None]) -> None:
         """Prepare.
@@ -46,16 +53,18 @@ class OpsServer:
         self._app = app
         self._on_error = on_error
         self._server: asyncio.Server | None = None
+        self._name: tuple[str, int] | None = None
+        self.tls: ssl.SSLContext | None = None
+        self._receiver: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[asyncio.Task[None], str] = {}  # and for which client, the longest waiting first
 
     @property
     def address(self) -> tuple[str, int]:
         """Where it listens; known once it does."""
-        if self._server is None:
+        if self._name is None:
             raise RuntimeError("the ops port is not open")
-        name = self._server.sockets[0].getsockname()
-        return name[0], name[1]
+        return self._name
 
     async def start(self, host: str, port: int) -> None:
         """Listen.
@@ -63,12 +72,54 @@ class OpsServer:
         Raises:
             OSError: the address cannot be bound.
         """
-        self._server = await asyncio.start_server(self._connected, host, port, limit=HEAD_BYTES, backlog=_BACKLOG)
+        if self.tls is None:
+            self._server = await asyncio.start_server(self._connected, host, port, limit=HEAD_BYTES, backlog=_BACKLOG)
+            self._name = self._server.sockets[0].getsockname()[:2]
+            return
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener.setblocking(False)
+        self._name = listener.getsockname()[:2]
+        self._receiver = asyncio.get_running_loop().create_task(self._receive(listener))
+
+    async def _receive(self, listener: socket.socket) -> None:
+        """Accept for TLS: by hand, because a server counts no connection before its handshake is done."""
+        loop = asyncio.get_running_loop()
+        with listener:
+            while True:
+                try:
+                    sock, peer = await loop.sock_accept(listener)
+                except OSError as error:  # no descriptors are left, for one
+                    _log.warning("a connection to the ops port could not be accepted: %s", error.strerror)
+                    await asyncio.sleep(_RETRY)
+                    continue
+                if not self._has_room():
+                    sock.close()
+                    continue
+                task = loop.create_task(self._shake(sock))
+                self._tasks.add(task)
+                self._waiting[task] = str(peer[0])
+                task.add_done_callback(self._forget)
+
+    async def _shake(self, sock: socket.socket) -> None:
+        """Do a handshake; what is served then has a task of its own."""
+        loop = asyncio.get_running_loop()
+        protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(HEAD_BYTES), self._connected)
+        try:
+            await loop.connect_accepted_socket(lambda: protocol, sock, ssl=self.tls, ssl_handshake_timeout=READ_TIMEOUT)
+        except (OSError, asyncio.CancelledError):  # `ssl.SSLError`, a timeout and a lost connection are
+            sock.close()
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._waiting.pop(task, None)
 
     async def close(self) -> None:
         """Stop listening and end every connection."""
         if self._server is not None:
             self._server.close()
+        if self._receiver is not None:
+            self._receiver.cancel()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -91,8 +142,7 @@ class OpsServer:
         except (OSError, EOFError, TimeoutError, asyncio.CancelledError):
             pass  # the client is gone or too slow, has made room, or the server closes
         finally:
-            self._tasks.discard(task)
-            self._waiting.pop(task, None)
+            self._forget(task)
             writer.transport.abort()  # what it did not take by now, it never will
 
     def _has_room(self) -> bool:
@@ -120,7 +170,7 @@ class OpsServer:
         while True:
             self._waiting[task] = peer
             try:
-                request, keep = await _read(reader, peer, wait)
+                request, keep = await _read(reader, peer, wait, secure=self.tls is not None)
             except Problem as problem:
                 await _write(writer, as_problem(problem), keep=False, head=False)
                 return
@@ -154,7 +204,7 @@ class OpsServer:
             return as_problem(Problem(500, "this is our fault; the log has more"))
 
 
-async def _read(reader: asyncio.StreamReader, peer: str, wait: float) -> tuple[Request | None, bool]:
+async def _read(reader: asyncio.StreamReader, peer: str, wait: float, *, secure: bool) -> tuple[Request | None, bool]:
     """Read one request and whether the connection may be kept; None at the end of the stream."""
     try:
         async with asyncio.timeout(wait):
@@ -172,7 +222,7 @@ async def _read(reader: asyncio.StreamReader, peer: str, wait: float) -> tuple[R
         async with asyncio.timeout(READ_TIMEOUT):
             body = await reader.readexactly(length)
     keep = version == 1 and "close" not in (request.header("connection") or "").lower()
-    return Request(request.method, request.target, request.headers, body, peer), keep
+    return Request(request.method, request.target, request.headers, body, peer, secure), keep
 
 
 def _parse(head: bytes, peer: str) -> tuple[Request, int]:

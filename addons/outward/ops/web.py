@@ -54,6 +54,7 @@ class Request:
         headers: field names in lower case, every field in its order.
         body: whole body; bounded by the listener.
         peer: address of the client.
+        secure: whether the listener speaks TLS.
     """
 
     method: str
@@ -61,6 +62,7 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = field(default=b"", repr=False)
     peer: str = ""
+    secure: bool = False
 
     @property
     def path(self) -> str:
