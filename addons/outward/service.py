@@ -70,9 +70,8 @@ FLUSH = 5.0  # seconds that the last records get
 
 # Settings that are read once; the others follow a reload.
 _FIXED = (
-    "listen", "transparent", "ops", "state", "ca", "tls", "workers", "records_url", "retention", "audit_stream",
-    "keep_allowed", "max_bytes", "spill_bytes", "webhooks",
-    "limits",
+    "listen", "transparent", "ops", "state", "instance", "ca", "tls", "workers", "records_url", "retention",
+    "audit_stream", "keep_allowed", "max_bytes", "spill_bytes", "webhooks", "limits",
 )  # fmt: skip
 
 
@@ -140,6 +139,7 @@ class Service:
             stdout=self._options.stdout,
             stream=stream_of(settings, self.metrics),
             linger=self._options.linger,
+            instance=settings.instance or socket.gethostname(),
         )
         self._memory = SearchMemory(connecting(settings))
         self.judge = Judge(policy, Observed(self.recorder, self._show), self.metrics, Own(), self._options.patience)

@@ -51,6 +51,33 @@ def test_filters_choose(running, client):
         assert found == hosts, params
 
 
+def test_who_asked_is_told_and_can_be_searched_for(running, client):
+    """By address, by the policy's name, by subject: in the list, in the summary, over time, as a file and on the page."""
+    known = {"client_name": "ci <1>", "subject": "project:7", "claims": (("job_id", 42), ("ref", "main"))}
+    running.write([
+        denied(host="a.example.net", id=DECISION, instance="pod-1", redirected_from="b.example.net", **known),
+        denied(host="b.example.net", client="10.0.0.9"),
+    ])  # fmt: skip
+    found = client.get(f"/api/v1/decisions/{DECISION}").json()
+    told = ("instance", "client_name", "subject", "claims", "redirected_from")
+    assert [found[name] for name in told] == [
+        "pod-1", "ci <1>", "project:7", {"job_id": 42, "ref": "main"}, "b.example.net"
+    ]  # fmt: skip
+    for params in ({"client": "ci <1>"}, {"subject": "project:7"}, {"client": "10.1.2.3"}):
+        for path in ("blocked", "blocked/summary"):
+            assert [row.host for row in rows(client.get(f"/api/v1/{path}", params=params))] == ["a.example.net"]
+        counted = client.get("/api/v1/attempts", params={**params, "since": "2h"}).json()
+        assert sum(row["count"] for row in counted["items"]) == 1
+        page = client.get("/", params=params).text
+        assert "a.example.net" in page
+        assert "b.example.net" not in page
+        assert client.get("/export.csv", params=params).text.count("\n") == 2
+    assert rows(client.get("/api/v1/blocked", params={"subject": "project:8"})) == []
+    page = client.get(f"/decisions/{DECISION}").text
+    for shown in ("pod-1", "ci &lt;1&gt;", "project:7", "Claim job_id", "/?subject=project%3A7", "Redirected from"):
+        assert shown in page
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -140,6 +140,8 @@ def test_blocked_as_json_has_counts_times_and_the_latest_id(config: Path, tmp_pa
         ("--host", "two.example", {"two.example"}),
         ("--reason", "denied_by_rule", {"three.example"}),
         ("--client", "10.0.0.9", {"two.example"}),
+        ("--client", "ci", {"two.example"}),
+        ("--subject", "job:1", {"two.example"}),
         ("--since", "1h", {"one.example", "two.example"}),
         ("--until", "1h", {"three.example"}),
     ],
@@ -151,7 +153,7 @@ def test_every_filter(
     record(
         tmp_path,
         denied("one.example"),
-        denied("two.example", group="acme/b", client="10.0.0.9"),
+        denied("two.example", group="acme/b", client="10.0.0.9", client_name="ci", subject="job:1"),
         denied("three.example", reason=Reason.DENIED_BY_RULE, time=time.time() - 86_400),
     )
     found = json.loads(run("blocked", "--config", config, "--json", *events, option, value).stdout)

@@ -48,6 +48,11 @@ FIELDS = [
     "status",
     "trace_id",
     "detail",
+    "instance",
+    "client_name",
+    "subject",
+    "claims",
+    "redirected_from",
     "count",
     "first_seen",
     "last_seen",
@@ -67,6 +72,19 @@ def test_a_line_has_every_documented_field_and_null_for_the_unknown() -> None:
     assert record["schema_version"] == 1
     assert record["verdict"] == "deny"
     assert all(record[name] is None for name in ("group", "host", "rule", "lane", "ech", "bytes_up", "trace_id"))
+
+
+def test_who_asked_is_bounded_and_harmless() -> None:
+    """The issuer of a token chooses its subject and claims, and may be hostile or careless."""
+    claims = (("job\x1b[31m" + "x" * 100, "a\u202eb" + "y" * 1000), ("ref", 7), ("protected", True), ("share", 0.5))
+    many = tuple((f"c{number}", number) for number in range(100))
+    record = parsed(Event(client_name="ci", subject="user:\x9b31m\ud800" + "z" * 1000, claims=(*claims, *many)))
+    told = record["claims"]
+    assert isinstance(told, dict)
+    assert len(told) == 16
+    assert [told["ref"], told["protected"], told["share"]] == [7, True, 0.5]
+    texts = [record["client_name"], record["subject"], *told, told[next(iter(told))]]
+    assert all(isinstance(text, str) and text.isprintable() and len(text) <= 256 for text in texts)
 
 
 def test_values_come_out_as_they_were_given() -> None:

@@ -57,6 +57,14 @@ def test_what_differs_is_another_row() -> None:
     assert list(rows(Folds(), events).values()) == [1] * len(events)
 
 
+def test_clients_behind_one_address_are_told_apart() -> None:
+    """A row says who asked, so that it counts nobody else's attempts; strangers are, once their token is known."""
+    one, two = {"subject": "job:1", "claims": (("job_id", 1),)}, {"subject": "job:1", "claims": (("job_id", 2),)}
+    assert list(rows(Folds(), [denied(**one), denied(**two), denied(), denied(**one)]).values()) == [2, 1, 1]
+    events = [stranger(subject="a"), stranger(subject="b"), stranger(subject="a")]
+    assert list(rows(Folds(), events).values()) == [2, 1]
+
+
 def test_paths_are_told_apart_where_the_answer_is_about_them() -> None:
     about = [denied(path=path, reason=Reason.PATH_NOT_ALLOWED) for path in ("/a", "/b", "/a")]
     assert list(rows(Folds(), about).values()) == [2, 1]

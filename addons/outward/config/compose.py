@@ -69,6 +69,7 @@ def _settings(root: MappingNode, document: Document, base: Path, home: str | Non
         transparent=server.transparent,
         ops=server.ops,
         state=resolve_path(server.state, base, home),
+        instance=server.instance or "",
         ca=(resolve_path(server.ca.cert, base, home), resolve_path(server.ca.key, base, home)) if server.ca else None,
         tls=_tls(server.tls, base, home) if server.tls else None,
         workers=server.workers,

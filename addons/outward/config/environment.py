@@ -16,6 +16,7 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "OUTWARD_TRANSPARENT": ("server", "transparent"),
     "OUTWARD_OPS": ("server", "ops"),
     "OUTWARD_STATE": ("server", "state"),
+    "OUTWARD_INSTANCE": ("server", "instance"),
     "OUTWARD_WORKERS": ("server", "workers"),
     "OUTWARD_GRACE": ("server", "grace"),
     "OUTWARD_RECORDS_URL": ("records", "url"),

@@ -118,6 +118,7 @@ class ServerModel(Model):
     transparent: Endpoint | None = None
     ops: Endpoint = ("127.0.0.1", 9090)
     state: Text = DEFAULT_STATE
+    instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@-]{0,127}$")] | None = None
     ca: CaModel | None = None
     tls: TlsModel | None = None
     workers: Annotated[Literal[1], _reader(_one_worker)] = 1

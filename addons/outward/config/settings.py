@@ -199,6 +199,7 @@ class Settings:
         transparent: address and port of redirected connections; None takes none.
         ops: address and port of health, metrics and administration.
         state: folder of the CA and the records.
+        instance: names this proxy in what it records; empty means the machine's host name.
         tls: of the proxy's listener; None speaks plain HTTP.
         ca: certificate and key files of the operator's CA; None makes one under `state`.
         workers: processes; more than one is refused by the schema.
@@ -230,6 +231,7 @@ class Settings:
     transparent: tuple[str, int] | None = None
     ops: tuple[str, int] = ("127.0.0.1", 9090)
     state: Path = field(default_factory=lambda: Path(DEFAULT_STATE).expanduser())
+    instance: str = ""
     tls: Tls | None = None
     ca: tuple[Path, Path] | None = None
     workers: int = 1

@@ -16,6 +16,8 @@ from outward.core.model import ClientEntry, Credential, OptIn
 from outward.core.policy import Policy, within
 from outward.core.reasons import Reason
 
+type Scalar = str | int | float | bool
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in neither part of Basic credentials (RFC 7617 2)
 
 
@@ -62,6 +64,8 @@ class Identity:
         challenge: whether credentials would help (a 407 instead of a 403).
         opt_in: the client entry's own opt-in setting, or None.
         client_name: the client entry's name, or None.
+        subject: who it is to its issuer: the `sub` of its JWT, or the name in its certificate; None where nobody says.
+        claims: those of its JWT that are recorded, with their names.
     """
 
     group: str | None = None
@@ -72,6 +76,8 @@ class Identity:
     challenge: bool = False
     opt_in: OptIn | None = None
     client_name: str | None = None
+    subject: str | None = None
+    claims: tuple[tuple[str, Scalar], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

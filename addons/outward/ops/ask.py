@@ -25,7 +25,8 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _AGO = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _FILTERS = {
-    *("group", "host", "search", "reason", "client", "conversation", "since", "until", "would_deny", "ignored"),
+    *("group", "host", "search", "reason", "client", "subject", "conversation", "since", "until", "would_deny"),
+    "ignored",
 }
 _LABELS = frozenset(Credential) - {Credential.ANYONE}
 MAX_NAME = 256
@@ -129,6 +130,7 @@ def filters(asked: Asked, query: dict[str, str], ignored: tuple[tuple[str, str],
         search=None if "search" not in query else part_of_host(query["search"]),
         reason=reason,
         client=query.get("client"),
+        subject=query.get("subject"),
         conversation=query.get("conversation"),
         since=moment("since", query.get("since")),
         until=moment("until", query.get("until")),

@@ -23,7 +23,7 @@ from outward.records.query import Filters
 PERIODS = (("1h", "1 hour"), ("24h", "24 hours"), ("7d", "7 days"), ("all", "All"))
 VIEWS = (("blocked", "Blocked"), ("reported", "Would be blocked"), ("allowed", "Allowed"))
 _ROWS = 100
-_FILTERS = ("group", "reason", "search", "client")
+_FILTERS = ("group", "reason", "search", "client", "subject")
 _OF_ALLOWED = ("group", "search")
 
 
@@ -119,7 +119,9 @@ class Attempts:
         else:
             report = {"would_deny": "true"} if view == "reported" else {}
             filters = ask.filters(asked, asking | limits | report, views.ignored(self._from.policy()))
-            if filters.client is None and filters.until is None:  # then the writer's totals answer, however many
+            if (
+                filters.client is None and filters.subject is None and filters.until is None
+            ):  # then the writer's totals answer, however many
                 filters = replace(filters, since=None, seen_since=filters.since)
         now = self._from.now()
         return Wanted(

@@ -12,7 +12,7 @@ from outward.threads import Threads
 
 FIELDS = (
     *("time", "id", "reason", "stage", "group", "client", "conversation", "method", "scheme", "host", "port", "path"),
-    *("status", "user_agent", "generation"),
+    *("status", "user_agent", "generation", "instance", "client_name", "subject", "redirected_from"),
 )
 _FIRST, _MOST = 50, 500  # rows of a page: the first one, and at most
 _BYTES = 128 << 10  # of a page, about

@@ -82,7 +82,7 @@ class Pages:
         found = explain(self._from.policy(), question) if question else None
         others: list[query.Blocked] = []
         if row["client"]:
-            wanted = Filters(scope=scope(asked.token), client=row["client"])
+            wanted = _of_client(row, scope(asked.token))
             with self._from.reader.database() as database:
                 others = query.summary(database, wanted, _OTHERS + 1, counted=_RECENT)
         this = (row["host"], row["port"], row["reason"])
@@ -98,6 +98,7 @@ class Pages:
             changed=now if judged and now != row["reason"] else None,
             passed=passed,
             cures=views.cures(self._from.policy(), question, Reason(row["reason"])) if question and not passed else [],
+            who=_who(row),
             others=[_line(other) for other in others if (other.host, other.port, other.reason) != this],
             facts=_facts(row),
             wish=askable(row) if now == row["reason"] and not passed else None,
@@ -228,6 +229,18 @@ def _question(row: Record) -> Question | None:
     return question_about(row["group"], row["host"], row["port"], method=method, path=row["path"], scheme=row["scheme"])
 
 
+def _who(row: Record) -> dict[str, str]:
+    """Return the filter of a client: who it is, if that is known, else where it connects from."""
+    if row["subject"]:
+        return {"subject": row["subject"]}
+    return {"client": row["client_name"] or row["client"]}
+
+
+def _of_client(row: Record, within: str | None) -> Filters:
+    found = _who(row)
+    return Filters(scope=within, client=found.get("client"), subject=found.get("subject"))
+
+
 def _facts(row: Record) -> list[tuple[str, Any]]:
     """Return what is known of a decision, with names for people; what is unknown is left out."""
     rule = row["rule"]
@@ -237,6 +250,10 @@ def _facts(row: Record) -> list[tuple[str, Any]]:
         ("Attempts", f"{row['count']:,}, the last {row['last_seen']}" if row["count"] > 1 else None),
         ("Group", row["group"]),
         ("Client", row["client"]),
+        ("Client name", row["client_name"]),
+        ("Subject", row["subject"]),
+        *((f"Claim {name}", str(value)) for name, value in (row["claims"] or {}).items()),
+        ("Redirected from", row["redirected_from"]),
         ("Conversation", row["conversation"]),
         ("User agent", row["user_agent"]),
         ("Request", " ".join(filter(None, (row["method"], row["scheme"])))),
@@ -249,6 +266,7 @@ def _facts(row: Record) -> list[tuple[str, Any]]:
         ("Policy generation", row["generation"]),
         ("Status", row["status"]),
         ("Trace", row["trace_id"]),
+        ("Proxy", row["instance"]),
     )
     return [(name, value) for name, value in facts if value]
 

@@ -64,6 +64,8 @@ _EVENT: Json = {
     "lane": {"enum": [*(str(lane) for lane in Lane), None]},
     "rule": {"anyOf": [an_object(**_PLACE), {"type": "null"}]},
     **{name: or_null(TEXT) for name in ("generation", "conversation", "user_agent", "trace_id", "detail")},
+    **{name: or_null(TEXT) for name in ("instance", "client_name", "subject", "redirected_from")},
+    "claims": {"type": ["object", "null"], "additionalProperties": {"type": ["string", "number", "boolean"]}},
     "would_reason": or_null(REASON),
     "duration_ms": {"type": ["number", "null"]},
     **{name: {"type": ["integer", "null"]} for name in ("bytes_up", "bytes_down", "status")},

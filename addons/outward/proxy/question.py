@@ -29,6 +29,7 @@ def event_of(head: Head | None, identity: Identity | None, scheme: str | None = 
     event = Event()
     if identity is not None:
         event.group, event.client, event.conversation = identity.group, identity.client or None, identity.conversation
+        event.client_name, event.subject, event.claims = identity.client_name, identity.subject, identity.claims
     if head is not None:
         event.method, event.scheme, event.path = head.method, scheme, head.path
         event.host, event.port = head.host.name or None, head.port or None

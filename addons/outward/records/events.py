@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from outward.core.identity import Scalar
 from outward.core.model import Lane, Mode, Rule, Stage, Verdict
 from outward.core.reasons import Reason
 from outward.records.text import clean
@@ -26,7 +27,8 @@ SCHEMA_VERSION = 1
 MAX_NAME = 256  # characters of a group, host, server name, client or conversation
 MAX_PATH = 1024
 MAX_AGENT = 256
-MAX_WORD = 64  # of a method, scheme, address, trace id
+MAX_WORD = 64  # of a method, scheme, address, trace id, name of a claim
+MAX_CLAIMS = 16
 
 type Record = dict[str, Any]
 
@@ -48,6 +50,9 @@ class Event:
         bytes_up, bytes_down: payload bytes carried, of a tunnel or an inspected exchange.
         status: HTTP status that the client was given.
         detail: of what was not reached: which hop failed, and its error, in words.
+        instance: which proxy decided; the recorder sets it.
+        client_name, subject, claims: who asked, as the policy's entry names it, and as its issuer does.
+        redirected_from: the host whose answer sent the client here, shortly before.
         count: attempts that its row counts, the first one at `time`.
         last_seen: Unix time of the last of them; None where there was one.
         told: its id stands in an audit event already, so that it has a row of its own.
@@ -85,6 +90,11 @@ class Event:
     status: int | None = None
     trace_id: str | None = None
     detail: str | None = None
+    instance: str | None = None
+    client_name: str | None = None
+    subject: str | None = None
+    claims: tuple[tuple[str, Scalar], ...] = ()
+    redirected_from: str | None = None
     count: int = 1
     last_seen: float | None = None
     told: bool = False
@@ -152,6 +162,11 @@ def as_record(event: Event) -> Record:
         "status": event.status,
         "trace_id": _text(event.trace_id, MAX_WORD),
         "detail": _text(event.detail, MAX_NAME),
+        "instance": _text(event.instance, MAX_NAME),
+        "client_name": _text(event.client_name, MAX_NAME),
+        "subject": _text(event.subject, MAX_NAME),
+        "claims": _claims(event.claims) if event.claims else None,
+        "redirected_from": _text(event.redirected_from, MAX_NAME),
         "count": event.count,
         "first_seen": first,
         "last_seen": first if event.last_seen is None else rfc3339(event.last_seen),
@@ -160,7 +175,7 @@ def as_record(event: Event) -> Record:
 
 _OF_REPEATS = (
     *("schema_version", "verdict", "reason", "group", "client", "method", "scheme", "host", "port", "path"),
-    *("first_seen", "last_seen"),
+    *("instance", "client_name", "subject", "claims", "first_seen", "last_seen"),
 )
 
 
@@ -194,6 +209,13 @@ def _rule(rule: Rule) -> Record:
         "file": _text(rule.place.file, MAX_PATH),
         "line": rule.place.line,
         "pattern": _text(str(rule.pattern), MAX_NAME),
+    }
+
+
+def _claims(claims: tuple[tuple[str, Scalar], ...]) -> Record:
+    return {
+        clean(name, MAX_WORD): clean(value, MAX_NAME) if isinstance(value, str) else value
+        for name, value in claims[:MAX_CLAIMS]
     }
 
 

@@ -153,7 +153,7 @@ class Folds:
         if fold.held or fold.count:
             return False
         folds, first = self._strangers.folds, fold.event
-        for key in ((first.client, first.host, first.port, first.reason), *_crowds(first)):
+        for key in (_stranger(first), *_crowds(first)):
             if folds.get(key) is fold:
                 del folds[key]
                 self._ended(fold)
@@ -185,7 +185,7 @@ class Folds:
 
     def _count_stranger(self, event: Event, now: float) -> None:
         table, source = self._strangers, event.client
-        key = (source, event.host, event.port, event.reason)
+        key = _stranger(event)
         of_source, of_all = _crowds(event)
         if self._repeats(table, key, event, now):
             return
@@ -260,8 +260,13 @@ def _key(event: Event) -> Key:
     request = (event.method, event.path) if event.reason in _BY_REQUEST else ()
     return (
         event.client, event.host, event.port, event.reason, event.stage, event.conversation, event.sni, event.address,
-        event.generation, *request,
+        event.generation, event.client_name, event.subject, event.claims, event.redirected_from, *request,
     )  # fmt: skip
+
+
+def _stranger(event: Event) -> Key:
+    """Return what two denials of a stranger share; one whose token is good belongs to nobody else's row."""
+    return event.client, event.host, event.port, event.reason, event.subject
 
 
 def _crowds(event: Event) -> tuple[Key, Key]:
@@ -280,5 +285,6 @@ def _row(fold: Fold, count: int, last: float) -> Event:
     row = replace(fold.event, count=count, last_seen=last, fold=None)
     if fold.crowd:
         row.host = row.port = row.path = row.method = row.scheme = row.sni = row.user_agent = row.trace_id = None
-        row.conversation = None
+        row.conversation = row.client_name = row.subject = row.redirected_from = None
+        row.claims = ()
     return row

@@ -56,7 +56,7 @@ def over_time(database: Database, filters: Filters, since: float | None, until: 
 
 def _chosen(filters: Filters) -> bool:
     """Tell whether the totals by hour cannot answer, which know groups alone."""
-    chosen = (filters.host, filters.search, filters.reason, filters.client, filters.conversation)
+    chosen = (filters.host, filters.search, filters.reason, filters.client, filters.subject, filters.conversation)
     return filters.only_ignored or any(value is not None for value in chosen)
 
 

@@ -3,7 +3,10 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Any
+
+import orjson
 
 from outward.core.model import Question
 from outward.core.policy import Group, Policy
@@ -43,6 +46,8 @@ class Filters:
     Attributes:
         scope: path of the group that the asker may see, with its descendants.
         group: path of a group, with its descendants.
+        client: the address that a client connects from, or the name that the policy gives it.
+        subject: who a client is to the issuer of its token or certificate.
         since, until: Unix times in seconds, from and up to but not including.
         search: part of a host's name.
         seen_since, seen_until: of the summary: lines that were seen from, or before, this Unix time, with the counts of
@@ -58,6 +63,7 @@ class Filters:
     host: str | None = None
     reason: str | None = None
     client: str | None = None
+    subject: str | None = None
     conversation: str | None = None
     since: float | None = None
     until: float | None = None
@@ -72,7 +78,9 @@ class Filters:
     @property
     def by_event(self) -> bool:
         """Whether the writer's totals cannot answer, which know no times, clients or conversations."""
-        return any(value is not None for value in (self.client, self.conversation, self.since, self.until))
+        return any(
+            value is not None for value in (self.client, self.subject, self.conversation, self.since, self.until)
+        )
 
     @property
     def table(self) -> str:
@@ -106,7 +114,11 @@ class Filters:
                 term, parameters = subtree(path)
                 terms.append(term)
                 values += parameters
-        for column in ("host", "reason", "client", "conversation"):
+        if self.client is not None:
+            named = "client = ?" if is_address(self.client) else "(client_name = ? OR client = ?)"
+            terms.append(named)
+            values += [self.client] * named.count("?")
+        for column in ("host", "reason", "subject", "conversation"):
             if (value := getattr(self, column)) is not None:
                 named = _WOULD if column == "reason" and self.would_deny else column
                 terms.append(f"{named} = ?")
@@ -308,9 +320,19 @@ def record_of(row: Sequence[Any]) -> Record:
     record["last_seen"] = first if last_ms is None else rfc3339(last_ms / 1000)
     record["group"] = record.pop("group_path")
     record["would_deny"] = bool(record["would_deny"])
+    record["claims"] = None if record["claims"] is None else orjson.loads(record["claims"])
     record["ech"] = None if record["ech"] is None else bool(record["ech"])
     record["rule"] = None if file is None else {"file": file, "line": line, "pattern": pattern}
     return record
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a text is an IP address, as clients are recorded by."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _blocked(row: Sequence[Any]) -> Blocked:

@@ -58,6 +58,7 @@ class Recorder:
         stream: "AuditStream | None" = None,
         linger: float = STORE_LINGER,
         keep_allowed: bool = True,
+        instance: str | None = None,
     ) -> None:
         """Prepare; nothing is opened before `start`.
 
@@ -74,8 +75,9 @@ class Recorder:
             stream: sends audit events on, once they are in the database.
             linger: seconds that the first event of a batch waits for others.
             keep_allowed: whether what is allowed has rows of its own; otherwise it is added up, see `sums`.
+            instance: names this proxy in every event.
         """
-        self._counts, self.stream = counts, stream
+        self._counts, self.stream, self._instance = counts, stream, instance
         keeper = Keeper(counts, retention, max_bytes)
         spill = Spill(state / "spill", max_bytes=spill_bytes)
         self._writer = StoreWriter(lambda: connect(url, state), state, counts, keeper, spill)
@@ -158,6 +160,7 @@ class Recorder:
     def record(self, event: Event) -> None:
         """Take one event, which nobody changes any more. Never blocks, never raises."""
         trim(event)
+        event.instance = self._instance
         self.settle(event)
         if event.fold is not None:
             with self._folding:

@@ -5,6 +5,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+import orjson
+
 from outward.records.database import Database
 from outward.records.events import Record
 
@@ -12,7 +14,7 @@ COLUMNS = (
     *("id", "time_ms", "verdict", "reason", "stage", "mode", "would_deny", "group_path", "client", "method", "scheme"),
     *("host", "port", "path", "sni", "ech", "address", "lane", "rule_file", "rule_line", "rule_pattern", "generation"),
     *("conversation", "user_agent", "duration_ms", "bytes_up", "bytes_down", "status", "trace_id", "would_reason"),
-    *("detail", "count", "last_ms", "size"),
+    *("detail", "instance", "client_name", "subject", "claims", "redirected_from", "count", "last_ms", "size"),
 )
 
 BLOCKED, PASSED = "blocked_sums", "passed_sums"
@@ -174,6 +176,7 @@ def row_of(record: Record) -> tuple[Any, ...]:
     get = record.get
     rule = get("rule") or {}
     count = get("count") or 1
+    claims = orjson.dumps(get("claims")).decode() if get("claims") else None
     return (
         record["id"],
         milliseconds(record["time"]),
@@ -181,7 +184,8 @@ def row_of(record: Record) -> tuple[Any, ...]:
         *(get("method"), get("scheme"), get("host"), get("port"), get("path"), get("sni"), get("ech"), get("address")),
         *(get("lane"), rule.get("file"), rule.get("line"), rule.get("pattern"), get("generation")),
         *(get("conversation"), get("user_agent"), get("duration_ms"), get("bytes_up"), get("bytes_down")),
-        *(get("status"), get("trace_id"), get("would_reason"), get("detail"), count),
+        *(get("status"), get("trace_id"), get("would_reason"), get("detail"), get("instance")),
+        *(get("client_name"), get("subject"), claims, get("redirected_from"), count),
         milliseconds(record["last_seen"]) if count > 1 else None,
         _size(record),
     )
@@ -190,6 +194,7 @@ def row_of(record: Record) -> tuple[Any, ...]:
 def _size(record: Mapping[str, Any]) -> int:
     """Return about what a row takes: what is searched by stands in an index too."""
     texts = sum(len(value) for value in record.values() if isinstance(value, str))
+    texts += 40 * len(record.get("claims") or ())
     return _ROW_BYTES + texts + 2 * len(record.get("host") or "") + 2 * len(record.get("group") or "")
 
 
