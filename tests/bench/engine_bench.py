@@ -1,6 +1,6 @@
 """CPU of the inspect lane beside plain mitmdump: per kept-alive GET, per new connection, per plain GET.
 
-    python tests/bench/engine_bench.py [--profile] [--no-peer] [--secrets N]
+    python tests/bench/engine_bench.py [--profile] [--no-peer] [--secrets N [--elsewhere]]
 
 Both proxies run in processes of their own, whose CPU clocks are read around each phase, so that the load generator and
 the origin do not count. Compare figures of one run only: on a shared machine they differ by a quarter between runs.
@@ -65,10 +65,10 @@ class Nowhere:
         """Drop it."""
 
 
-async def serve(pipe: Connection, state: Path, profile: bool, secrets: int) -> None:
+async def serve(pipe: Connection, state: Path, profile: bool, secrets: int, elsewhere: bool) -> None:
     """Run a gate with its engine until the pipe says so."""
     names = [f"key{number}" for number in range(secrets)]
-    inject = Injection("authorization", "Bearer {key0}") if names else None
+    inject = Injection("authorization", "Bearer {key0}") if names and not elsewhere else None
     rules = policy(group(replace(rule(NAME), inject=inject), lane=LaneChoice.INSPECT))
     rules = replace(rules, secrets=frozenset(names))
     metrics, limits = Metrics(), Limits()
@@ -94,9 +94,9 @@ async def serve(pipe: Connection, state: Path, profile: bool, secrets: int) -> N
     gate.close()
 
 
-def child(pipe: Connection, state: Path, profile: bool, secrets: int) -> None:
+def child(pipe: Connection, state: Path, profile: bool, secrets: int, elsewhere: bool) -> None:
     """Run the proxy's process."""
-    uvloop.run(serve(pipe, state, profile, secrets))
+    uvloop.run(serve(pipe, state, profile, secrets, elsewhere))
 
 
 def origin(context: ssl.SSLContext | None) -> int:
@@ -210,6 +210,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--no-peer", action="store_true")
     parser.add_argument("--secrets", type=int, default=0, help="that there are; the first is set on each request")
+    parser.add_argument("--elsewhere", action="store_true", help="none of them is set on any of these requests")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         state, pki = Path(folder), trustme.CA()
@@ -218,7 +219,7 @@ def main() -> None:
         pki.issue_cert(NAME).configure_cert(context)
         pipe, far = multiprocessing.Pipe()
         process = multiprocessing.get_context("fork").Process(
-            target=child, args=(far, state, options.profile, options.secrets)
+            target=child, args=(far, state, options.profile, options.secrets, options.elsewhere)
         )
         process.start()
         port = pipe.recv()

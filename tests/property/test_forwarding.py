@@ -60,14 +60,31 @@ def block(lines: list[tuple[str, str, str, str]]) -> str:
     return "".join(f"{name}:{blank}{value}{end}\r\n" for name, blank, value, end in lines)
 
 
-@given(HOSTS, LINES, st.booleans(), st.booleans(), st.sampled_from(["GET", "POST"]), st.sampled_from("01"))
-@example("Host: a.test\r\n", [("Connection", " ", "keep-alive", "")], True, False, "GET", "1")
-@example("Host: a.test\r\n", [("Proxy-X", " ", "a", "")], True, False, "GET", "1")
+SET = st.dictionaries(st.sampled_from(["x-a", "accept", "te-x", "x-new"]), st.sampled_from(["set", "", None]))
+
+
+@given(HOSTS, LINES, st.booleans(), st.booleans(), st.sampled_from(["GET", "POST"]), st.sampled_from("01"), SET)
+@example("Host: a.test\r\n", [("Connection", " ", "keep-alive", "")], True, False, "GET", "1", {})
+@example("Host: a.test\r\n", [("Proxy-X", " ", "a", "")], True, False, "GET", "1", {})
 @example(
-    "Host: a.test\r\n", [("Connection", " ", "keep-alive", ""), ("Keep-Alive", " ", "5", "")], True, False, "GET", "1"
+    "Host: a.test\r\n",
+    [("Connection", " ", "keep-alive", ""), ("Keep-Alive", " ", "5", "")],
+    True,
+    False,
+    "GET",
+    "1",
+    {},
 )
+@example("Host: a.test\r\n", [("X-A", " ", "a", ""), ("A", " ", "a", "")], True, False, "GET", "1", {"x-a": "set"})
+@example("Host: a.test\r\n", [("Accept", " ", "a", "")], True, False, "GET", "1", {"accept": None, "x-new": "set"})
 def test_a_request(
-    host: str, lines: list[tuple[str, str, str, str]], first: bool, overrides: bool, method: str, minor: str
+    host: str,
+    lines: list[tuple[str, str, str, str]],
+    first: bool,
+    overrides: bool,
+    method: str,
+    minor: str,
+    placed: dict[str, str | None],
 ) -> None:
     fields = host + block(lines) if first else block(lines) + host
     raw = f"{method} /x?y HTTP/1.{minor}\r\n{fields}\r\n".encode("latin-1")
@@ -75,9 +92,9 @@ def test_a_request(
         head = parse_head(raw, LIMITS, WITHIN)
     except HeadError:
         return
-    quick = request_head(raw, head, tls=True, overrides=overrides)
+    quick = request_head(raw, head, tls=True, overrides=overrides, fields=placed)
     with mock.patch.object(forwarding, "_unchanged_request", return_value=None):
-        assert quick == request_head(raw, head, tls=True, overrides=overrides)
+        assert quick == request_head(raw, head, tls=True, overrides=overrides, fields=placed)
 
 
 @given(

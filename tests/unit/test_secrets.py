@@ -6,9 +6,10 @@ import pytest
 
 from outward.core.model import Pattern, PatternKind, Place, Question, Rule
 from outward.core.names import canonical_host
+from outward.core.placeholders import found_in, placeholder
 from outward.core.policy import Group, Policy, Rules, decide
 from outward.core.reasons import Reason
-from outward.core.secrets import Injection, MisdirectedError, TemplateError, found_in, masked, placed, placeholder
+from outward.core.secrets import Injection, MisdirectedError, TemplateError, masked, placed
 from outward.core.suggest import written
 
 PLACE = Place("outward.yaml", 1)

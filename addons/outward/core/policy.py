@@ -27,9 +27,10 @@ from outward.core.model import (
     WebSearch,
 )
 from outward.core.names import OWN_NAME, Host, is_local_name
+from outward.core.placeholders import found_in
 from outward.core.readings import allows, denies
 from outward.core.reasons import Reason
-from outward.core.secrets import Injection, found_in
+from outward.core.secrets import Injection
 
 _SOFTENED = frozenset(
     {
@@ -260,11 +261,11 @@ def _decide(policy: Policy, question: Question) -> Decision:
 def for_any_request(policy: Policy, decision: Decision) -> bool:
     """Tell whether requests with other methods and paths to the same host and port get the same decision.
 
-    A deny rule for a network may judge them by the address that the host is resolved to; and where there are secrets,
-    a placeholder may stand in a path.
+    A deny rule for a network may judge them by the address that the host is resolved to. A placeholder in a path is
+    judged before anything else: it takes a question of its own.
     """
     group = policy.groups.get(decision.group or "")
-    if group is None or policy.secrets or decision.sighted:
+    if group is None or decision.sighted:
         return False
     return not any(node.deny.networks for node in group.chain)
 

@@ -5,24 +5,18 @@ anywhere else, and any other value there, is denied: the first would carry a sec
 that nobody gave the client. Pure: knows names of secrets and, while it writes a field, their values; keeps none.
 """
 
-import binascii
 import json
 import re
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote
+
+from outward.core.placeholders import found_in, placeholder, plain_of
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-_PREFIX = "outward-secret-"
 SHORTEST = 8  # characters of a value: a shorter one would be found in much that is none
 _REFERENCE = re.compile(r"\{([^{}]*)\}")
 _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]* +)?")
-_DECODINGS = 3  # of escapes in a URL
-_BASE64 = (
-    re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}"),
-    re.compile(r"[A-Za-z0-9+_-]{16,}={0,2}"),  # between the slashes of a path
-)
 
 
 class TemplateError(ValueError):
@@ -98,49 +92,12 @@ class MisdirectedError(ValueError):
         self.secret = secret
 
 
-def placeholder(name: str) -> str:
-    """Return what a client holds instead of a secret.
-
-    Example:
-        >>> placeholder("github")
-        'outward-secret-github'
-    """
-    return _PREFIX + name
-
-
-def found_in(text: str, names: Iterable[str]) -> str | None:
-    """Return the secret whose placeholder stands in a text, in any case, escaped, or within Base64; None without one.
-
-    Example:
-        >>> found_in("/?q=outward%2Dsecret%2Dgithub", ["github"])
-        'github'
-    """
-    for reading in _readings(text):
-        lower = reading.lower()
-        if _PREFIX in lower:
-            # A longer name may begin with a shorter one; whose it is matters to the one who reads the record.
-            fitting = [name for name in names if placeholder(name).lower() in lower]
-            if fitting:
-                return max(fitting, key=len)
-    return None
-
-
-def _readings(text: str) -> Iterable[str]:
-    yield text
-    for _ in range(_DECODINGS):
-        if "%" not in text:
-            break
-        text = unquote(text)
-        yield text
-    for form in _BASE64:
-        for match in form.finditer(text):
-            decoded = _decoded(match[0])
-            if decoded:
-                yield decoded
-
-
 def placed(
-    injections: Iterable[Injection], fields: Iterable[tuple[str, str]], values: Mapping[str, str]
+    injections: Iterable[Injection],
+    fields: Iterable[tuple[str, str]],
+    values: Mapping[str, str],
+    *,
+    clean: bool = False,
 ) -> dict[str, str]:
     """Return the fields to set on an allowed request, by lower-case name.
 
@@ -148,6 +105,7 @@ def placed(
         injections: of the rule that allows it, each in a field of its own.
         fields: names in lower case, and values, as the client sent them.
         values: of every secret that there is, by name.
+        clean: no placeholder can stand in any field.
 
     Raises:
         MisdirectedError: a placeholder stands in another field, or another value in one of these.
@@ -158,7 +116,7 @@ def placed(
     for name, value in fields:
         injection = wanted.get(name)
         if injection is None:
-            secret = found_in(name, values) or found_in(value, values)
+            secret = None if clean else found_in(name, values) or found_in(value, values)
             if secret is not None or _folded(name) in spellings:  # CGI-like servers would read it as the same field
                 raise MisdirectedError(f"the field {name}", secret)
         elif name in found:
@@ -178,7 +136,7 @@ def _filled(injection: Injection, given: str, values: Mapping[str, str]) -> str:
         if given.endswith(held) and _SCHEME.fullmatch(given.removesuffix(held)):
             return given.removesuffix(held) + values[name]
         scheme, _, encoded = given.partition(" ")
-        user, colon, password = _decoded(encoded.strip(" ")).partition(":")
+        user, colon, password = plain_of(encoded.strip(" ")).partition(":")
         if scheme.lower() == "basic" and colon and held in (user, password):
             pair = (values[name] if each == held else each for each in (user, password))
             return f"{scheme} {b64encode(':'.join(pair).encode()).decode()}"
@@ -187,15 +145,6 @@ def _filled(injection: Injection, given: str, values: Mapping[str, str]) -> str:
 
 def _stand_in(injection: Injection) -> str:
     return injection.value({name: placeholder(name) for name in injection.names})
-
-
-def _decoded(text: str) -> str:
-    """Decode Base64 of either alphabet; empty where it is none, or no text."""
-    plain = text.translate(str.maketrans("-_", "+/")).rstrip("=")
-    try:
-        return b64decode(plain + "=" * (-len(plain) % 4), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        return ""
 
 
 def _folded(name: str) -> str:
@@ -215,7 +164,7 @@ def masked(text: str, values: Mapping[str, str], sent: Iterable[str] = ()) -> st
             text = text.replace(values[name], placeholder(name))
     for field in sent:
         encoded = field.rpartition(" ")[2]
-        plain = _decoded(encoded)
+        plain = plain_of(encoded)
         hidden = masked(plain, values)
         if hidden != plain:
             text = text.replace(encoded.rstrip("="), b64encode(hidden.encode()).decode().rstrip("="))

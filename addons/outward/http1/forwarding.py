@@ -7,6 +7,7 @@ disguises of another method. Sans-IO; never judges.
 import re
 from base64 import b64encode
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha1
 from types import MappingProxyType
 
@@ -67,11 +68,12 @@ def request_head(
     """
     host = authority(head.host, head.port, 443 if tls else 80)
     target = head.target if head.target.startswith("/") else _origin_form(head.target)
-    if length is None and parent is None and not fields:
+    setting = [f"{name}: {value}".encode("latin-1") for name, value in fields.items() if value is not None]
+    if length is None and parent is None:
         begin = f"{head.method} {target} HTTP/1.1\r\nHost: {host}\r\n".encode("latin-1")
-        unchanged = _unchanged_request(raw, begin)
+        unchanged = _unchanged_request(_without(raw, head, fields), begin)
         if unchanged is not None:
-            return unchanged
+            return b"\r\n".join([unchanged[:-4], *setting, b"\r\n"]) if setting else unchanged
     drop = hop_fields(head.fields, upgrade=head.websocket) | {"host", "expect"} | fields.keys()
     if not overrides:
         drop |= {name for name, _ in head.fields if folded_name(name) in OVERRIDES}
@@ -85,7 +87,7 @@ def request_head(
         *(parent or ()),
         *_lines(raw, head.fields, drop),
     ]
-    lines += [f"{name}: {value}".encode("latin-1") for name, value in fields.items() if value is not None]
+    lines += setting
     if length is not None:
         lines.append(b"Content-Length: %d" % length)
     return b"\r\n".join(lines) + b"\r\n\r\n"
@@ -126,6 +128,19 @@ def response_head(raw: bytes, response: ResponseHead, head: Head, *, keep: bool,
     if not keep and not switching:
         lines.append(b"Connection: close")
     return b"\r\n".join(lines) + b"\r\n\r\n", chunked
+
+
+def _without(raw: bytes, head: Head, fields: Mapping[str, str | None]) -> bytes:
+    """Return a head without the lines of some fields."""
+    if not fields or not any(name in fields for name, _ in head.fields):
+        return raw
+    return _lines_of(tuple(fields)).sub(b"", raw)
+
+
+@lru_cache(64)
+def _lines_of(names: tuple[str, ...]) -> re.Pattern[bytes]:
+    any_of = "|".join(re.escape(name) for name in names)
+    return re.compile(rf"\r\n(?:{any_of}):[^\r]*".encode("ascii"), re.IGNORECASE)
 
 
 def _unchanged_request(raw: bytes, begin: bytes) -> bytes | None:

@@ -13,6 +13,7 @@ from outward.core.grants import Grant, granting, next_end
 from outward.core.identity import Claims, Identity, Presented, identify
 from outward.core.model import Decision, Ech, Mode, Question, Rule, Stage, Verdict
 from outward.core.names import Host, MalformedHostError, canonical_host
+from outward.core.placeholders import may_hold
 from outward.core.policy import Policy, address_denied, address_refused, decide, for_any_request
 from outward.core.reasons import MEANINGS, Reason
 from outward.http1.head import Head
@@ -177,7 +178,12 @@ class Judge:
         return decision
 
     def decide_request(self, question: Question) -> Decision:
-        """Decide a request; remembered as long as the policy is in force, if nothing judges its method or path."""
+        """Decide a request; remembered as long as the policy is in force, if nothing judges its method or path.
+
+        A path that may hold a placeholder is judged by itself.
+        """
+        if self.policy.secrets and may_hold((question.path or "").encode("ascii", "replace")):
+            return self.decide(question)
         known = self._remembered().decisions
         key = (question.group, question.host.name, question.port, question.clear)
         decision = known.get(key)

@@ -6,12 +6,13 @@ Owns the values. Nothing here gives one away but `placed`, which returns the fie
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from outward.config.settings import SecretEntry
-from outward.core.secrets import SHORTEST, Injection, MisdirectedError, found_in, placed, placeholder
+from outward.core.placeholders import found_in, may_hold, placeholder
+from outward.core.secrets import SHORTEST, Injection, MisdirectedError, placed
 from outward.files import read_regular
 from outward.http1.head import Head
 from outward.records.acts import secret_used
@@ -86,12 +87,14 @@ class Secrets:
         """
         self.use(self._entries)
 
-    def placed(self, injections: Iterable[Injection], head: Head) -> dict[str, str]:
-        """Return the fields to set on an allowed request.
+    def placed(self, injections: Collection[Injection], head: Head, raw: bytes) -> dict[str, str]:
+        """Return the fields to set on an allowed request, whose head was received as `raw`.
 
         Raises:
             MisdirectedError: a placeholder stands where it must not, or another credential in its place.
         """
+        if not may_hold(raw):
+            return placed(injections, head.fields, self.values, clean=True) if injections else {}
         secret = found_in(head.target, self.values)
         if secret is not None:
             raise MisdirectedError("the URL", secret)

@@ -284,7 +284,7 @@ class Hooks:
             return
         injections = exchange.decision.inject if self.sealed else ()
         try:
-            exchange.placed, exchange.secrets = secrets.placed(injections, head), secrets.values
+            exchange.placed, exchange.secrets = secrets.placed(injections, head, exchange.raw), secrets.values
         except MisdirectedError as error:
             exchange.event.detail = str(error)
             exchange.refuse(Reason.SECRET_MISDIRECTED, Stage.REQUEST)
@@ -301,8 +301,12 @@ class Hooks:
         if not exchange.placed:
             return raw, response
         values, sent = exchange.secrets, exchange.placed.values()
+        text = raw.decode("latin-1")
+        told = masked(text, values, sent)
+        if told == text:
+            return raw, response
         fields = [(name, masked(value, values, sent)) for name, value in response.fields]
-        return masked(raw.decode("latin-1"), values, sent).encode("latin-1"), replace(response, fields=fields)
+        return told.encode("latin-1"), replace(response, fields=fields)
 
     def _lease(self, exchange: Exchange) -> None:
         """Have what stands by a grant end with it; where that is the connection, it has been seen to."""
