@@ -159,13 +159,13 @@ def masked(text: str, values: Mapping[str, str], sent: Iterable[str] = ()) -> st
         values: of secrets, by name; the longest goes first, since a shorter one may be a part of it.
         sent: fields that were set on the request; Basic credentials among them hold a value that the text may repeat.
     """
-    for name in sorted(values, key=lambda each: len(values[each]), reverse=True):
-        if values[name]:
-            text = text.replace(values[name], placeholder(name))
+    there = [name for name, value in values.items() if value and value in text]
+    for name in sorted(there, key=lambda each: len(values[each]), reverse=True):
+        text = text.replace(values[name], placeholder(name))
     for field in sent:
-        encoded = field.rpartition(" ")[2]
-        plain = plain_of(encoded)
+        encoded = field.rpartition(" ")[2].rstrip("=")
+        plain = plain_of(encoded) if encoded in text else ""
         hidden = masked(plain, values)
         if hidden != plain:
-            text = text.replace(encoded.rstrip("="), b64encode(hidden.encode()).decode().rstrip("="))
+            text = text.replace(encoded, b64encode(hidden.encode()).decode().rstrip("="))
     return text
