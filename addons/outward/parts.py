@@ -4,14 +4,16 @@ import asyncio
 import errno
 import logging
 import os
+import platform
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from outward.config.loaded import Loaded
-from outward.config.settings import Settings
+from outward.config.settings import ExportTo, Settings
 from outward.core.model import Credential, Decision
 from outward.core.policy import Policy
 from outward.ops.access import TokenError
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from outward.proxy.desk import Desk
     from outward.proxy.governance import SearchGovernor
     from outward.records.audit_stream import AuditStream
+    from outward.records.export import Export
     from outward.records.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
@@ -195,6 +198,48 @@ def stream_of(settings: Settings, metrics: Metrics) -> "AuditStream | None":
     metrics.watch("audit_stream_pending", lambda: stream.pending)
     metrics.watch("audit_stream_lag_seconds", stream.lag)
     return stream
+
+
+def exports_of(settings: Settings, metrics: Metrics) -> "tuple[Export, ...]":
+    """Make what sends decisions to receivers outside, where the settings name any.
+
+    Raises:
+        StartError: what a receiver needs is not installed, or cannot be read.
+    """
+    exports = [_otlp_of(settings, settings.export, metrics)] if settings.export else []
+    for export in exports:
+        for outcome in ("sent", "rejected", "dropped"):  # present at zero, so that a first loss is an increase
+            metrics.exported(export.name, outcome, 0)
+    if exports:
+        metrics.watch("export_spooled_bytes", lambda: sum(export.waiting for export in exports))
+        metrics.watch("export_lag_seconds", lambda: max(export.lag() for export in exports))
+    return tuple(exports)
+
+
+def _otlp_of(settings: Settings, wanted: ExportTo, metrics: Metrics) -> "Export":
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.proto") is None:
+        raise StartError(
+            "`records.export.otlp` needs the extra `otlp`: in a checkout,"
+            " `.venv/bin/python -m pip install --require-hashes -r requirements-otlp.txt`"
+        )
+    from outward.records.destination import Destination, headers_in, trusting  # noqa: PLC0415 - few need it
+    from outward.records.export import Export  # noqa: PLC0415 - as above
+    from outward.records.otlp import Otlp  # noqa: PLC0415 - as above
+    from outward.records.spill import Spill  # noqa: PLC0415 - as above
+
+    headers = headers_in(wanted.headers_file)
+    try:
+        headers()
+    except (OSError, ValueError) as error:
+        raise StartError(f"`records.export.headers_file` cannot be used: {error}") from error
+    return Export(
+        "otlp",
+        Otlp(settings.instance or platform.node(), os.environ),
+        Destination(wanted.otlp, context=lambda: trusting(settings.trust)),
+        Spill(settings.state / "export-otlp", max_bytes=settings.spill_bytes),
+        metrics,
+        headers=headers,
+    )
 
 
 def webhooks_of(settings: Settings, metrics: Metrics) -> "Webhooks | None":

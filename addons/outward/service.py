@@ -29,6 +29,7 @@ from outward.parts import (
     desk_of,
     doorway_of,
     every,
+    exports_of,
     governor_of,
     ops_tls_of,
     prepare_records,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from outward.proxy.assembly import Inspection
     from outward.proxy.desk import Desk
     from outward.proxy.governance import SearchGovernor
+    from outward.records.export import Export
     from outward.records.webhooks import Webhooks
 
 __all__ = ["Options", "Service", "StartError"]
@@ -71,7 +73,7 @@ FLUSH = 5.0  # seconds that the last records get
 # Settings that are read once; the others follow a reload.
 _FIXED = (
     "listen", "transparent", "ops", "state", "instance", "ca", "tls", "workers", "records_url", "retention",
-    "audit_stream", "keep_allowed", "max_bytes", "spill_bytes", "webhooks", "limits",
+    "audit_stream", "export", "keep_allowed", "max_bytes", "spill_bytes", "webhooks", "limits",
 )  # fmt: skip
 
 
@@ -138,6 +140,7 @@ class Service:
             keep_allowed=settings.keep_allowed,
             stdout=self._options.stdout,
             stream=stream_of(settings, self.metrics),
+            exports=exports_of(settings, self.metrics),
             linger=self._options.linger,
             instance=settings.instance or socket.gethostname(),
         )
@@ -428,6 +431,7 @@ class Service:
         notes["clock"] = lambda: self.recorder.clock_problem
         notes["webhooks"] = lambda: self._webhooks.problem if self._webhooks else None
         notes["rotation"] = lambda: self._rotation.problem
+        notes |= {f"export_{each.name}": partial(_problem_of, each) for each in self.recorder.exports}
         return notes | ({"audit_stream": lambda: stream.problem} if stream is not None else {})
 
     def _look_around(self) -> None:
@@ -446,3 +450,7 @@ class Service:
 
 def _pem_files(tls: Tls | None) -> list[Path]:
     return [path for path in (tls.cert, tls.key, tls.client_ca) if path] if tls else []
+
+
+def _problem_of(export: "Export") -> str | None:
+    return export.problem

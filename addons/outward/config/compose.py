@@ -15,7 +15,7 @@ from outward.config.roots import problem_in_roots
 from outward.config.schema import Document, ServerModel, TlsModel, UpstreamModel, VendorModel
 from outward.config.secrets import read_secrets
 from outward.config.settings import Limits, McpServer, Opened, Settings, Tls
-from outward.config.streams import audit_stream, webhooks
+from outward.config.streams import audit_stream, export, webhooks
 from outward.config.validate import validate
 from outward.config.values import resolve_path
 from outward.core.addresses import METADATA, Network, is_loopback
@@ -55,10 +55,11 @@ def compose(
     _check_upstream(root, document.upstream, report)
     _check_listeners(root, document.server, report)
     stream = audit_stream(at(root, "records", "audit_stream"), document.records.audit_stream, base, env, report)
+    sent_to = export(at(root, "records", "export"), document.records.export, base, env, report)
     settings = _settings(root, document, base, env.get("HOME"), report)
     door = admin_door(at(root, "admin"), document.admin, base, env.get("HOME"), report)
     told = webhooks(at(root, "webhooks"), document.webhooks, base, env, report)
-    settings = replace(settings, audit_stream=stream, webhooks=told, admin=door)
+    settings = replace(settings, export=sent_to, audit_stream=stream, webhooks=told, admin=door)
     return Composed(settings, tuple(document.upstream.internal))
 
 

@@ -135,6 +135,13 @@ class AuditStreamModel(Model):
     batch: Annotated[Whole, Field(ge=1, le=1000)] = 100
 
 
+class ExportModel(Model):
+    """A collector that gets every decision as OpenTelemetry logs, and the file of more header fields."""
+
+    otlp: Annotated[str, _reader(values.otlp_url)]
+    headers_file: Text | None = None
+
+
 class RecordsModel(Model):
     """Where decisions are kept, and for how long."""
 
@@ -143,6 +150,7 @@ class RecordsModel(Model):
     keep: Literal["all", "denials"] = "all"
     max_bytes: Annotated[Size, Field(ge=1024 * 1024)] = 8 * 1024**3
     spill_bytes: Annotated[Size, Field(ge=1024 * 1024)] = 512 * 1024**2
+    export: ExportModel | None = None
     audit_stream: AuditStreamModel | None = None
 
 

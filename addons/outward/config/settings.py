@@ -157,6 +157,19 @@ class AuditStream:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportTo:
+    """Where every decision is sent.
+
+    Attributes:
+        otlp: URL of an OpenTelemetry collector (which may hold a secret: never log it).
+        headers_file: file of header fields, `Name: value` on each line.
+    """
+
+    otlp: str = field(repr=False)
+    headers_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Webhook:
     """Who is told when somebody asks for access, or a group meets a host for the first time.
 
@@ -208,7 +221,8 @@ class Settings:
         retention: seconds that records are kept.
         keep_allowed: whether what is allowed has rows of its own; otherwise it is added up.
         max_bytes: of the events in the store; beyond it the oldest go, those of unknown clients first.
-        spill_bytes: of what waits on disk while the store is away.
+        spill_bytes: of what waits on disk while the store is away, and of what waits to be exported.
+        export: where every decision is sent; None for nowhere.
         audit_stream: where audit events are sent; None for nowhere.
         trust: `system`, and paths of PEM files.
         crl: paths of PEM files with certificate revocation lists.
@@ -241,6 +255,7 @@ class Settings:
     keep_allowed: bool = True
     max_bytes: int = 8 * 1024 * _MIB
     spill_bytes: int = 512 * _MIB
+    export: ExportTo | None = None
     audit_stream: AuditStream | None = None
     trust: tuple[str, ...] = ("system",)
     crl: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The sections `records.audit_stream` and `webhooks`: their secret's whereabouts, and what `check` says of it."""
+"""`audit_stream` and `export` of `records`, and `webhooks`: where their secret is, and what `check` says."""
 
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, Node, SequenceNode, at
-from outward.config.schema import AuditStreamModel, WebhookModel
-from outward.config.settings import AuditStream, Webhook
+from outward.config.schema import AuditStreamModel, ExportModel, WebhookModel
+from outward.config.settings import AuditStream, ExportTo, Webhook
 from outward.config.values import resolve_path
 from outward.core.addresses import METADATA, embedded
 
@@ -66,6 +66,29 @@ def webhooks(
     return tuple(found)
 
 
+def export(
+    node: Node | None, model: ExportModel | None, base: Path, env: Mapping[str, str], report: Report
+) -> ExportTo | None:
+    """Return where every decision is sent, or None.
+
+    Args:
+        node: the section as written, for places.
+        model: the section as validated.
+        base: folder that relative paths start at.
+        env: the environment.
+        report: takes the findings.
+    """
+    if model is None or not isinstance(node, MappingNode):
+        return None
+    _check_url(node, model.otlp, report, "decisions cross", "otlp")
+    file = None if model.headers_file is None else resolve_path(model.headers_file, base, env.get("HOME"))
+    if file is not None and not file.is_file():
+        named = at(node, "headers_file") or node
+        cure = "give the path of a file with `Name: value` on each line"
+        report.error("E022", f"`{file}` is not a file", named.place, named.length, cure)
+    return ExportTo(model.otlp, file)
+
+
 def _file(node: MappingNode, path: Path, model: AuditStreamModel, report: Report) -> Path:
     named = at(node, "token_file") or node
     if model.token_env is not None:
@@ -89,7 +112,9 @@ def _check_place(node: MappingNode, url: str, report: Report) -> None:
         report.error("E007", message, named.place, named.length, "give the URL of a chat or program", secret=True)
 
 
-def _check_url(node: MappingNode, url: str, report: Report, what: str = "audit events and their token cross") -> None:
+def _check_url(
+    node: MappingNode, url: str, report: Report, what: str = "audit events and their token cross", key: str = "url"
+) -> None:
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
@@ -97,6 +122,6 @@ def _check_url(node: MappingNode, url: str, report: Report, what: str = "audit e
     except ValueError:
         near = host == "localhost"
     if parts.scheme == "http" and not near:
-        named = at(node, "url") or node
+        named = at(node, key) or node
         message = f"{what} the network unencrypted"
         report.warning("W118", message, named.place, named.length, "use `https://`", secret=True)

@@ -143,18 +143,22 @@ def records_url(text: str) -> str:
     return text
 
 
-def stream_url(text: str) -> str:
-    """Read the URL that audit events or notices are sent to."""
+def stream_url(text: str, place: str = "`token_env` or `token_file`") -> str:
+    """Read the URL that audit events or notices are sent to; `place` is where its secret belongs."""
     try:
         parts = urlsplit(text)
         good = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc and parts.port != 0
     except ValueError:  # whose message may quote a password
         good = False
     if not good or not text.isascii() or not text.isprintable() or " " in text or "#" in text:
-        raise ValueError(
-            "expected `https://host/path`, without a user; a secret belongs in `token_env` or `token_file`"
-        )
+        raise ValueError(f"expected `https://host/path`, without a user; a secret belongs in {place}")
     return text
+
+
+def otlp_url(text: str) -> str:
+    """Read the URL of an OpenTelemetry collector; without a path it is the base that `/v1/logs` is added to."""
+    url = stream_url(text, "`headers_file`")
+    return f"{url.rstrip('/')}/v1/logs" if urlsplit(url).path in ("", "/") and not urlsplit(url).query else url
 
 
 def resolve_path(text: str, base: Path, home: str | None) -> Path:

@@ -60,6 +60,7 @@ class Metrics:
         self.families |= {
             name: Family(Number) for name in ("dropped", "unsent", "pruned", "trailers", "group_searches", "webhooks")
         }
+        self.families |= {name: Family(Number) for name in ("exported", "unexported")}
         self.families |= {name: Family(Number) for name in ("secret_uses", "secret_bodies")}
         for of in ("strangers", "groups", "receipts"):
             self.families["pruned"].labels("size", of)
@@ -143,6 +144,16 @@ class Metrics:
         with self._lock:
             self.families["unsent"].labels(reason).inc()
 
+    def exported(self, export: str, outcome: str, count: int) -> None:
+        """Count records of an export: `sent`, `rejected` by the receiver, or `dropped` for want of room."""
+        with self._lock:
+            self.families["exported"].labels(export, outcome).inc(count)
+
+    def export_failed(self, export: str, reason: str) -> None:
+        """Count a request of an export that failed; `reason` comes from the code."""
+        with self._lock:
+            self.families["unexported"].labels(export, reason).inc()
+
     def webhook(self, outcome: str) -> None:
         """Count a notice of a webhook: `sent`, `failed` or `dropped`."""
         with self._lock:
@@ -223,6 +234,8 @@ _COUNTERS = (
         ("why", "of"),
     ),
     ("webhooks", "webhook_notices", "Notices of webhooks, by what became of them.", ("outcome",)),
+    ("exported", "export_records", "Records to be exported, by what became of them.", ("export", "outcome")),
+    ("unexported", "export_failures", "Requests of an export that failed.", ("export", "reason")),
     ("unsent", "audit_stream_failures", "Attempts to deliver audit events that failed.", ("reason",)),
 )
 _GAUGES = {
@@ -231,6 +244,8 @@ _GAUGES = {
     "records_spilled_bytes": "Bytes of records on disk that the store has not taken.",
     "audit_stream_pending": "Audit events that the stream's destination has not taken yet.",
     "audit_stream_lag_seconds": "Age of the oldest of them.",
+    "export_spooled_bytes": "Bytes of records on disk that receivers of exports have not taken.",
+    "export_lag_seconds": "Age of the oldest of them.",
     "jwks_age_seconds": "Age of the JWT issuers' keys that were read longest ago; infinite while some never were.",
     "jwks_failing": "Key sets of JWT issuers that could not be read when that was last tried.",
     "event_loop_lag_seconds": "Worst lateness of the event loop in the last samples.",

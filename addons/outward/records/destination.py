@@ -1,10 +1,11 @@
-"""Where the audit stream goes: one HTTP(S) endpoint of the operator's.
+"""Where records go that are sent on: one HTTP(S) endpoint of the operator's.
 
 Owns the request, its deadline and what a failure means. Connects by itself: never through a proxy, least of all this
 one, and follows no redirect, which could carry the token elsewhere. Names of hosts may be logged, URLs never: they may
 hold secrets.
 """
 
+import re
 import socket
 import ssl
 import threading
@@ -22,7 +23,9 @@ from outward.config.settings import AuditStream
 from outward.files import read_regular
 
 TOKEN_HEADER, TYPE_HEADER = "X-Gitlab-Event-Streaming-Token", "X-Gitlab-Audit-Event-Type"
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 PATIENCE = 10.0  # seconds for each step of a request
+MAX_ANSWER = 1 << 16  # bytes that are read
 DEADLINE = 30.0  # seconds for a request as a whole, which a slow drip would stretch otherwise
 
 
@@ -78,8 +81,29 @@ def secret_in(file: Path | None) -> Callable[[], str | None]:
     return secret_of(AuditStream("", token_file=file), {})
 
 
+def headers_in(file: Path | None) -> Callable[[], Mapping[str, str]]:
+    """Return what reads header fields from a file, `Name: value` on each line, anew each time; without one, none.
+
+    What it returns raises OSError or ValueError where a line is no field.
+    """
+
+    def read() -> Mapping[str, str]:
+        if file is None:
+            return {}
+        lines = [line for line in read_regular(file).decode("ascii").splitlines() if line.strip()]
+        found = {}
+        for number, line in enumerate(lines, 1):
+            name, colon, value = line.partition(":")
+            if not colon or not _NAME.fullmatch(name) or not value.strip() or not value.strip().isprintable():
+                raise ValueError(f"line {number} of {file} is not `Name: value`")
+            found[name] = value.strip()
+        return found
+
+    return read
+
+
 class Destination:
-    """An endpoint that takes audit events, one JSON object for each line; used by one thread, but for `abort`."""
+    """An endpoint that takes records; used by one thread, but for `abort`."""
 
     def __init__(
         self,
@@ -112,7 +136,7 @@ class Destination:
         event_type: str | None,
         more: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Deliver events and return once the destination has said that it has them.
+        """Deliver events, one JSON object for each line, and return once the destination has said that it has them.
 
         Args:
             bodies: the JSON text of each.
@@ -125,19 +149,30 @@ class Destination:
         """
         headers = {
             "Content-Type": content_type,
-            "User-Agent": "outward",
-            TYPE_HEADER: event_type,
-            TOKEN_HEADER: self._secret(),
+            TYPE_HEADER: event_type or "",
+            TOKEN_HEADER: self._secret() or "",
             **more,
         }
-        body = "".join(f"{each}\n" for each in bodies).encode()
+        self.send("".join(f"{each}\n" for each in bodies).encode(), headers)
+
+    def send(self, body: bytes, headers: Mapping[str, str]) -> bytes:
+        """Deliver a body and return the answer, once the destination has said that it has it.
+
+        Args:
+            body: of the request.
+            headers: of the request; those without a value are left out.
+
+        Raises:
+            DeliveryError: it has not, as far as is known.
+        """
+        fields = {name: value for name, value in {"User-Agent": "outward", **headers}.items() if value}
         timer = threading.Timer(self._deadline, self.abort)
         timer.daemon = True
         timer.start()
         try:
             connection = self._connection = self._connect()
-            connection.request("POST", self._target, body, {name: value for name, value in headers.items() if value})
-            _judge(connection.getresponse())
+            connection.request("POST", self._target, body, fields)
+            return _judge(connection.getresponse())
         except TimeoutError as error:
             raise DeliveryError("timeout", f"no answer within {PATIENCE:.0f} seconds") from error
         except (OSError, HTTPException, ValueError) as error:
@@ -172,10 +207,11 @@ class Destination:
             self._connection = None
 
 
-def _judge(reply: HTTPResponse) -> None:
+def _judge(reply: HTTPResponse) -> bytes:
     if not 200 <= reply.status < 300:
         asked = _seconds(reply.getheader("Retry-After", ""))
         raise DeliveryError("status", f"it answered {reply.status}", reply.status, asked)
+    return reply.read(MAX_ANSWER)
 
 
 def _seconds(text: str) -> float:

@@ -22,7 +22,7 @@ class LineSink:
     def handle(self, events: list[Event | Tally]) -> None:
         """Write each event as one line, and one more at the end of a fold, for the attempts that none told of."""
         try:
-            self._write(b"".join(line(_told(event)) for event in events))
+            self._write(b"".join(line(told(event)) for event in events))
             self._broken = False
         except OSError as error:
             if not self._broken:
@@ -39,5 +39,6 @@ class LineSink:
                 select.select([], [self._descriptor], [])
 
 
-def _told(item: Event | Tally) -> Record:
+def told(item: Event | Tally) -> Record:
+    """Return what a line says: an event, or at the end of a fold the attempts that no line told of."""
     return repeats_of(item.row, item.unprinted) if isinstance(item, Tally) else recorded(item)

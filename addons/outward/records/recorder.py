@@ -8,7 +8,7 @@ not take is counted as dropped and logged. The data path only appends to queues,
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from outward.records.writer import Counts, Item, StoreWriter
 
 if TYPE_CHECKING:
     from outward.records.audit_stream import AuditStream
+    from outward.records.export import Export
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ _STDOUT_LINGER = 0.02  # seconds; others look for a decision's line soon after i
 STORE_LINGER = 0.08
 _TALLY = 0.4  # seconds between two looks at what was repeated
 _TALLIES = 1000  # at once
-_STREAM_FLUSH = 2.0  # seconds that the audit stream gets at the end; what it does not deliver waits in the database
+_FLUSH = 2.0  # seconds that what is sent on gets at the end; what is not delivered then waits
 
 
 class Recorder:
@@ -59,6 +60,7 @@ class Recorder:
         linger: float = STORE_LINGER,
         keep_allowed: bool = True,
         instance: str | None = None,
+        exports: "Sequence[Export]" = (),
     ) -> None:
         """Prepare; nothing is opened before `start`.
 
@@ -74,10 +76,12 @@ class Recorder:
             connect: opens the database.
             stream: sends audit events on, once they are in the database.
             linger: seconds that the first event of a batch waits for others.
+            exports: send decisions to receivers outside.
             keep_allowed: whether what is allowed has rows of its own; otherwise it is added up, see `sums`.
             instance: names this proxy in every event.
         """
-        self._counts, self.stream, self._instance = counts, stream, instance
+        self._counts, self._instance = counts, instance
+        self.stream, self.exports = stream, tuple(exports)
         keeper = Keeper(counts, retention, max_bytes)
         spill = Spill(state / "spill", max_bytes=spill_bytes)
         self._writer = StoreWriter(lambda: connect(url, state), state, counts, keeper, spill)
@@ -98,6 +102,10 @@ class Recorder:
                 "records-stdout", self._lines.handle, capacity=capacity, linger=_STDOUT_LINGER, on_error=self._unprinted
             )
             self._workers.append(self._stdout)
+
+    @property
+    def _senders(self) -> "Sequence[AuditStream | Export]":
+        return (*self.exports, *([self.stream] if self.stream is not None else []))
 
     @property
     def problem(self) -> str | None:
@@ -142,8 +150,8 @@ class Recorder:
         for worker in self._workers:
             worker.start()
         self._store.nudge()
-        if self.stream is not None:
-            self.stream.start()
+        for sender in self._senders:
+            sender.start()
 
     def settle(self, event: Event) -> None:
         """Give a denial that is about to be told the id of the row that counts it. Never blocks, never raises."""
@@ -170,8 +178,14 @@ class Recorder:
             event = row
         if not self._only_counted(event) and not self._store.offer(event) and not self._overflow.offer(event):
             self._writer.lose(1)
-        if self._stdout is not None and not self._stdout.offer(event):
+        self._tell(event)
+
+    def _tell(self, item: Event | Tally) -> None:
+        """Hand what was recorded to standard output and to the exports."""
+        if self._stdout is not None and not self._stdout.offer(item):
             self._unprinted(1)
+        for export in self.exports:
+            export.offer(item)
 
     def _only_counted(self, event: Event) -> bool:
         """Count an event that gets no row; False where it gets one."""
@@ -202,8 +216,8 @@ class Recorder:
         with self._folding:
             tallies = self._folds.tallies(now, _TALLIES, ended_only=not self._writer.open)
         for tally in tallies:
-            if tally.unprinted and self._stdout is not None and not self._stdout.offer(tally):
-                self._unprinted(1)
+            if tally.unprinted:
+                self._tell(tally)
         return tallies
 
     def _end_folds(self) -> None:
@@ -244,8 +258,8 @@ class Recorder:
                 self._writer.spill(left)
         if not late:
             self._writer.close()
-        if self.stream is not None:
-            self.stream.close(_STREAM_FLUSH)
+        for sender in self._senders:
+            sender.close(_FLUSH)
 
     def _unprinted(self, count: int) -> None:
         self._counts.records_dropped("stdout", count)
