@@ -37,7 +37,7 @@ class Runner:
             f"  trust: ['{self.web.ca}']\n"
             "  internal: [127.0.0.1/32]\n"
             "  dns: {hosts: {origin.test: [127.0.0.1], blocked.test: [127.0.0.1]}}\n"
-            f"groups: {{dev: {{lane: {lane}, denial: {denial}, allow: ['{allow or f'origin.test:{self.web.port}'}']}}}}\n"
+            f"groups: {{dev: {{lane: {lane},{f' denial: {denial},' if denial else ''} allow: ['{allow or f'origin.test:{self.web.port}'}']}}}}\n"
             "clients: [{group: dev, anyone: true}]\n"
         )
         return path
@@ -150,6 +150,29 @@ def test_git_is_refused(runner: Runner, denial: str, shown: str) -> None:
     done = runner.run("git", "ls-remote", "https://blocked.test/repo.git", denial=denial)
     assert done.returncode == 128
     assert shown in done.stderr
+
+
+# What tries a refused CONNECT again, for seconds; and what ends there, and says so by its status.
+AGAIN = "import sys, requests as r; from requests.adapters import HTTPAdapter as A; s = r.Session();\
+ s.mount('https://', A(max_retries=3)); print(s.get(sys.argv[1]).status_code)"
+FINAL = {
+    "pip": ([PYTHON, "-m", "pip", "-q", "--disable-pip-version-check", "download", "tomli", "--index-url"], 1),
+    "npm": (["npm", "--no-update-notifier", "ping", "--registry"], 1),
+    "requests that retries": ([PYTHON, "-c", AGAIN], 0),
+    "curl": (["curl", "-sS"], 56),
+    "git": (["git", "ls-remote"], 128),
+}
+
+
+@pytest.mark.parametrize("client", FINAL)
+def test_a_refusal_is_tried_once(runner: Runner, client: str) -> None:
+    """Where nobody says how to answer, `run` answers each client so that it takes the refusal for final."""
+    command, status = FINAL[client]
+    needs(command)
+    done = runner.run(*command, "https://blocked.test/", denial="", options=("--json",))
+    told = json.loads(done.stderr.splitlines()[-1])
+    assert [(row["host"], row["reason"], row["count"]) for row in told["blocked"]] == [("blocked.test", "no_rule", 1)]
+    assert done.returncode == status, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def tunnel(way: Way, host: str, port: int) -> tuple[socket.socket, bytes]:
     fields = f"Proxy-Authorization: {way.authorization}\r\n" if way.authorization else ""
     try:
         stream = _dial(way)
-        stream.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n".encode())
+        stream.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: outward\r\n{fields}\r\n".encode())
         head, rest = _head(stream)
         status = _status(head)
         if not 200 <= status < 300:

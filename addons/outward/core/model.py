@@ -55,10 +55,14 @@ class Mode(StrEnum):
 
 
 class Denial(StrEnum):
-    """How a blocked CONNECT is answered: at once, or inside TLS so that the agent can read the reason."""
+    """How a blocked CONNECT is answered: at once, or inside TLS so that the agent can read the reason.
+
+    Automatically is inside, unless the client names itself as one that ends at a refused CONNECT.
+    """
 
     CONNECT = "connect"
     INSIDE = "inside"
+    AUTO = "auto"
 
 
 class Ech(StrEnum):

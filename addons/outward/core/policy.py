@@ -127,7 +127,7 @@ class Group:
         ignore: hosts whose denials are noise: counted, not listed.
         grants: whether approved requests open anything here; None, which nobody says, opens nothing.
         granted: the grants in force; see `grants`.
-        settings below: effective, inherited values.
+        settings below: effective, inherited values; `denial` is None where nobody says.
     """
 
     path: str
@@ -138,7 +138,7 @@ class Group:
     parent: "Group | None" = None
     mode: Mode = Mode.ENFORCE
     lane: LaneChoice = LaneChoice.AUTO
-    denial: Denial = Denial.CONNECT
+    denial: Denial | None = None
     ech: Ech = Ech.PASS
     web_search: WebSearch = field(default_factory=WebSearch)
     grants: Grants | None = None
@@ -251,7 +251,7 @@ def _decide(policy: Policy, question: Question) -> Decision:
         question=question,
         vendor=vendor,
         sighted=sighted,
-        denial=group.denial,
+        denial=group.denial or Denial.CONNECT,
         ech=group.ech,
         inject=(rule.inject,) if rule and rule.inject and reason is Reason.RULE else bound,
         generation=policy.generation,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from outward.core.addresses import Address
-from outward.core.model import Decision, Denial, Lane, Stage
+from outward.core.model import Decision, Lane, Stage
 from outward.core.reasons import Reason
 from outward.http1.fields import HeadError
 from outward.http1.head import parse_head
@@ -21,6 +21,7 @@ from outward.proxy.judge import judge_hello, refuse
 from outward.proxy.passport import Passport
 from outward.proxy.question import ask, event_of
 from outward.proxy.race import ordered
+from outward.proxy.refusing import answers_inside
 from outward.service import Service
 
 
@@ -149,7 +150,7 @@ class Connection:
         if head.path is not None:
             self.hooks = hooks
             return hooks.request(raw)
-        if decision.allowed or (decision.denial is Denial.INSIDE and identity.refusal is None):
+        if decision.allowed or answers_inside(head, decision, identity):
             self.hooks, self.tunnel = hooks, passport
         challenge = identity.challenge
         return Exchange(judge, raw, head, event, decision, identity=identity, challenge=challenge, started=started)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from outward.core.cover import covering
 from outward.core.explain import Trail
-from outward.core.model import DEFAULT_PORTS, Question, Rule, WebSearch
+from outward.core.model import DEFAULT_PORTS, Denial, Question, Rule, WebSearch
 from outward.core.names import MalformedHostError, canonical_host, parse_authority
 from outward.core.policy import Group, Policy, listed
 from outward.core.reasons import Reason
@@ -44,7 +44,7 @@ def group_page(group: Group, settings: WebSearch, toggles: dict[str, Toggle], se
         "chain": [node.path for node in chain],
         "mode": str(group.mode),
         "lane": str(group.lane),
-        "denial": str(group.denial),
+        "denial": str(group.denial or Denial.CONNECT),
         "ech": str(group.ech),
         "allow": [allow_row(group, node, rule) for node in chain for rule in node.allow.all[:_SCOPED]],
         "allow_total": sum(len(node.allow.all) for node in chain),

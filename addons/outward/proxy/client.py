@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from outward.core.addresses import Address
 from outward.core.identity import Identity
-from outward.core.model import Decision, Denial, Lane, Stage
+from outward.core.model import Decision, Lane, Stage
 from outward.core.reasons import Reason
 from outward.http1.fields import HeadError
 from outward.http1.head import Head
@@ -24,6 +24,7 @@ from outward.proxy.own import is_ours
 from outward.proxy.parent import via_of
 from outward.proxy.passport import Passport
 from outward.proxy.question import ask, event_of
+from outward.proxy.refusing import answers_inside
 from outward.proxy.tunnel import Tunnel
 from outward.records.events import Event
 
@@ -147,8 +148,7 @@ class Client(asyncio.Protocol):
             passport = Passport(self.peer, identity, head, decision, event, self._begun, self.names)
             self._lend(raw, rest, passport)
             return
-        inside = head.path is None and decision.denial is Denial.INSIDE and identity.refusal is None
-        if objected or not (decision.allowed or inside):
+        if objected or not (decision.allowed or answers_inside(head, decision, identity)):
             more = bool(rest) or head.length != 0
             self._deny(event, head, challenge=identity.challenge, more=more)
             return

@@ -1,0 +1,28 @@
+"""Where a refused CONNECT is answered: at once, or inside TLS. Pure.
+
+To most HTTP libraries a refused CONNECT is a connection that failed, which they try again for seconds or a minute,
+whatever its status and fields say; a 403 that comes inside TLS is final to all of them.
+"""
+
+from outward.core.identity import Identity
+from outward.core.model import Decision, Denial
+from outward.http1.head import Head
+
+_SECURE = frozenset((443, 8443))  # ports where a client that opens a tunnel speaks TLS, and speaks first
+_ENDS = ("curl/", "git/", "wget/", "outward")
+"""How those begin their User-Agent that name themselves in a CONNECT, end at its refusal and exit with an error."""
+
+
+def answers_inside(head: Head, decision: Decision, identity: Identity) -> bool:
+    """Tell whether a refused CONNECT gets its tunnel all the same, and every request in it the denial.
+
+    Args:
+        head: the CONNECT, or a request in the clear, which is answered as it stands.
+        decision: about it.
+        identity: the client's; nobody who is unknown is answered inside.
+    """
+    if head.path is not None or identity.refusal is not None:
+        return False
+    if decision.denial is not Denial.AUTO:
+        return decision.denial is Denial.INSIDE
+    return head.port in _SECURE and not (head.get("user-agent") or "").lower().startswith(_ENDS)
