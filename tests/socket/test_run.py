@@ -112,6 +112,21 @@ def test_clients_fetch_an_allowed_page(runner: Runner, client: str, lane: str) -
     assert (done.returncode, done.stderr) == (0, "")
 
 
+SCRIPTS = {
+    "wget": "wget -qO- {}",
+    "perl": "perl -MLWP::UserAgent -e 'print LWP::UserAgent->new->get(shift)->content' {}",
+    "php": """php -r '$c = curl_init($argv[1]); curl_exec($c);' {}""",
+}
+
+
+def test_clients_that_no_usual_variable_tells_of_roots(runner: Runner) -> None:
+    """They trust the proxy all the same."""
+    url = f"{runner.web.url}/"
+    here = [line.format(url) for name, line in SCRIPTS.items() if shutil.which(name)]
+    done = runner.run("sh", "-c", "; echo; ".join(here), lane="inspect")
+    assert done.stdout.splitlines() == ["the page"] * len(here), done.stderr
+
+
 @pytest.mark.parametrize("client", PAGES)
 def test_clients_show_that_a_connect_was_refused(runner: Runner, client: str) -> None:
     """The status or the reason phrase is in what they print, and the summary says the rest."""

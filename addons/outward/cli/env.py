@@ -12,6 +12,7 @@ from outward.cli.common import find_config, load_configuration, load_for_operato
 from outward.cli.environment import ProxyAddress, client_environment, has_java
 from outward.cli.health import reachable
 from outward.cli.options import config_option
+from outward.cli.tool_files import write_tool_files
 from outward.cli.trusted import trusted_before
 from outward.cli.trusting import demand_trust
 
@@ -33,7 +34,7 @@ def env(config: Path | None, token: str | None, conversation: str, *, as_json: b
     proxy = ProxyAddress(reachable(host), port, conversation, token or "")
     bundle = bundle_for_tools(authority_of(settings).pem, os.environ, trusted_before(os.environ))
     truststore = java_truststore(bundle) if has_java(os.environ) else None
-    variables = client_environment(proxy, bundle, os.environ, truststore)
+    variables = client_environment(proxy, bundle, os.environ, truststore) | write_tool_files(bundle, os.environ)
     if as_json:
         click.echo(json.dumps(variables, indent=2))
     else:

@@ -28,7 +28,7 @@ _BUNDLE = (
     "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "PIP_CERT", "AWS_CA_BUNDLE",
     "CARGO_HTTP_CAINFO", "DENO_CERT", "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", "NIX_SSL_CERT_FILE", "BUNDLE_SSL_CA_CERT",
     "HTTPLIB2_CA_CERTS", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "npm_config_cafile", "NPM_CONFIG_CAFILE",
-    "CODEX_CA_CERTIFICATE",
+    "CODEX_CA_CERTIFICATE", "PERL_LWP_SSL_CA_FILE",
 )  # fmt: skip
 # Variables with which a caller may already name roots of its own: they must not be lost.
 TRUSTED_BEFORE = (*_BUNDLE, "NODE_EXTRA_CA_CERTS")
@@ -77,6 +77,7 @@ def client_environment(
         **dict.fromkeys(_EXEMPT, NO_PROXY),
         **dict.fromkeys(_BUNDLE, str(bundle)),
         "RSYNC_PROXY": proxy.authority,
+        "PERL_LWP_ENV_PROXY": "1",
         **_gcloud(proxy),
         **_node(bundle, base),
         **_git(proxy, base),

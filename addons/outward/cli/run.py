@@ -31,6 +31,7 @@ from outward.cli.preset import PresetError, preset
 from outward.cli.private import USER, NoGroupError, Private, choose_group, new_token
 from outward.cli.serve import new_event_loop
 from outward.cli.summary import Summary
+from outward.cli.tool_files import tool_files, write_tool_files
 from outward.cli.trusted import trusted_before, usable
 from outward.cli.trusting import demand_trust
 from outward.config.discovery import Choice
@@ -198,7 +199,13 @@ async def _attend(jail: Jail, command: tuple[str, ...], environment: Mapping[str
 def _view(loaded: Loaded, hidden: Sequence[Path], bundle: Path) -> View:
     """Return what a jailed command sees: of Outward's own folders the certificates only, a fixed policy, no secret."""
     fixed = (*loaded.by_name, *own_programs(os.environ))
-    shown = (bundle, bundle.with_name("ca.pem"), *([store] if (store := bundle.with_suffix(".p12")).exists() else []))
+    told = (each for each in tool_files(bundle).rglob("*") if each.is_file())
+    shown = (
+        bundle,
+        bundle.with_name("ca.pem"),
+        *([store] if (store := bundle.with_suffix(".p12")).exists() else []),
+        *told,
+    )
     closed = [each.file for each in loaded.settings.secrets if each.file] if loaded.settings else []
     return View.of(hidden, shown=shown, files=loaded.files, fixed=fixed, closed=closed)
 
@@ -212,7 +219,8 @@ def _environment(service: Service, private: Private, address: tuple[str, int]) -
     theirs = {name: value for name, value in os.environ.items() if not name.startswith("OUTWARD_")}
     theirs = Hidden(service.settings.secrets).environment(theirs)
     truststore = java_truststore(bundle) if has_java(theirs) else None
-    return {**theirs, INSIDE: "1", **client_environment(proxy, bundle, theirs, truststore)}
+    ours = client_environment(proxy, bundle, theirs, truststore) | write_tool_files(bundle, theirs)
+    return {**theirs, INSIDE: "1", **ours}
 
 
 def _hidden(variables: tuple[str, ...], loaded: Loaded, *, known_too: bool) -> Hidden:
