@@ -264,8 +264,11 @@ def webhooks_of(settings: Settings, metrics: Metrics) -> "Webhooks | None":
     return Webhooks(hooks, connect, Buckets(rate=1 / 60, burst=10), metrics)
 
 
-def watch_records(metrics: Metrics, recorder: Recorder) -> None:
-    """Show what waits to be recorded, in memory and on disk, and whether the store takes it."""
+def watch_limits(metrics: Metrics, recorder: Recorder, settings: Settings) -> None:
+    """Show how much of each limit is used: connections, and what waits to be recorded, in memory and on disk."""
+    metrics.set("connections_limit", settings.limits.connections)
+    metrics.set("records_spilled_limit_bytes", settings.spill_bytes)
+    metrics.set("record_queue_limit", recorder.capacity)
     metrics.watch("record_queue_length", lambda: len(recorder))
     metrics.watch("record_store_up", lambda: float(recorder.away is None))
     metrics.watch("records_spilled_bytes", lambda: recorder.spilled)

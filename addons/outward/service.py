@@ -38,7 +38,7 @@ from outward.parts import (
     stream_of,
     transparent_of,
     verifier_for,
-    watch_records,
+    watch_limits,
     webhooks_of,
     whole,
 )
@@ -216,7 +216,7 @@ class Service:
                     self.administration.state.access.asked = self._webhooks.asked
                     self.judge.secrets.notify = self._webhooks.used
                 await self.administration.start()
-            watch_records(self.metrics, self.recorder)
+            watch_limits(self.metrics, self.recorder, self.settings)
             self.use(self._loaded)
             self._govern()
             await self._listen()

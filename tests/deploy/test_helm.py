@@ -23,6 +23,8 @@ COPIES = {
     "trust.py": "kubernetes/base/scripts/trust.py",
     "rules.yaml": "prometheus/rules.yaml",
     "outward.json": "grafana/outward.json",
+    "outward-group.json": "grafana/outward-group.json",
+    "outward-search.json": "grafana/outward-search.json",
 }
 
 

@@ -10,44 +10,41 @@ import yaml
 
 from harness.manifests import DEPLOY, ROOT
 from outward.core.policy import Policy
-from outward.ops.metrics import Metrics
+from outward.ops.metrics import GAUGES, Metrics
 
 RULES = DEPLOY / "prometheus" / "rules.yaml"
 DASHBOARDS = sorted((DEPLOY / "grafana").glob("*.json"))
-NAME = re.compile(r"\boutward_[a-z_]+")
+NAME = re.compile(r"\b(?:outward|process)_[a-z_]+")
 
 
 def exposed() -> set[str]:
     """Return the names of the series that a proxy exposes, those without a value yet included."""
     metrics = Metrics()
     metrics.use_policy(Policy())
-    for gauge in (
-        "record_queue_length",
-        "record_store_up",
-        "audit_stream_lag_seconds",
-        "event_loop_lag_seconds",
-        "ca_expiry_timestamp_seconds",
-        "server_certificate_expiry_timestamp_seconds",
-        "client_ca_expiry_timestamp_seconds",
-        "rotation_failing",
-        "jwks_failing",
-    ):
+    for gauge in GAUGES:
         metrics.set(gauge, 0)
     metrics.reloaded(successful=True)
     text = metrics.render()[0].decode()
     found: set[str] = set()
-    for name, kind in re.findall(r"^# TYPE (outward_\w+) (\w+)$", text, re.MULTILINE):
+    for name, kind in re.findall(r"^# TYPE ((?:outward|process)_\w+) (\w+)$", text, re.MULTILINE):
         found |= {f"{name}{suffix}" for suffix in ("_bucket", "_count", "_sum")} if kind == "histogram" else {name}
     return found
 
 
+def rules(kind: str) -> list[dict[str, object]]:
+    found = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    return [each for each in found if kind in each]
+
+
 def alerts() -> list[dict[str, object]]:
-    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    return rules("alert")
 
 
 def test_alerts_ask_for_metrics_that_exist() -> None:
-    """A renamed metric would silence its alert for ever."""
-    assert set(NAME.findall("".join(str(each["expr"]) for each in alerts()))) <= exposed()
+    """A renamed metric would silence its alert for ever; so would a renamed rule."""
+    asked = " ".join(str(each["expr"]) for each in rules("expr"))
+    assert set(NAME.findall(asked)) <= exposed()
+    assert set(re.findall(r"outward:[a-z0-9_:]+", asked)) <= {each["record"] for each in rules("record")}
 
 
 def test_every_alert_has_a_runbook_and_a_severity() -> None:

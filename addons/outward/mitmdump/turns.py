@@ -180,7 +180,7 @@ class Turn:
         put_response(
             response, response_head(raw, answer, head, keep=head.keep_alive, rewritten=self._tap is not None)[0]
         )
-        self.exchange.begun, self.exchange.event.status = True, self.head.status
+        self.exchange.begin(self.head.status)
 
     def _pieces(self, data: bytes) -> list[bytes]:
         """Return what goes on of a piece of an answer; an empty one would be sent as the last chunk."""

@@ -26,6 +26,7 @@ from outward.records.events import Event
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
+    from prometheus_client.samples import Exemplar
 
 _MAX_GROUPS = 10_000  # over the life of the process, so that reloads do not grow series without end
 _LAG_WINDOW = 30  # samples
@@ -45,13 +46,21 @@ class Metrics:
 
     Attributes:
         decision_duration: how long the policy took to decide.
+        accept_duration: from a question's first byte to its decision.
         dial_duration: how long upstream connections took to establish.
+        tls_duration: how long TLS handshakes took, with the `client` and with the `destination`.
+        first_byte_duration: from an inspected request to the head of its response.
+        vendor_duration: the same, by governed vendor.
         resolve_duration: how long DNS questions took.
         request_duration: by lane, from the question to its end; fed by `count_request`.
     """
 
     def __init__(self) -> None:
         self.decision_duration = Histogram(_MICRO)
+        self.accept_duration = Histogram(_MICRO)
+        self.tls_duration = Family(lambda: Histogram(_NETWORK))
+        self.first_byte_duration = Histogram(_EXCHANGE)
+        self.vendor_duration = Family(lambda: Histogram(_EXCHANGE))
         self.dial_duration = Histogram(_NETWORK)
         self.resolve_duration = Histogram(_NETWORK)
         self.request_duration = Family(lambda: Histogram(_EXCHANGE))
@@ -61,7 +70,7 @@ class Metrics:
             name: Family(Number) for name in ("dropped", "unsent", "pruned", "trailers", "group_searches", "webhooks")
         }
         self.families |= {name: Family(Number) for name in ("exported", "unexported")}
-        self.families |= {name: Family(Number) for name in ("secret_uses", "secret_bodies")}
+        self.families |= {name: Family(Number) for name in ("secret_uses", "secret_bodies", "vendors")}
         for of in ("strangers", "groups", "receipts"):
             self.families["pruned"].labels("size", of)
         for sink in ("stdout", "store", "audit"):  # present at zero, so that a first loss is an increase
@@ -81,7 +90,7 @@ class Metrics:
         key = (group, event.verdict, event.reason, event.stage, lane)
         self.requests[key] = self.requests.get(key, 0) + 1
         if event.duration_ms is not None:
-            self.request_duration.labels(lane_label(lane)).observe(event.duration_ms / 1000)
+            self.request_duration.labels(lane_label(lane)).observe(event.duration_ms / 1000, event.id)
 
     def connections(self, lane: Lane | None) -> Number:
         """Return the gauge of open connections of a lane."""
@@ -94,6 +103,18 @@ class Metrics:
     def upstream_failure(self, reason: str) -> None:
         """Count a destination that could not be reached or talked to."""
         self.families["upstream"].labels(str(reason)).inc()
+
+    def vendor_answered(self, vendor: str, status: int | None, seconds: float | None) -> None:
+        """Count what became of a request that a governed vendor was sent.
+
+        Args:
+            vendor: its adapter.
+            status: of its answer; None where none came.
+            seconds: until the answer's head came; None where none did.
+        """
+        self.families["vendors"].labels(vendor, _outcome(status)).inc()
+        if seconds is not None:
+            self.vendor_duration.labels(vendor).observe(seconds)
 
     def web_search(self, vendor: str, outcome: str) -> None:
         """Count a hosted search: `allowed`, `narrowed`, `stripped`, `denied` or `observed`."""
@@ -184,7 +205,7 @@ class Metrics:
         Raises:
             KeyError: no gauge has this name: what nobody would ever see is a mistake in the code.
         """
-        if gauge not in _GAUGES:
+        if gauge not in GAUGES:
             raise KeyError(gauge)
         self.gauges[gauge] = function
 
@@ -217,7 +238,18 @@ class Metrics:
         return encode(self.registry), content_type
 
 
+_CLASSES = {2: "ok", 3: "ok", 4: "client_error", 5: "server_error"}
+
+
+def _outcome(status: int | None) -> str:
+    """Return the label of an answer: `ok`, `client_error`, `rate_limited`, `server_error`, `unreachable`."""
+    if status is None:
+        return "unreachable"
+    return "rate_limited" if status == 429 else _CLASSES.get(status // 100, "server_error")
+
+
 _COUNTERS = (
+    ("vendors", "vendor_responses", "What governed vendors answered.", ("vendor", "outcome")),
     ("bytes", "bytes", "Payload bytes carried.", ("direction", "lane")),
     ("upstream", "upstream_failures", "Destinations that could not be reached or talked to.", ("reason",)),
     ("searches", "web_searches", "Hosted searches seen, by what became of them.", ("vendor", "outcome")),
@@ -238,9 +270,14 @@ _COUNTERS = (
     ("unexported", "export_failures", "Requests of an export that failed.", ("export", "reason")),
     ("unsent", "audit_stream_failures", "Attempts to deliver audit events that failed.", ("reason",)),
 )
-_GAUGES = {
+GAUGES = {
     "record_queue_length": "Events waiting for the writer.",
     "record_store_up": "Whether the store takes records; while it does not they are spilled to disk.",
+    "record_queue_limit": "Events that may wait for the writer.",
+    "connections_limit": "Client connections that may be open.",
+    "destinations_idle": "Connections to destinations that wait for a next request.",
+    "certificates_cached": "Certificates of inspected hosts that are kept.",
+    "records_spilled_limit_bytes": "Bytes of records that may lie on disk.",
     "records_spilled_bytes": "Bytes of records on disk that the store has not taken.",
     "audit_stream_pending": "Audit events that the stream's destination has not taken yet.",
     "audit_stream_lag_seconds": "Age of the oldest of them.",
@@ -281,7 +318,7 @@ class _Collector:
         for group, count in metrics.policy_rules.items():
             rules.add_metric([group], count)
         yield rules
-        for name, text in _GAUGES.items():
+        for name, text in GAUGES.items():
             if name in metrics.gauges:
                 yield GaugeMetricFamily(f"outward_{name}", text, value=metrics.gauges[name]())
         build = InfoMetricFamily("outward_build", "What is running.", value={"version": __version__})
@@ -300,12 +337,24 @@ class _Collector:
         from prometheus_client.metrics_core import HistogramMetricFamily  # noqa: PLC0415 - slow
 
         metrics = self._metrics
-        family = HistogramMetricFamily("outward_request_duration_seconds", "From question to end.", labels=["lane"])
-        for values, histogram in metrics.request_duration.items():
-            family.add_metric(values, *histogram.cumulative())
-        yield family
+        for name, text, label, found in (
+            ("request", "From question to end.", "lane", metrics.request_duration),
+            ("tls", "How long TLS handshakes took.", "side", metrics.tls_duration),
+            (
+                "vendor_first_byte",
+                "From a request to a governed vendor to its answer.",
+                "vendor",
+                metrics.vendor_duration,
+            ),
+        ):
+            family = HistogramMetricFamily(f"outward_{name}_duration_seconds", text, labels=[label])
+            for values, histogram in found.items():
+                family.add_metric(values, *_with_exemplars(histogram))
+            yield family
         for name, text, histogram in (
             ("decision", "How long the policy took to decide.", metrics.decision_duration),
+            ("accept", "From a question's first byte to its decision.", metrics.accept_duration),
+            ("first_byte", "From an inspected request to its response's head.", metrics.first_byte_duration),
             ("dial", "How long upstream connections took.", metrics.dial_duration),
             ("resolve", "How long DNS questions took.", metrics.resolve_duration),
         ):
@@ -326,3 +375,14 @@ class _Collector:
         yield CounterMetricFamily(
             "outward_audit_stream_sent", "Audit events that the destination has taken.", value=sent
         )
+
+
+def _with_exemplars(histogram: Histogram) -> tuple[list[tuple[str, float] | tuple[str, float, "Exemplar"]], float]:
+    """Return the buckets and the sum; a bucket that remembers an id shows it as its exemplar (OpenMetrics 1.0)."""
+    from prometheus_client.samples import Exemplar  # noqa: PLC0415 - slow, scrapes only
+
+    buckets, total = histogram.cumulative()
+    return [
+        (*bucket, Exemplar({"decision_id": known[0]}, known[1])) if known else bucket
+        for bucket, known in zip(buckets, histogram.exemplars(), strict=True)
+    ], total

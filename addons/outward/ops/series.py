@@ -25,19 +25,27 @@ class Number:
 
 
 class Histogram:
-    """Durations in seconds, counted by bucket."""
+    """Durations in seconds, counted by bucket; each bucket remembers one of them by its id, if it has one."""
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    __slots__ = ("_bounds", "_counts", "_exemplars", "_sum")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
+        self._exemplars: dict[int, tuple[str, float]] = {}
         self._sum = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Count one duration."""
-        self._counts[bisect_left(self._bounds, seconds)] += 1
+    def observe(self, seconds: float, ident: str | None = None) -> None:
+        """Count one duration; `ident` finds it again."""
+        bucket = bisect_left(self._bounds, seconds)
+        self._counts[bucket] += 1
         self._sum += seconds
+        if ident is not None:
+            self._exemplars[bucket] = ident, seconds
+
+    def exemplars(self) -> list[tuple[str, float] | None]:
+        """Return for each bucket the id of its last duration, and the duration."""
+        return [self._exemplars.get(bucket) for bucket in range(len(self._counts))]
 
     def cumulative(self) -> tuple[list[tuple[str, float]], float]:
         """Return the buckets as Prometheus wants them, each including the ones below, and the sum."""

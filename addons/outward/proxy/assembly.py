@@ -42,6 +42,8 @@ class Inspection:
         roots, crls = upstream_roots(settings.trust, settings.state), load_crls(settings.crl)
         self.engine = Engine(judge, dialer, self.authority, settings.limits, roots, crls, governor=governor)
         self._note_expiry()
+        self._metrics.watch("destinations_idle", lambda: len(self.engine.pool))
+        self._metrics.watch("certificates_cached", lambda: self.authority.cached)
 
     async def load(self, lull: float) -> None:
         """Load the engine before it is needed; until it is there, the first inspected connections wait for it.

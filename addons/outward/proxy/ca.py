@@ -120,6 +120,11 @@ class Authority:
             log.warning("the operator's CA was replaced: the new one is published, and signs %s from now", ANNOUNCE)
         return now >= min(self._coming[1] + ANNOUNCE, self.certificate.not_valid_after_utc - LAST)
 
+    @property
+    def cached(self) -> int:
+        """Leaves that are kept."""
+        return len(self._leaves)
+
     def leaf(self, host: Host) -> Leaf:
         """Return a leaf for a canonical host; from the cache, unless it nears its end."""
         now = dt.datetime.now(dt.UTC)

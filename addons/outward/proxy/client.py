@@ -144,6 +144,7 @@ class Client(asyncio.Protocol):
             identity = replace(identity, conversation=head.conversation)
         event, decision = ask(self._resources.judge, head, identity, None if head.path is None else "http")
         objected = identity.refusal is None and self._objects(event, head, decision)
+        self._resources.judge.metrics.accept_duration.observe(self._gate.loop.time() - self._begun)
         if self._is_own(head, identity) and not objected:
             passport = Passport(self.peer, identity, head, decision, event, self._begun, self.names)
             self._lend(raw, rest, passport)

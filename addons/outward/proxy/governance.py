@@ -18,7 +18,7 @@ from outward.http1.head import Head, ResponseHead
 from outward.proxy.allowance import Allowance, Counts
 from outward.proxy.consent import Consent
 from outward.proxy.dialect import Told
-from outward.proxy.inspection.exchange import Exchange
+from outward.proxy.inspection.exchange import UNREACHED, Exchange
 from outward.proxy.inspection.governor import Pass, Refuse, Tap, Whole
 from outward.proxy.judge import Judge
 from outward.proxy.machines import KnownMachines, Store
@@ -44,8 +44,6 @@ _READERS = 2  # that read responses
 # How often one request is sent anew: a vendor may name the domains that it refuses one by one.
 _TRIES = 8
 _MACHINES = 8  # at the vendor, that one request may name
-# Where no answer came for these reasons, the vendor searched nothing; a client that left cannot know that.
-_UNREACHED = frozenset({Reason.RESOLVE_FAILED, Reason.UPSTREAM_FAILED, Reason.PARENT_REFUSED, Reason.PARENT_FAILED})
 
 
 @dataclass(slots=True)
@@ -290,7 +288,9 @@ class SearchGovernor:
             return
         if state.reading is not None:
             state.reading.leave()
-        elif state.refused or exchange.event.reason in _UNREACHED:
+        elif (
+            state.refused or exchange.event.reason in UNREACHED
+        ):  # it searched nothing; of a client that left we know not
             self._allowance.settle(state.grant, 0)
 
     async def settle(self, seconds: float) -> None:

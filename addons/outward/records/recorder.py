@@ -80,7 +80,7 @@ class Recorder:
             keep_allowed: whether what is allowed has rows of its own; otherwise it is added up, see `sums`.
             instance: names this proxy in every event.
         """
-        self._counts, self._instance = counts, instance
+        self._counts, self._instance, self._capacity = counts, instance, capacity
         self.stream, self.exports = stream, tuple(exports)
         keeper = Keeper(counts, retention, max_bytes)
         spill = Spill(state / "spill", max_bytes=spill_bytes)
@@ -141,6 +141,11 @@ class Recorder:
     def spilled(self) -> int:
         """Bytes on disk that the database has not taken."""
         return self._writer.spilled
+
+    @property
+    def capacity(self) -> int:
+        """Events that may wait in memory."""
+        return 2 * self._capacity
 
     def __len__(self) -> int:
         return len(self._store) + len(self._overflow)

@@ -204,6 +204,8 @@ class Connection:
 
     def secured(self) -> None:
         """Go on to HTTP: the client has shaken hands."""
+        if self._greeting is not None:
+            self._greeting.shaken()
         self.greeted()
 
     def insecure(self, why: str) -> None:  # noqa: ARG002 - it was told by an alert

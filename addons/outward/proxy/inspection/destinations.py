@@ -43,6 +43,7 @@ class Destinations:
         self._own: tuple[Upstream, float] | None = None  # logged in on, and since when it is idle
         self._alone: Upstream | None = None  # in the pool, for this tunnel's next request
         self._alarm: Alarm | None = None  # of a handshake
+        self._greeted = 0.0  # when it began, in loop time
         self._client_reads = asyncio.Event()
         self._client_reads.set()
 
@@ -208,6 +209,7 @@ class Destinations:
             self._session.client.release("dial")
             then(None if upstream.gone else upstream)
             return
+        self._greeted = self._loop.time()
         self._alarm = Alarm(partial(self._session.run, self._slow, upstream, exchange))
         self._session.engine.waits.handshakes.start(self._alarm)
         upstream.greet(self._session.contexts, exchange.request.host, partial(self._secure, upstream, exchange, then))
@@ -224,7 +226,9 @@ class Destinations:
         self._session.client.release("dial")
         if why is not None and not exchange.refused:
             exchange.fail(Reason.UPSTREAM_FAILED, Stage.TLS, f"TLS with the destination: {why}")
-        if why is not None:
+        if why is None:
+            self._session.judge.metrics.tls_duration.labels("destination").observe(self._loop.time() - self._greeted)
+        else:
             upstream.close()
         then(None if upstream.gone else upstream)
 

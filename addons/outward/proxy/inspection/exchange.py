@@ -18,6 +18,9 @@ from outward.proxy.judge import Judge, refuse
 from outward.proxy.parent import Parent
 from outward.records.events import Event
 
+# The destination was never reached, for these reasons; of others the event alone does not tell.
+UNREACHED = frozenset({Reason.RESOLVE_FAILED, Reason.UPSTREAM_FAILED, Reason.PARENT_REFUSED, Reason.PARENT_FAILED})
+
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +51,7 @@ class Exchange:
 
     __slots__ = (
         "_challenge",
+        "_failed",
         "_held",
         "_judge",
         "_started",
@@ -105,7 +109,7 @@ class Exchange:
         self.line: str | None = None
         self.detail = ""
         self._judge = judge
-        self._challenge = challenge
+        self._challenge, self._failed = challenge, False
         self._started = asyncio.get_running_loop().time() if started is None else started
 
     @property
@@ -138,8 +142,17 @@ class Exchange:
         if self.parent is not None and reason in (Reason.UPSTREAM_FAILED, Reason.TIMEOUT):
             reason, detail = Reason.PARENT_FAILED, f"the parent proxy {self.parent}, or what it asked: {detail}"
         self._judge.metrics.upstream_failure(reason)
+        self._failed = True
         self.event.detail = detail
         self.refuse(reason, stage)
+
+    def begin(self, status: int) -> None:
+        """Note that the destination's answer has come, with its status, and is on its way to the client."""
+        self.begun, self.event.status = True, status
+        waited = asyncio.get_running_loop().time() - self._started
+        self._judge.metrics.first_byte_duration.observe(waited)
+        if self.decision.vendor is not None:
+            self._judge.metrics.vendor_answered(self.decision.vendor, status, waited)
 
     def answer(self) -> bytes:
         """Return the denial as it goes to the client."""
@@ -165,6 +178,8 @@ class Exchange:
             self.budget.give(self._held)
         if self.own and not self.refused:
             return
+        if self.decision.vendor is not None and not self.begun and (self._failed or self.event.reason in UNREACHED):
+            self._judge.metrics.vendor_answered(self.decision.vendor, None, None)
         self.event.bytes_up, self.event.bytes_down = self.up, self.down
         if self.up or self.down:
             metrics = self._judge.metrics

@@ -3,6 +3,7 @@
 Owns the refusals of a client that could not read an HTTP answer, or only in the clear.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,12 @@ class Greeting:
         self._reader = HelloReader()
         self._paused = self._refused = False
         self._late = b""
+        self._shaking = 0.0  # since when, in loop time
+
+    def shaken(self) -> None:
+        """Count how long the handshake took."""
+        session = self._session
+        session.judge.metrics.tls_duration.labels("client").observe(asyncio.get_running_loop().time() - self._shaking)
 
     def start(self) -> None:
         """Tell the client that its tunnel stands, if it has asked for one, and wait for what it says."""
@@ -109,6 +116,7 @@ class Greeting:
         """Show a leaf and shake hands, or refuse."""
         if isinstance(welcome, Host):
             session = self._session
+            self._shaking = asyncio.get_running_loop().time()
             session.client.shake(session.contexts.accept(welcome), bytes(self._reader.data))
         elif isinstance(welcome, Alert):
             self._alert(None, welcome)

@@ -212,8 +212,8 @@ class Transfer:
         keep = head.keep_alive and not session.draining and not switching
         raw, response = session.hooks.masked(exchange, self._raw, response)
         raw, chunked = response_head(raw, response, head, keep=keep, rewritten=self._tap is not None)
-        exchange.begun = self._told = True
-        exchange.event.status = response.status
+        exchange.begin(response.status)
+        self._told = True
         session.downstream.reply(raw, chunked=chunked, keep=keep, wait=self._waiting and self._tap is None)
         if switching:
             session.downstream.switch()
