@@ -1,14 +1,14 @@
 """Heads that go on unchanged are what the slower way would have made of them, byte for byte."""
 
-from unittest import mock
+from dataclasses import replace
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from outward.config.settings import Limits
 from outward.core.names import Host
-from outward.http1 import forwarding
-from outward.http1.fields import HeadError
+from outward.http1 import forwarding, lines
+from outward.http1.fields import Fields, HeadError, governed
 from outward.http1.forwarding import request_head, response_head
 from outward.http1.head import Within, parse_head, parse_response_head
 
@@ -56,8 +56,8 @@ HOSTS = st.sampled_from(
 )
 
 
-def block(lines: list[tuple[str, str, str, str]]) -> str:
-    return "".join(f"{name}:{blank}{value}{end}\r\n" for name, blank, value, end in lines)
+def block(fields: list[tuple[str, str, str, str]]) -> str:
+    return "".join(f"{name}:{blank}{value}{end}\r\n" for name, blank, value, end in fields)
 
 
 SET = st.dictionaries(st.sampled_from(["x-a", "accept", "te-x", "x-new"]), st.sampled_from(["set", "", None]))
@@ -79,22 +79,21 @@ SET = st.dictionaries(st.sampled_from(["x-a", "accept", "te-x", "x-new"]), st.sa
 @example("Host: a.test\r\n", [("Accept", " ", "a", "")], True, False, "GET", "1", {"accept": None, "x-new": "set"})
 def test_a_request(
     host: str,
-    lines: list[tuple[str, str, str, str]],
+    fields: list[tuple[str, str, str, str]],
     first: bool,
     overrides: bool,
     method: str,
     minor: str,
     placed: dict[str, str | None],
 ) -> None:
-    fields = host + block(lines) if first else block(lines) + host
-    raw = f"{method} /x?y HTTP/1.{minor}\r\n{fields}\r\n".encode("latin-1")
+    received = host + block(fields) if first else block(fields) + host
+    raw = f"{method} /x?y HTTP/1.{minor}\r\n{received}\r\n".encode("latin-1")
     try:
         head = parse_head(raw, LIMITS, WITHIN)
     except HeadError:
         return
     quick = request_head(raw, head, tls=True, overrides=overrides, fields=placed)
-    with mock.patch.object(forwarding, "_unchanged_request", return_value=None):
-        assert quick == request_head(raw, head, tls=True, overrides=overrides, fields=placed)
+    assert quick == request_head(raw, replace(head, section=None), tls=True, overrides=overrides, fields=placed)
 
 
 @given(
@@ -102,7 +101,7 @@ def test_a_request(
     st.sampled_from("01"), st.booleans(), st.booleans(),
 )  # fmt: skip
 def test_a_response(
-    lines: list[tuple[str, str, str, str]],
+    fields: list[tuple[str, str, str, str]],
     method: str,
     status: int,
     asked: str,
@@ -110,23 +109,47 @@ def test_a_response(
     keep: bool,
     rewritten: bool,
 ) -> None:
-    raw = f"HTTP/1.{minor} {status} OK\r\n{block(lines)}\r\n".encode("latin-1")
+    raw = f"HTTP/1.{minor} {status} OK\r\n{block(fields)}\r\n".encode("latin-1")
     head = parse_head(f"{method} / HTTP/1.{asked}\r\nHost: a.test\r\n\r\n".encode(), LIMITS, WITHIN)
     try:
         response = parse_response_head(raw, LIMITS, method)
     except HeadError:
         return
     quick = response_head(raw, response, head, keep=keep, rewritten=rewritten)
-    with mock.patch.object(forwarding, "_unchanged_response", return_value=None):
-        assert quick == response_head(raw, response, head, keep=keep, rewritten=rewritten)
+    assert quick == response_head(raw, replace(response, section=None), head, keep=keep, rewritten=rewritten)
+
+
+@given(HOSTS, LINES)
+def test_lines_that_were_read_before_mean_the_same(host: str, fields: list[tuple[str, str, str, str]]) -> None:
+    received = (host + block(fields)).encode("latin-1").split(b"\r\n")[:-1]
+    lines._known.clear()
+    first = lines.read_section(received, LIMITS)
+    assert first == lines.read_section(received, LIMITS)
+    expected = [
+        (name.lower(), value.strip(" \t"))
+        for name, _, value in (line.decode("latin-1").partition(":") for line in received)
+    ]
+    assert first.fields == expected
+    assert _governed(first.fields) == _governed(first.deciding)
+
+
+def _governed(fields: Fields) -> object:
+    try:
+        return governed(fields)
+    except HeadError as error:
+        return str(error)
 
 
 def test_the_usual_heads_are_not_made_anew() -> None:
     """Otherwise the other tests here would compare one way with itself."""
     raw = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: keep-alive\r\nUser-Agent: x/1 (y)\r\nAccept: */*\r\n\r\n"
     reply = b"HTTP/1.1 200 OK\r\nServer: x\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n"
-    assert forwarding._unchanged_request(raw, b"GET / HTTP/1.1\r\nHost: a.test\r\n") == raw.replace(
-        b"Connection: keep-alive\r\n", b""
-    )
-    assert forwarding._unchanged_response(reply, keep=True) == reply.replace(b"Connection: keep-alive\r\n", b"")
-    assert forwarding._unchanged_response(reply, keep=False) is not None
+    assert forwarding._staying(parse_head(raw, LIMITS, WITHIN).section) == [b"User-Agent: x/1 (y)", b"Accept: */*"]
+    staying = forwarding._staying(parse_response_head(reply, LIMITS).section, of_request=False)
+    assert staying == [b"Server: x", b"Content-Length: 2"]
+
+
+def test_private_lines_are_not_remembered() -> None:
+    lines._known.clear()
+    lines.read_section([b"Authorization: Bearer x", b"X-Api-Key: x", b"Cookie: a=b", b"Accept: */*"], LIMITS)
+    assert list(lines._known) == [b"Accept: */*"]

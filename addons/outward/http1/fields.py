@@ -32,8 +32,10 @@ _ONCE = _FRAMING | {
     "sec-websocket-version",
     "sec-websocket-key",
 }
-_GOVERNED = _ONCE | {"connection", "keep-alive", "te", "trailer", "content-encoding"}
+DECIDING = _ONCE | {"connection", "keep-alive", "te", "trailer", "content-encoding"}
 _NOT_TO_LIST = _FRAMING | {"host", "content-type", "content-encoding", "expect"}
+
+_NO_OPTIONS, _KEEP_ALIVE = frozenset[str](), frozenset({"keep-alive"})
 
 _HOP = frozenset({"connection", "keep-alive", "te", "trailer", "upgrade", "http2-settings"})
 _OURS = ("proxy-", "outward-")
@@ -80,23 +82,6 @@ def too_large(why: str) -> HeadError:
     return HeadError(Reason.TOO_LARGE, why, 431)
 
 
-def split_section(block: bytes, limits: HeadLimits) -> Fields:
-    """Return the fields of a section that matched `SECTION`: names in lower case, values without outer blanks.
-
-    Raises:
-        HeadError: when there are more fields than the limit.
-    """
-    lines = block.decode("latin-1").split("\r\n")
-    lines.pop()
-    if len(lines) > limits.header_count:
-        raise too_large("too many fields")
-    fields = []
-    for line in lines:
-        name, _, value = line.partition(":")
-        fields.append((name.lower(), value.strip(" \t")))
-    return fields
-
-
 def governed(fields: Fields) -> dict[str, str]:
     """Return the fields that decide how a message is read; each stands at most once and in ASCII.
 
@@ -106,7 +91,7 @@ def governed(fields: Fields) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name, value in fields:
-        if name in _GOVERNED:
+        if name in DECIDING:
             if not value.isascii() and name != "host":  # whose own reader says so better
                 raise malformed(f"other than ASCII in {name}")
             if name in found:
@@ -114,7 +99,7 @@ def governed(fields: Fields) -> dict[str, str]:
                     raise malformed(f"a repeated {name}")
                 value = f"{found[name]}, {value}"  # noqa: PLW2901 - a list field continues (RFC 9110 5.3)
             found[name] = value
-        elif ("_" in name or "." in name) and folded_name(name) in _GOVERNED:
+        elif ("_" in name or "." in name) and folded_name(name) in DECIDING:
             raise malformed("a field name that others read as a governed one")
     return found
 
@@ -152,7 +137,9 @@ def connection_options(found: dict[str, str]) -> frozenset[str]:
     """
     value = found.get("connection")
     if value is None:
-        return frozenset()
+        return _NO_OPTIONS
+    if value == "keep-alive":  # nearly always
+        return _KEEP_ALIVE
     options = frozenset(option.strip(" \t").lower() for option in value.split(",")) - {""}
     if options & _NOT_TO_LIST or not all(map(_TOKEN_TEXT.fullmatch, options)):
         raise malformed("a field that Connection may not list")

@@ -4,16 +4,15 @@ Owns the rewriting of heads that were read and judged: one canonical Host, no ho
 disguises of another method. Sans-IO; never judges.
 """
 
-import re
 from base64 import b64encode
 from collections.abc import Mapping
-from functools import lru_cache
 from hashlib import sha1
 from types import MappingProxyType
 
 from outward.core.names import Host
 from outward.http1.fields import Fields, folded_name, hop_fields, reply_fields
 from outward.http1.head import ABSOLUTE, Head, ResponseHead
+from outward.http1.lines import Section
 
 _WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 # What frameworks take for the method or the path: a rule that names either would not hold (Symfony, Rails, IIS).
@@ -29,15 +28,7 @@ OVERRIDES = frozenset(
     }
 )
 _BODILESS = frozenset({101, 204, 304})
-# Field lines that stay, spelled as we would: `name: value`, without blanks around the value. Whatever may have to be
-# dropped ends them.
-_STAYING = re.compile(
-    rb"(?:(?!(?:connection|keep-alive|te|trailer|upgrade|http2-settings|expect|host|alt-svc):"
-    rb"|(?:proxy|outward)[-_.]|x[-_.](?:http|method|original|rewrite|override))"
-    rb"[^:\r]++: [\x21-\x7e\x80-\xff][^\r]*+(?<![\t ])\r\n)*+",
-    re.IGNORECASE,
-)
-_KEPT_ALIVE = b"connection: keep-alive\r\n"
+_CLOSE = b"Connection: close"
 
 
 def authority(host: Host, port: int, default_port: int) -> str:
@@ -67,13 +58,14 @@ def request_head(
         parent: field lines for a parent proxy, which takes the request in absolute form (RFC 9112 3.2.2).
     """
     host = authority(head.host, head.port, 443 if tls else 80)
+    named = f"Host: {host}".encode("ascii")
     target = head.target if head.target.startswith("/") else _origin_form(head.target)
     setting = [f"{name}: {value}".encode("latin-1") for name, value in fields.items() if value is not None]
-    if length is None and parent is None:
-        begin = f"{head.method} {target} HTTP/1.1\r\nHost: {host}\r\n".encode("latin-1")
-        unchanged = _unchanged_request(_without(raw, head, fields), begin)
-        if unchanged is not None:
-            return b"\r\n".join([unchanged[:-4], *setting, b"\r\n"]) if setting else unchanged
+    if length is None and parent is None and (staying := _staying(head.section)) is not None:
+        begin = f"{head.method} {target} HTTP/1.1".encode("latin-1")
+        if fields:
+            staying = [line for line in staying if _name(line) not in fields]
+        return b"\r\n".join((begin, named, *staying, *setting, b"", b""))
     drop = hop_fields(head.fields, upgrade=head.websocket) | {"host", "expect"} | fields.keys()
     if not overrides:
         drop |= {name for name, _ in head.fields if folded_name(name) in OVERRIDES}
@@ -83,7 +75,7 @@ def request_head(
         target = f"http://{host}{target}"
     lines = [
         f"{head.method} {target} HTTP/1.1".encode("latin-1"),
-        f"Host: {host}".encode("ascii"),
+        named,
         *(parent or ()),
         *_lines(raw, head.fields, drop),
     ]
@@ -104,9 +96,10 @@ def response_head(raw: bytes, response: ResponseHead, head: Head, *, keep: bool,
         rewritten: the body may change, so that its length is not known.
     """
     if not (rewritten or head.http_10 or response.length is None or response.status in _BODILESS):
-        unchanged = _unchanged_response(raw, keep=keep)
-        if unchanged is not None:
-            return unchanged, False
+        staying = _staying(response.section, of_request=False)
+        if staying is not None:
+            line = b"HTTP/1.1" + raw[8 : raw.index(b"\r\n")]
+            return b"\r\n".join((line, *staying, b"", b"") if keep else (line, *staying, _CLOSE, b"", b"")), False
     switching = response.status == 101
     drop = reply_fields(response.fields, upgrade=switching)
     bodiless = response.status in _BODILESS
@@ -126,59 +119,19 @@ def response_head(raw: bytes, response: ResponseHead, head: Head, *, keep: bool,
     if chunked:
         lines.append(b"Transfer-Encoding: chunked")
     if not keep and not switching:
-        lines.append(b"Connection: close")
+        lines.append(_CLOSE)
     return b"\r\n".join(lines) + b"\r\n\r\n", chunked
 
 
-def _without(raw: bytes, head: Head, fields: Mapping[str, str | None]) -> bytes:
-    """Return a head without the lines of some fields."""
-    if not fields or not any(name in fields for name, _ in head.fields):
-        return raw
-    return _lines_of(tuple(fields)).sub(b"", raw)
-
-
-@lru_cache(64)
-def _lines_of(names: tuple[str, ...]) -> re.Pattern[bytes]:
-    any_of = "|".join(re.escape(name) for name in names)
-    return re.compile(rf"\r\n(?:{any_of}):[^\r]*".encode("ascii"), re.IGNORECASE)
-
-
-def _unchanged_request(raw: bytes, begin: bytes) -> bytes | None:
-    """Return what begins with our own line and Host and goes on as received, or None if anything of it must change."""
-    start = raw.index(b"\r\n") + 2
-    end = raw.index(b"\r\n", start) + 2
-    host = begin.index(b"\r\n") + 2
-    if raw[start:end] != begin[host:]:
+def _staying(section: Section | None, *, of_request: bool = True) -> list[bytes] | None:
+    """Return the field lines that go on as received, if no other has to be looked at together with the whole head."""
+    if section is None or not section.plain or (section.host and not of_request):
         return None
-    rest = _rest(raw, end)
-    return None if rest is None else begin + rest
+    return section.staying
 
 
-def _unchanged_response(raw: bytes, *, keep: bool) -> bytes | None:
-    """Return a head that goes on as received, or None if anything of it must change."""
-    start = raw.index(b"\r\n") + 2
-    rest = _rest(raw, start)
-    if rest is None:
-        return None
-    line = b"HTTP/1.1" + raw[8:start]
-    return line + rest if keep else b"%b%bConnection: close\r\n\r\n" % (line, rest[:-2])
-
-
-def _rest(raw: bytes, start: int) -> bytes | None:
-    """Return the field lines from `start` on, if all of them stay, but for `Connection: keep-alive`, which goes."""
-    at, last = _stay(raw, start), len(raw) - 2
-    if at == last:
-        return raw[start:]
-    end = at + len(_KEPT_ALIVE)
-    if raw[at:end].lower() != _KEPT_ALIVE or _stay(raw, end) != last:
-        return None
-    return raw[start:at] + raw[end:]
-
-
-def _stay(raw: bytes, start: int) -> int:
-    """Return where the field lines that stay end."""
-    found = _STAYING.match(raw, start)
-    return start if found is None else found.end()
+def _name(line: bytes) -> str:
+    return line.partition(b":")[0].decode("ascii").lower()
 
 
 def websocket_accepted(head: Head, response: ResponseHead) -> bool:

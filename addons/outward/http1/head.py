@@ -5,12 +5,11 @@ and by the engine, so that both read alike. Never judges policy.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from outward.core.names import Host, MalformedHostError, parse_authority
 from outward.core.reasons import Reason
 from outward.http1.fields import (
-    SECTION,
     TOKEN,
     Fields,
     HeadError,
@@ -19,15 +18,16 @@ from outward.http1.fields import (
     framing,
     governed,
     malformed,
-    split_section,
     too_large,
 )
+from outward.http1.lines import Section, read_section
 
 END = b"\r\n\r\n"
+_ENDED = [b"", b""]  # what a split at each CRLF leaves of it
 
 REQUEST_LINE = rb"(" + TOKEN + rb") ([\x21-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n"
-_REQUEST = re.compile(REQUEST_LINE + SECTION)
-_RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n" + SECTION)
+_REQUEST = re.compile(REQUEST_LINE.removesuffix(rb"\r\n"))
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*+)?")
 ABSOLUTE = re.compile(r"([Hh][Tt][Tt][Pp]://[^/?]*)(/[^?]*)?(\?.*)?")
 _OTHER = re.compile(r"(https|ws|wss)://([^/?#]*).*", re.IGNORECASE)
 _CONVERSATION = re.compile(r"[\x21-\x7e]{1,200}")
@@ -76,6 +76,7 @@ class Head:
         websocket: a WebSocket handshake (RFC 6455 4.2.1).
         keep_alive: whether the client wants the connection to go on.
         conversation: value of Outward-Conversation.
+        section: its field lines as they were read; None for what was made by hand.
     """
 
     method: str
@@ -91,6 +92,7 @@ class Head:
     keep_alive: bool = True
     authorization: str | None = None
     conversation: str | None = None
+    section: Section | None = field(default=None, repr=False, compare=False)
 
     def get(self, name: str) -> str | None:
         """Return the first value of a field, or None. Names are lower case."""
@@ -108,6 +110,7 @@ class ResponseHead:
         length: of the body, in bytes; None where it is chunked or ends with the connection.
         until_close: the body ends with the connection.
         keep_alive: whether the server would go on with the connection.
+        section: its field lines as they were read; None for what was made by hand.
     """
 
     status: int
@@ -116,6 +119,7 @@ class ResponseHead:
     length: int | None
     until_close: bool
     keep_alive: bool = True
+    section: Section | None = field(default=None, repr=False, compare=False)
 
 
 def parse_head(raw: bytes, limits: HeadLimits, within: Within | None = None) -> Head:
@@ -131,13 +135,11 @@ def parse_head(raw: bytes, limits: HeadLimits, within: Within | None = None) -> 
     """
     if len(raw) > limits.head_bytes:
         raise too_large("the head is too long")
-    match = _REQUEST.fullmatch(raw)
-    if match is None:
-        raise malformed("not a strict HTTP/1.0 or HTTP/1.1 head")
-    method, target, minor, block = match.groups()
-    head = Head(method.decode("ascii"), target.decode("latin-1"), minor == b"0", split_section(block, limits))
+    match, section = _split(_REQUEST, raw, limits)
+    method, target, minor = match.groups()
+    head = Head(method.decode("ascii"), target.decode("latin-1"), minor == b"0", section.fields, section=section)
     try:
-        found = governed(head.fields)
+        found = governed(section.deciding)
         if within is None:
             head.authorization = found.get("proxy-authorization")
         _judge_method(head.method)
@@ -148,6 +150,19 @@ def parse_head(raw: bytes, limits: HeadLimits, within: Within | None = None) -> 
         error.head = head
         raise
     return head
+
+
+def _split(first: re.Pattern[bytes], raw: bytes, limits: HeadLimits) -> tuple[re.Match[bytes], Section]:
+    """Return the first line of a head, and its field lines.
+
+    Raises:
+        HeadError: it is not of that form.
+    """
+    lines = raw.split(b"\r\n")
+    match = first.fullmatch(lines[0])
+    if match is None or lines[-2:] != _ENDED:
+        raise malformed("not a strict HTTP/1.0 or HTTP/1.1 head")
+    return match, read_section(lines[1:-2], limits)
 
 
 def _judge_method(method: str) -> None:
@@ -282,17 +297,14 @@ def parse_response_head(raw: bytes, limits: HeadLimits, method: str = "GET") -> 
     """
     if len(raw) > limits.head_bytes:
         raise too_large("the head is too long")
-    match = _RESPONSE.fullmatch(raw)
-    if match is None:
-        raise malformed("not a strict HTTP/1.0 or HTTP/1.1 response head")
-    status, http_10 = int(match[2]), match[1] == b"0"
-    fields = split_section(match[4], limits)
-    found = governed(fields)
+    match, section = _split(_STATUS, raw, limits)
+    status, http_10, fields = int(match[2]), match[1] == b"0", section.fields
+    found = governed(section.deciding)
     if "transfer-encoding" in found:  # in any case (RFC 9112 7): the client gets our own spelling of it
         found["transfer-encoding"] = found["transfer-encoding"].lower()
     length = framing(found, http_10=http_10)
     keep = not http_10 and "close" not in connection_options(found)
     if method == "HEAD" or status < 200 or status in (204, 304):
-        return ResponseHead(status, http_10, fields, 0, until_close=False, keep_alive=keep)
-    until_close = not found.keys() & {"content-length", "transfer-encoding"}
-    return ResponseHead(status, http_10, fields, None if until_close else length, until_close, keep)
+        return ResponseHead(status, http_10, fields, 0, False, keep, section)
+    until_close = "content-length" not in found and "transfer-encoding" not in found
+    return ResponseHead(status, http_10, fields, None if until_close else length, until_close, keep, section)

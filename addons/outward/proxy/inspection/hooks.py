@@ -306,7 +306,7 @@ class Hooks:
         if told == text:
             return raw, response
         fields = [(name, masked(value, values, sent)) for name, value in response.fields]
-        return told.encode("latin-1"), replace(response, fields=fields)
+        return told.encode("latin-1"), replace(response, fields=fields, section=None)
 
     def _lease(self, exchange: Exchange) -> None:
         """Have what stands by a grant end with it; where that is the connection, it has been seen to."""
