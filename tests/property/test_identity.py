@@ -8,7 +8,8 @@ from ipaddress import IPv4Address, ip_network
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from outward.core.identity import Claims, Presented, identify
+from outward.core.claims import Claims
+from outward.core.identity import Presented, identify
 from outward.core.model import ClientEntry, Credential, Place
 from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
@@ -123,9 +124,34 @@ CLAIMS = {"iss": ISSUER, "aud": AUDIENCE, "sub": "job"}
 
 def jwt_entry(**changes: object) -> ClientEntry:
     entry = ClientEntry(
-        Credential.JWT, PLACE, issuer=ISSUER, audience=AUDIENCE, jwks=JWKS, group_claim="namespace_path"
+        Credential.JWT, PLACE, issuer=ISSUER, audience=AUDIENCE, jwks=JWKS, group_claim=("namespace_path",)
     )
     return replace(entry, **changes)
+
+
+segments = st.one_of(
+    st.sampled_from(("payments", "platform", "..", ".", "", "../other", "platform/payments", "{claim}", "acme")),
+    st.text(max_size=12),
+    st.text(st.sampled_from("./-_{}ab"), max_size=8),
+    st.integers(),
+)
+
+
+@given(segments, st.sampled_from(("acme/{claim}", "acme/{claim}/payments", "acme/platform/{claim}")), addresses)
+def test_a_template_never_leaves_its_path(value, template, peer):
+    """Whatever an issuer writes into a claim, it fills one segment, and the group is one that the policy has."""
+    entry = jwt_entry(template=template, group_claim=("io", "ns"))
+    claims = Claims({**CLAIMS, "io": {"ns": value}}, JWKS)
+    identity = identify(policy(entry), Presented(peer, "Bearer x.y.z", claims))
+    written, found = template.split("/"), (identity.group or "").split("/")
+    if identity.group is None:
+        assert identity.refusal is Reason.UNKNOWN_CLIENT
+        assert identity.why
+    else:
+        assert identity.group in GROUPS
+        assert len(written) == len(found)
+        assert all(want in (has, "{claim}") for want, has in zip(written, found, strict=True))
+        assert found[written.index("{claim}")] == value
 
 
 @given(st.sampled_from(GROUPS), st.lists(st.sampled_from(("a", "b", "..", "")), max_size=3), addresses)

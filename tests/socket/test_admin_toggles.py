@@ -8,6 +8,7 @@ from outward.records.verify import verify
 
 CLIENTS = f"""
   - {{group: acme, certificate: runner.example, name: runner}}
+  - {{group: acme, certificate: "spiffe://a/sa/*", name: mesh}}
   - {{group: acme, source: 10.1.0.0/16, name: both}}
   - {{group: acme, token_sha256: "{"0" * 64}", name: both}}
   - {{group: acme, name: gitlab, issuer: "https://gitlab.example", audience: outward, jwks: jwks.json}}
@@ -74,6 +75,7 @@ def test_an_opt_in_may_name_the_client_that_it_is_for(running, client):
     for body, credential in (
         ({"client": "runner"}, "certificate:runner.example"),
         ({"client": "gitlab", "subject": "project_path:a/b"}, "jwt:https://gitlab.example:project_path:a/b"),
+        ({"client": "mesh", "subject": "spiffe://a/sa/bot"}, "certificate:spiffe://a/sa/bot"),
         ({"client": "token:0123456789abcdef"}, "token:0123456789abcdef"),
         ({}, "token:0123456789abcdef"),
         ({"client": "anyone"}, "anyone"),
@@ -84,6 +86,7 @@ def test_an_opt_in_may_name_the_client_that_it_is_for(running, client):
         assert not state.opted_in(group, "chat-7", "token:another")
     for wrong in (
         {"client": "gitlab"},
+        {"client": "mesh"},
         {"client": "runner", "subject": "x"},
         {"client": "both"},
         {"client": "nobody"},

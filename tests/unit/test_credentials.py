@@ -81,7 +81,7 @@ def world(tmp_path):
     kubernetes.write_bytes(key_set(EC))
     clients = (
         ClientEntry(
-            Credential.JWT, PLACE, issuer=GITLAB, audience="outward", jwks=str(gitlab), group_claim="namespace_path"
+            Credential.JWT, PLACE, issuer=GITLAB, audience="outward", jwks=str(gitlab), group_claim=("namespace_path",)
         ),
         ClientEntry(
             Credential.JWT,
@@ -89,7 +89,7 @@ def world(tmp_path):
             issuer=KUBERNETES,
             audience="outward",
             jwks=str(kubernetes),
-            group_claim="sub",
+            group_claim=("sub",),
             group_map={"system:serviceaccount:agents:bot": "agents"},
         ),
     )

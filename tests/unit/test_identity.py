@@ -7,7 +7,8 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from outward.core.identity import Claims, Presented, identify, read_secret, trusts
+from outward.core.claims import Claims
+from outward.core.identity import Presented, identify, read_secret, trusts
 from outward.core.model import ClientEntry, Credential, OptIn, Place
 from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
@@ -25,7 +26,7 @@ def basic(text: str) -> str:
     return "Basic " + base64.b64encode(text.encode()).decode()
 
 
-JWT = ClientEntry(Credential.JWT, PLACE, issuer="https://i", audience="outward", jwks="/k", group_claim="ns")
+JWT = ClientEntry(Credential.JWT, PLACE, issuer="https://i", audience="outward", jwks="/k", group_claim=("ns",))
 TOKEN = ClientEntry(Credential.TOKEN, PLACE, "token", token_sha256=sha("s3cret"))
 CERTIFICATE = ClientEntry(Credential.CERTIFICATE, PLACE, "certificate", certificate=SPIFFE)
 SOURCE = ClientEntry(Credential.SOURCE, PLACE, "source", source=ip_network("10.1.0.0/16"))
@@ -109,10 +110,111 @@ def test_the_user_name_names_the_conversation(scheme):
     assert identify(EVERYTHING, Presented(PEER, basic("chat-7:"))).conversation == "chat-7"
 
 
+POD = {
+    "iss": "https://k", "aud": ["outward"], "sub": "system:serviceaccount:team-a:bot",
+    "kubernetes.io": {
+        "namespace": "team-a", "pod": {"name": "bot-7d4", "uid": "1"}, "serviceaccount": {"name": "bot", "uid": "2"},
+        "big": 2**60, "float": 0.5, "nan": float("nan"), "flag": False, "list": ["x"], "deep": {"er": None},
+    },
+}  # fmt: skip
+PODS = ClientEntry(
+    Credential.JWT, PLACE, issuer="https://k", audience="outward", jwks="/k", template="k8s/{claim}", name="pods",
+    group_claim=("kubernetes.io", "namespace"), record_claims=(("kubernetes.io", "pod", "name"), ("missing",)),
+)  # fmt: skip
+
+
+def identify_pod(*entries, **claims):
+    groups = {path: Group(path) for path in ("k8s", "k8s/team-a", "k8s/team-a/below", "other")}
+    presented = Presented(PEER, "Bearer a.b.c", Claims({**POD, **claims}, "/k"))
+    return identify(Policy(groups=groups, clients=entries), presented)
+
+
+def test_a_nested_claim_fills_a_template():
+    """The group of a pod is that of its namespace, and what is recorded of its token has names."""
+    found = identify_pod(PODS)
+    assert (found.group, found.subject, found.client_name) == ("k8s/team-a", POD["sub"], "pods")
+    assert found.claims == (("kubernetes.io.pod.name", "bot-7d4"),)
+    assert found.why == ""
+    assert identify_pod(replace(PODS, template="k8s/{claim}/below")).group == "k8s/team-a/below"
+
+
+@pytest.mark.parametrize(
+    ("namespace", "why"),
+    [
+        ("team-b", "no group is named `k8s/team-b`"),
+        *(
+            (text, "is not one name of letters")
+            for text in ("", ".", "..", "team-a/below", "../other", "a b", "x" * 256)
+        ),
+        *((value, "has no claim `kubernetes.io / namespace`") for value in (None, True, 1.5, ["team-a"], {"a": 1})),
+    ],
+)
+def test_a_claim_without_a_group_of_its_own_is_an_unknown_client_and_told_why(namespace, why):
+    """No ancestor stands in for it. Who it was is known all the same."""
+    found = identify_pod(PODS, **{"kubernetes.io": {"namespace": namespace}})
+    assert (found.group, found.refusal, found.challenge) == (None, Reason.UNKNOWN_CLIENT, False)
+    assert why in found.why
+    assert (found.subject, found.client_name) == (POD["sub"], "pods")
+
+
+def test_the_first_entry_that_gives_a_group_counts_and_the_first_of_all_says_why_none_does():
+    """Several entries may be about one issuer."""
+    other = replace(PODS, template="k9s/{claim}", name="other")
+    assert identify_pod(other, PODS).client_name == "pods"
+    found = identify_pod(other, replace(PODS, template="k7s/{claim}"))
+    assert (found.client_name, found.why) == ("other", "no group is named `k9s/team-a`, as the token's claim has it")
+
+
+def test_texts_numbers_and_truth_values_are_recorded_and_nothing_else():
+    """Neither lists nor objects, nor numbers that no reader of JSON gets back as they were."""
+    names = ("big", "float", "nan", "flag", "list", "deep", "namespace")
+    found = identify_pod(replace(PODS, record_claims=tuple(("kubernetes.io", name) for name in names)))
+    assert found.claims == (
+        ("kubernetes.io.float", 0.5), ("kubernetes.io.flag", False), ("kubernetes.io.namespace", "team-a")
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("subject", [None, 7, "", ["x"]])
+def test_a_token_that_names_nobody_in_a_text_has_no_subject(subject):
+    """RFC 7519 4.1.2."""
+    assert identify_pod(PODS, sub=subject).subject is None
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("spiffe://example.org/ns/agents/sa/bot", "acme"),
+        ("spiffe://example.org/ns/agents/sa/cat", "certificate"),
+        *(
+            (f"spiffe://example.org/ns/agents/sa{rest}", None)
+            for rest in ("", "/", "/.", "/..", "/bot/x", "/a b", "/%2e", "x/bot", "/*")
+        ),
+        ("spiffe://example.org.evil/ns/agents/sa/bot", None),
+        ("https://example.org/ns/agents/sa/bot", None),
+    ],
+)
+def test_a_spiffe_pattern_is_one_segment_and_a_name_in_full_comes_first(name, group):
+    """Each name is a client of its own: what is bound to one is not another's."""
+    like = replace(CERTIFICATE, certificate="spiffe://example.org/ns/agents/sa/*")
+    exact = replace(CERTIFICATE, group="acme")
+    found = identify(policy(like, exact), Presented(PEER, None, None, ("dns.example", name)))
+    assert found.group == group
+    if group is not None:
+        assert (found.subject, found.credential) == (name, f"certificate:{name}")
+    unstarred = replace(CERTIFICATE, certificate="https://example.org/*")
+    assert identify(policy(unstarred), Presented(PEER, None, None, ("https://example.org/x",))).group is None
+
+
 def test_numeric_claims_go_through_the_map():
     """Where claims are ids a map gives the path; an id outside the map is nobody, even if a group has that name."""
     entry = ClientEntry(
-        Credential.JWT, PLACE, issuer="https://i", audience="o", jwks="/k", group_claim="id", group_map={"42": "acme"}
+        Credential.JWT,
+        PLACE,
+        issuer="https://i",
+        audience="o",
+        jwks="/k",
+        group_claim=("id",),
+        group_map={"42": "acme"},
     )
     for value, group in ((42, "acme"), ("42", "acme"), (43, None), ("acme", None), (True, None), (4.2e1, None)):
         claims = Claims({"iss": "https://i", "aud": "o", "id": value}, "/k")
@@ -122,7 +224,7 @@ def test_numeric_claims_go_through_the_map():
 def test_an_entry_with_a_group_and_a_claim_keeps_claims_inside_the_group():
     """A subtree may trust an issuer for itself without letting it speak for others."""
     entry = ClientEntry(
-        Credential.JWT, PLACE, "acme/platform", issuer="https://i", audience="o", jwks="/k", group_claim="ns"
+        Credential.JWT, PLACE, "acme/platform", issuer="https://i", audience="o", jwks="/k", group_claim=("ns",)
     )
     for path, group in (("acme/platform/x", "acme/platform"), ("acme", None), ("token", None)):
         claims = Claims({"iss": "https://i", "aud": "o", "ns": path}, "/k")

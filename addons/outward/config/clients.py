@@ -8,6 +8,7 @@ from outward.config.document import MappingNode, Node
 from outward.config.nearest import did_you_mean
 from outward.config.schema import ClientModel
 from outward.config.validate import validate
+from outward.core.claims import PLACEHOLDER
 from outward.core.model import ClientEntry, Credential
 
 _KINDS: dict[str, Credential] = {
@@ -17,7 +18,7 @@ _KINDS: dict[str, Credential] = {
     "source": Credential.SOURCE,
     "anyone": Credential.ANYONE,
 }
-_JWT_ONLY = ("audience", "jwks", "group_claim", "group_map")
+_JWT_ONLY = ("audience", "jwks", "group_claim", "group_map", "record_claims")
 
 
 def compile_clients(
@@ -42,10 +43,11 @@ def _entry(node: Node, groups: Collection[str], base: Path, report: Report) -> C
         report.error("E018", problem, node.place, node.length)
         return None
     _check_groups(node, model, groups, report)
+    template = model.group if model.group and PLACEHOLDER in model.group else None
     return ClientEntry(
         kind=_KINDS[kinds[0]],
         place=node.place,
-        group=model.group,
+        group=None if template else model.group,
         token_sha256=model.token_sha256,
         source=model.source,
         issuer=model.issuer,
@@ -53,6 +55,8 @@ def _entry(node: Node, groups: Collection[str], base: Path, report: Report) -> C
         jwks=model.jwks if model.jwks is None or "://" in model.jwks else str(base / model.jwks),
         group_claim=model.group_claim,
         group_map=model.group_map or {},
+        template=template,
+        record_claims=tuple(model.record_claims or ()),
         certificate=model.certificate,
         opt_in=model.opt_in,
         name=model.name,
@@ -65,18 +69,32 @@ def _problem(model: ClientModel, kind: str) -> str:
         stray = [key for key in _JWT_ONLY if getattr(model, key) is not None]
         if stray:
             return f"`{stray[0]}` belongs to an entry with `issuer`"
+        if model.group and PLACEHOLDER in model.group:
+            return f"`{PLACEHOLDER}` belongs to an entry with `issuer`"
         return "" if model.group else "`group` is missing in a client entry"
     if not model.audience or not model.jwks:
         return "an entry with `issuer` needs `audience` and `jwks`"
     if model.jwks.startswith("http://"):
         return "`jwks` is fetched over HTTPS only"
+    if model.group and "{" in model.group:
+        return _template_problem(model, model.group)
     if not model.group and not model.group_claim:
         return "an entry with `issuer` needs `group`, `group_claim` or both"
     return "`group_map` needs `group_claim`" if model.group_map and not model.group_claim else ""
 
 
+def _template_problem(model: ClientModel, template: str) -> str:
+    """Return what a template lacks, so that a claim can be nothing but one segment below a path that is written."""
+    segments = template.split("/")
+    if segments.count(PLACEHOLDER) != 1 or template.count("{") != 1 or segments[0] == PLACEHOLDER:
+        return f"`{PLACEHOLDER}` is one whole segment of `group`, and not the first, such as `k8s/{PLACEHOLDER}`"
+    if not model.group_claim:
+        return f"`{PLACEHOLDER}` in `group` needs `group_claim`"
+    return f"`group_map` has no meaning beside `{PLACEHOLDER}` in `group`" if model.group_map else ""
+
+
 def _check_groups(node: MappingNode, model: ClientModel, groups: Collection[str], report: Report) -> None:
-    named = [(node.values["group"], model.group)] if model.group else []
+    named = [(node.values["group"], model.group)] if model.group and PLACEHOLDER not in model.group else []
     mapped = node.get("group_map")
     if isinstance(mapped, MappingNode):
         named += [(value, (model.group_map or {})[key.text]) for key, value in mapped.items()]

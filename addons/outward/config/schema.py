@@ -243,6 +243,19 @@ class GroupModel(Model):
     web_search: WebSearchModel = WebSearchModel()
 
 
+def _claim_path(value: Any) -> list[Any]:
+    """Read a claim's name, or the keys that lead to a nested one."""
+    path: list[Any] = value if isinstance(value, list) else [value]
+    if not 1 <= len(path) <= _CLAIM_DEPTH or not all(isinstance(key, str) and key for key in path):
+        raise ValueError("expected a claim's name, or the keys that lead to it, such as `[kubernetes.io, namespace]`")
+    return path
+
+
+_CLAIM_DEPTH = 8
+_CLAIM = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": _CLAIM_DEPTH}]}
+ClaimPath = Annotated[tuple[str, ...], BeforeValidator(_claim_path), WithJsonSchema(_CLAIM)]
+
+
 class ClientModel(Model):
     """One identity and the group that it belongs to."""
 
@@ -252,8 +265,9 @@ class ClientModel(Model):
     issuer: Text | None = None
     audience: Text | None = None
     jwks: Text | None = None
-    group_claim: Text | None = None
+    group_claim: ClaimPath | None = None
     group_map: dict[str, str] | None = None
+    record_claims: Annotated[list[ClaimPath], Field(min_length=1, max_length=16)] | None = None
     certificate: Text | None = None
     anyone: Flag | None = None
     opt_in: OptIn | None = None

@@ -12,26 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from outward.core.addresses import Address
+from outward.core.claims import Claims, Scalar, claimed_group, recorded, subject_of
 from outward.core.model import ClientEntry, Credential, OptIn
-from outward.core.policy import Policy, within
+from outward.core.policy import Policy
 from outward.core.reasons import Reason
 
-type Scalar = str | int | float | bool
-
+_SEGMENT = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.-]+")  # of a SPIFFE ID's path (SPIFFE-ID 2.2)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in neither part of Basic credentials (RFC 7617 2)
-
-
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """Claims of a JWT (RFC 7519) whose signature and times have been verified.
-
-    Attributes:
-        values: the claim set.
-        jwks: the key set that verified it, as the `clients` entry names it: another entry's keys do not count.
-    """
-
-    values: Mapping[str, object] = field(repr=False)
-    jwks: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +53,7 @@ class Identity:
         client_name: the client entry's name, or None.
         subject: who it is to its issuer: the `sub` of its JWT, or the name in its certificate; None where nobody says.
         claims: those of its JWT that are recorded, with their names.
+        why: why a token that is good is refused all the same, in words; empty otherwise.
     """
 
     group: str | None = None
@@ -78,6 +66,28 @@ class Identity:
     client_name: str | None = None
     subject: str | None = None
     claims: tuple[tuple[str, Scalar], ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What identified a client.
+
+    Attributes:
+        group: path of its group; None where its token names none.
+        why: what the token lacks.
+    """
+
+    entry: ClientEntry
+    group: str | None
+    subject: str | None = None
+    claims: Claims | None = None
+    why: str = ""
+
+    @property
+    def credential(self) -> str:
+        """The stable label."""
+        return credential_of(self.entry, self.subject if self.claims is None else self.claims.values.get("sub"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +116,19 @@ def identify(policy: Policy, presented: Presented) -> Identity:
     if found is None:
         refusal = Reason.BAD_CREDENTIALS if secret.token else Reason.UNKNOWN_CLIENT
         return Identity(client=client, refusal=refusal, challenge=challenge)
-    entry, group, credential = found
-    if group is None or group not in policy.groups:
-        return Identity(client=client, credential=credential, refusal=Reason.UNKNOWN_CLIENT)
+    known = found.group is not None and found.group in policy.groups
     return Identity(
-        group=group,
-        conversation=secret.conversation,
+        group=found.group if known else None,
+        conversation=secret.conversation if known else None,
         client=client,
-        credential=credential,
-        opt_in=entry.opt_in,
-        client_name=entry.name,
+        credential=found.credential,
+        refusal=None if known else Reason.UNKNOWN_CLIENT,
+        opt_in=found.entry.opt_in,
+        client_name=found.entry.name,
+        subject=found.subject,
+        claims=() if found.claims is None else recorded(found.entry, found.claims.values),
+        why=found.why,
     )
-
-
-_Found = tuple[ClientEntry, str | None, str]
 
 
 def _by_token(policy: Policy, token: str) -> _Found | None:
@@ -129,7 +138,7 @@ def _by_token(policy: Policy, token: str) -> _Found | None:
     of the token, and no digest can be chosen without one.
     """
     found = policy.tokens.get(hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest())
-    return (found, found.group, credential_of(found)) if found else None
+    return _Found(found, found.group) if found else None
 
 
 def credential_of(entry: ClientEntry, subject: object = None) -> str:
@@ -137,7 +146,7 @@ def credential_of(entry: ClientEntry, subject: object = None) -> str:
 
     Args:
         entry: of `clients`.
-        subject: the `sub` of a JWT, which is one client of many; other entries have none.
+        subject: the `sub` of a JWT, or the name in a certificate, where the entry is for many; other entries have none.
 
     Example:
         >>> credential_of(entry)  # doctest: +SKIP
@@ -150,7 +159,7 @@ def credential_of(entry: ClientEntry, subject: object = None) -> str:
         case Credential.JWT:
             return f"jwt:{entry.issuer}:{subject}"
         case Credential.CERTIFICATE:
-            return f"certificate:{entry.certificate}"
+            return f"certificate:{subject or entry.certificate}"
         case Credential.SOURCE:
             return f"source:{entry.source}"
     return "anyone"
@@ -158,13 +167,16 @@ def credential_of(entry: ClientEntry, subject: object = None) -> str:
 
 def _by_claims(policy: Policy, claims: Claims) -> _Found | None:
     """Find the first entry with the token's issuer, audience and keys that maps it to a group."""
-    subject = claims.values.get("sub")
-    fitting = [entry for entry in policy.clients if trusts(entry, claims.values) and entry.jwks == claims.jwks]
-    for entry in fitting:
-        group = _claimed_group(policy, entry, claims.values)
-        if group is not None:
-            return entry, group, credential_of(entry, subject)
-    return (fitting[0], None, credential_of(fitting[0], subject)) if fitting else None
+    subject = subject_of(claims.values)
+    first: _Found | None = None
+    for entry in policy.clients:
+        if trusts(entry, claims.values) and entry.jwks == claims.jwks:
+            group, why = claimed_group(policy, entry, claims.values)
+            found = _Found(entry, group, subject, claims, why)
+            if group is not None:
+                return found
+            first = first or found
+    return first
 
 
 def trusts(entry: ClientEntry, claims: Mapping[str, object]) -> bool:
@@ -176,34 +188,48 @@ def trusts(entry: ClientEntry, claims: Mapping[str, object]) -> bool:
     return claims.get("iss") == entry.issuer and entry.audience in audiences
 
 
-def _claimed_group(policy: Policy, entry: ClientEntry, claims: Mapping[str, object]) -> str | None:
-    """Return the group that a token's claim names, or its nearest ancestor that has a policy."""
-    if entry.group_claim is None:
-        return entry.group
-    value = claims.get(entry.group_claim)
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    path = entry.group_map.get(str(value)) if entry.group_map else str(value)
-    while path and path not in policy.groups:
-        path = path.rpartition("/")[0]
-    return path if path and within(path, entry.group) else None
-
-
 def _by_connection(policy: Policy, presented: Presented) -> _Found | None:
     """Find the entry of a client without a secret: its certificate, then where it comes from, then `anyone`."""
-    peer, names = presented.peer, presented.certificate_names
-    for name in names:
-        for entry in policy.clients:
-            if entry.certificate == name:
-                return entry, entry.group, credential_of(entry)
+    peer = presented.peer
+    if presented.certificate_names and (found := _by_name(policy, presented.certificate_names)):
+        return found
     networks = [entry for entry in policy.clients if entry.source is not None and _comes_from(peer, entry)]
     if networks:
         entry = max(networks, key=lambda each: each.source.prefixlen if each.source else 0)
-        return entry, entry.group, credential_of(entry)
+        return _Found(entry, entry.group)
     for entry in policy.clients:
         if entry.kind is Credential.ANYONE:
-            return entry, entry.group, credential_of(entry)
+            return _Found(entry, entry.group)
     return None
+
+
+def _by_name(policy: Policy, names: tuple[str, ...]) -> _Found | None:
+    """Find the entry of a certificate's name: one that is written out, else a pattern; its first name counts first."""
+    for named in (_is_named, _is_like):
+        for name in names:
+            for entry in policy.clients:
+                if entry.certificate is not None and named(entry.certificate, name):
+                    return _Found(entry, entry.group, name)
+    return None
+
+
+def _is_named(written: str, name: str) -> bool:
+    return written == name and not is_pattern(written)
+
+
+def _is_like(written: str, name: str) -> bool:
+    """Tell whether a name has one segment of a SPIFFE ID where a pattern has its star, and is the same before it."""
+    return is_pattern(written) and name.startswith(written[:-1]) and bool(_SEGMENT.fullmatch(name[len(written) - 1 :]))
+
+
+def is_pattern(certificate: str) -> bool:
+    """Tell whether a certificate's name in the policy stands for many: a SPIFFE ID that ends in `/*`.
+
+    Example:
+        >>> is_pattern("spiffe://example.org/ns/agents/sa/*")
+        True
+    """
+    return certificate.startswith("spiffe://") and certificate.endswith("/*") and "*" not in certificate[:-1]
 
 
 def _comes_from(peer: Address, entry: ClientEntry) -> bool:

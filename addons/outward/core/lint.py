@@ -4,8 +4,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from outward.core.addresses import Own, judge_address
+from outward.core.claims import PLACEHOLDER
 from outward.core.confusable import looks_like
 from outward.core.cover import covering, overlaps, rule_covers
+from outward.core.identity import is_pattern
 from outward.core.model import DEFAULT_PORTS, ClientEntry, Credential, LaneChoice, PatternKind, Place, Rule
 from outward.core.policy import Group, Policy, within
 
@@ -50,10 +52,15 @@ def lint(policy: Policy, places: Mapping[str, Place], governed: Collection[str] 
 def _clients(policy: Policy) -> Iterator[Smell]:
     """Yield entries that can never match, and those that identify what an earlier one identifies already."""
     for entry in policy.clients:
-        starred = next((each for each in (entry.certificate or "", *entry.group_map) if "*" in each), None)
+        certificate = "" if entry.certificate is None or is_pattern(entry.certificate) else entry.certificate
+        starred = next((each for each in (certificate, *entry.group_map) if "*" in each), None)
         if starred is not None:
             message = f"`{starred}` matches nothing: the names of clients are compared as they stand"
-            yield Smell("W124", message, entry.place, "write each name out")
+            cure = "write each name out; a SPIFFE URI may end in `/*`, which is one segment"
+            yield Smell("W124", message, entry.place, cure)
+        if entry.template is not None and not _reached(policy, entry):
+            message = f"no group is like `{entry.template}`: every token of this entry will be refused"
+            yield Smell("W150", message, entry.place, "write the groups, or mend the path")
     seen: dict[tuple[object, ...], ClientEntry] = {}
     for entry in policy.clients:
         if entry.kind is Credential.JWT:
@@ -91,9 +98,18 @@ def _reached(policy: Policy, entry: ClientEntry) -> tuple[str, ...]:
     """Return the groups that an entry can map to."""
     if entry.group_claim is None:
         return (entry.group,) if entry.group else ()
+    if entry.template is not None:
+        start, _, end = entry.template.partition(PLACEHOLDER)
+        return tuple(path for path in policy.groups if _fills(path, start, end))
     if entry.group_map:
         return tuple(entry.group_map.values())
     return tuple(path for path in policy.groups if within(path, entry.group))
+
+
+def _fills(path: str, start: str, end: str) -> bool:
+    """Tell whether a path is a template's: its two ends, and one segment between them."""
+    between = path[len(start) : len(path) - len(end)]
+    return bool(between) and "/" not in between and path == f"{start}{between}{end}"
 
 
 def _allow(policy: Policy, group: Group, rule: Rule) -> Iterator[Smell]:

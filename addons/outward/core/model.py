@@ -240,8 +240,12 @@ class ClientEntry:
         group: path of the group; None only for a JWT whose claim names it.
         token_sha256: lower-case hex digest of the token.
         source: network that the client connects from.
-        issuer, audience, jwks, group_claim, group_map: verification of a JWT (RFC 7519); `jwks` is a path or URL.
-        certificate: SPIFFE URI or DNS name of a client certificate.
+        issuer, audience, jwks: verification of a JWT (RFC 7519); `jwks` is a path or URL.
+        group_claim: keys that lead to the claim that names its group, one for each level.
+        group_map: groups by the claim's value; empty where the claim is the group itself.
+        template: path of the group, with `{claim}` for one of its segments; None for none.
+        record_claims: paths of the claims that events hold.
+        certificate: SPIFFE URI or DNS name of a client certificate; a SPIFFE URI may end in `/*`, for one segment.
         opt_in: overrides the group's opt-in for flows that have no person to ask.
         name: what the operator calls it; None for none.
     """
@@ -254,8 +258,10 @@ class ClientEntry:
     issuer: str | None = None
     audience: str | None = None
     jwks: str | None = None
-    group_claim: str | None = None
+    group_claim: tuple[str, ...] | None = None
     group_map: Mapping[str, str] = field(default_factory=dict)
+    template: str | None = None
+    record_claims: tuple[tuple[str, ...], ...] = ()
     certificate: str | None = None
     opt_in: OptIn | None = None
     name: str | None = None

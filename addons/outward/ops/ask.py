@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from outward.core.identity import credential_of
+from outward.core.identity import credential_of, is_pattern
 from outward.core.model import Credential
 from outward.core.names import MalformedHostError, canonical_host
 from outward.core.policy import Policy
@@ -234,7 +234,7 @@ def credential(policy: Policy, client: str | None, subject: str | None) -> str |
     Args:
         policy: whose `clients` are meant.
         client: the name of an entry, or a label as events and audit rows show it.
-        subject: the `sub` of the client's JWT.
+        subject: the `sub` of the client's JWT, or the name in its certificate.
 
     Raises:
         Problem: 400 where that is no client, or more than one.
@@ -248,11 +248,11 @@ def credential(policy: Policy, client: str | None, subject: str | None) -> str |
         if subject is None and (client == Credential.ANYONE or (client.partition(":")[0] in _LABELS and ":" in client)):
             return client
         raise Problem(400, "`client` is the name of an entry of `clients`, or a credential such as `token:…`")
-    is_jwt = {entry.kind is Credential.JWT for entry in entries}
-    if is_jwt == {True} and not subject:
-        raise Problem(400, "tokens of this client have many subjects: name its `subject`")
-    if is_jwt == {False} and subject is not None:
-        raise Problem(400, "only clients with `issuer` have a `subject`")
+    many = {entry.kind is Credential.JWT or is_pattern(entry.certificate or "") for entry in entries}
+    if many == {True} and not subject:
+        raise Problem(400, "this client has many subjects: name its `subject`")
+    if many == {False} and subject is not None:
+        raise Problem(400, "only clients with `issuer`, or a `certificate` that ends in `/*`, have a `subject`")
     found = {credential_of(entry, subject) for entry in entries}
     if len(found) > 1:
         raise Problem(400, "several credentials have this name: give the credential itself")

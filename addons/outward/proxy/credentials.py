@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from joserfc import jws
 from joserfc.errors import InvalidKeyIdError, JoseError
 
-from outward.core.identity import Claims, read_secret, trusts
+from outward.core.claims import Claims
+from outward.core.identity import read_secret, trusts
 from outward.core.model import ClientEntry, Credential
 from outward.core.policy import Policy
 from outward.proxy.keysets import KeySets

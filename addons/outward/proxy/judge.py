@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from outward.core.addresses import Address, Own, is_loopback
+from outward.core.claims import Claims
 from outward.core.grants import Grant, granting, next_end
-from outward.core.identity import Claims, Identity, Presented, identify
+from outward.core.identity import Identity, Presented, identify
 from outward.core.model import Decision, Ech, Mode, Question, Rule, Stage, Verdict
 from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.placeholders import may_hold
@@ -22,6 +23,7 @@ from outward.proxy.challenges import PATIENCE, Challenges
 from outward.proxy.guesses import Guesses
 from outward.proxy.hello import Hello
 from outward.proxy.interfaces import ends_here
+from outward.proxy.redirects import Redirects
 from outward.proxy.secrets import Secrets
 from outward.records.events import Event
 
@@ -78,6 +80,7 @@ class Judge:
         verifier: of JWTs; None where the policy has no entry for them, so that nothing is loaded for it.
         own: the proxy's own addresses and listeners.
         guesses: wrong credentials by source; policies come and go beside it.
+        redirects: where clients were sent lately.
         secrets: what is set on requests; as long-lived.
     """
 
@@ -103,6 +106,7 @@ class Judge:
         self.verifier: Verifier | None = None
         self.metrics = metrics
         self.guesses = Guesses()
+        self.redirects = Redirects()
         self._recorder = recorder
         self._challenges = Challenges(self._close, patience)
         self._memory = _Memory(self.policy, own)

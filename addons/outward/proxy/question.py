@@ -4,6 +4,7 @@ Owns what an event knows of a request. Never answers the client and never closes
 """
 
 import re
+import time
 from dataclasses import replace
 
 from outward.core.identity import Identity
@@ -15,6 +16,7 @@ from outward.proxy.judge import Judge, fill
 from outward.proxy.own import ADVICE
 from outward.records.events import Event
 
+_UNMAPPED = "ask the one who owns the policy."
 _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -57,6 +59,10 @@ def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None)
         decision = replace(decision, reason=identity.refusal)
     event = event_of(head, identity, scheme)
     fill(event, decision, Stage.CONNECT if connect else Stage.REQUEST)
+    if judge.redirects:
+        event.redirected_from = judge.redirects.to(identity, head.host.name, time.monotonic())
+    if identity.why:
+        event.detail, event.advice = identity.why, f"Your token is good, but {identity.why}: {_UNMAPPED}"
     if decision.reason is Reason.PATH_NOT_ALLOWED and decision.rule is not None and decision.rule.paths is not None:
         event.detail = objection(decision.rule.paths, head.path or "", encoded_slash=decision.rule.encoded_slash)
     if decision.reason is Reason.MALFORMED_REQUEST:  # the head is not: it names the proxy itself

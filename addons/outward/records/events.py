@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from outward.core.identity import Scalar
+from outward.core.claims import Scalar
 from outward.core.model import Lane, Mode, Rule, Stage, Verdict
 from outward.core.reasons import Reason
 from outward.records.text import clean

@@ -6,6 +6,7 @@ timeout denies.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -176,6 +177,8 @@ class Hooks:
     def response(self, exchange: Exchange, response: ResponseHead) -> Onward:
         """Judge a response head before the client sees anything of it."""
         head = exchange.head
+        if 300 <= response.status < 400:
+            self._judge.redirects.note(exchange.identity, exchange.request.host.name, response, time.monotonic())
         unasked_switch = response.status == 101 and not (head and websocket_accepted(head, response))
         refused = None if exchange.parent is None else answered(exchange.parent, response.status, response.fields)
         if refused is not None:
