@@ -15,6 +15,7 @@ from outward.config.settings import Settings, Tls
 from outward.core.addresses import Own
 from outward.core.policy import Policy, Rules
 from outward.ops.health import Check, Health
+from outward.ops.logs import level
 from outward.ops.metrics import Metrics
 from outward.ops.origins import Origins
 from outward.ops.reload import Reloader
@@ -327,6 +328,8 @@ class Service:
         )
         if self._governor is not None:
             self._governor.use(settings)
+        if settings.log_level is not None:
+            level(settings.log_level)
         self.metrics.use_policy(policy)
         self.dialer.resolver, self.dialer.parent, self.dialer.direct = resolver, parent, Rules(settings.no_proxy)
         self.judge.policy = policy

@@ -194,9 +194,11 @@ def test_hup_reloads(start: Start, tmp_path: Path, echo: Echo) -> None:
     """A tunnel that is open stays open, and new questions meet the new policy."""
     served = start(configuration(tmp_path, raw(echo.port)))
     sock, _ = served.connect("origin.test", echo.port)
-    served.config.write_text(configuration(tmp_path))
+    quiet = configuration(tmp_path, server=", log_level: error")
+    served.config.write_text(quiet)
     served.signal(signal.SIGHUP)
     wait_for(lambda: served.answer("origin.test", echo.port) == REFUSED)
+    assert "reloaded: generation" not in served.log, "the level of the log follows too"
     sock.sendall(b"still here")
     assert sock.recv(100) == b"still here"
     sock.close()

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from outward.ops.logs import FORMATS, JsonFormatter, TextFormatter, set_up
+from outward.ops.logs import FORMATS, JsonFormatter, TextFormatter, about, level, set_up
 
 
 def record(message: str) -> logging.LogRecord:
@@ -40,3 +40,29 @@ def test_the_log_goes_to_standard_error(form: str, capsys: pytest.CaptureFixture
     assert told.out == ""
     assert "hello" in told.err
     assert "noise" not in told.err
+
+
+def test_the_level_changes_while_the_proxy_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """And libraries never say more than warnings."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        set_up("text")
+        level("error")
+        logging.getLogger("outward.x").warning("unheard")
+        level("debug")
+        logging.getLogger("outward.x").debug("heard")
+        logging.getLogger("asyncio").info("noise")
+    finally:
+        root.handlers[:] = before[0]
+        level(before[1])
+    assert capsys.readouterr().err == "outward: debug: heard\n"
+
+
+def test_an_entry_names_the_decision_that_it_is_about() -> None:
+    """So that it is found from what a client was told, and the other way round."""
+    entry = record("the dial failed")
+    entry.__dict__ |= about("0123")
+    assert json.loads(JsonFormatter().format(entry))["decision"] == "0123"
+    assert TextFormatter().format(entry) == "outward: warning: the dial failed (decision 0123)"
+    assert TextFormatter().format(record("hello")) == "outward: warning: hello"

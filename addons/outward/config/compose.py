@@ -75,6 +75,7 @@ def _settings(root: MappingNode, document: Document, base: Path, home: str | Non
         tls=_tls(server.tls, base, home) if server.tls else None,
         workers=server.workers,
         grace=server.grace,
+        log_level=server.log_level,
         records_url=document.records.url,
         retention=document.records.retention,
         keep_allowed=document.records.keep == "all",

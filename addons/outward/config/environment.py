@@ -19,6 +19,7 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "OUTWARD_INSTANCE": ("server", "instance"),
     "OUTWARD_WORKERS": ("server", "workers"),
     "OUTWARD_GRACE": ("server", "grace"),
+    "OUTWARD_LOG_LEVEL": ("server", "log_level"),
     "OUTWARD_RECORDS_URL": ("records", "url"),
     "OUTWARD_RECORDS_RETENTION": ("records", "retention"),
     "OUTWARD_UPSTREAM_PROXY": ("upstream", "proxy"),

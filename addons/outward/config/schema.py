@@ -123,6 +123,7 @@ class ServerModel(Model):
     tls: TlsModel | None = None
     workers: Annotated[Literal[1], _reader(_one_worker)] = 1
     grace: Seconds = 30.0
+    log_level: Literal["debug", "info", "warning", "error"] | None = None
     limits: LimitsModel = LimitsModel()
 
 

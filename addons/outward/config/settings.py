@@ -217,6 +217,7 @@ class Settings:
         ca: certificate and key files of the operator's CA; None makes one under `state`.
         workers: processes; more than one is refused by the schema.
         grace: seconds that open connections get after TERM.
+        log_level: least level of the application log, `debug` to `error`; None leaves it as it was started.
         records_url: `sqlite`, or a `postgresql://` URL (which may hold a password: never log it).
         retention: seconds that records are kept.
         keep_allowed: whether what is allowed has rows of its own; otherwise it is added up.
@@ -250,6 +251,7 @@ class Settings:
     ca: tuple[Path, Path] | None = None
     workers: int = 1
     grace: float = 30.0
+    log_level: str | None = None
     records_url: str = field(default="sqlite", repr=False)
     retention: float = 30 * _DAY
     keep_allowed: bool = True

@@ -20,6 +20,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if decision := getattr(record, "decision", None):
+            entry["decision"] = decision
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry)
@@ -31,14 +33,31 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""
         message = record.getMessage().translate({code: f"\\x{code:02x}" for code in range(32)})
-        text = f"outward: {record.levelname.lower()}: {message}"
+        decision = getattr(record, "decision", None)
+        text = f"outward: {record.levelname.lower()}: {message}{f' (decision {decision})' if decision else ''}"
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
-def set_up(form: str, level: int = logging.INFO) -> None:
+def set_up(form: str, least: int = logging.INFO) -> None:
     """Send the log to standard error in one of FORMATS."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
-    logging.basicConfig(handlers=[handler], level=level, force=True)
+    logging.basicConfig(handlers=[handler], force=True)
+    level(least)
+
+
+def level(least: str | int) -> None:
+    """Log nothing below a level from now on.
+
+    Args:
+        least: `debug`, `info`, `warning` or `error`, or the number of a level.
+    """
+    number = logging.getLevelNamesMapping()[least.upper()] if isinstance(least, str) else least
+    logging.getLogger().setLevel(number)
     for name in _QUIET:
-        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))
+
+
+def about(decision: str) -> dict[str, str]:
+    """Return the `extra` of an entry about a decision, by its id: `blocked`, the page and the client know it."""
+    return {"decision": decision}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from outward.core.model import Stage
 from outward.core.reasons import Reason
+from outward.ops.logs import about
 from outward.proxy.answer import Linger
 from outward.proxy.deadlines import Alarm
 from outward.proxy.inspection.destinations import Destinations
@@ -125,11 +126,13 @@ class Connection:
 
     def _crashed(self) -> None:
         """Deny: something has failed, and nobody can tell the client."""
-        _log.exception("the inspect lane failed: the connection is cut")
-        self.judge.metrics.internal_error("engine")
-        self._failed = True
+        ident = ""
         if self.exchange is not None:
             self.exchange.refuse(Reason.INTERNAL_ERROR, Stage.REQUEST)
+            ident = self.exchange.settled()
+        _log.exception("the inspect lane failed: the connection is cut", extra=about(ident))
+        self.judge.metrics.internal_error("engine")
+        self._failed = True
         self.abort()
 
     def ask[*A, T](

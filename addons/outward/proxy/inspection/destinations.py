@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from outward.core.model import Mode, Stage
 from outward.core.reasons import Reason
+from outward.ops.logs import about
 from outward.proxy.deadlines import Alarm
 from outward.proxy.dial import DialError
 from outward.proxy.inspection.exchange import Exchange
@@ -171,8 +172,8 @@ class Destinations:
             exchange.fail(Reason.TIMEOUT, Stage.ADDRESS, "the destination did not accept in time")
         except Exception:  # noqa: BLE001 - fail closed
             self._session.judge.metrics.internal_error("dial")
-            _log.exception("the dial failed: the request is refused")
             exchange.refuse(Reason.INTERNAL_ERROR, Stage.ADDRESS)
+            _log.exception("the dial failed: the request is refused", extra=about(exchange.settled()))
         except BaseException:
             upstream.abort()
             raise

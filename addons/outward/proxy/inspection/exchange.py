@@ -134,6 +134,11 @@ class Exchange:
             refuse(self.event, reason, stage, rule)
             self.event.status = status
 
+    def settled(self) -> str:
+        """Return the id by which the client, the record and the log know a refusal."""
+        self._judge.settle(self.event)
+        return self.event.id
+
     def fail(self, reason: Reason, stage: Stage, detail: str) -> None:
         """Count a destination that failed, and refuse where that can still be told; `detail` says what broke.
 
