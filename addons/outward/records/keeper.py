@@ -1,22 +1,53 @@
 """The keeper: retention and bounds of the store, a small batch at a time, each logged and counted."""
 
 import logging
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from outward.records import pruning, receipts, sums
 from outward.records.clocks import Clock
-from outward.records.database import Database
+from outward.records.database import Database, StoreAwayError
 
 if TYPE_CHECKING:
     from outward.records.writer import Counts
 
 _log = logging.getLogger(__name__)
 
+DAY = 86_400.0  # seconds
 _EVERY = 60.0  # seconds between two looks at what is too old
 _LOOK = 1.0  # seconds between two looks at the size, while records come
+_AGAIN = 5.0  # seconds until days are looked at again, where the database did not let us
 _MORE = 0.02  # seconds between two batches
 _OF_RECEIPTS = 8  # their bound is the events' by this
 _TELL = 60.0  # seconds between two lines about pruning by size
+
+
+class DayKeeper:
+    """Tends the days of a database that keeps events so, with a connection of its own: a day is read whole."""
+
+    def __init__(self, connect: Callable[[], Database], counts: "Counts", retention: float) -> None:
+        self._connect, self._counts, self._retention = connect, counts, retention
+        self._clock = Clock()
+
+    def handle(self, _items: Sequence[None]) -> float:
+        """Look at what is due, and return the seconds until the next look."""
+        try:
+            database = self._connect()
+        except StoreAwayError:
+            return _EVERY
+        try:
+            if database.by_day():
+                agreed = self._clock.agreed(database.now(), lambda: None)
+                gone = database.tend_days(0.0 if agreed is None else agreed - self._retention)
+                if gone:
+                    self._counts.records_pruned("age", "all", gone)
+                    _log.info("a day of %d events was dropped: it is older than `records.retention`", gone)
+        except StoreAwayError as error:
+            _log.debug("the days of the store are looked at again: %s", error)
+            return _AGAIN
+        finally:
+            database.close()
+        return _EVERY
 
 
 class Keeper:
@@ -72,7 +103,8 @@ class Keeper:
                 _log.warning("nothing is pruned by age: %s", self._trouble)
         if agreed is not None:
             before = agreed - self._retention
-            gone = pruning.prune_older(database, before)
+            by_day = self._retention >= 2 * DAY and database.by_day()
+            gone = pruning.prune_older(database, before // DAY * DAY if by_day else before)
             if gone:
                 self._counts.records_pruned("age", "all", gone)
                 self._freed = True

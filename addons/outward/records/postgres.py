@@ -14,6 +14,7 @@ import orjson
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from outward.records import days
 from outward.records.credentials import in_force
 from outward.records.database import LEASE, StoreAwayError
 
@@ -23,6 +24,10 @@ _ROW_ERRORS = (psycopg.DataError, psycopg.IntegrityError)  # a refused row is th
 _BEGIN = (
     b"BEGIN; SET LOCAL statement_timeout = 10000; SET LOCAL lock_timeout = 5000;"
     b" SET LOCAL idle_in_transaction_session_timeout = 30000"
+)
+_SIZE = (
+    "SELECT pg_total_relation_size('events')"
+    " + COALESCE((SELECT SUM(pg_total_relation_size(relid)) FROM pg_partition_tree('events') WHERE isleaf), 0)"
 )
 _PATIENCE = "SET LOCAL statement_timeout = 600000"
 _CLOCK = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
@@ -107,9 +112,22 @@ class PostgresDatabase:
         """Within a transaction, wake who listens on a channel once it is committed."""
         self.execute("SELECT pg_notify(?, '')", (channel,))
 
+    def begin_days(self) -> None:
+        """Keep events by day from the first one on."""
+        days.begin(self)
+
+    def by_day(self) -> bool:
+        """Tell whether events are kept by day."""
+        return days.is_split(self)
+
+    def tend_days(self, before: float) -> int:
+        """Make the days ahead, drop those that ended before a Unix time, and return how many events these held."""
+        days.make(self)
+        return sum(gone.events for gone in days.drop(self, before))
+
     def size(self) -> int:
         """Return the bytes of the events with their indexes."""
-        return int(self.execute("SELECT pg_total_relation_size('events')")[0][0])
+        return int(self.execute(_SIZE)[0][0])
 
     def now(self) -> float:
         """Return the server's Unix time."""

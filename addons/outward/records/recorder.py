@@ -18,7 +18,7 @@ from outward.records.audit_folds import AuditFolds
 from outward.records.database import Database, open_database
 from outward.records.events import Event, Record, new_id, trim
 from outward.records.folds import Folds, Tally
-from outward.records.keeper import Keeper
+from outward.records.keeper import DayKeeper, Keeper
 from outward.records.lines import LineSink
 from outward.records.spill import MAX_BYTES as SPILL_BYTES
 from outward.records.spill import Spill
@@ -36,6 +36,7 @@ MAX_BYTES = 8 << 30  # of the store
 CAPACITY = 16_384  # events that wait in each queue
 _STDOUT_LINGER = 0.02  # seconds; others look for a decision's line soon after it was made
 STORE_LINGER = 0.08
+_LEAVE = 0.5  # seconds that whoever reads a whole day is waited for at the end
 _TALLY = 0.4  # seconds between two looks at what was repeated
 _TALLIES = 1000  # at once
 _FLUSH = 2.0  # seconds that what is sent on gets at the end; what is not delivered then waits
@@ -95,6 +96,9 @@ class Recorder:
             "records-overflow", self._writer.spill, capacity=capacity, linger=0.0, on_error=self._writer.lose
         )
         self._workers: list[Worker[Any]] = [self._store, self._overflow]
+        days = DayKeeper(lambda: connect(url, state), counts, retention)
+        self._days: Worker[None] = Worker("records-days", days.handle, capacity=0, linger=0.0, on_error=_unheard)
+        self._has_days = url.startswith("postgres")
         self._stdout: Worker[Event | Tally] | None = None
         if stdout is not None:
             self._lines = LineSink(stdout, self._unprinted)
@@ -155,6 +159,9 @@ class Recorder:
         for worker in self._workers:
             worker.start()
         self._store.nudge()
+        if self._has_days:
+            self._days.start()
+            self._days.nudge()
         for sender in self._senders:
             sender.start()
 
@@ -263,8 +270,13 @@ class Recorder:
                 self._writer.spill(left)
         if not late:
             self._writer.close()
+        self._days.close(_LEAVE)
         for sender in self._senders:
             sender.close(_FLUSH)
 
     def _unprinted(self, count: int) -> None:
         self._counts.records_dropped("stdout", count)
+
+
+def _unheard(_count: int) -> None:
+    """Do nothing: where nothing is offered, nothing is lost."""

@@ -129,6 +129,18 @@ class SqliteDatabase:
             raise _away(self._path, error) from error
         raise StoreAwayError(f"{self._path} has been replaced")
 
+    def begin_days(self) -> None:
+        """Do nothing: a file is pruned row by row."""
+
+    def by_day(self) -> bool:
+        """Return False: a file is pruned row by row."""
+        return False
+
+    def tend_days(self, before: float) -> int:
+        """Do nothing: there are no days."""
+        del before
+        return 0
+
     def size(self) -> int:
         """Return the bytes in use, without the pages that wait for reuse."""
         pages, free, page_size = (

@@ -208,6 +208,8 @@ class StoreWriter:
         database = self._connect()
         try:
             migrate(database)
+            with suppress(StoreAwayError):  # somebody else has the table now: it stays whole, or is split already
+                database.begin_days()
             with database.transaction(MIGRATION_LOCK):
                 store.prove(database)
         except BaseException:
