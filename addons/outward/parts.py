@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from outward.proxy.governance import SearchGovernor
     from outward.records.audit_stream import AuditStream
     from outward.records.export import Export
+    from outward.records.traces import Traces
     from outward.records.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
@@ -200,6 +201,38 @@ def stream_of(settings: Settings, metrics: Metrics) -> "AuditStream | None":
     return stream
 
 
+def traces_of(settings: Settings, metrics: Metrics) -> "Traces | None":
+    """Make what sends spans to a collector, if the variables of OpenTelemetry name one.
+
+    Raises:
+        StartError: what it needs is not installed.
+    """
+    at = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    if not at:
+        return None
+    _need_otlp("OTEL_EXPORTER_OTLP_ENDPOINT")
+    from outward.records.destination import Destination, trusting  # noqa: PLC0415 - few need it
+    from outward.records.otlp import pairs  # noqa: PLC0415 - as above
+    from outward.records.traces import Traces, endpoint  # noqa: PLC0415 - as above
+
+    url = endpoint(os.environ)
+    if url is None:
+        return None
+    for outcome in ("sent", "dropped"):
+        metrics.traced(outcome, 0)
+    to = Destination(url, context=lambda: trusting(settings.trust))
+    headers = pairs(os.environ.get("OTEL_EXPORTER_OTLP_HEADERS", ""))
+    return Traces(to, metrics, instance=settings.instance or platform.node(), environ=os.environ, headers=headers)
+
+
+def _need_otlp(setting: str) -> None:
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.proto") is None:
+        raise StartError(
+            f"`{setting}` needs the extra `otlp`: in a checkout,"
+            " `.venv/bin/python -m pip install --require-hashes -r requirements-otlp.txt`"
+        )
+
+
 def exports_of(settings: Settings, metrics: Metrics) -> "tuple[Export, ...]":
     """Make what sends decisions to receivers outside, where the settings name any.
 
@@ -217,11 +250,7 @@ def exports_of(settings: Settings, metrics: Metrics) -> "tuple[Export, ...]":
 
 
 def _otlp_of(settings: Settings, wanted: ExportTo, metrics: Metrics) -> "Export":
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.proto") is None:
-        raise StartError(
-            "`records.export.otlp` needs the extra `otlp`: in a checkout,"
-            " `.venv/bin/python -m pip install --require-hashes -r requirements-otlp.txt`"
-        )
+    _need_otlp("records.export.otlp")
     from outward.records.destination import Destination, headers_in, trusting  # noqa: PLC0415 - few need it
     from outward.records.export import Export  # noqa: PLC0415 - as above
     from outward.records.otlp import Otlp  # noqa: PLC0415 - as above

@@ -37,6 +37,7 @@ from outward.parts import (
     refused,
     resolver_of,
     stream_of,
+    traces_of,
     transparent_of,
     verifier_for,
     watch_limits,
@@ -202,6 +203,9 @@ class Service:
             prepare_records(self.settings.records_url, self.settings.state)
             self.judge.secrets.use(self.settings.secrets)
             if self._options.ops:
+                self.judge.traces = traces_of(self.settings, self.metrics)
+                if self.judge.traces is not None:
+                    self.judge.traces.start()
                 health = Health(self.metrics, self._checks(), self.administration, self._notes(), self._origins)
                 self._ops = OpsServer(health, self.metrics.internal_error)
                 self._take_up_ops_tls()
@@ -371,6 +375,12 @@ class Service:
         if self._gate is not None:
             await self._gate.drain(grace)
 
+    def _flush(self) -> None:
+        """Keep what was recorded, and send what was traced. For a thread."""
+        self.recorder.close(FLUSH)
+        if self.judge.traces is not None:
+            self.judge.traces.close(FLUSH)
+
     async def stop(self) -> None:
         """Close everything at once, and flush the records."""
         if self._gate is not None:
@@ -388,7 +398,7 @@ class Service:
             await self._governor.settle(FLUSH)
         await asyncio.to_thread(self._memory.close, FLUSH)
         self.judge.end()
-        await asyncio.to_thread(self.recorder.close, FLUSH)
+        await asyncio.to_thread(self._flush)
         if self._ops is not None:
             await self._ops.close()
         if self.administration is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
 class Collector:
@@ -20,6 +21,7 @@ class Collector:
         resources: attributes of the resources that were seen.
         answers: status, headers and partial success of the next answers. A status of 0 hangs until `release`, and drops
             the connection; -1 takes the records and drops the connection.
+        spans: those of traces, as OpenTelemetry's own messages.
         poison: hosts; a request with one of them is answered 400.
     """
 
@@ -29,6 +31,7 @@ class Collector:
         self.resources: list[dict[str, Any]] = []
         self.answers: deque[tuple[int, dict[str, str], tuple[int, str]]] = deque()
         self.poison: set[str] = set()
+        self.spans: list[Any] = []
         self.release = threading.Event()
         self.port = 0
         self.start()
@@ -69,8 +72,14 @@ class Collector:
         self._server.server_close()
 
     def _answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
-        assert request.path == "/v1/logs"
         body = request.rfile.read(int(request.headers["Content-Length"]))
+        if request.path == "/v1/traces":
+            traces = ExportTraceServiceRequest.FromString(body)
+            self.spans += [span for ours in traces.resource_spans for scope in ours.scope_spans for span in scope.spans]
+            request.send_response(200)
+            request.end_headers()
+            return
+        assert request.path == "/v1/logs"
         if request.headers["Content-Encoding"] == "gzip":
             body = gzip.decompress(body)
         message = ExportLogsServiceRequest.FromString(body)

@@ -103,7 +103,7 @@ class Turn:
             tls=self._hooks.sealed,
             overrides=not exchange.decision.sighted,
             length=None if body is None else len(body),
-            fields={**verdict.fields, **exchange.placed},
+            fields={**verdict.fields, **exchange.placed, **exchange.traced},
         )
         request.host = address  # what is dialled; Host and the server name still say the name
         put_request(request, raw)

@@ -69,7 +69,7 @@ class Metrics:
         self.families |= {
             name: Family(Number) for name in ("dropped", "unsent", "pruned", "trailers", "group_searches", "webhooks")
         }
-        self.families |= {name: Family(Number) for name in ("exported", "unexported")}
+        self.families |= {name: Family(Number) for name in ("exported", "unexported", "traced")}
         self.families |= {name: Family(Number) for name in ("secret_uses", "secret_bodies", "vendors")}
         for of in ("strangers", "groups", "receipts"):
             self.families["pruned"].labels("size", of)
@@ -154,6 +154,11 @@ class Metrics:
         """Count events that were deleted: for their `age` or for the store's `size`; `of` whom, or receipts."""
         with self._lock:
             self.families["pruned"].labels(why, of).inc(count)
+
+    def traced(self, outcome: str, count: int) -> None:
+        """Count requests whose spans a collector was sent, or that were dropped."""
+        with self._lock:
+            self.families["traced"].labels(outcome).inc(count)
 
     def audit_sent(self, count: int) -> None:
         """Count audit events that the stream's destination has taken."""
@@ -249,6 +254,7 @@ def _outcome(status: int | None) -> str:
 
 
 _COUNTERS = (
+    ("traced", "traces", "Traced requests, by what became of their spans.", ("outcome",)),
     ("vendors", "vendor_responses", "What governed vendors answered.", ("vendor", "outcome")),
     ("bytes", "bytes", "Payload bytes carried.", ("direction", "lane")),
     ("upstream", "upstream_failures", "Destinations that could not be reached or talked to.", ("reason",)),

@@ -21,11 +21,13 @@ from outward.core.names import Host
 from outward.core.policy import Rules
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
+from outward.ops.series import Histogram
 from outward.proxy.deadlines import Deadlines
 from outward.proxy.judge import Judge
 from outward.proxy.parent import Parent, ParentError, TunnelRequest, complain
 from outward.proxy.race import connect_first, ordered
 from outward.proxy.resolver import ResolveError, Resolver
+from outward.records.spans import TRACED
 
 HTTP = 80  # the port of `http://` (RFC 9110 4.2.1), to which stock Squid opens no tunnel
 
@@ -155,7 +157,7 @@ class Dialer:
             self._judge.metrics.upstream_failure(error.reason)
             raise DialError(error.reason, str(error)) from error
         finally:
-            self._judge.metrics.resolve_duration.observe(time.perf_counter() - started)
+            _timed("resolve", self._judge.metrics.resolve_duration, started)
 
     async def _connect[P: asyncio.Protocol](
         self, permitted: list[Address], port: int, protocol_factory: Callable[[], P]
@@ -279,6 +281,14 @@ class _Limit:
                 raise TimeoutError from error
 
 
+def _timed(stage: str, histogram: Histogram, started: float) -> None:
+    """Count how long a stage took, and note it in the trace of the request that it was for."""
+    seconds = time.perf_counter() - started
+    histogram.observe(seconds)
+    if (span := TRACED.get()) is not None:
+        span.stage(stage, seconds)
+
+
 class _Dialling:
     """Times a dial, and turns its failure into a counted DialError; a generator for this would cost twice as much.
 
@@ -297,7 +307,7 @@ class _Dialling:
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        self._metrics.dial_duration.observe(time.perf_counter() - self._started)
+        _timed("dial", self._metrics.dial_duration, self._started)
         if isinstance(error, (OSError, ParentError)):  # a TimeoutError is an OSError
             usual = self._usual and isinstance(error, ParentError) and error.reason is Reason.PARENT_REFUSED
             failure = _failure(error) if self._parent is None else _parents(self._parent, error, quiet=usual)

@@ -6,7 +6,7 @@ Both lanes use it, so that there is one way from a question to a decision, a rec
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from outward.core.addresses import Address, Own, is_loopback
 from outward.core.claims import Claims
@@ -26,6 +26,9 @@ from outward.proxy.interfaces import ends_here
 from outward.proxy.redirects import Redirects
 from outward.proxy.secrets import Secrets
 from outward.records.events import Event
+
+if TYPE_CHECKING:
+    from outward.records.traces import Traces
 
 _DAY = 86_400  # seconds
 _REMEMBERED = 8192  # answers; then all are forgotten, which costs microseconds
@@ -99,6 +102,7 @@ class Judge:
         self._grants: tuple[Grant, ...] = ()
         self.next_end: int | None = None
         self.desk: Desk | None = None
+        self.traces: Traces | None = None
         self.secrets = Secrets(metrics)
         self.leases: Callable[[Decision, Callable[[], None]], Callable[[], None]] = _unheld
         self.policy = policy
@@ -268,6 +272,8 @@ class Judge:
     def _close(self, event: Event) -> None:
         self.metrics.count_request(event)
         self._recorder.record(event)
+        if event.span is not None and self.traces is not None:
+            self.traces.end(event)
 
 
 class _Memory:

@@ -50,6 +50,7 @@ def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None)
     A CONNECT is asked about without method and path: they belong to the requests within.
     """
     connect = head.method == "CONNECT"
+    span = None if judge.traces is None else judge.traces.begin(head.get("traceparent"))
     if connect:
         decision = judge.decide_connect(identity.group, head.host, head.port)
     else:
@@ -58,6 +59,9 @@ def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None)
     if identity.refusal is not None and not decision.allowed:
         decision = replace(decision, reason=identity.refusal)
     event = event_of(head, identity, scheme)
+    if span is not None:
+        event.span, event.trace_id = span, span.trace
+        span.stage("judge", (time.time_ns() - span.began) / 1e9)
     fill(event, decision, Stage.CONNECT if connect else Stage.REQUEST)
     if judge.redirects:
         event.redirected_from = judge.redirects.to(identity, head.host.name, time.monotonic())

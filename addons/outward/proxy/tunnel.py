@@ -22,6 +22,7 @@ from outward.proxy.passport import Passport
 from outward.proxy.relay import Side, join
 from outward.proxy.resources import Resources
 from outward.proxy.retry import SecondReader, ServerReader
+from outward.records.spans import TRACED
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -81,6 +82,7 @@ class Tunnel(asyncio.Protocol):
     async def _open(self) -> None:
         """Dial; whatever fails becomes a denial."""
         head = self._passport.head
+        TRACED.set(self._event.span)
         try:
             via = via_of(head.fields)
             _, _, address = await self._resources.dialer.connect(

@@ -21,6 +21,7 @@ from outward.records.text import clean
 
 if TYPE_CHECKING:
     from outward.records.folds import Fold
+    from outward.records.spans import Span
 
 SCHEMA_VERSION = 1
 
@@ -57,6 +58,7 @@ class Event:
         last_seen: Unix time of the last of them; None where there was one.
         told: its id stands in an audit event already, so that it has a row of its own.
         fold: that counts it, from when it is answered until it is recorded; see `folds`.
+        span: times its stages, if it is traced; not recorded.
         advice: what the client is told to do, where that is more than the reason's own cure; not recorded.
         record: what `recorded` has made of it.
     """
@@ -100,6 +102,7 @@ class Event:
     told: bool = False
     fold: "Fold | None" = field(default=None, repr=False, compare=False)
     advice: str | None = None
+    span: "Span | None" = field(default=None, repr=False, compare=False)
     record: "Record | None" = field(default=None, init=False, repr=False, compare=False)  # a copy has none
 
     @property

@@ -46,6 +46,25 @@ _INFO, _WARN = (9, "INFO"), (13, "WARN")  # severity, https://opentelemetry.io/d
 _TIMES = ("first_seen", "last_seen")
 
 
+def resource_of(instance: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what every record and span says of who sends it.
+
+    Args:
+        instance: which proxy this is.
+        environ: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say more of it, as they do everywhere.
+    """
+    found = {
+        "service.name": "outward",
+        "service.version": __version__,
+        "service.instance.id": instance,
+        "host.name": platform.node(),
+        **pairs(environ.get("OTEL_RESOURCE_ATTRIBUTES", "")),
+    }
+    if name := environ.get("OTEL_SERVICE_NAME"):
+        found["service.name"] = name
+    return found
+
+
 class Otlp:
     """The dialect of OpenTelemetry collectors; see `export.Dialect`."""
 
@@ -60,15 +79,7 @@ class Otlp:
             instance: which proxy this is.
             environ: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say more of it, as they do everywhere.
         """
-        self._resource = {
-            "service.name": "outward",
-            "service.version": __version__,
-            "service.instance.id": instance,
-            "host.name": platform.node(),
-            **_pairs(environ.get("OTEL_RESOURCE_ATTRIBUTES", "")),
-        }
-        if name := environ.get("OTEL_SERVICE_NAME"):
-            self._resource["service.name"] = name
+        self._resource = resource_of(instance, environ)
 
     def encode(self, records: Sequence[Record]) -> bytes:
         """Return a request with a log record for each decision."""
@@ -79,7 +90,7 @@ class Otlp:
         request = ExportLogsServiceRequest()
         ours = request.resource_logs.add()
         for name, value in self._resource.items():
-            _set(ours.resource.attributes.add, name, value)
+            put(ours.resource.attributes.add, name, value)
         scope = ours.scope_logs.add()
         scope.scope.name, scope.scope.version = "outward", __version__
         now = time.time_ns()
@@ -117,17 +128,17 @@ def _fill(found: "LogRecord", record: Record, now: int) -> None:
     where = f"{record['host'] or '-'}:{record['port'] or '-'}"
     found.body.string_value = f"{record['verdict']} {record['reason']} {record['method'] or '-'} {where}"
     add = found.attributes.add
-    _set(add, "log.record.uid", f"{repeats}+{record['count']}@{record['last_seen']}" if repeats else record["id"])
+    put(add, "log.record.uid", f"{repeats}+{record['count']}@{record['last_seen']}" if repeats else record["id"])
     for name, value in record.items():
         if value is not None and name in NAMES:
-            _set(add, NAMES[name], value)
+            put(add, NAMES[name], value)
     for name in _TIMES:
         if record["count"] > 1 or repeats:
-            _set(add, f"outward.{name}", record[name])
+            put(add, f"outward.{name}", record[name])
     for part, value in (record.get("rule") or {}).items():
-        _set(add, f"outward.rule.{part}", value)
+        put(add, f"outward.rule.{part}", value)
     for claim, value in (record.get("claims") or {}).items():
-        _set(add, f"outward.claim.{claim}", value)
+        put(add, f"outward.claim.{claim}", value)
     trace = record.get("trace_id") or ""
     if len(trace) == 32:
         try:
@@ -136,7 +147,8 @@ def _fill(found: "LogRecord", record: Record, now: int) -> None:
             return
 
 
-def _set(add: "Callable[[], KeyValue]", name: str, value: object) -> None:
+def put(add: "Callable[[], KeyValue]", name: str, value: object) -> None:
+    """Add an attribute."""
     entry = add()
     entry.key = name
     if isinstance(value, str):
@@ -151,7 +163,7 @@ def _set(add: "Callable[[], KeyValue]", name: str, value: object) -> None:
         entry.value.string_value = str(value)
 
 
-def _pairs(text: str) -> dict[str, str]:
+def pairs(text: str) -> dict[str, str]:
     """Read `key=value,…`, its values percent-encoded."""
     pairs = (pair.partition("=") for pair in text.split(",") if "=" in pair)
     return {name.strip(): unquote(value.strip()) for name, _, value in pairs}

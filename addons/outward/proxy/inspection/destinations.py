@@ -19,6 +19,7 @@ from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.pool import IDLE
 from outward.proxy.inspection.upstream import Key, Upstream
 from outward.proxy.parent import Parent
+from outward.records.spans import TRACED
 
 if TYPE_CHECKING:
     from outward.proxy.inspection.connection import Connection
@@ -160,6 +161,7 @@ class Destinations:
     async def _open(self, exchange: Exchange, key: Key, then: Then) -> None:
         """Dial the judged host, and shake hands with it."""
         await self._client_reads.wait()
+        TRACED.set(exchange.event.span)
         upstream = Upstream(self._session, key)
         try:
             async with asyncio.timeout(self._session.limits.resolve_timeout + self._session.limits.connect_timeout):
@@ -228,7 +230,10 @@ class Destinations:
         if why is not None and not exchange.refused:
             exchange.fail(Reason.UPSTREAM_FAILED, Stage.TLS, f"TLS with the destination: {why}")
         if why is None:
-            self._session.judge.metrics.tls_duration.labels("destination").observe(self._loop.time() - self._greeted)
+            took = self._loop.time() - self._greeted
+            self._session.judge.metrics.tls_duration.labels("destination").observe(took)
+            if exchange.event.span is not None:
+                exchange.event.span.stage("tls", took)
         else:
             upstream.close()
         then(None if upstream.gone else upstream)

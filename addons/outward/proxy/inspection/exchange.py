@@ -124,6 +124,12 @@ class Exchange:
         return self.head
 
     @property
+    def traced(self) -> dict[str, str]:
+        """The field that tells the destination of the span of this request, if it is traced."""
+        span = self.event.span
+        return {} if span is None else {"traceparent": span.traceparent}
+
+    @property
     def refused(self) -> bool:
         """Whether the client is not to have what it asked for."""
         return not self.event.verdict

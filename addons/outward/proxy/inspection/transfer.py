@@ -4,6 +4,7 @@ Nothing is dialled before the request was judged; nothing of a response is passe
 sent twice but what may be (RFC 9110 9.2.2): a request that a kept connection lost before a byte of its answer.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ class Transfer:
 
     __slots__ = (
         "_again",
+        "_asked",
         "_collected",
         "_early",
         "_exchange",
@@ -59,6 +61,7 @@ class Transfer:
         self._onward: tuple[bytes | None, Pass] = (None, _UNCHANGED)  # the body, and what else goes on
         self._collected: bytearray | None = None
         self._early: list[bytes] = []  # of the body, before there is a connection
+        self._asked = 0.0
         self._requested = self._again = self._told = self.over = False
         self._raw = b""
         self._response: ResponseHead | None = None
@@ -120,12 +123,15 @@ class Transfer:
 
     def _govern(self, body: bytes) -> None:
         """Let governance judge."""
+        self._asked = asyncio.get_running_loop().time()
         governed = partial(self._governed, body)
         self._session.ask("hook_body", None, governed, self._session.hooks.body, self._exchange, body)
 
     def _governed(self, body: bytes, verdict: Pass | Refuse | Said | None) -> None:
         """Forward what governance lets through."""
         exchange = self._exchange
+        if exchange.event.span is not None:
+            exchange.event.span.stage("search", asyncio.get_running_loop().time() - self._asked)
         if self.over:
             return
         if isinstance(verdict, Said):
@@ -165,7 +171,7 @@ class Transfer:
             tls=self._session.hooks.sealed,
             overrides=not exchange.decision.sighted,
             length=None if body is None else len(body),
-            fields={**verdict.fields, **exchange.placed},
+            fields={**verdict.fields, **exchange.placed, **exchange.traced},
             parent=self._session.destinations.parent_fields(upstream.parent),
         )
         upstream.request(self, raw, head, chunked=head.length is None and body is None)
