@@ -34,10 +34,12 @@ if TYPE_CHECKING:
 
     from outward.proxy.desk import Desk
     from outward.proxy.governance import SearchGovernor
+    from outward.proxy.keyfetch import KeyReader
     from outward.records.audit_stream import AuditStream
     from outward.records.export import Export
     from outward.records.traces import Traces
     from outward.records.webhooks import Webhooks
+    from outward.signin.door import Door
 
 log = logging.getLogger(__name__)
 
@@ -367,23 +369,44 @@ def verifier_for(
     if not any(entry.kind is Credential.JWT for entry in policy.clients):
         return None
     from outward.proxy.credentials import Verifier as OfflineVerifier  # noqa: PLC0415 - slow, and few need it
-    from outward.proxy.keyfetch import KeyReader, context_of  # noqa: PLC0415 - as above
     from outward.proxy.keysets import KeySets  # noqa: PLC0415 - as above
-    from outward.proxy.trust import upstream_roots  # noqa: PLC0415 - as above
 
     if isinstance(current, OfflineVerifier):
         verifier = current
     else:
-        read = KeyReader(
-            asyncio.get_running_loop(),
-            lambda host, port: dialer.addresses(host, port, Decision()),
-            lambda: context_of(upstream_roots(settings().trust, settings().state)),
-        )
-        verifier = OfflineVerifier(KeySets(read))
+        verifier = OfflineVerifier(KeySets(_reader_of(dialer, settings)))
         metrics.watch("jwks_age_seconds", verifier.keysets.age)
         metrics.watch("jwks_failing", lambda: float(verifier.keysets.failing))
     verifier.use(policy)
     return verifier
+
+
+def door_of(settings: Settings, dialer: Dialer, in_force: Callable[[], Settings]) -> "Door | None":
+    """Make what signs people in at a provider of identities, where the settings name one.
+
+    Args:
+        settings: those that are put in force.
+        dialer: resolves and judges where the provider is; its loop is the running one.
+        in_force: returns the settings in force, whose roots are believed.
+    """
+    if settings.admin.oidc is None:
+        return None
+    from outward.signin.door import Door  # noqa: PLC0415 - slow, and few need it
+    from outward.signin.provider import Provider  # noqa: PLC0415 - as above
+
+    return Door(settings.admin.oidc, Provider(settings.admin.oidc, _reader_of(dialer, in_force).ask))
+
+
+def _reader_of(dialer: Dialer, settings: Callable[[], Settings]) -> "KeyReader":
+    """Return what asks the issuers of tokens, by the roots and addresses of destinations."""
+    from outward.proxy.keyfetch import KeyReader, context_of  # noqa: PLC0415 - slow, and few need it
+    from outward.proxy.trust import upstream_roots  # noqa: PLC0415 - as above
+
+    return KeyReader(
+        asyncio.get_running_loop(),
+        lambda host, port: dialer.addresses(host, port, Decision()),
+        lambda: context_of(upstream_roots(settings().trust, settings().state)),
+    )
 
 
 def _reason(error: OSError) -> str:

@@ -28,6 +28,7 @@ from outward.parts import (
     bind,
     connecting,
     desk_of,
+    door_of,
     doorway_of,
     every,
     exports_of,
@@ -338,6 +339,8 @@ class Service:
         self.dialer.resolver, self.dialer.parent, self.dialer.direct = resolver, parent, Rules(settings.no_proxy)
         self.judge.policy = policy
         if self.administration is not None:
+            if self.administration.door is None or lasting.admin.oidc != self.settings.admin.oidc:
+                self.administration.door = door_of(lasting, self.dialer, lambda: self.settings)
             self.administration.use(policy, lasting.admin)
         self._loaded, self.settings = loaded, lasting
 

@@ -46,7 +46,9 @@ def _oidc(node: MappingNode, model: OidcModel, base: Path, home: str | None, rep
         report.error("E036", message, named.place, named.length, "use `https://`")
     roles = {name: Role(each.role, each.group) for name, each in model.roles.items()}
     scopes = tuple(scope for scope in model.scopes if scope != "openid")
-    return Oidc(model.issuer, model.client_id, file, scopes, tuple(model.role_claim), roles, model.session)
+    return Oidc(
+        model.issuer, model.client_id, file, scopes, tuple(model.role_claim), roles, model.session, model.contact
+    )
 
 
 def _check_urls(node: MappingNode, urls: list[str], report: Report) -> None:

@@ -353,6 +353,7 @@ class OidcModel(Model):
     role_claim: Annotated[list[Text], Field(min_length=1, max_length=8), BeforeValidator(_path)]
     roles: Annotated[dict[str, RoleModel], Field(min_length=1)]
     session: Annotated[Seconds, Field(le=7 * 86_400.0)] = 8 * 3600.0
+    contact: Annotated[str, Field(max_length=200)] | None = None
 
 
 class AdminModel(Model):

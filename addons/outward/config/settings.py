@@ -113,6 +113,7 @@ class Oidc:
         role_claim: path of the claim that names a person's roles or groups.
         roles: what each of them means here; where a person has several, the first in this order is begun with.
         session: seconds after which people sign in anew.
+        contact: whom to ask for a role, in words; None names nobody.
     """
 
     issuer: str
@@ -122,6 +123,11 @@ class Oidc:
     role_claim: tuple[str, ...]
     roles: Mapping[str, Role]
     session: float
+    contact: str | None = None
+
+    def place(self, role: str) -> int:
+        """Return the place of a role, from 0: its name may be any text, and a cookie holds none of that."""
+        return list(self.roles).index(role)
 
 
 @dataclass(frozen=True, slots=True)

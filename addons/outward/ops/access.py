@@ -12,16 +12,18 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from outward.config.settings import Oidc
 from outward.core.policy import within
 from outward.files import read_regular
 from outward.ops.origins import Origins
 from outward.ops.web import Problem, Request
 
 COOKIE = "outward_session"
-_HOST_COOKIE = f"__Host-{COOKIE}"
+_GUARD = "__Host-"
+PERSON = "owp_"  # what the secret of a person's sign-in begins with
 SESSION = 8 * 3600  # seconds
 ALL = "all"  # the scope of a token that may see and change everything
 CHANGING = ("operator", "admin")
@@ -42,6 +44,10 @@ class Token:
         expires: Unix time in seconds, or None.
         revoked: whether it has been taken back.
         role: `viewer` sees; `operator` sets toggles and opt-ins, and decides requests; `admin` may do all.
+        session: whether it is a person's sign-in, which counts from a browser's cookie alone.
+        hats: of a sign-in: the names of the roles that the person has, of which one is in force at a time.
+        hat: the one in force.
+        issuer: of a sign-in: the provider.
     """
 
     id: str
@@ -51,6 +57,10 @@ class Token:
     expires: float | None = None
     revoked: bool = False
     role: str = "admin"
+    session: bool = False
+    hats: tuple[str, ...] = ()
+    hat: str = ""
+    issuer: str | None = None
 
     def demand_change(self) -> None:
         """Refuse who may only see.
@@ -59,7 +69,16 @@ class Token:
             Problem: 403.
         """
         if self.role not in CHANGING:
-            raise Problem(403, f"this token is a {self.role}'s, which changes nothing")
+            raise Problem(403, f"you are here as {self.role}, which changes nothing")
+
+    def demand_admin(self) -> None:
+        """Refuse who may not make and revoke tokens.
+
+        Raises:
+            Problem: 403.
+        """
+        if self.role != "admin":
+            raise Problem(403, f"this is for admins, and you are here as {self.role}")
 
     def covers(self, group: str | None) -> bool:
         """Tell whether a group lies within the scope; what belongs to no group is for ALL only."""
@@ -74,7 +93,7 @@ class Token:
             Problem: 403, the same whether or not the thing exists.
         """
         if not self.covers(group):
-            raise Problem(403, "this token is for another group")
+            raise Problem(403, "this is for another group than yours")
 
 
 def digest(secret: str) -> str:
@@ -147,6 +166,8 @@ class Access:
 
     Attributes:
         origins: the addresses that the page is reached at; replaced by a reload.
+        oidc: sign-in at a provider, where there is one; replaced by a reload.
+        used: told the id of each stored token that a request was let in with.
     """
 
     def __init__(
@@ -158,11 +179,14 @@ class Access:
     ) -> None:
         self._stored = stored
         self.origins = origins or Origins()
+        self.oidc: Oidc | None = None
+        self.used: Callable[[str, float], None] = lambda _ident, _now: None
         self._clock = clock
         self._spare = secrets.token_hex()
         self.use(fixed)
         self._requests = Buckets(rate=100, burst=500)
         self._failures = Buckets(rate=1, burst=60)
+        self._sign_ins = Buckets(rate=2, burst=60)
 
     def use(self, fixed: Iterable[Token]) -> None:
         """Take the environment's tokens from now on. A session ends with the token that signs it, and with its own."""
@@ -216,14 +240,47 @@ class Access:
             raise Problem(401, "send a valid token: `Authorization: Bearer …`", _CHALLENGE)
         if not self._requests.take(token.id):
             raise Problem(429, "too many requests", {"Retry-After": "1"})
+        if token.sha256 not in self._fixed:
+            self.used(token.id, self._clock())
         return token
 
     def _by_digest(self, sha256: str) -> Token | None:
         """Find a token that is in force; comparing digests of random secrets leaks nothing of use."""
         token = self._fixed.get(sha256) or self._stored().get(sha256)
-        if token is None or token.revoked or (token.expires is not None and self._clock() >= token.expires):
+        return None if token is None or token.session else self._in_force(token)
+
+    def _in_force(self, token: Token) -> Token | None:
+        ended = token.revoked or (token.expires is not None and self._clock() >= token.expires)
+        return None if ended else token
+
+    def _signed_in(self, value: str) -> Token | None:
+        """Find a person's sign-in by its cookie, as the configuration of now values the roles that the person has."""
+        secret, _, chosen = value.partition("~")
+        kept = self._stored().get(digest(secret))
+        if kept is None or not kept.session or self.oidc is None or kept.issuer != self.oidc.issuer:
             return None
-        return token
+        hats = tuple(name for name in self.oidc.roles if name in kept.hats)
+        if not hats:
+            return None
+        hat = next((name for name in hats if chosen == str(self.oidc.place(name))), hats[0])
+        role = self.oidc.roles[hat]
+        return self._in_force(replace(kept, role=role.role, scope=role.group or ALL, hats=hats, hat=hat))
+
+    def wear(self, request: Request, person: Token, hat: str) -> str:
+        """Return the Set-Cookie value that puts another of a person's roles in force."""
+        secret = self.read_cookie(request).partition("~")[0]
+        place = self.oidc.place(hat) if self.oidc else 0
+        left = int((person.expires or 0.0) - self._clock())
+        return self.cookie(request, f"{secret}~{place}", left, same_site="Lax")
+
+    def attempt(self, request: Request) -> None:
+        """Count a sign-in at the provider, which costs it and us a few requests.
+
+        Raises:
+            Problem: 429 after too many.
+        """
+        if not self._sign_ins.take(request.peer):
+            raise Problem(429, "too many sign-ins from here: wait a moment", {"Retry-After": "10"})
 
     def sign_in(self, request: Request, secret: str) -> str:
         """Return the Set-Cookie value of a new session.
@@ -241,19 +298,22 @@ class Access:
         value = f"{_mac(key, f'token {token.sha256}')[:32]}.{until}.{secrets.token_hex(8)}"
         return self.cookie(request, f"{value}.{_mac(key, value)}", SESSION)
 
-    def cookie(self, request: Request, value: str, seconds: int) -> str:
-        """Return the Set-Cookie value of a session; of none of its value, for no seconds, its end.
+    def cookie(
+        self, request: Request, value: str, seconds: int, *, name: str = COOKIE, same_site: str = "Strict"
+    ) -> str:
+        """Return the Set-Cookie value of one of our cookies; for no seconds, its end.
 
         Over TLS it has the prefix by which browsers keep neighbours and plain HTTP from setting or reading it
         (RFC 6265bis 4.1.3.2).
         """
-        secure = self.origins.secure(request)
-        name, mark = (_HOST_COOKIE, "; Secure") if secure else (COOKIE, "")
-        return f"{name}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{mark}"
+        guard, mark = (_GUARD, "; Secure") if self.origins.secure(request) else ("", "")
+        return f"{guard}{name}={value}; Path=/; HttpOnly; SameSite={same_site}; Max-Age={seconds}{mark}"
 
     def session(self, request: Request) -> Token | None:
         """Return the token of a browser's session, or None."""
-        cookie = self._cookie(request)
+        cookie = self.read_cookie(request)
+        if cookie.startswith(PERSON):
+            return self._signed_in(cookie)
         value, _, mac = cookie.rpartition(".")
         key = self._key_of(value, mac)
         if key is None:
@@ -272,7 +332,8 @@ class Access:
 
     def csrf(self, request: Request) -> str:
         """Return the proof that a form was served within this session."""
-        return _mac(self._keys[0], f"form {self._cookie(request)}")
+        cookie = self.read_cookie(request)
+        return _person_csrf(cookie) if cookie.startswith(PERSON) else _mac(self._keys[0], f"form {cookie}")
 
     def check_form(self, request: Request, form: Mapping[str, str]) -> None:
         """Refuse a form that this session was not served.
@@ -280,17 +341,26 @@ class Access:
         Raises:
             Problem: 403.
         """
-        proof = form.get("csrf", "")
-        if self._key_of(f"form {self._cookie(request)}", proof) is None:
+        proof, cookie = form.get("csrf", ""), self.read_cookie(request)
+        if cookie.startswith(PERSON):
+            good = hmac.compare_digest(proof.encode(), _person_csrf(cookie).encode())
+        else:
+            good = self._key_of(f"form {cookie}", proof) is not None
+        if not good:
             raise Problem(403, "the form is out of date: go back and load the page again")
 
-    def _cookie(self, request: Request) -> str:
-        wanted = _HOST_COOKIE if self.origins.secure(request) else COOKIE
+    def read_cookie(self, request: Request, name: str = COOKIE) -> str:
+        """Return the value of one of our cookies; over TLS that of the guarded one alone."""
+        wanted = f"{_GUARD}{name}" if self.origins.secure(request) else name
         for pair in (request.header("cookie") or "").split(";"):
-            name, _, value = pair.strip().partition("=")
-            if name == wanted:
+            found, _, value = pair.strip().partition("=")
+            if found == wanted:
                 return value
         return ""
+
+
+def _person_csrf(cookie: str) -> str:
+    return _mac(cookie.partition("~")[0].encode(), "form")
 
 
 def _mac(key: bytes, text: str) -> str:

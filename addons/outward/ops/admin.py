@@ -15,12 +15,14 @@ from outward.ops.access import Access
 from outward.ops.api import Api, Handler, Sources
 from outward.ops.ask import Asked
 from outward.ops.chainwatch import ChainWatch
+from outward.ops.entrance import BEGIN, CALLBACK, Entrance
 from outward.ops.openapi import document
 from outward.ops.pages import Pages, wants_html
 from outward.ops.places import Places
 from outward.ops.reader import Reader
 from outward.ops.stream import Stream, Watcher
 from outward.ops.web import Problem, Request, Response, Route, Router, as_problem, redirect
+from outward.ops.who import Door
 from outward.records import query, verify
 from outward.records.database import Database
 from outward.records.events import Record
@@ -29,7 +31,12 @@ from outward.threads import Threads
 
 WATCHERS, EXPORTS, ANSWERS = (64, 16), (8, 2), (64, 32)  # places in all, and for each token
 _STATIC = "/static/"
-_OF_VIEWERS = ("/api/v1/explain", "/api/v1/requests", "/requests")  # they change nothing: to ask is not to decide
+_OF_VIEWERS = (
+    "/api/v1/explain",
+    "/api/v1/requests",
+    "/requests",
+    "/role",
+)  # they change nothing: to ask is not to decide
 
 
 class Admin:
@@ -44,6 +51,7 @@ class Admin:
         check_chain: Callable[[Database, verify.Report | None], verify.Report],
         access: Access,
         stream: Stream,
+        door: Callable[[], Door | None],
         now: Callable[[], float],
     ) -> None:
         """Prepare; nothing is opened before it is asked for.
@@ -55,9 +63,10 @@ class Admin:
             check_chain: verifies the audit chain, going on from a report.
             access: tokens and sessions.
             stream: events as they happen.
+            door: returns what signs people in at a provider, where there is one.
             now: the time, in Unix seconds.
         """
-        self._access, self._stream = access, stream
+        self._access, self._stream, self._door = access, stream, door
         self._reader = Reader(connect)
         self._sources = Sources(policy, state, self._reader, now)
         self._watchers, self._exports = Places("streams", *WATCHERS), Places("exports", *EXPORTS)
@@ -80,6 +89,7 @@ class Admin:
     def close(self) -> None:
         """Close what is open."""
         self._queries.close()
+        self._entrance.close()
         self._pages_of_exports.close()
         self._reader.close()
 
@@ -88,7 +98,9 @@ class Admin:
         if request.path.startswith(_STATIC):
             return _static(request)
         if request.path in ("/login", "/logout"):
-            return await self._queries.run(self._door, request)
+            return await self._queries.run(self._sign_in, request)
+        if request.path in (BEGIN, CALLBACK):
+            return await self._entrance.answer(request)
         api = request.path.startswith("/api/")
         safe = request.method in ("GET", "HEAD")
         # A cookie alone changes nothing through the API: forms with their proof do that, and bearers of tokens.
@@ -115,6 +127,10 @@ class Admin:
         return Pages(self._sources, self._access, self._chains.report)
 
     @cached_property
+    def _entrance(self) -> Entrance:
+        return Entrance(self._access, self._sources.state, self._door, self._pages.sign_in)
+
+    @cached_property
     def _router(self) -> Router[Handler]:
         return Router(
             [*Api(self._sources).routes(), Route("GET", "/api/v1/openapi.json", _document), *self._pages.routes()]
@@ -124,20 +140,21 @@ class Admin:
         with self._reader.database() as database:
             return self._check_chain(database, after)
 
-    def _door(self, request: Request) -> Response:
-        """Sign in and out."""
+    def _sign_in(self, request: Request) -> Response:
+        """Sign in by a token, and out."""
         if request.method in ("GET", "HEAD"):
-            return self._pages.sign_in() if request.path == "/login" else redirect("/login")
+            return self._pages.sign_in(self._entrance.way(request)) if request.path == "/login" else redirect("/login")
         if request.method != "POST":
             raise Problem(405, "this method has no meaning here", {"Allow": "GET, POST"})
         form = request.form()
         if request.path == "/logout":
             self._access.check_form(request, form)
-            return redirect("/login", {"Set-Cookie": self._access.cookie(request, "", 0)})
+            self._entrance.leave(request)
+            return redirect("/login", self._access.cookie(request, "", 0))
         try:
-            return redirect("/", {"Set-Cookie": self._access.sign_in(request, form.get("token", "").strip())})
+            return redirect("/", self._access.sign_in(request, form.get("token", "").strip()))
         except Problem as problem:
-            return self._pages.sign_in(problem.detail)
+            return self._pages.sign_in(self._entrance.way(request), problem)
 
     async def _watch(self, asked: Asked) -> Response:
         """Stream events as server-sent events."""
@@ -160,7 +177,7 @@ class Admin:
             leave()
             give_back()
 
-        return Response(200, watcher.events(), "text/event-stream", {"X-Accel-Buffering": "no"}, done)
+        return Response(200, watcher.events(), "text/event-stream", {"X-Accel-Buffering": "no"}, done=done)
 
     def _may_go_on(self, asked: Asked) -> Callable[[], bool]:
         """Return what tells whether the token of a long answer is still in force."""
@@ -186,7 +203,7 @@ class Admin:
         give_back = self._exports.take(asked.token)
         body = export.stream(page, self._pages_of_exports, self._may_go_on(asked))
         headers = {"Content-Disposition": f'attachment; filename="blocked.{kind}"'}
-        return Response(200, body, content_type, headers, give_back)
+        return Response(200, body, content_type, headers, done=give_back)
 
 
 def _document(asked: Asked) -> Response:

@@ -16,6 +16,7 @@ from outward.ops.origins import Origins
 from outward.ops.rotation import Rotation
 from outward.ops.stream import Stream
 from outward.ops.web import Request, Response
+from outward.ops.who import Door
 from outward.records.changes import CHANNEL
 from outward.records.database import Database, migrate, open_database, open_listener
 from outward.records.state import State
@@ -30,6 +31,7 @@ class Administration:
     """State, stream and application of one proxy.
 
     Attributes:
+        door: signs people in at a provider, where there is one; set it before `start`, and at each reload.
         state: what administrators set at run time; the search governor asks it.
         stream: shows events to those who watch; feed it from the loop.
     """
@@ -53,6 +55,8 @@ class Administration:
         self.state = State(policy(), self._connect, self._chain, lambda: open_listener(settings.records_url, CHANNEL))
         self.stream = Stream()
         self._access = Access(from_environment(environ), self._stored, Origins(settings.admin.urls))
+        self._access.oidc, self._access.used = settings.admin.oidc, self.state.used
+        self.door: Door | None = None
         self._admin: Admin | None = None
         self._building = asyncio.Lock()
 
@@ -69,7 +73,7 @@ class Administration:
     def use(self, policy: Policy, door: AdminDoor) -> None:
         """Follow a reload."""
         self.state.policy = policy
-        self._access.origins = Origins(door.urls)
+        self._access.origins, self._access.oidc = Origins(door.urls), door.oidc
 
     def origins(self) -> Origins:
         """Return the addresses that the page is reached at now."""
@@ -98,6 +102,7 @@ class Administration:
             check_chain=self._verify,
             access=self._access,
             stream=self.stream,
+            door=lambda: self.door,
             now=time.time,
         )
 
@@ -118,6 +123,17 @@ class Administration:
 
     def _stored(self) -> dict[str, Token]:
         return {
-            sha256: Token(kept.id, sha256, kept.scope, kept.name, kept.expires, kept.revoked, kept.role)
+            sha256: Token(
+                kept.id,
+                sha256,
+                kept.scope,
+                kept.name,
+                kept.expires,
+                kept.revoked,
+                kept.role,
+                session=kept.held is not None,
+                hats=kept.held or (),
+                issuer=kept.issuer,
+            )
             for sha256, kept in self.state.tokens.items()
         }

@@ -70,6 +70,7 @@ class Pages:
             Route("GET", "/conversations", self.conversations),
             Route("GET", "/conversations/{id...}", self.conversation),
             Route("GET", "/audit", self.audit),
+            Route("POST", "/role", self.wear),
             *Attempts(self._from, self._page).routes(),
             *Queue(self._from, self._access, self._page).routes(),
         ]
@@ -187,9 +188,20 @@ class Pages:
             query="",
         )
 
-    def sign_in(self, problem: str | None = None) -> Response:
-        """Show the form that asks for a token."""
-        return self._render("login.html", 200 if problem is None else 401, problem=problem)
+    def sign_in(self, way: str | None, problem: Problem | None = None) -> Response:
+        """Show the form that asks for a token, and the way to the provider of identities where there is one."""
+        status, detail = (200, None) if problem is None else (problem.status, problem.detail)
+        answer = self._render("login.html", status, problem=detail, way=way)
+        answer.headers.update(problem.headers if problem else {})
+        return answer
+
+    def wear(self, asked: Asked) -> Response:
+        """Put another of a person's roles in force, from a form."""
+        form = asked.request.form()
+        self._access.check_form(asked.request, form)
+        if form.get("role") not in asked.token.hats:
+            raise Problem(403, "you have no such role")
+        return redirect("/", self._access.wear(asked.request, asked.token, form["role"]))
 
     def problem(self, problem: Problem) -> Response:
         """Show an error."""

@@ -270,6 +270,7 @@ async def _write(writer: asyncio.StreamWriter, response: Response, *, keep: bool
     else:
         headers["Transfer-Encoding"] = "chunked"
     lines = [f"HTTP/1.1 {response.status} {_phrase(response.status)}", *(f"{k}: {v}" for k, v in headers.items())]
+    lines += [f"Set-Cookie: {cookie}" for cookie in response.cookies]
     writer.write("\r\n".join([*lines, "", ""]).encode("latin-1", "replace"))
     if isinstance(body, bytes):
         writer.write(b"" if head else body)

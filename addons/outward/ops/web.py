@@ -132,6 +132,7 @@ class Response:
     """One answer; a body that is an iterator is streamed.
 
     Attributes:
+        cookies: values of Set-Cookie.
         done: called when the answer is written or given up, a streamed body that nobody began to read included.
     """
 
@@ -139,6 +140,7 @@ class Response:
     body: Body = b""
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
+    cookies: tuple[str, ...] = ()
     done: Callable[[], None] = lambda: None
 
 
@@ -154,9 +156,9 @@ def as_problem(problem: Problem) -> Response:
     return Response(problem.status, json.dumps(body).encode(), PROBLEM, dict(problem.headers))
 
 
-def redirect(location: str, headers: Mapping[str, str] | None = None) -> Response:
+def redirect(location: str, *cookies: str) -> Response:
     """Answer with 303, so that the browser asks again with GET."""
-    return Response(303, b"", "text/plain", {"Location": location, **(headers or {})})
+    return Response(303, b"", "text/plain", {"Location": location}, cookies)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,21 +99,21 @@ class Verifier:
     def _timely(self, claims: Mapping[str, object]) -> bool:
         """Tell whether a token is within its times; a token without `exp` would be one for ever and is refused."""
         now = self._clock()
-        expires = _moment(claims.get("exp"))
+        expires = moment(claims.get("exp"))
         if expires is None or now >= expires + SKEW:
             return False
-        starts = [_moment(claims[name]) for name in ("nbf", "iat") if name in claims]
+        starts = [moment(claims[name]) for name in ("nbf", "iat") if name in claims]
         return all(moment is not None and moment <= now + SKEW for moment in starts)
 
     def _remember(self, digest: bytes, claims: Claims) -> None:
-        expires = _moment(claims.values.get("exp")) or 0.0
+        expires = moment(claims.values.get("exp")) or 0.0
         until = min(expires + SKEW, self._clock() + _REMEMBER)
         self._known[digest] = _Verified(claims, until, self.keysets.get(claims.jwks))
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
 
 
-def _moment(value: object) -> float | None:
+def moment(value: object) -> float | None:
     """Read a NumericDate (RFC 7519 2); None for anything else."""
     usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12
     return float(value) if usable else None  # type: ignore[arg-type] # narrowed by `usable`

@@ -8,10 +8,12 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from pathlib import Path
-from urllib.parse import urlsplit
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
 
 from outward.core.addresses import Address
 from outward.core.names import Host, canonical_host
@@ -21,6 +23,13 @@ TIMEOUT = 10.0  # seconds for a reading, and for each of its steps
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 type Addresses = Callable[[Host, int], Awaitable[list[Address]]]
+
+
+class Reply(NamedTuple):
+    """An answer: its status, and its body, of which at most one byte more than a key set may have."""
+
+    status: int
+    body: bytes
 
 
 class KeyReader:
@@ -47,14 +56,30 @@ class KeyReader:
         """
         if not is_url(name):
             return read_file(name)
-        url = urlsplit(name)
+        reply = self.ask(name)
+        if reply.status != 200:
+            raise KeySetError(f"answered with status {reply.status}")
+        return reply.body
+
+    def ask(self, url: str, body: bytes | None = None, fields: Mapping[str, str] = MappingProxyType({})) -> Reply:
+        """Return the answer to a GET, or to a POST where there is a body; bounded as a key set is.
+
+        Raises:
+            KeySetError: the URL is not acceptable, or the answer is too slow.
+            Exception: whatever else keeps it from being asked.
+        """
+        return self._asked(urlsplit(url), body, fields)
+
+    def _asked(self, url: SplitResult, body: bytes | None, fields: Mapping[str, str]) -> Reply:
         connection = (
             self._plain(url.hostname, url.port) if url.scheme == "http" else self._secure(url.hostname, url.port)
         )
         until = time.monotonic() + TIMEOUT
         try:
-            connection.request("GET", f"{url.path or '/'}{'?' if url.query else ''}{url.query}")
-            return _body(connection.getresponse(), until)
+            target = f"{url.path or '/'}{'?' if url.query else ''}{url.query}"
+            connection.request("GET" if body is None else "POST", target, body, dict(fields))
+            reply = connection.getresponse()
+            return Reply(reply.status, _body(reply, until))
         finally:
             connection.close()
 
@@ -99,8 +124,6 @@ async def _awaited(addresses: Awaitable[list[Address]]) -> list[Address]:
 
 
 def _body(reply: HTTPResponse, until: float) -> bytes:
-    if reply.status != 200:
-        raise KeySetError(f"answered with status {reply.status}")
     parts, size = [], 0
     while size <= MAX_BYTES and (part := reply.read1(MAX_BYTES + 1 - size)):
         parts.append(part)

@@ -73,6 +73,21 @@ def token_changed(event_type: str, token: StoredToken, author: str) -> AuditEven
     )
 
 
+def signed_in(person: StoredToken, address: str | None) -> AuditEvent:
+    """Return the event of a person's sign-in at the provider of identities; one without a role was let in nowhere."""
+    let_in = bool(person.held)
+    return AuditEvent(
+        event_type="admin_signed_in" if let_in else "admin_sign_in_refused",
+        target=person.id,
+        target_type="AdminSession",
+        author=person.name,
+        author_class="Administrator" if let_in else "Stranger",
+        ip_address=address,
+        message="signed in to the admin page" if let_in else "has no role, and was not let in to the admin page",
+        details={"issuer": person.issuer, "subject": person.subject, "roles": list(person.held or ())},
+    )
+
+
 def secret_used(name: str, event: Event) -> AuditEvent:
     """Return the event of a secret's use on a request; nothing of its value is in it."""
     return AuditEvent(

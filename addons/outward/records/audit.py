@@ -23,6 +23,7 @@ EVENT_TYPES = (
     *("policy_reloaded", "policy_reload_failed", "admin_token_created", "admin_token_revoked"),
     *("conversation_opt_in_bound", "vendor_sandbox_limited", "access_request_made", "access_request_approved"),
     *("access_request_denied", "access_grant_ended", "access_grant_revoked", SECRET_USED),
+    *("admin_signed_in", "admin_sign_in_refused", "admin_session_revoked"),
 )
 
 # What `details` says of every search, with the value that means nothing was seen.

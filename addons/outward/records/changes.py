@@ -4,8 +4,10 @@ Each writing function runs one transaction, which holds the change, the next ver
 is audited exactly once or does not happen. Knows no policy and keeps nothing in memory.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from outward.core.grants import Grant
 from outward.core.toggles import Toggle
@@ -14,6 +16,7 @@ from outward.records.database import Database
 from outward.records.requests import AccessRequest, SettledError
 
 LOCK = 0x73746174  # any number, the same in every process of a fleet
+_KEPT = 30 * 86_400.0  # seconds that a sign-in is kept after its end
 CHANNEL = "outward_state"  # on which every change is announced
 
 type Audit = Callable[[Database], None]
@@ -39,7 +42,14 @@ class OptIn:
 
 @dataclass(frozen=True, slots=True)
 class StoredToken:
-    """An administrator's token; see `ops.access.Token`."""
+    """An administrator's token, or a person's sign-in; see `ops.access.Token`.
+
+    Attributes:
+        author: who made it.
+        used: when it was last used, to the minute, in Unix seconds; None where it never was.
+        issuer, subject: of a sign-in: who it is there.
+        held: of a sign-in: the roles that the person has; None for a token.
+    """
 
     id: str
     sha256: str
@@ -49,6 +59,11 @@ class StoredToken:
     expires: float | None
     revoked: bool
     role: str = "admin"
+    author: str | None = None
+    used: float | None = None
+    issuer: str | None = None
+    subject: str | None = None
+    held: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +103,30 @@ def since(database: Database, known: int) -> Changes:
 def tokens(database: Database, known: int = -1) -> list[StoredToken]:
     """Return the tokens that were made or revoked after a version, the oldest first."""
     rows = database.execute(
-        "SELECT id, sha256, scope, name, created_ms, expires_ms, revoked, role FROM admin_tokens"
-        " WHERE version > ? ORDER BY created_ms, id",
+        "SELECT id, sha256, scope, name, created_ms, expires_ms, revoked, role, author, last_used_ms, issuer, subject,"
+        " held FROM admin_tokens WHERE version > ? ORDER BY created_ms, id",
         (known,),
     )
-    return [
-        StoredToken(ident, sha256, scope, name, created / 1000, expires and expires / 1000, bool(revoked), role)
-        for ident, sha256, scope, name, created, expires, revoked, role in rows
-    ]
+    return [_token(row) for row in rows]
+
+
+def _token(row: Sequence[Any]) -> StoredToken:
+    ident, sha256, scope, name, created, expires, revoked, role, author, used, issuer, subject, held = row
+    return StoredToken(
+        ident,
+        sha256,
+        scope,
+        name,
+        created / 1000,
+        None if expires is None else expires / 1000,
+        bool(revoked),
+        role,
+        author,
+        None if used is None else used / 1000,
+        issuer,
+        subject,
+        None if held is None else tuple(json.loads(held)),
+    )
 
 
 def set_toggle(database: Database, path: str, toggle: Toggle, audit: Audit) -> bool:
@@ -152,13 +183,18 @@ def bind(database: Database, conversation: str, group: str, credential: str, aud
 
 
 def add_token(database: Database, token: StoredToken, audit: Audit) -> None:
-    """Keep a new token."""
+    """Keep a new token or sign-in; sign-ins that ended a month ago are forgotten: the audit log has them."""
     with database.transaction(LOCK):
         audit(database)
+        if token.held is not None:
+            database.execute(
+                "DELETE FROM admin_tokens WHERE held IS NOT NULL AND expires_ms < ?",
+                (round((token.created - _KEPT) * 1000),),
+            )
         expires = None if token.expires is None else round(token.expires * 1000)
         database.execute(
-            "INSERT INTO admin_tokens (id, sha256, scope, name, created_ms, expires_ms, revoked, role, version)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO admin_tokens (id, sha256, scope, name, created_ms, expires_ms, revoked, role, version, author,"
+            " issuer, subject, held) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 token.id,
                 token.sha256,
@@ -169,6 +205,10 @@ def add_token(database: Database, token: StoredToken, audit: Audit) -> None:
                 False,
                 token.role,
                 _next(database),
+                token.author,
+                token.issuer,
+                token.subject,
+                None if token.held is None else json.dumps(token.held),
             ),
         )
 
@@ -183,6 +223,23 @@ def revoke_token(database: Database, ident: str, audit: Audit) -> bool:
         if changed:
             audit(database)
     return bool(changed)
+
+
+def used_tokens(database: Database, uses: Mapping[str, float]) -> None:
+    """Note when tokens were last used: Unix seconds, by id. No change of what is in force, so nobody is told."""
+    with database.transaction():
+        for ident, when in uses.items():
+            moment = round(when * 1000)
+            database.execute(
+                "UPDATE admin_tokens SET last_used_ms = ? WHERE id = ? AND (last_used_ms IS NULL OR last_used_ms < ?)",
+                (moment, ident, moment),
+            )
+
+
+def note(database: Database, audit: Audit) -> None:
+    """Keep the audit row of what changed nothing."""
+    with database.transaction(LOCK):
+        audit(database)
 
 
 def put_request(database: Database, asked: AccessRequest, audit: Audit) -> AccessRequest:

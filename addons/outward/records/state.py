@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from outward.core.model import WebSearch
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EVERY = 0.25  # seconds between two looks at the version
+_USE_EVERY = 60.0  # seconds between two notes of a token's use
 _MAX_BINDINGS = 10_000  # waiting to be written
 
 
@@ -88,6 +90,8 @@ class State:
         self._connect = connect
         self._database: Database | None = None
         self._version = -1
+        self._used: dict[str, float] = {}
+        self._unwritten: dict[str, float] = {}
         self._lock, self._binding = threading.Lock(), threading.Lock()
         self._unbound: deque[tuple[str, str, str]] = deque(maxlen=_MAX_BINDINGS)
         self._stop, self._asked = threading.Event(), threading.Event()
@@ -173,6 +177,27 @@ class State:
         event = acts.opt_in_set(wanted, address)
         return self._audited(event, lambda database, audit: changes.set_opt_in(database, wanted, audit))
 
+    def sign_in(self, person: StoredToken, address: str | None) -> None:
+        """Keep a person's sign-in, or the audit row alone of one who has no role.
+
+        Raises:
+            StoreAwayError: the database does not answer; nobody is signed in.
+        """
+
+        def work(database: Database, audit: changes.Audit) -> bool:
+            if person.held:
+                changes.add_token(database, person, audit)
+            else:
+                changes.note(database, audit)
+            return True
+
+        self._audited(acts.signed_in(person, address), work)
+
+    def used(self, ident: str, now: float) -> None:
+        """Note the use of a stored token; written within moments, once a minute for each."""
+        if now - self._used.get(ident, 0.0) >= _USE_EVERY:
+            self._used[ident] = self._unwritten[ident] = now
+
     def add_token(self, token: StoredToken, author: str) -> None:
         """Keep a new token of the admin API.
 
@@ -197,7 +222,9 @@ class State:
         token = next((each for each in self.tokens.values() if each.id == ident), None)
         if token is None:
             return False
-        event = acts.token_changed("admin_token_revoked", token, author)
+        event = acts.token_changed(
+            "admin_token_revoked" if token.held is None else "admin_session_revoked", token, author
+        )
         return self._audited(event, lambda database, audit: changes.revoke_token(database, ident, audit))
 
     def opt_ins(self, conversation: str) -> list[OptIn]:
@@ -283,6 +310,7 @@ class State:
             try:
                 listener = listener or self._listen()
                 self._bind()
+                self._write_uses()
                 self._change(lambda _database: True)
                 self.access.tell_ends()
             except StoreAwayError as error:
@@ -301,6 +329,20 @@ class State:
             self._audited(acts.opt_in_bound(*self._unbound[0]), self._bind_first)
             self._unbound.popleft()
 
+    def _write_uses(self) -> None:
+        uses, self._unwritten = self._unwritten, {}
+        if uses:
+            try:
+                self._change(partial(_write_uses, uses))
+            except StoreAwayError:
+                self._unwritten = uses | self._unwritten
+                raise
+
     def _bind_first(self, database: Database, audit: changes.Audit) -> bool:
         conversation, group, credential = self._unbound[0]
         return changes.bind(database, conversation, group, credential, audit)
+
+
+def _write_uses(uses: dict[str, float], database: Database) -> bool:
+    changes.used_tokens(database, uses)
+    return True
