@@ -165,6 +165,8 @@ class Service:
         self._webhooks: Webhooks | None = None
         self._rotation = Rotation()
         self.judge.secrets.tell = self.recorder.audit
+        if self.administration is not None:
+            self.administration.secrets = lambda: self.judge.secrets.entries
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property

@@ -12,6 +12,8 @@ from harness.admin import TOKEN, denied, grant
 from outward.config.load import load_text
 from outward.core.model import Mode, Stage, Verdict
 from outward.core.reasons import Reason
+from outward.core.secrets import MisdirectedError
+from outward.records.events import Event
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -26,6 +28,7 @@ PATHS = (
     "/groups/acme/locked",
     "/conversations",
     "/audit",
+    "/secrets",
 )
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -292,6 +295,31 @@ def test_the_rule_that_decided_says_whose_it_is_and_until_when(running, open_pag
     assert "Owner: team-web · Until 2099-01-31 · the mirror" in told
     page.goto("/groups/other")
     assert "team-web · the mirror" in page.locator("section[aria-label=Allowed]").inner_text()
+
+
+def test_secrets_are_shown_by_group_and_conversation(running, open_page):
+    """Where they are set, who used them, and what was refused; from a group, and from a conversation."""
+    for group, facts in (("acme/platform", {"conversation": "chat-1", "client_name": "<b>builder</b>"}), ("other", {})):
+        running.used(
+            "mirror", Event(group=group, host="example.net", port=443, client="10.0.0.9", **facts), time.time()
+        )
+    detail = str(MisdirectedError("the URL", "github"))
+    running.write([denied(group="acme", reason=Reason.SECRET_MISDIRECTED, detail=detail, count=1200)])
+    fill(running)
+    page = open_page()
+    page.get_by_role("link", name="Secrets").click()
+    page.get_by_role("heading", name="github").wait_for()
+    assert "sets authorization from github" in page.locator("main").inner_text()
+    assert page.get_by_role("row").filter(has_text="10.0.0.9").count() == 1
+    assert "<b>builder</b>" in page.locator("main").inner_text()
+    page.get_by_role("link", name="misdirected 1,200").click()
+    assert page.get_by_role("link", name="blocked.example.net").count() == 1
+    for path in ("/groups/acme/platform", "/conversations/chat-1"):
+        page.goto(path)
+        page.get_by_role("link", name="Secrets").last.click()
+        page.get_by_role("heading", name="Who used them").wait_for()
+        assert page.get_by_role("row").filter(has_text="chat-1").count() == 1
+        assert page.get_by_role("row").filter(has_text="10.0.0.9").count() == 0
 
 
 def test_the_toggle_is_changed_by_a_form_and_shows_who_did_it(running, open_page):

@@ -6,10 +6,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
+import orjson
 
 from harness.records import unaudited
 from outward.config.load import load_text
@@ -21,15 +24,23 @@ from outward.ops.health import Health
 from outward.ops.metrics import Metrics
 from outward.ops.server import OpsServer
 from outward.records import changes, receipts, store
+from outward.records.acts import secret_used
+from outward.records.audit import SECRET_USED
+from outward.records.audit import as_record as as_audit
 from outward.records.changes import StoredToken
 from outward.records.database import migrate, open_database
 from outward.records.events import Event, as_record, new_id
+
+_NUMBERS = count()
 
 TOKEN = "owt_test-all-0123456789"
 
 POLICY = """
 version: 1
 server: {{state: "{state}"}}
+secrets:
+  github: {{env: GITHUB_TOKEN, hosts: [api.github.com], groups: [acme/platform]}}
+  mirror: {{file: mirror-key, hosts: ["*.example.com", example.net]}}
 groups:
   acme:
     allow: [docs.python.org, "*.example.com"]
@@ -38,7 +49,7 @@ groups:
     ceiling: ["*.example.com", docs.python.org, api.github.com]
   acme/platform:
     allow:
-      - {{host: api.github.com, methods: [GET, HEAD], paths: ["/repos/**"]}}
+      - {{host: api.github.com, methods: [GET, HEAD], paths: ["/repos/**"], inject: {{header: Authorization, value: "Bearer {{github}}"}}}}
       - db.example.com:5432
       - above.example.org
     web_search: {{enabled: true, opt_in: required, max_searches: 3}}
@@ -82,6 +93,21 @@ class Admin:
 
     def run(self, work):
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+
+    def used(self, secret: str, event: Event, time: float) -> None:
+        """Store the audit event of a secret's use."""
+        database = self.database()
+        record = as_audit(replace(secret_used(secret, event), time=time))
+        with database.transaction():
+            database.execute(
+                "INSERT INTO audit_events (chain, seq, hash, signature, body, id, time_ms, event_type, group_path, target)"
+                " VALUES ('c', ?, '', '', ?, ?, ?, ?, ?, ?)",
+                (
+                    next(_NUMBERS), orjson.dumps(record, option=orjson.OPT_SORT_KEYS).decode(), record["id"],
+                    round(time * 1000), SECRET_USED, event.group, secret,
+                ),
+            )  # fmt: skip
+        database.close()
 
     def close(self) -> None:
         self.run(self.server.close())

@@ -172,7 +172,7 @@ def test_a_group_shows_each_line_with_its_origin(client):
     allow = {rule["pattern"]: rule for rule in found["allow"]}
     assert found["chain"] == ["acme/platform", "acme"]
     assert (allow["docs.python.org"]["group"], allow["docs.python.org"]["effective"]) == ("acme", True)
-    assert allow["api.github.com"]["limits"] == "GET, HEAD · /repos/**"
+    assert allow["api.github.com"]["limits"] == "GET, HEAD · /repos/** · sets authorization from github"
     assert allow["db.example.com"]["limits"] == "port 5432"
     assert allow["above.example.org"]["why_not"] == "outside the ceiling of acme"
     assert [rule["pattern"] for rule in found["deny"]] == ["gist.github.com"]

@@ -94,9 +94,28 @@ def used(served: Served, origin: Origin) -> str:
 
 def said(served: Served) -> dict[str, str]:
     """Return what the proxy and its verbs say, by its name."""
-    found = {path: served.get(path, TOKEN)[1] for path in ("/metrics", "/readyz", "/healthz", "/", "/login")}
-    api = ("blocked", "blocked/summary", "groups", "groups/dev", "audit", "conversations", "requests", "grants")
+    found = {
+        path: served.get(path, TOKEN)[1] for path in ("/metrics", "/readyz", "/healthz", "/", "/login", "/secrets")
+    }
+    api = (
+        "blocked",
+        "blocked/summary",
+        "groups",
+        "groups/dev",
+        "audit",
+        "conversations",
+        "requests",
+        "grants",
+        "secrets",
+        "secrets/uses",
+    )
     found |= {name: served.get(f"/api/v1/{name}", TOKEN)[1] for name in api}
+    held = {each["name"]: each for each in json.loads(found["secrets"])["items"]}
+    counted = {name: f'outward_secret_misdirected_total{{secret="{name}"}}' in found["/metrics"] for name in held}
+    assert (
+        {name: each["misdirected"] > 10 for name, each in held.items()} == counted == {"github": True, "filed": False}
+    )
+    assert {each["secret"] for each in json.loads(found["secrets/uses"])["items"]} == {"github", "filed"}
     rows = json.loads(found["blocked"])["items"]
     assert rows
     found["decision"] = served.get(f"/api/v1/decisions/{rows[0]['id']}", TOKEN)[1]

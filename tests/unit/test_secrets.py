@@ -9,7 +9,7 @@ from outward.core.names import canonical_host
 from outward.core.placeholders import found_in, placeholder
 from outward.core.policy import Group, Policy, Rules, decide
 from outward.core.reasons import Reason
-from outward.core.secrets import Injection, MisdirectedError, TemplateError, masked, placed
+from outward.core.secrets import Injection, MisdirectedError, TemplateError, masked, placed, secret_of
 from outward.core.suggest import written
 
 PLACE = Place("outward.yaml", 1)
@@ -89,7 +89,16 @@ def test_a_secret_without_a_value_sets_nothing():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "outward-secret-", "outward-secret-gitlab", "outward_secret_github", "%zz%", "e" * 40]
+    "text",
+    [
+        "",
+        "outward%2525252dsecret-github",
+        "outward-secret-",
+        "outward-secret-gitlab",
+        "outward_secret_github",
+        "%zz%",
+        "e" * 40,
+    ],
 )
 def test_what_is_no_placeholder_is_left_alone(text):
     """A name that begins as a known one does is the known one's: it can be nobody else's."""
@@ -108,6 +117,11 @@ def test_what_is_no_placeholder_is_left_alone(text):
 def test_a_template_that_cannot_be_used_says_why(injection, told):
     with pytest.raises(TemplateError, match=told):
         injection.check()
+
+
+def test_a_refusal_tells_whose_placeholder_it_was():
+    assert secret_of(str(MisdirectedError("the field x-outward-secret-b stands in ", "a-b_1"))) == "a-b_1"
+    assert (secret_of(str(MisdirectedError("the URL", None))), secret_of(None)) == (None, None)
 
 
 def test_a_template_as_it_is_written():

@@ -16,7 +16,7 @@ from outward.cli.when import When
 from outward.config.settings import SecretEntry
 from outward.proxy.secrets import SecretError, check
 from outward.records.database import StoreAwayError, open_database
-from outward.records.uses import Use, uses
+from outward.records.uses import Refusals, Use, Wanted, refusals, uses
 
 _MONTH = 30 * 86_400  # seconds
 
@@ -30,25 +30,27 @@ def secrets(*, group: str | None, since: float | None, as_json: bool, config: Pa
     """List the secrets of a configuration, and who used which, when, for which host.
 
     `set` tells whether a secret has a value where this command runs: a proxy that runs elsewhere has its own
-    environment. What `run --hide` kept from a command is listed by its uses.
+    environment. What `run --hide` kept from a command is listed by its uses. MISDIRECTED counts requests that were
+    refused because the secret's placeholder stood where it must not.
     """
     settings, _ = records_of(config, as_json=as_json, group=group, administers=True)
     try:
         database = open_database(settings.records_url, settings.state, read_only=True)
+        wanted = Wanted(scope=group, since=time.time() - _MONTH if since is None else since)
         try:
-            used = uses(database, time.time() - _MONTH if since is None else since, group)
+            used, refused = uses(database, wanted), refusals(database, wanted)
         finally:
             database.close()
     except StoreAwayError as error:
         raise click.ClickException(f"the uses of secrets cannot be read: {error}") from error
-    rows = [_row(entry, used) for entry in settings.secrets]
+    rows = [_row(entry, used, refused.get(entry.name)) for entry in settings.secrets]
     if as_json:
         click.echo(json.dumps({"secrets": rows, "uses": [use.as_json() for use in used]}, indent=2))
     else:
         click.echo(_entries(rows) + _uses(used), nl=False)
 
 
-def _row(entry: SecretEntry, used: list[Use]) -> dict[str, Any]:
+def _row(entry: SecretEntry, used: list[Use], refused: Refusals | None) -> dict[str, Any]:
     problem = None
     try:
         check(entry, os.environ)
@@ -62,19 +64,21 @@ def _row(entry: SecretEntry, used: list[Use]) -> dict[str, Any]:
         "set": problem is None,
         "problem": problem,
         "last_used": next((use.last for use in used if use.secret == entry.name), None),
+        "misdirected": 0 if refused is None else refused.count,
+        "misdirected_last": None if refused is None else refused.last,
     }
 
 
 def _entries(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "the configuration has no secrets\n"
-    head = ("SECRET", "FROM", "HERE", "HOSTS", "GROUPS", "LAST USED (UTC)")
+    head = ("SECRET", "FROM", "HERE", "HOSTS", "GROUPS", "LAST USED (UTC)", "MISDIRECTED")
     return columns(
         head,
         [
             (
                 *(row["name"], row["from"], "set" if row["set"] else "missing", " ".join(row["hosts"])),
-                *(" ".join(row["groups"]) or "all", _moment(row["last_used"])),
+                *(" ".join(row["groups"]) or "all", _moment(row["last_used"]), str(row["misdirected"])),
             )
             for row in rows
         ],
@@ -84,10 +88,10 @@ def _entries(rows: list[dict[str, Any]]) -> str:
 def _uses(used: list[Use]) -> str:
     if not used:
         return "\nnobody has used one\n"
-    head = ("SECRET", "GROUP", "CLIENT", "HOST", "FIRST (UTC)", "LAST (UTC)")
+    head = ("SECRET", "GROUP", "CLIENT", "CONVERSATION", "HOST", "FIRST (UTC)", "LAST (UTC)")
     cells = [
         (
-            *(use.secret, use.group or "-", use.client or "-", f"{use.host}:{use.port}"),
+            *(use.secret, use.group or "-", use.client or "-", use.conversation or "-", f"{use.host}:{use.port}"),
             *(_moment(use.first), _moment(use.last)),
         )
         for use in used

@@ -16,6 +16,7 @@ from outward.core.suggest import MISSES, cure, exactly, one_path, suggestion
 from outward.core.urls import question_of
 
 USUAL, LONGEST = 8 * 3600, 30 * 86_400  # seconds that a grant lasts unless somebody says so, and at most
+_PLACE = "grant "  # what a grant's rule has instead of a file
 _SLACK = 300_000  # milliseconds that two machines' clocks may be apart
 _BY_REQUEST = (Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
 
@@ -120,6 +121,11 @@ def granting(policy: Policy, grants: Iterable[Grant], now: int) -> Policy:
     return replace(policy, groups=groups)
 
 
+def grant_of(place: Place) -> str | None:
+    """Return the id of the grant that a rule's place names, or None if it is a file's."""
+    return None if place.line or not place.file.startswith(_PLACE) else place.file.removeprefix(_PLACE)
+
+
 def next_end(grants: Iterable[Grant], now: int) -> int | None:
     """Return the Unix time in milliseconds at which the next of these grants ends or begins; None where none does."""
     moments = (each for grant in grants for each in (grant.made - _SLACK, grant.until))
@@ -150,7 +156,7 @@ def _rule(policy: Policy, grant: Grant) -> Rule | None:
         return None
     return Rule(
         exactly(host),
-        Place(f"grant {grant.id}", 0),
+        Place(f"{_PLACE}{grant.id}", 0),
         frozenset({grant.port}),
         None if grant.method is None else frozenset({grant.method}),
         paths,

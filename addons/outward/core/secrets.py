@@ -79,6 +79,9 @@ class Injection:
         return f"Basic {b64encode(text.encode()).decode()}" if self.basic else text
 
 
+_TOLD = re.compile(r"the placeholder of ([A-Za-z0-9_-]+) stands in ")
+
+
 class MisdirectedError(ValueError):
     """A placeholder, or another credential, stands where it must not.
 
@@ -90,6 +93,17 @@ class MisdirectedError(ValueError):
         what = f"the placeholder of {secret}" if secret else "a credential that the proxy did not give"
         super().__init__(f"{what} stands in {where}")
         self.secret = secret
+
+
+def secret_of(told: str | None) -> str | None:
+    """Return whose placeholder a refusal tells of, or None if it tells of none.
+
+    Example:
+        >>> secret_of(str(MisdirectedError("the URL", "github")))
+        'github'
+    """
+    found = _TOLD.match(told or "")
+    return None if found is None else found[1]
 
 
 def placed(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cached_property
 from importlib import resources
 
+from outward.config.settings import SecretEntry
 from outward.core.policy import Policy, within
 from outward.ops import ask, export, views
 from outward.ops.access import Access
@@ -53,6 +54,7 @@ class Admin:
         stream: Stream,
         door: Callable[[], Door | None],
         now: Callable[[], float],
+        secrets: Callable[[], tuple[SecretEntry, ...]],
     ) -> None:
         """Prepare; nothing is opened before it is asked for.
 
@@ -65,10 +67,11 @@ class Admin:
             stream: events as they happen.
             door: returns what signs people in at a provider, where there is one.
             now: the time, in Unix seconds.
+            secrets: returns what the configuration in force says of its secrets.
         """
         self._access, self._stream, self._door = access, stream, door
         self._reader = Reader(connect)
-        self._sources = Sources(policy, state, self._reader, now)
+        self._sources = Sources(policy, state, self._reader, now, secrets)
         self._watchers, self._exports = Places("streams", *WATCHERS), Places("exports", *EXPORTS)
         self._answers = Places("answers", *ANSWERS)
         self._queries, self._pages_of_exports = Threads("admin", 4), Threads("export", 2)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from outward.config.settings import AdminDoor, Settings
+from outward.config.settings import AdminDoor, SecretEntry, Settings
 from outward.core.policy import Policy
 from outward.ops.access import Access, Token, from_environment, token_file
 from outward.ops.origins import Origins
@@ -34,6 +34,7 @@ class Administration:
         door: signs people in at a provider, where there is one; set it before `start`, and at each reload.
         state: what administrators set at run time; the search governor asks it.
         stream: shows events to those who watch; feed it from the loop.
+        secrets: returns what the configuration in force says of its secrets; never their values.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Administration:
         self._settings, self._policy = settings, policy
         self.state = State(policy(), self._connect, self._chain, lambda: open_listener(settings.records_url, CHANNEL))
         self.stream = Stream()
+        self.secrets: Callable[[], tuple[SecretEntry, ...]] = lambda: settings.secrets
         self._access = Access(from_environment(environ), self._stored, Origins(settings.admin.urls))
         self._access.oidc, self._access.used = settings.admin.oidc, self.state.used
         self.door: Door | None = None
@@ -104,6 +106,7 @@ class Administration:
             stream=self.stream,
             door=lambda: self.door,
             now=time.time,
+            secrets=self.secrets,
         )
 
     def _connect(self) -> Database:

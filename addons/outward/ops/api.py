@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from outward.config.settings import SecretEntry
 from outward.core.explain import explain
 from outward.core.policy import Group, Policy
 from outward.core.reasons import MEANINGS
@@ -16,6 +17,7 @@ from outward.ops import ask, views
 from outward.ops.access import Token
 from outward.ops.ask import Asked, scope
 from outward.ops.asking import Asking
+from outward.ops.holdings import Holdings
 from outward.ops.reader import Reader
 from outward.ops.web import Problem, Response, Route, as_json
 from outward.records import query, receipts, search_counts, trail
@@ -44,12 +46,14 @@ class Sources:
         state: run-time state.
         reader: the records.
         now: the time, in Unix seconds.
+        secrets: returns what the configuration in force says of its secrets.
     """
 
     policy: Callable[[], Policy]
     state: State
     reader: Reader
     now: Callable[[], float]
+    secrets: Callable[[], tuple[SecretEntry, ...]]
 
     def group(self, token: Token, path: str) -> Group:
         """Return a group within a token's scope.
@@ -150,6 +154,7 @@ class Api:
             Route("GET", f"{root}/audit", self.audit),
             Route("POST", f"{root}/explain", self.explain),
             *Asking(self._from).routes(),
+            *Holdings(self._from).routes(),
         ]
 
     def blocked(self, asked: Asked) -> Response:

@@ -69,8 +69,8 @@ class Metrics:
         self.families |= {
             name: Family(Number) for name in ("dropped", "unsent", "pruned", "trailers", "group_searches", "webhooks")
         }
-        self.families |= {name: Family(Number) for name in ("exported", "unexported", "traced")}
-        self.families |= {name: Family(Number) for name in ("secret_uses", "secret_bodies", "vendors")}
+        self.families |= {name: Family(Number) for name in ("exported", "unexported", "traced", "vendors")}
+        self.families |= {name: Family(Number) for name in ("secret_uses", "secret_bodies", "secret_misdirected")}
         for of in ("strangers", "groups", "receipts"):
             self.families["pruned"].labels("size", of)
         for sink in ("stdout", "store", "audit"):  # present at zero, so that a first loss is an increase
@@ -131,6 +131,10 @@ class Metrics:
     def secret_in_body(self, secret: str) -> None:
         """Count a request whose body held a placeholder; its secret's name is one of the configuration's."""
         self.families["secret_bodies"].labels(secret).inc()
+
+    def secret_misdirected(self, secret: str) -> None:
+        """Count a request that was refused for a secret's placeholder; its name is one of the configuration's."""
+        self.families["secret_misdirected"].labels(secret).inc()
 
     def internal_error(self, where: str) -> None:
         """Count an exception that was turned into a denial; `where` names the place in the code."""
@@ -262,6 +266,7 @@ _COUNTERS = (
     ("group_searches", "group_searches", "Searches that vendors ran for a group.", ("group", "vendor")),
     ("secret_uses", "secret_uses", "Requests that a secret was set on.", ("secret",)),
     ("secret_bodies", "secret_bodies", "Requests whose body held a secret's placeholder.", ("secret",)),
+    ("secret_misdirected", "secret_misdirected", "Requests refused for a secret's placeholder.", ("secret",)),
     ("errors", "internal_errors", "Exceptions turned into denials.", ("where",)),
     ("trailers", "trailers_dropped", "Messages whose trailer fields were not passed on.", ("direction",)),
     ("dropped", "records_dropped", "Events that a sink lost for good.", ("sink",)),

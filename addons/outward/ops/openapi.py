@@ -126,6 +126,8 @@ def _paths() -> Json:
         _query("event_type", "Only events of this name."),
         *pages,
     )
+    of_secrets = (_FILTERS[0], _query("since", f"Uses from this time on; by default 30 days. {_WHEN}"))
+    of_uses = (_query("secret", "Exactly this secret."), _query("conversation", "Exactly this conversation."))
     search, ident, named = an_object(enabled=FLAG), (_path("id", "Decision id.", ID),), (_GROUP,)
     toggle = _operation("Set web search", ref("GroupSearch"), "403", "404", "409", "415", parameters=named, body=search)
     explain = _operation("Explain a decision", ref("Trail"), "403", "404", "415", body=ref("Question"))
@@ -147,6 +149,12 @@ def _paths() -> Json:
         "/conversations/{id}/opt-in": _opt_in(),
         "/conversations/{id}/receipt": {"get": _receipt()},
         "/audit": {"get": _operation("List audit events", page("AuditEvent"), "403", parameters=audit)},
+        "/secrets": {"get": _operation("List secrets", page("Secret"), "403", parameters=(*of_secrets, *pages))},
+        "/secrets/uses": {
+            "get": _operation(
+                "List uses of secrets", page("SecretUse"), "403", parameters=(*of_uses, *of_secrets, *pages)
+            )
+        },
         "/explain": {"post": explain},
         **_access(pages),
         "/openapi.json": {"get": _operation("Show this document", {"type": "object"})},

@@ -18,6 +18,7 @@ from outward.ops.access import CHANGING, Access
 from outward.ops.api import Handler, Sources, told
 from outward.ops.ask import Asked, scope
 from outward.ops.attempts import Attempts
+from outward.ops.holdings import Holdings
 from outward.ops.queue import UNTIL, USUAL, Queue, askable
 from outward.ops.templating import templates
 from outward.ops.web import Problem, Request, Response, Route, redirect
@@ -25,6 +26,7 @@ from outward.records import query, receipts, trail, verify
 from outward.records.events import Record, rfc3339
 from outward.records.query import Filters
 from outward.records.store import milliseconds
+from outward.records.uses import uses
 
 HTML = "text/html; charset=utf-8"
 SECURITY = {
@@ -71,6 +73,7 @@ class Pages:
             Route("GET", "/conversations/{id...}", self.conversation),
             Route("GET", "/audit", self.audit),
             Route("POST", "/role", self.wear),
+            Route("GET", "/secrets", self.secrets),
             *Attempts(self._from, self._page).routes(),
             *Queue(self._from, self._access, self._page).routes(),
         ]
@@ -186,6 +189,19 @@ class Pages:
             chain=_chain(self._check_chain()),
             next_cursor=ask.write_cursor((milliseconds(last["created_at"]), last["id"])) if last else None,
             query="",
+        )
+
+    def secrets(self, asked: Asked) -> Response:
+        """List secrets, where they are set, and who used them; of a group, or of a conversation."""
+        found = asked.query("group", "conversation", form=True)
+        holdings = Holdings(self._from)
+        wanted = holdings.wanted(asked, found)
+        with self._from.reader.database() as database:
+            used = uses(database, wanted)
+            rows = holdings.held(database, wanted, used)
+        about = " ".join(f"of the {name} {text}" for name, text in found.items())
+        return self._page(
+            "secrets.html", asked, section="secrets", rows=rows, uses=used[:_ROWS], total=len(used), about=about
         )
 
     def sign_in(self, way: str | None, problem: Problem | None = None) -> Response:

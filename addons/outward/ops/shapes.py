@@ -85,6 +85,7 @@ _RULE = an_object(
     encoded_slash=FLAG,
     tls=FLAG,
     addresses={"type": "array", "items": TEXT},
+    sets={"anyOf": [an_object(header=TEXT, secrets={"type": "array", "items": TEXT}), {"type": "null"}]},
     **{name: or_null(TEXT) for name in ("until", "owner", "note")},
     limits=TEXT,
     group=TEXT,
@@ -177,6 +178,24 @@ SCHEMAS: Json = {
         path=TEXT, mode=TEXT, rules=_COUNT, web_search=ref("WebSearch"), searches_today=or_null(_COUNT)
     ),
     "Rule": _RULE,
+    "Secret": an_object(
+        name=TEXT,
+        source=or_null(TEXT),
+        hosts=_array(TEXT),
+        groups=_array(TEXT),
+        bound=_array(ref("Rule")),
+        last_used=or_null(_TIME),
+        misdirected=_COUNT,
+        misdirected_last=or_null(_TIME),
+    ),
+    "SecretUse": an_object(
+        secret=TEXT,
+        **{name: or_null(TEXT) for name in ("group", "client", "conversation", "grant", "host")},
+        port={"type": ["integer", "null"]},
+        first=_TIME,
+        last=_TIME,
+        hours=_COUNT,
+    ),
     "Group": an_object(
         path=TEXT,
         chain=_array(TEXT),

@@ -81,6 +81,7 @@ def _row(path: str, rule: Rule, *, deny: bool = False) -> dict[str, Any]:
         "encoded_slash": rule.encoded_slash,
         "tls": rule.tls,
         "addresses": [str(network) for network in rule.addresses],
+        "sets": None if rule.inject is None else {"header": rule.inject.header, "secrets": list(rule.inject.names)},
         "until": rule.until,
         "owner": rule.owner,
         "note": rule.note,
@@ -108,6 +109,8 @@ def _limits(rule: Rule, *, deny: bool) -> str:
         parts.append("not TLS")
     if rule.addresses:
         parts.append("addresses " + ", ".join(map(str, rule.addresses)))
+    if rule.inject is not None:
+        parts.append(f"sets {rule.inject.header} from {', '.join(rule.inject.names)}")
     if rule.until is not None:
         parts.append(f"until {rule.until}")
     return " · ".join(parts)

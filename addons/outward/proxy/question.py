@@ -9,8 +9,10 @@ from dataclasses import replace
 
 from outward.core.identity import Identity
 from outward.core.model import Decision, Lane, Question, Stage
+from outward.core.placeholders import found_in
 from outward.core.readings import objection
 from outward.core.reasons import Reason
+from outward.core.secrets import MisdirectedError
 from outward.http1.head import Head
 from outward.proxy.judge import Judge, fill
 from outward.proxy.own import ADVICE
@@ -67,12 +69,20 @@ def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None)
         event.redirected_from = judge.redirects.to(identity, head.host.name, time.monotonic())
     if identity.why:
         event.detail, event.advice = identity.why, f"Your token is good, but {identity.why}: {_UNMAPPED}"
-    if decision.reason is Reason.PATH_NOT_ALLOWED and decision.rule is not None and decision.rule.paths is not None:
-        event.detail = objection(decision.rule.paths, head.path or "", encoded_slash=decision.rule.encoded_slash)
-    if decision.reason is Reason.MALFORMED_REQUEST:  # the head is not: it names the proxy itself
-        event.advice = ADVICE
+    _tell(judge, event, decision, head)
     if identity.refusal is None:
         judge.answered(event)
     if not connect:
         event.lane = Lane.INSPECT  # whatever a tunnel to that host would be: this request was read
     return event, decision
+
+
+def _tell(judge: Judge, event: Event, decision: Decision, head: Head) -> None:
+    """Say in words what is known of a denial beyond its reason."""
+    if decision.reason is Reason.PATH_NOT_ALLOWED and decision.rule is not None and decision.rule.paths is not None:
+        event.detail = objection(decision.rule.paths, head.path or "", encoded_slash=decision.rule.encoded_slash)
+    if decision.reason is Reason.SECRET_MISDIRECTED:
+        secret = found_in(f"{head.host.name}{head.path or ''}", judge.policy.secrets)
+        judge.secrets.misdirected(MisdirectedError("the URL", secret), event)
+    if decision.reason is Reason.MALFORMED_REQUEST:  # the head is not: it names the proxy itself
+        event.advice = ADVICE

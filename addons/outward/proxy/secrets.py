@@ -24,7 +24,7 @@ _HELD = re.compile(re.escape(_SIGN) + rb"[A-Za-z0-9_-]{1,64}")
 _LONGEST = len(_SIGN) + 64  # bytes of a placeholder
 _MOST = 64 * 1024  # bytes of a file with a secret
 _HOUR = 3600
-_MOST_KNOWN = 10_000  # uses that are remembered, so that each is told once an hour
+_MOST_KNOWN = 10_000  # uses that are told apart in an hour
 
 
 class Counts(Protocol):
@@ -32,6 +32,9 @@ class Counts(Protocol):
 
     def secret_used(self, secret: str) -> None:
         """Count a request that a secret was set on."""
+
+    def secret_misdirected(self, secret: str) -> None:
+        """Count a request that was refused for a secret's placeholder."""
 
     def secret_in_body(self, secret: str) -> None:
         """Count a request whose body held a placeholder."""
@@ -63,6 +66,11 @@ class Secrets:
     def __repr__(self) -> str:
         """Names alone."""
         return f"Secrets({', '.join(self.values)})"
+
+    @property
+    def entries(self) -> tuple[SecretEntry, ...]:
+        """What the configuration in force says of them."""
+        return self._entries
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -100,14 +108,25 @@ class Secrets:
             raise MisdirectedError("the URL", secret)
         return placed(injections, head.fields, self.values)
 
+    def misdirected(self, error: MisdirectedError, event: Event) -> None:
+        """Tell an event where a placeholder, or another credential, stood; and count whose it was."""
+        event.detail = str(error)
+        if error.secret is not None:
+            self._counts.secret_misdirected(error.secret)
+
     def used(self, names: Iterable[str], event: Event) -> None:
-        """Tell that secrets were set on a request: who, for which host; once an hour for the same."""
+        """Tell that secrets were set on a request: who, for which host; once an hour for the same.
+
+        Clients choose conversations, and names below a wildcard: beyond a bound, uses are told by group and secret.
+        """
         hour = int(time.time() // _HOUR)
-        if hour != self._hour or len(self._told) >= _MOST_KNOWN:
+        if hour != self._hour:
             self._hour, self._told = hour, {}
         for name in names:
             self._counts.secret_used(name)
-            key = (name, event.group, event.client, event.conversation, event.host, event.port)
+            key: tuple[object, ...] = (name, event.group, event.client, event.conversation, event.host, event.port)
+            if key not in self._told and len(self._told) >= _MOST_KNOWN:
+                key = (name, event.group)
             if key not in self._told:
                 self._told[key] = None
                 self.tell(secret_used(name, event))

@@ -3,7 +3,7 @@
 Values in, an event out.
 """
 
-from outward.core.grants import Grant
+from outward.core.grants import Grant, grant_of
 from outward.core.toggles import Toggle
 from outward.records.audit import SECRET_USED, AuditEvent
 from outward.records.changes import OptIn, StoredToken
@@ -95,10 +95,17 @@ def secret_used(name: str, event: Event) -> AuditEvent:
         group=event.group,
         target=name,
         target_type="Secret",
-        author=event.client,
+        author=event.client_name or event.client,
         ip_address=event.client,
         message=f"secret {name} set on requests to {event.host}",
-        details={"secret": name, "host": event.host, "port": event.port, "conversation": event.conversation},
+        details={
+            "secret": name,
+            "host": event.host,
+            "port": event.port,
+            "conversation": event.conversation,
+            "subject": event.subject,
+            "grant": None if event.rule is None else grant_of(event.rule.place),
+        },
     )
 
 

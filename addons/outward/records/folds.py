@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from outward.core.reasons import Reason
+from outward.core.secrets import secret_of
 from outward.records.events import Event
 
 WINDOW = 60.0  # seconds
@@ -255,9 +256,11 @@ def _key(event: Event) -> Key:
     """Return what two denials of a group share where the second repeats the first: the question and its answer.
 
     Beside client, group, host, port and reason: what else a reader of the row relies on. The path and the method count
-    where the answer is about them.
+    where the answer is about them, the secret where its placeholder was refused.
     """
-    request = (event.method, event.path) if event.reason in _BY_REQUEST else ()
+    request: Key = (event.method, event.path) if event.reason in _BY_REQUEST else ()
+    if event.reason is Reason.SECRET_MISDIRECTED:
+        request = (secret_of(event.detail),)
     return (
         event.client, event.host, event.port, event.reason, event.stage, event.conversation, event.sni, event.address,
         event.generation, event.client_name, event.subject, event.claims, event.redirected_from, *request,

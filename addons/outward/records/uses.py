@@ -1,14 +1,34 @@
-"""Who used which secret, when and for which host: read from the audit events that say so, never with a value."""
+"""Who used which secret, when and for which host, and whose placeholders were refused; never with a value."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from outward.core.reasons import Reason
+from outward.core.secrets import secret_of
 from outward.records.audit import SECRET_USED
 from outward.records.database import Database
-from outward.records.events import Record
+from outward.records.events import Record, rfc3339
+from outward.records.query import MAX_COUNTED, Filters
 from outward.records.trail import AuditFilters, listed
 
 _MOST = 10_000  # audit events that are read, the newest first
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which uses are wanted; None is any.
+
+    Attributes:
+        scope: path of the group that the asker may see, with its descendants.
+        group: path of a group, with its descendants.
+        since: Unix time in seconds, from which on.
+    """
+
+    scope: str | None = None
+    group: str | None = None
+    since: float | None = None
+    secret: str | None = None
+    conversation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +38,16 @@ class Use:
     Attributes:
         group: path of the client's group.
         client: as the audit log names it.
+        grant: id of the grant that allowed it; None if a rule did.
         first, last: RFC 3339, of the first and last hour in which it was told.
-        hours: how often it was told: once an hour by each proxy and conversation.
+        hours: how often it was told: once an hour by each proxy.
     """
 
     secret: str
     group: str | None
     client: str | None
+    conversation: str | None
+    grant: str | None
     host: str | None
     port: int | None
     first: str
@@ -33,33 +56,54 @@ class Use:
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
-        return {
-            "secret": self.secret,
-            "group": self.group,
-            "client": self.client,
-            "host": self.host,
-            "port": self.port,
-            "first": self.first,
-            "last": self.last,
-            "hours": self.hours,
-        }
+        return asdict(self)
 
 
-def uses(database: Database, since: float | None = None, scope: str | None = None) -> list[Use]:
-    """Return the uses of secrets, the last first.
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Requests that were refused for a secret's placeholder.
 
-    Args:
-        database: the records.
-        since: Unix time in seconds, from which on.
-        scope: path of a group, with those below it.
+    Attributes:
+        last: RFC 3339.
     """
+
+    count: int
+    last: str
+
+
+def uses(database: Database, wanted: Wanted) -> list[Use]:
+    """Return the uses of secrets, the last first."""
+    asked = AuditFilters(wanted.scope, wanted.group, SECRET_USED, wanted.secret, wanted.since)
     found: dict[tuple[Any, ...], Use] = {}
-    for record in listed(database, AuditFilters(scope=scope, event_type=SECRET_USED, since=since), _MOST):
+    for record in listed(database, asked, _MOST):
         use = _use(record)
-        key = (use.secret, use.group, use.client, use.host, use.port)
+        if wanted.conversation not in (None, use.conversation):
+            continue
+        key = (use.secret, use.group, use.client, use.conversation, use.grant, use.host, use.port)
         known = found.get(key)
         found[key] = use if known is None else replace(known, first=use.first, hours=known.hours + 1)
     return list(found.values())
+
+
+def refusals(database: Database, wanted: Wanted) -> dict[str, Refusals]:
+    """Return what was refused for a placeholder, by secret: of the newest refusals, so that no flood makes it slow."""
+    about = Filters(
+        scope=wanted.scope, group=wanted.group, since=wanted.since, reason=str(Reason.SECRET_MISDIRECTED),
+        conversation=wanted.conversation,
+    )  # fmt: skip
+    where, values = about.sql()
+    rows = database.execute(
+        "SELECT detail, SUM(count), MAX(last_ms) FROM (SELECT detail, count, COALESCE(last_ms, time_ms) AS last_ms"
+        f" FROM events WHERE {where} ORDER BY time_ms DESC, id DESC LIMIT ?) AS newest GROUP BY detail",
+        (*values, MAX_COUNTED),
+    )
+    found: dict[str, tuple[int, int]] = {}
+    for detail, count, last_ms in rows:
+        secret = secret_of(detail)
+        if secret is not None:
+            before, last = found.get(secret, (0, 0))
+            found[secret] = before + int(count), max(last, last_ms)  # PostgreSQL adds up to a decimal
+    return {secret: Refusals(count, rfc3339(last_ms / 1000)) for secret, (count, last_ms) in found.items()}
 
 
 def used_before(database: Database, secret: str, group: str | None, host: str | None, before: float) -> bool:
@@ -79,5 +123,5 @@ def _literal(text: str) -> str:
 
 def _use(record: Record) -> Use:
     details, at = record["details"], record["created_at"]
-    about = (record["target_details"], record["entity_path"], record["author_name"])
-    return Use(*about, details.get("host"), details.get("port"), at, at)
+    about = (record["target_details"], record["entity_path"], record["author_name"], details.get("conversation"))
+    return Use(*about, details.get("grant"), details.get("host"), details.get("port"), at, at)

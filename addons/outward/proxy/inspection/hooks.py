@@ -289,7 +289,7 @@ class Hooks:
         try:
             exchange.placed, exchange.secrets = secrets.placed(injections, head, exchange.raw), secrets.values
         except MisdirectedError as error:
-            exchange.event.detail = str(error)
+            secrets.misdirected(error, exchange.event)
             exchange.refuse(Reason.SECRET_MISDIRECTED, Stage.REQUEST)
         else:
             set_on = [each for each in injections if each.header in exchange.placed]
