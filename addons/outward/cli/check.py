@@ -60,14 +60,20 @@ def check(
 
 
 def _load(choice: Choice) -> Loaded:
+    return (
+        checked(sys.stdin.buffer.read(), "<stdin>") if str(choice.base) == "-" else _whole(load_configuration(choice))
+    )
+
+
+def checked(text: bytes | str, name: str) -> Loaded:
+    """Load a text that lies in no folder, and find in it what `check` finds."""
     from outward.config.load import load_text  # noqa: PLC0415 - the schema takes a while to import
     from outward.search.registry import adapters, governed, vendor_of  # noqa: PLC0415 - goes with it
 
-    if str(choice.base) == "-":
-        text = sys.stdin.buffer.read()
-        loaded = load_text(text, "<stdin>", vendor_of=vendor_of, adapters=adapters(), governed=governed())
-    else:
-        loaded = load_configuration(choice)
+    return _whole(load_text(text, name, vendor_of=vendor_of, adapters=adapters(), governed=governed()))
+
+
+def _whole(loaded: Loaded) -> Loaded:
     if loaded.policy is None:
         return loaded
     more = (*_mute(loaded.policy), *_ungoverned(loaded.policy), *_tables(loaded), *review(loaded, loaded.policy))

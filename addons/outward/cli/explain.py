@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from outward.cli.common import find_config, load_or_exit, load_starter
+from outward.cli.explain_code import explain_code, is_code
 from outward.cli.options import config_option
 from outward.cli.private import NoGroupError, choose_group
 from outward.cli.reach import elsewhere, meet
@@ -51,7 +52,8 @@ def explain(
 ) -> None:
     """Show how URL (or host, or host:port) is decided for a group: the rules considered, and the one that decided.
 
-    Given the name of a set, such as @developer, it shows what that set holds.
+    Given the name of a set, such as @developer, it shows what that set holds; given a code of `check`, such as E012,
+    or a reason, such as no_rule, what that means.
 
     Asks no name server, unless told to. Exits with 0 when it is allowed, and with 4 when it is denied.
 
@@ -60,6 +62,9 @@ def explain(
     """
     if search == (url is not None):
         raise click.UsageError("give a URL, or --search")
+    if url is not None and is_code(url):
+        explain_code(url, as_json=as_json)
+        return
     loaded = _loaded(config, as_json=as_json)
     if url is not None and url.startswith("@"):
         _explain_set(loaded, url, as_json=as_json)

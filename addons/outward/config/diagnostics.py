@@ -23,7 +23,7 @@ class Finding:
 
     Attributes:
         level: error or warning.
-        ident: stable code, such as `E012`; the table is in `docs/findings.md`.
+        ident: stable code, such as `E012`; `findings` has its meaning.
         message: lower case, no final stop, the user's input in backticks.
         place: where it was written; None where no file is at fault.
         length: characters from the place on that are at fault, for the caret.

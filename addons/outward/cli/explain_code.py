@@ -1,0 +1,55 @@
+"""`outward explain E012` and `outward explain no_rule`: what a code means, with an example and the cure."""
+
+import json
+import re
+
+import click
+
+from outward.cli.check import checked
+from outward.config.findings import Meaning, meanings
+from outward.config.render import render_text
+from outward.core.reasons import MEANINGS, Reason
+
+FILE = "outward.yaml"
+_FINDING = re.compile(r"[EW]\d{3}")
+
+
+def is_code(text: str) -> bool:
+    """Tell whether a text is a finding of `check` or a reason of a decision, and no host."""
+    return _FINDING.fullmatch(text) is not None or text in set(Reason)
+
+
+def explain_code(code: str, *, as_json: bool) -> None:
+    """Print what a code means."""
+    about: dict[str, object]
+    if code not in set(Reason):
+        meaning = meanings().get(code)
+        if meaning is None:
+            raise click.UsageError(f"there is no finding {code}")
+        about = {"code": code, "means": meaning.means, "example": meaning.example, "check": said(meaning)}
+        text = page(meaning)
+    else:
+        reason = Reason(code)
+        told = MEANINGS[reason]
+        about = {"reason": code, "status": told.status, "title": told.title, "cure": told.cure}
+        text = f"{code}: {told.title} (HTTP {told.status})\n  {told.cure}"
+    click.echo(json.dumps(about, indent=2) if as_json else text)
+
+
+def said(meaning: Meaning) -> str:
+    """Return what `check` says of a code's example."""
+    if meaning.example is None:
+        return ""
+    findings = [each for each in checked(meaning.example, FILE).findings if each.ident == meaning.code]
+    return render_text(findings[:1], {FILE: meaning.example})
+
+
+def page(meaning: Meaning) -> str:
+    """Return all about a code, for people."""
+    level = "error" if meaning.code.startswith("E") else "warning"
+    parts = [f"{meaning.code} ({level}): {meaning.means}"]
+    if meaning.example is not None:
+        indented = "".join(f"    {line}\n" for line in meaning.example.rstrip("\n").split("\n"))
+        answer = "".join(f"    {line}\n" for line in said(meaning).split("\n"))
+        parts += ["", "  This file brings it:", "", indented.rstrip("\n"), "", "  Check says:", "", answer.rstrip("\n")]
+    return "\n".join(parts)
