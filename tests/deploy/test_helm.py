@@ -99,7 +99,11 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "more at least than at most": ({"gateway": {"autoscaling": {"minReplicas": 20}}}, "minReplicas is above"),
     "a policy that is no YAML": ({"config": "groups: ["}, "config is not YAML"),
     "two times for open streams": ({"config": "server: {grace: 5m}"}, "write `grace` beside it"),
-    "a page without TLS": ({"admin": {"hosts": ["a.test"], "ingress": {"enabled": True}}}, "TLS alone"),
+    "a page without TLS": ({"admin": {"urls": ["https://a.test"], "ingress": {"enabled": True}}}, "TLS alone"),
+    "a page without a name": (
+        {"admin": {"urls": ["http://a.test"], "ingress": {"enabled": True, "tlsSecret": "t"}}},
+        "https addresses",
+    ),
 }
 
 
@@ -150,7 +154,11 @@ COMPANY: dict[str, Any] = {
     "service": {"annotations": {"example.test/zone": "a"}},
     "grace": 600,
     "gateway": {"replicas": 3, "autoscaling": {"enabled": False}, "podDisruptionBudget": {"maxUnavailable": "25%"}},
-    "admin": {"hosts": ["outward.test"], "ingress": {"enabled": True, "className": "inner", "tlsSecret": "page-tls"}},
+    "admin": {
+        "urls": ["https://outward.test", "http://outward:9090"],
+        "tlsSecret": "ops-tls",
+        "ingress": {"enabled": True, "className": "inner", "tlsSecret": "page-tls"},
+    },
     "networkPolicy": {
         "defaultDeny": False,
         "egress": [{"to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}], "ports": [{"port": 5432, "protocol": "TCP"}]}],
@@ -175,7 +183,14 @@ def test_what_a_company_sets_shows() -> None:
     assert proxy["image"] == f"registry.test/outward@{DIGEST}"
     assert all(each["metadata"]["labels"]["team"] == "platform" for each in objects)
     env = {each["name"]: each["value"] for each in proxy["env"]}
-    assert (env["TZ"], env["OUTWARD_OPS_HOSTS"], env["OUTWARD_GRACE"]) == ("UTC", "outward.test", "600s")
+    assert (env["TZ"], env["OUTWARD_GRACE"]) == ("UTC", "600s")
+    assert env["OUTWARD_ADMIN_URLS"] == "https://outward.test,http://outward:9090"
+    assert {proxy[f"{probe}Probe"]["httpGet"]["scheme"] for probe in ("startup", "readiness", "liveness")} == {"HTTPS"}
+    assert {"name": "ops-tls", "secret": {"secretName": "ops-tls", "defaultMode": 0o440}} in spec["volumes"]
+    [mount] = [each["mountPath"] for each in proxy["volumeMounts"] if each["name"] == "ops-tls"]
+    assert env["OUTWARD_ADMIN_TLS_CERT"] == f"{mount}/tls.crt"
+    assert env["OUTWARD_ADMIN_TLS_KEY"] == f"{mount}/tls.key"
+    assert named["ServiceMonitor", "outward"]["spec"]["endpoints"][0]["scheme"] == "https"
     assert spec["terminationGracePeriodSeconds"] == 615
     assert proxy["envFrom"] == COMPANY["extraEnvFrom"]
     assert COMPANY["extraVolumes"][0] in spec["volumes"]

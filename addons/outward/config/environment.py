@@ -27,6 +27,8 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "OUTWARD_UPSTREAM_TRUST": ("upstream", "trust"),
     "OUTWARD_DNS_SERVERS": ("upstream", "dns", "servers"),
     "OUTWARD_ADMIN_URLS": ("admin", "urls"),
+    "OUTWARD_ADMIN_TLS_CERT": ("admin", "tls", "cert"),
+    "OUTWARD_ADMIN_TLS_KEY": ("admin", "tls", "key"),
 }
 _SECRETS = ("OUTWARD_RECORDS_URL", "OUTWARD_UPSTREAM_PROXY")
 _LISTS = ("OUTWARD_UPSTREAM_NO_PROXY", "OUTWARD_UPSTREAM_TRUST", "OUTWARD_DNS_SERVERS", "OUTWARD_ADMIN_URLS")

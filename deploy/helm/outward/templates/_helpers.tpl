@@ -98,8 +98,12 @@ env:
   {{- with $mode.adminSecret }}
   - {name: OUTWARD_ADMIN_TOKEN_FILE, value: /etc/outward-admin/token}
   {{- end }}
-  {{- with $root.Values.admin.hosts }}
-  - {name: OUTWARD_OPS_HOSTS, value: {{ join "," . | quote }}}
+  {{- with $root.Values.admin.urls }}
+  - {name: OUTWARD_ADMIN_URLS, value: {{ join "," . | quote }}}
+  {{- end }}
+  {{- if $root.Values.admin.tlsSecret }}
+  - {name: OUTWARD_ADMIN_TLS_CERT, value: /etc/outward-ops-tls/tls.crt}
+  - {name: OUTWARD_ADMIN_TLS_KEY, value: /etc/outward-ops-tls/tls.key}
   {{- end }}
   {{- with $root.Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
@@ -108,14 +112,14 @@ env:
 envFrom: {{ toJson . }}
 {{- end }}
 startupProbe: # ready in under a second; a slow node gets half a minute
-  httpGet: {path: /readyz, port: ops}
+  httpGet: {{ include "outward.probe" (list $root "/readyz") }}
   periodSeconds: 1
   failureThreshold: 30
 readinessProbe:
-  httpGet: {path: /readyz, port: ops}
+  httpGet: {{ include "outward.probe" (list $root "/readyz") }}
   periodSeconds: 5
 livenessProbe:
-  httpGet: {path: /healthz, port: ops}
+  httpGet: {{ include "outward.probe" (list $root "/healthz") }}
   periodSeconds: 10
 resources: {{ toJson $mode.resources }}
 securityContext:
@@ -132,9 +136,23 @@ volumeMounts:
   {{- with $mode.adminSecret }}
   - {name: admin, mountPath: /etc/outward-admin, readOnly: true}
   {{- end }}
+  {{- if $root.Values.admin.tlsSecret }}
+  - {name: ops-tls, mountPath: /etc/outward-ops-tls, readOnly: true}
+  {{- end }}
   {{- with $root.Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end }}
+
+{{- define "outward.probe" -}}
+{{- $root := index . 0 -}}
+{path: {{ index . 1 }}, port: ops{{ if $root.Values.admin.tlsSecret }}, scheme: HTTPS{{ end }}}
+{{- end }}
+
+{{- define "outward.scrape" -}}
+{{- with .Values.admin.tlsSecret -}}
+scheme: https, tlsConfig: {serverName: {{ include "outward.fullname" $ }}-ops.{{ $.Release.Namespace }}.svc, ca: {secret: {name: {{ . }}, key: ca.crt}}},
+{{- end -}}
 {{- end }}
 
 {{- define "outward.proxy-volumes" -}}
@@ -148,6 +166,9 @@ volumeMounts:
 {{- end }}
 {{- with $mode.adminSecret }}
 - {name: admin, secret: {secretName: {{ . }}, defaultMode: 0440}}
+{{- end }}
+{{- with $root.Values.admin.tlsSecret }}
+- {name: ops-tls, secret: {secretName: {{ . }}, defaultMode: 0440}}
 {{- end }}
 {{- with $root.Values.extraVolumes }}
 {{ toYaml . }}
