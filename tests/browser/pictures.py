@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from conftest import CHROMIUM
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from conftest import CHROMIUM
 from harness.admin import TOKEN, Admin, denied
 from harness.process import OUTWARD, environment
 from outward.core.model import Mode, Stage, Verdict

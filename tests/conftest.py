@@ -1,0 +1,19 @@
+"""How all tests run: over how many processes, and what they show meanwhile."""
+
+import os
+
+import pytest
+
+from harness.progress import Progress
+
+
+@pytest.hookimpl(trylast=True)  # behind the terminal's own
+def pytest_configure(config: pytest.Config) -> None:
+    terminal = config.pluginmanager.getplugin("terminalreporter")
+    if terminal is not None and config.get_verbosity() < 0:
+        config.pluginmanager.register(Progress(terminal))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core, since most tests wait for other processes."""
+    return min(2 * len(os.sched_getaffinity(0)), 12) if hasattr(os, "sched_getaffinity") else 4
