@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
 import ssl
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
-from secrets import randbelow
 from threading import Thread
 from typing import Any
 
@@ -20,6 +18,7 @@ import trustme
 
 from harness.inspection import WebOrigin
 from harness.loops import until
+from harness.ports import free_port
 from harness.process import environment, outward
 
 ADDON = Path(__file__).parents[2] / "addons" / "outward" / "addon.py"
@@ -100,14 +99,6 @@ class Mitmdump:
         return found()[0]
 
 
-def _free() -> int:
-    """Return a port that nobody is given by chance before it is used: below those that the kernel hands out."""
-    while True:
-        port = 10_000 + randbelow(20_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-
-
 def command(folder: Path, port: int) -> list[str]:
     """Return the command line, with mitmproxy's own files in a folder."""
     options = ("--set", f"confdir={folder / 'mitm'}", "--set", "listen_host=127.0.0.1")
@@ -117,7 +108,7 @@ def command(folder: Path, port: int) -> list[str]:
 @contextlib.asynccontextmanager
 async def mitmdump(folder: Path, policy: str, pki: trustme.CA) -> AsyncIterator[Mitmdump]:
     """Run it with a policy: what stands in the file beside the server's and the trust's settings."""
-    ports = _free(), _free()
+    ports = free_port(), free_port()
     (folder / "roots.pem").write_bytes(pki.cert_pem.bytes())
     (folder / "outward.yaml").write_text(
         f"version: 1\nserver: {{ops: '127.0.0.1:{ports[1]}', state: {folder}/state}}\n{policy}"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from harness.ports import free_port
 from harness.postgres import Server, as_nobody
 from harness.waiting import wait_for
 
@@ -32,9 +33,7 @@ pidfile = {folder}/pid
 def pgbouncer(server: Server) -> Iterator[str]:
     """Run it, and give the URL of the server behind it."""
     assert PROGRAM is not None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="outward-pgbouncer-") as name:
         folder = Path(name)
         folder.chmod(0o777)
@@ -45,7 +44,7 @@ def pgbouncer(server: Server) -> Iterator[str]:
         process = subprocess.Popen([PROGRAM, settings], stderr=subprocess.DEVNULL, **as_nobody())  # type: ignore[call-overload]
         try:
             wait_for(lambda: _listens(port))
-            yield f"postgresql://outward@127.0.0.1:{port}/postgres"
+            yield f"postgresql://outward@127.0.0.1:{port}{urlsplit(server.url).path}"
         finally:
             process.kill()
             process.wait(10)

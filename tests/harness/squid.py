@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.ports import free_port
+
 HAS_SQUID = shutil.which("squid") is not None
 _HELPER = Path("/usr/lib/squid/basic_fake_auth")  # takes whatever it is told
 
@@ -50,9 +52,7 @@ class Squid:
 @contextlib.contextmanager
 def squid(folder: Path, *ports: int, password: bool = False, hosts: str = "") -> Iterator[Squid]:
     """Run it; `folder` is made readable for the user that it becomes."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     user = pwd.getpwuid(os.getuid()).pw_name if os.getuid() else "nobody"
     folder.mkdir(mode=0o777, exist_ok=True)
     folder.chmod(0o777)

@@ -8,6 +8,7 @@ import pytest
 
 from harness import watched
 from harness.admin import Admin, admin
+from harness.postgres import Server, postgres
 from harness.sink import Sink
 
 watched.begin()
@@ -20,6 +21,20 @@ def no_callback_holds_a_loop_up() -> Iterator[None]:
     yield
     found = watched.stalls()[before:]
     assert not found, "\n".join(found)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """One PostgreSQL for all tests of a process; tests ask for `server`."""
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def server(postgres_server: Server) -> Server:
+    """A PostgreSQL server with nothing in it."""
+    postgres_server.empty()
+    return postgres_server
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from harness.postgres import postgres
 from harness.waiting import wait_for
 from outward.core.grants import Grant
 from outward.core.policy import Policy
@@ -23,12 +22,6 @@ NOW = round(time.time() * 1000)
 HOUR = 3_600_000
 
 
-@pytest.fixture(scope="module")
-def server():
-    with postgres() as running:
-        yield running
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request):
     return "sqlite" if request.param == "sqlite" else request.getfixturevalue("server").url
@@ -38,9 +31,6 @@ def url(request):
 def connect(url, tmp_path):
     database = open_database(url, tmp_path)
     migrate(database)
-    if url != "sqlite":
-        for table in ("access_requests", "grants", "audit_events", "chain_heads"):
-            database.execute(f"DELETE FROM {table}")
     database.close()
     return lambda: open_database(url, tmp_path)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import trustme
 
-from harness.postgres import Server, postgres
 from harness.sink import Sink
 from harness.waiting import wait_for
 from outward.config.settings import AuditStream as Settings
@@ -72,22 +71,9 @@ class Log:
         self.database.close()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgres() as running:
-        yield running
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
-    if request.param == "postgres":
-        database = open_database(url := request.getfixturevalue("server").url, tmp_path)
-        database.execute("DROP SCHEMA public CASCADE")
-        database.execute("CREATE SCHEMA public")
-        database.close()
-    else:
-        url = "sqlite"
-    made = Log(url, tmp_path)
+    made = Log(request.getfixturevalue("server").url if request.param == "postgres" else "sqlite", tmp_path)
     yield made
     made.close()
 

@@ -2,12 +2,11 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harness.postgres import Server, postgres
 from harness.records import Counts, act, append
 from harness.waiting import wait_for
 from outward.records import trail
@@ -84,9 +83,3 @@ def test_several_writers_on_one_database_keep_whole_chains(
         opened.execute("DELETE FROM audit_events WHERE chain = (SELECT MAX(chain) FROM audit_events) AND seq = 20")
         assert not verify(opened, tmp_path / "0").ok
     opened.close()
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with postgres() as running:
-        yield running

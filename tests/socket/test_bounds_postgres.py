@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.postgres import Server, postgres
+from harness.postgres import Server
 from harness.records import Counts, denied
 from harness.waiting import wait_for
 from outward.records import query
@@ -20,18 +20,9 @@ MONTH = 30 * DAY
 BOUND = 300_000  # bytes
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgres() as running:
-        yield running
-
-
 @pytest.fixture
 def database(server: Server, tmp_path: Path) -> Iterator[Database]:
-    """Give each test the server with nothing in it."""
     opened = open_database(server.url, tmp_path)
-    opened.execute("DROP SCHEMA public CASCADE")
-    opened.execute("CREATE SCHEMA public")
     migrate(opened)
     yield opened
     opened.close()

@@ -13,16 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.ports import free_port
 from harness.process import OUTWARD, environment
 from harness.waiting import wait_for
 
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin")
 QUIET = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
 
 
 def answers(port: int) -> bool:

@@ -1,12 +1,10 @@
 """What was blocked, folded by the database: the same from SQLite and from PostgreSQL."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.postgres import postgres
 from outward.core.evidence import Evidence
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
@@ -17,12 +15,8 @@ from outward.records.store import write
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "sqlite":
-        yield open_database("sqlite", tmp_path)
-        return
-    with postgres() as running:
-        yield open_database(running.url, tmp_path)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    return open_database(request.getfixturevalue("server").url if request.param == "postgres" else "sqlite", tmp_path)
 
 
 def test_equal_requests_fold_with_their_evidence(database: Database) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.fleet import TOKEN, Load, call, fleet, seconds_until, written
-from harness.postgres import Server, postgres
+from harness.postgres import Server
 from harness.process import Served
 from harness.records import unaudited
 from harness.waiting import wait_for
@@ -20,9 +20,10 @@ PROMISE = 1.0  # seconds
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgres() as running:
-        yield running
+def server(postgres_server: Server) -> Server:
+    """The server, emptied once for all tests of this file."""
+    postgres_server.empty()
+    return postgres_server
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from harness.gates import connect, decision_id, gate_for, request, status
 from harness.loops import on_loop, until
 from harness.origins import origin
 from harness.policies import group, policy, rule
+from harness.ports import free_port
 from harness.raw import raw
 from outward.config.settings import Limits
 from outward.core.model import ClientEntry, Credential, Denial, Lane, LaneChoice, Mode, Place, Stage, Verdict
@@ -128,8 +129,7 @@ async def test_what_the_name_allows_the_address_may_still_refuse():
 
 @on_loop
 async def test_a_destination_that_is_not_there_is_a_502():
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
+    port = free_port()
     async with gate_for(policy(group(rule("allowed.test")))) as world, raw(world.address) as client:
         world.dns.add("allowed.test", "A", "127.0.0.1")
         reply = await client.ask(connect("allowed.test", port))

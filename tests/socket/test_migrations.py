@@ -6,26 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from harness.postgres import Server, postgres
 from outward.records.database import Database, StoreAwayError, migrate, migrations, open_database, statements
 from outward.records.query import Filters, summary
 
 STEPS = migrations()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgres() as running:
-        yield running
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     url = "sqlite" if request.param == "sqlite" else request.getfixturevalue("server").url
     opened = open_database(url, tmp_path)
-    if request.param == "postgres":
-        opened.execute("DROP SCHEMA public CASCADE")
-        opened.execute("CREATE SCHEMA public")
     yield opened
     opened.close()
 

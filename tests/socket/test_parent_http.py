@@ -18,6 +18,7 @@ from harness.gates import LIMITS, connect, request, status
 from harness.inspection import World, get, inspecting
 from harness.loops import on_loop, until
 from harness.policies import group, policy, rule
+from harness.ports import free_port
 from harness.raw import raw
 from outward.config.settings import Limits
 from outward.core.model import Rule, Stage, Verdict
@@ -130,12 +131,6 @@ logfile_rotate 0
 visible_hostname squid.test
 cache_effective_user {user}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def listening(port: int) -> bool:

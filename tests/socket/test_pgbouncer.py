@@ -7,7 +7,7 @@ import pytest
 
 from harness.fleet import TOKEN, call, fleet
 from harness.pgbouncer import PROGRAM, pgbouncer
-from harness.postgres import Server, postgres
+from harness.postgres import Server
 from harness.process import Served
 from harness.records import Counts, denied
 from harness.waiting import wait_for
@@ -22,19 +22,9 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not instal
 MONTH = 30 * 86_400.0
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgres() as running:
-        yield running
-
-
 @pytest.fixture
-def pooled(server: Server, tmp_path: Path) -> Iterator[str]:
+def pooled(server: Server) -> Iterator[str]:
     """The URL of a pooler, before a server with nothing in it."""
-    direct = open_database(server.url, tmp_path)
-    direct.execute("DROP SCHEMA public CASCADE")
-    direct.execute("CREATE SCHEMA public")
-    direct.close()
     with pgbouncer(server) as url:
         yield url
 

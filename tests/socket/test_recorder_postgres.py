@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.postgres import Server, postgres
+from harness.postgres import Server
 from harness.records import Counts, denied
 from harness.waiting import wait_for
 from outward.records import query
@@ -16,18 +16,9 @@ from outward.records.recorder import Recorder
 MONTH = 30 * 86_400.0
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgres() as running:
-        yield running
-
-
 @pytest.fixture
 def database(server: Server, tmp_path: Path) -> Iterator[Database]:
-    """Give each test the server with nothing in it."""
     opened = open_database(server.url, tmp_path)
-    opened.execute("DROP SCHEMA public CASCADE")
-    opened.execute("CREATE SCHEMA public")
     yield opened
     opened.close()
 

@@ -1,13 +1,13 @@
 """From blocked to allowed and back, as people and agents do it: real proxy, real command line, a real tunnel."""
 
 import json
-import socket
 import time
 from pathlib import Path
 
 import pytest
 
 from harness.admin import TOKEN
+from harness.ports import free_port
 from harness.process import Echo, Served, outward
 from harness.raw import client_hello
 from harness.waiting import wait_for
@@ -122,8 +122,7 @@ def test_what_cannot_be_asked_for_is_said(served: Served, url: str, status: int,
 
 def test_no_proxy_or_another_one(served: Served) -> None:
     assert "no proxy is named" in outward("request", "new.example", "--why", "x").stderr
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     done = outward("request", "new.example", "--why", "x", HTTPS_PROXY=f"http://127.0.0.1:{port}")
     assert (done.returncode, "does not answer" in done.stderr) == (1, True)
 

@@ -5,7 +5,6 @@ import os
 import pty
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.ports import free_port
 from harness.process import OUTWARD, environment
 from harness.waiting import wait_for
 from harness.web import Web
@@ -267,8 +267,7 @@ def test_report_mode_lets_everything_through_and_says_why_it_would_not(
 
 @pytest.mark.parametrize("lane", ["tunnel", "inspect"])
 def test_what_report_mode_let_through_keeps_its_line_where_it_cannot_be_reached(runner: Runner, lane: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
+    port = free_port()
     head, _, rest = runner.configuration(lane=lane).read_text().partition("allow: [")
     policy = runner.folder / "report.yaml"
     policy.write_text(f"{head}allow: [other.test]}}}}\n{rest.partition('\n')[2]}")

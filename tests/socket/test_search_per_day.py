@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from harness import vendors
 from harness.loops import on_loop, until
-from harness.postgres import Server, postgres
+from harness.postgres import Server
 from harness.searching import Desk, governed
 from outward.core.model import OptIn, Unfilterable, Verdict, WebSearch
 from outward.core.reasons import Reason
@@ -31,26 +31,10 @@ def limited(*limits: tuple[str, int], most: int | None = 5) -> WebSearch:
     return WebSearch(enabled=True, opt_in=OptIn.ASSUMED, max_searches=most, per_day=limits)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgres() as running:
-        yield running
-
-
-@pytest.fixture
-def emptied(server: Server, tmp_path: Path) -> str:
-    """The URL of the server, with nothing in it."""
-    opened = open_database(server.url, tmp_path)
-    opened.execute("DROP SCHEMA public CASCADE")
-    opened.execute("CREATE SCHEMA public")
-    opened.close()
-    return server.url
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def connect(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Database]:
     """Opens one database with nothing in it."""
-    url = "sqlite" if request.param == "sqlite" else request.getfixturevalue("emptied")
+    url = "sqlite" if request.param == "sqlite" else request.getfixturevalue("server").url
     return lambda: _migrated(tmp_path, url)
 
 
@@ -102,9 +86,9 @@ async def test_a_group_searches_as_often_as_its_day_allows_and_is_told_why_not_m
 
 
 @on_loop
-async def test_two_proxies_on_one_database_make_no_search_too_many(emptied: str, tmp_path: Path) -> None:
+async def test_two_proxies_on_one_database_make_no_search_too_many(server: Server, tmp_path: Path) -> None:
     def connect() -> Database:
-        return _migrated(tmp_path, emptied)
+        return _migrated(tmp_path, server.url)
 
     settings = limited(("dev", 7), most=1)
     both = [counting(connect), counting(connect)]
@@ -224,8 +208,8 @@ def test_the_tightest_limit_holds_and_children_count(connect: Callable[[], Datab
     counts.close(0)
 
 
-def test_many_that_reserve_at_once_get_no_more_than_there_is(emptied: str, tmp_path: Path) -> None:
-    everyone = [SearchCounts(lambda: _migrated(tmp_path, emptied)) for _ in range(4)]
+def test_many_that_reserve_at_once_get_no_more_than_there_is(server: Server, tmp_path: Path) -> None:
+    everyone = [SearchCounts(lambda: _migrated(tmp_path, server.url)) for _ in range(4)]
     together = threading.Barrier(4)
 
     def reserve(counts: SearchCounts) -> int:

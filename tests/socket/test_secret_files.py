@@ -8,7 +8,6 @@ import threading
 import psycopg
 import pytest
 
-from harness.postgres import postgres
 from harness.process import Served
 from harness.waiting import wait_for
 from outward.records.credentials import in_force, renew
@@ -61,9 +60,9 @@ def test_a_parents_password_is_taken_up_when_its_file_changes(tmp_path, parent):
         served.end()
 
 
-def test_the_databases_credentials_are_taken_up_when_their_file_changes(tmp_path):
+def test_the_databases_credentials_are_taken_up_when_their_file_changes(server, tmp_path):
     """The old user may no longer log in, and its connections are ended: what follows is recorded by the new one."""
-    with postgres() as server, psycopg.connect(server.url, autocommit=True) as admin:
+    with psycopg.connect(server.url, autocommit=True) as admin:
         for name in ("one", "two"):
             admin.execute(f"CREATE ROLE {name} SUPERUSER LOGIN")
         secret, config = tmp_path / "url", tmp_path / "outward.yaml"
@@ -75,7 +74,9 @@ def test_the_databases_credentials_are_taken_up_when_their_file_changes(tmp_path
         served = Served(config, OUTWARD_RECORDS_URL_FILE=str(secret))
 
         def users() -> set[str]:
-            rows = admin.execute("SELECT usename FROM pg_stat_activity WHERE application_name = 'outward'")
+            rows = admin.execute(
+                "SELECT usename FROM pg_stat_activity WHERE application_name = 'outward' AND datname = current_database()"
+            )
             return {name for (name,) in rows}
 
         def recorded(host: str) -> bool:

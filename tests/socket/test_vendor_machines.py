@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from harness import vendors
 from harness.governing import Desk
 from harness.loops import on_loop, until
-from harness.postgres import Server, postgres
+from harness.postgres import Server
 from harness.searching import governed
 from outward.core.model import OptIn, Unfilterable, WebSearch
 from outward.records.database import Database, StoreAwayError, migrate, open_database
@@ -40,12 +40,6 @@ RESPONSE: dict[str, Any] = {
 async def answering(_seen: Any, _reader: Any, writer: Any) -> None:
     """Answers as the vendor does: with the container that the code ran in."""
     await vendors.reply(writer, 200, RESPONSE)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgres() as running:
-        yield running
 
 
 def connecting(url: str, state: Path) -> Callable[[], Database]:
