@@ -12,7 +12,7 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,10 @@ class Outward:
         named = os.environ.get("OUTWARD_CONFIG")
         path = choose(Path(named) if named else None, os.environ).base  # what a working tree brings does not count
 
-        def load() -> Loaded:
-            return load_file(path, vendor_of=vendor_of, adapters=adapters(), governed=governed())
+        def load(before: Loaded | None = None, restless: Collection[str] = ()) -> Loaded:
+            return load_file(
+                path, vendor_of=vendor_of, adapters=adapters(), governed=governed(), before=before, restless=restless
+            )
 
         try:
             if path is None:

@@ -71,6 +71,7 @@ log = logging.getLogger(__name__)
 
 OWN_INTERVAL = 30.0  # seconds between looks at this machine's addresses
 CA_INTERVAL = 60.0  # seconds between looks at the CA's files and end
+_SHOWN = 5  # subtrees that a detail names
 FLUSH = 5.0  # seconds that the last records get
 
 # Settings that are read once; the others follow a reload.
@@ -87,7 +88,8 @@ class Options:
     Attributes:
         transform: makes the policy in force from the loaded one, at every load.
         observe: sees every event that is recorded.
-        load: loads the configuration anew, off the loop; None where there is nothing to reload.
+        load: loads the configuration anew, off the loop, given the one in force and the names of confined files that
+            stay as they were; None where there is nothing to reload.
         ops: whether the ops port is opened.
         stdout: descriptor that events are written to as JSON lines; None for none.
         lull: seconds before the engine is imported, unless it is needed sooner.
@@ -100,7 +102,7 @@ class Options:
 
     transform: Callable[[Policy], Policy] = field(default=lambda policy: policy)
     observe: Callable[[Event], None] | None = None
-    load: Callable[[], Loaded] | None = None
+    load: Callable[[Loaded, frozenset[str]], Loaded] | None = None
     ops: bool = True
     stdout: int | None = None
     lull: float = 0.0
@@ -360,9 +362,9 @@ class Service:
             log.warning("these settings take effect at the next start: %s", ", ".join(changed))
         return replace(new, admin=door, **{name: getattr(old, name) for name in _FIXED})
 
-    def _load(self, load: Callable[[], Loaded]) -> Loaded:
+    def _load(self, load: Callable[[Loaded, frozenset[str]], Loaded], restless: frozenset[str]) -> Loaded:
         """Load the configuration anew, and the tables that it names; for a thread."""
-        loaded = load()
+        loaded = load(self._loaded, restless)
         if loaded.ok and self._governor is not None:
             self._governor.prepare(whole(loaded)[0])
         return loaded
@@ -443,6 +445,7 @@ class Service:
         """Return what makes nothing unready: the last good policy stays in force, records wait."""
         stream = self.recorder.stream
         notes: dict[str, Check] = {"reload": lambda: self._reloader.problem if self._reloader else None}
+        notes["subtrees"] = self._kept_back
         notes["store"] = lambda: self.recorder.away
         notes["records"] = lambda: self.recorder.losing
         notes["jwks"] = lambda: self.judge.verifier.problem if self.judge.verifier else None
@@ -451,6 +454,12 @@ class Service:
         notes["rotation"] = lambda: self._rotation.problem
         notes |= {f"export_{each.name}": partial(_problem_of, each) for each in self.recorder.exports}
         return notes | ({"audit_stream": lambda: stream.problem} if stream is not None else {})
+
+    def _kept_back(self) -> str | None:
+        """Say what confined files are not in force as they are."""
+        told = self._reloader.kept_back if self._reloader else self._loaded.kept_back
+        more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+        return "; ".join(told[:_SHOWN]) + more if told else None
 
     def _look_around(self) -> None:
         """Learn which addresses and listeners are this proxy's own, and so never dialled."""

@@ -1,11 +1,10 @@
 """When a configuration is loaded anew: the reloader with real files."""
 
 import asyncio
-from functools import partial
 from pathlib import Path
 
 from harness.loops import on_loop, until
-from outward.config.load import load
+from outward.config.load import Loaded, load
 from outward.core.policy import Policy
 from outward.ops.metrics import Metrics
 from outward.ops.reload import SETTLING, Reloader
@@ -20,7 +19,10 @@ async def test_a_file_is_not_loaded_while_it_is_being_written(tmp_path: Path) ->
     """Each state of it loads; all but the last miss what is to be denied."""
     path = tmp_path / "outward.yaml"
     path.write_text(START)
-    again = partial(load, path, env={}, machine={})
+
+    def again(_restless: frozenset[str] = frozenset()) -> Loaded:
+        return load(path, env={}, machine={})
+
     used: list[Policy | None] = []
     audits: list[AuditEvent] = []
     reloader = Reloader(again(), again, lambda loaded: used.append(loaded.policy), Metrics(), audits.append)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -50,15 +51,26 @@ def require_config(given: Path | None) -> Choice:
     return choice
 
 
-def load_configuration(choice: Choice, *, hold: bool = True) -> Loaded:
+def load_configuration(
+    choice: Choice, *, hold: bool = True, before: Loaded | None = None, restless: Collection[str] = ()
+) -> Loaded:
     """Load a configuration with the shipped registry of governed vendors; whether it is trusted is not asked.
 
     Args:
         choice: the files.
         hold: whether a failing test of the file is an error.
+        before: what is in force; see `load`.
+        restless: names of confined files; see `load`.
     """
     return load(
-        choice.base, found=choice.found, vendor_of=vendor_of, adapters=adapters(), governed=governed(), hold=hold
+        choice.base,
+        found=choice.found,
+        vendor_of=vendor_of,
+        adapters=adapters(),
+        governed=governed(),
+        hold=hold,
+        before=before,
+        restless=restless,
     )
 
 
@@ -76,6 +88,8 @@ def load_or_exit(choice: Choice | Path, *, as_json: bool = False, hold: bool = T
         if choice.found is not None:
             click.echo(f"outward: {choice.found.path} came with this folder; {WITHOUT}", err=True)
         refuse(loaded, as_json=as_json)
+    for told in loaded.kept_back:
+        click.echo(f"outward: warning: {told}", err=True)
     return loaded
 
 

@@ -126,7 +126,8 @@ def _patch(outcome: Decided, config: Path | None) -> str | None:
     from outward.config.edit import Addition, EditError, added  # noqa: PLC0415 - as above
 
     loaded = load_configuration(choose(config, os.environ))
-    drafts = Drafts(Draft(path, loaded.sources[str(path)]) for path in loaded.files if str(path) in loaded.sources)
+    texts = loaded.texts
+    drafts = Drafts(Draft(path, texts[str(path)]) for path in loaded.files if str(path) in texts)
     draft = drafts.of(outcome.request.group)
     if draft is None:
         return None

@@ -11,6 +11,7 @@ import click
 from outward.cli.common import load_configuration, load_or_exit, require_config
 from outward.cli.options import config_option
 from outward.cli.trusting import demand_trust, if_trusted
+from outward.config.diagnostics import Level
 from outward.ops.logs import FORMATS, set_up
 from outward.service import Options, Service, StartError
 
@@ -30,12 +31,18 @@ def serve(config: Path | None, log_format: str, *, as_json: bool) -> None:
     set_up("json" if as_json else log_format)
     loaded = load_or_exit(choice)
     demand_trust(loaded, ask=False)
-    for finding in loaded.findings:
+    for finding in (each for each in loaded.all_findings if each.level is Level.WARNING):
         log.warning("%s%s", f"{finding.place}: " if finding.place else "", finding.message)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         try:
             service = Service(
-                loaded, Options(stdout=sys.stdout.fileno(), load=lambda: if_trusted(load_configuration(choice)))
+                loaded,
+                Options(
+                    stdout=sys.stdout.fileno(),
+                    load=lambda before, restless: if_trusted(
+                        load_configuration(choice, before=before, restless=restless)
+                    ),
+                ),
             )
             runner.run(_serve(service))
         except StartError as error:

@@ -100,9 +100,10 @@ def _policy(config: Path | None, *, as_json: bool) -> Found:
 def drafts_of(loaded: Loaded, choice: Choice) -> Iterator[Draft]:
     """Yield the files that hold groups, those of the working tree first."""
     folder = choice.found.folder if choice.found else None
-    paths = [path for path in loaded.files if str(path) in loaded.sources]
+    texts = loaded.texts
+    paths = [path for path in loaded.files if str(path) in texts]
     paths.sort(key=lambda path: folder is None or not path.resolve().is_relative_to(folder))
-    yield from (Draft(path, loaded.sources[str(path)]) for path in paths)
+    yield from (Draft(path, texts[str(path)]) for path in paths)
 
 
 def host_named(text: str) -> str:

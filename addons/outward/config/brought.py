@@ -11,7 +11,7 @@ from pathlib import Path
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, Node, ScalarNode, SequenceNode, at
 from outward.config.gather import Gathered
-from outward.config.groups import compile_groups
+from outward.config.groups import build_groups, read_groups
 from outward.config.rules import RuleCompiler
 from outward.core.model import ClientEntry, Credential
 from outward.core.policy import Group
@@ -59,7 +59,7 @@ def lay_over(
         report: takes the findings.
     """
     ground = _ground(groups, clients)
-    found = compile_groups(gathered.groups, rules, report, groups, ground)
+    found = build_groups([read_groups(gathered.groups, rules, report)], report, groups, ground)
     for path, (key, _) in gathered.groups.items():
         if not groups or path not in found:
             continue

@@ -1,6 +1,6 @@
 """`clients` entries: each identifies by exactly one thing and maps to a group that exists."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from outward.config.diagnostics import Report
@@ -22,13 +22,27 @@ _JWT_ONLY = ("audience", "jwks", "group_claim", "group_map", "record_claims")
 
 
 def compile_clients(
-    nodes: Iterable[Node], groups: Collection[str], base: Path, report: Report
+    nodes: Iterable[Node],
+    groups: Collection[str],
+    base: Path,
+    report: Report,
+    covers: Callable[[str], bool] = lambda _path: False,
 ) -> tuple[ClientEntry, ...]:
-    """Return the entries in their order; `base` is where relative paths of key sets start."""
-    return tuple(filter(None, (_entry(node, groups, base, report) for node in nodes)))
+    """Return the entries in their order.
+
+    Args:
+        nodes: the entries.
+        groups: paths that there are.
+        base: where relative paths of key sets start.
+        report: takes the findings.
+        covers: whether a path may come and go with other files: a client of a group that is not there is refused.
+    """
+    return tuple(filter(None, (_entry(node, groups, base, report, covers) for node in nodes)))
 
 
-def _entry(node: Node, groups: Collection[str], base: Path, report: Report) -> ClientEntry | None:
+def _entry(
+    node: Node, groups: Collection[str], base: Path, report: Report, covers: Callable[[str], bool]
+) -> ClientEntry | None:
     model = validate(ClientModel, node, report)
     if model is None or not isinstance(node, MappingNode):
         return None
@@ -42,7 +56,7 @@ def _entry(node: Node, groups: Collection[str], base: Path, report: Report) -> C
     if problem:
         report.error("E018", problem, node.place, node.length)
         return None
-    _check_groups(node, model, groups, report)
+    _check_groups(node, model, groups, report, covers)
     template = model.group if model.group and PLACEHOLDER in model.group else None
     return ClientEntry(
         kind=_KINDS[kinds[0]],
@@ -93,11 +107,18 @@ def _template_problem(model: ClientModel, template: str) -> str:
     return f"`group_map` has no meaning beside `{PLACEHOLDER}` in `group`" if model.group_map else ""
 
 
-def _check_groups(node: MappingNode, model: ClientModel, groups: Collection[str], report: Report) -> None:
+def _check_groups(
+    node: MappingNode, model: ClientModel, groups: Collection[str], report: Report, covers: Callable[[str], bool]
+) -> None:
     named = [(node.values["group"], model.group)] if model.group and PLACEHOLDER not in model.group else []
     mapped = node.get("group_map")
     if isinstance(mapped, MappingNode):
         named += [(value, (model.group_map or {})[key.text]) for key, value in mapped.items()]
     for at, path in named:
-        if path not in groups:
+        if path in groups:
+            continue
+        if covers(path):
+            message = f"these clients are refused: no file writes the group `{path}` now"
+            report.warning("W171", message, at.place, at.length)
+        else:
             report.error("E019", f"no group is named `{path}`", at.place, at.length, did_you_mean(path, groups))

@@ -22,7 +22,7 @@ from outward.core.addresses import METADATA, Network, is_loopback
 from outward.core.model import ClientEntry, Credential, Rule
 from outward.files import MIB, read_regular
 
-_ELSEWHERE = frozenset({"groups", "sets", "clients", "tests"})
+_ELSEWHERE = frozenset({"include", "groups", "sets", "clients", "tests"})
 _MAX_PEM = 16 * MIB
 _BLOCKS = {"trust": b"-----BEGIN CERTIFICATE-----", "crl": b"-----BEGIN X509 CRL-----"}
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, Node, ScalarNode, SequenceNode, at
+from outward.config.schema import WebSearchModel
 from outward.core.policy import within
 
 _RULE = frozenset({"host", "port", "ports", "methods", "paths", "tls", "public_suffix", "encoded_slash"})
@@ -31,6 +32,7 @@ class Confines:
         lanes: values of `lane`.
         clients: keys of a client entry beside `group`.
         under: path at or below which its groups lie; None for any.
+        clear: whether a rule may say `tls: false`, which tunnels past `lane: inspect`.
     """
 
     what: str
@@ -42,6 +44,7 @@ class Confines:
     lanes: Collection[str] = ("inspect",)
     clients: Collection[str] = ()
     under: str | None = None
+    clear: bool = True
 
 
 FOUND = Confines(
@@ -55,6 +58,33 @@ FOUND = Confines(
     clients=("anyone", "token_sha256"),
 )
 
+LANE_TUNNEL = "lane: tunnel"
+MAY = ("mode", LANE_TUNNEL, "ech", "inject", "addresses", "grants", "limits")
+_USUAL = frozenset({*_LISTS, "ignore", "lane", "denial", "web_search"})
+
+
+def subtree_confines(under: str, may: Collection[str]) -> Confines:
+    """Return what a file may hold that is confined to the groups at or below a path.
+
+    Args:
+        under: the path.
+        may: keys that the one who includes it allows beside the usual ones; of `MAY`.
+    """
+    tunnels = LANE_TUNNEL in may
+    return Confines(
+        what=f"a file confined to `{under}`",
+        cure="leave it out; whoever includes the file may list it under `may`"
+        if set(MAY) - set(may)
+        else "leave it out",
+        sections=("version", "groups", "sets", "tests"),
+        group=_USUAL | {key for key in ("mode", "ech", "grants", "limits") if key in may},
+        search=frozenset(WebSearchModel.model_fields),
+        rule=_RULE | _NOTES | {key for key in ("inject", "addresses") if key in may},
+        lanes=("auto", "inspect", *(["tunnel"] if tunnels else [])),
+        under=under,
+        clear=tunnels,
+    )
+
 
 def confine(root: MappingNode, confines: Confines, report: Report) -> None:
     """Report whatever a file says that its source may not hold."""
@@ -62,12 +92,17 @@ def confine(root: MappingNode, confines: Confines, report: Report) -> None:
     groups = root.get("groups")
     for path, group in groups.items() if isinstance(groups, MappingNode) else ():
         if confines.under is not None and not within(path.text, confines.under):
-            _refuse(path, f"`{path.text}` is not `{confines.under}` or below it:", confines, report)
+            _refuse(path, f"`{path.text}`, which is not `{confines.under}` or below it,", confines, report)
         _group(group, confines, report)
     sets = root.get("sets")
     for _, members in sets.items() if isinstance(sets, MappingNode) else ():
         _rules(members, confines, report)
-    clients = root.get("clients")
+    tests = root.get("tests")
+    for case in tests.items if confines.under is not None and isinstance(tests, SequenceNode) else ():
+        asks = at(case, "group")
+        if isinstance(asks, ScalarNode) and not within(asks.text, confines.under):
+            _refuse(asks, f"a test of `{asks.text}`", confines, report)
+    clients = root.get("clients") if "clients" in confines.sections else None
     for entry in clients.items if isinstance(clients, SequenceNode) else ():
         _only(entry, ("group", "name", *confines.clients), "a client with `{}`", confines, report)
 
@@ -87,6 +122,9 @@ def _group(group: Node, confines: Confines, report: Report) -> None:
 def _rules(node: Node | None, confines: Confines, report: Report) -> None:
     for rule in node.items if isinstance(node, SequenceNode) else ():
         _only(rule, confines.rule, "`{}` of a rule", confines, report)
+        clear = at(rule, "tls")
+        if not confines.clear and isinstance(clear, ScalarNode) and clear.text == "false":
+            _refuse(clear, f"`tls: false`, which is a tunnel (`{LANE_TUNNEL}`),", confines, report)
 
 
 def _only(node: Node, keys: Collection[str], named: str, confines: Confines, report: Report) -> None:

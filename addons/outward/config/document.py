@@ -100,15 +100,16 @@ def at(root: Node, *path: str) -> Node | None:
     return node
 
 
-def parse(text: str, file: str, report: Report) -> Node | None:
+def parse(text: str, file: str, report: Report, most: int = MAX_NODES) -> Node | None:
     """Read one document; None where it is empty or an error was reported.
 
     Args:
         text: the YAML text.
         file: its name in places.
         report: takes the errors.
+        most: values that it may hold.
     """
-    builder = _Builder(file, report)
+    builder = _Builder(file, report, most)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             if not builder.take(event):
@@ -144,7 +145,8 @@ def _report_syntax(error: yaml.YAMLError, text: str, file: str, report: Report) 
 class _Builder:
     """Turns events into nodes; `take` says whether to go on."""
 
-    def __init__(self, file: str, report: Report) -> None:
+    def __init__(self, file: str, report: Report, most: int) -> None:
+        self._most = most
         self.root: Node | None = None
         self._file = file
         self._report = report
@@ -184,8 +186,8 @@ class _Builder:
             return self._refuse(event, f"anchor `&{event.anchor}`", "write the value out where it is needed")
         if event.tag is not None:
             return self._refuse(event, f"tag `{event.tag}`", "leave the tag out: the schema knows the type")
-        if self._count > MAX_NODES:
-            return self._refuse(event, f"more than {MAX_NODES} values", "split the policy over several proxies")
+        if self._count > self._most:
+            return self._refuse(event, f"more than {self._most} values", "split the policy over several proxies")
         return True
 
     def _refuse(self, event: Any, what: str, cure: str) -> bool:

@@ -5,14 +5,14 @@ Owns bounds on what is read, the meaning of `include:`, and the generation that 
 
 import glob
 import hashlib
-import itertools
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from outward.config.confines import Confines, confine
 from outward.config.diagnostics import Report
-from outward.config.document import MappingNode, Node, ScalarNode, SequenceNode, parse
+from outward.config.document import MAX_NODES, MappingNode, Node, ScalarNode, SequenceNode, parse
+from outward.config.includes import Includes, identity, plain_part, read_includes
 from outward.config.namelists import MAX_BYTES as MAX_NAMES
 from outward.config.namelists import NameFile
 from outward.config.nearest import did_you_mean
@@ -42,6 +42,21 @@ class Confined:
 
 
 @dataclass(slots=True)
+class Reach:
+    """Which files a source may name that is not trusted.
+
+    Attributes:
+        folder: where they lie, by a path without symlinks.
+        prefix: how their names begin; empty for any.
+        left: bytes that they may still hold, all together.
+    """
+
+    folder: Path
+    prefix: str = ""
+    left: int = 1024 * MAX_NAMES
+
+
+@dataclass(slots=True)
 class Gathered:
     """What the files say.
 
@@ -50,9 +65,11 @@ class Gathered:
         groups, sets: nodes by name, with the name's own node.
         lists: what the files of names hold, by the name of the set that names the file.
         clients, tests: entries in the order of the files.
-        files: every file that was read.
+        files: every file that was read; those that are confined to a subtree are not among them.
         folders: where a pattern of `include` looks for files; there or not.
-        digest: over the content of all of them.
+        includes: what the main file's `include` says.
+        reach: what the files that it names may be; None where that is trusted.
+        digest: over the content of all files.
     """
 
     main: MappingNode
@@ -63,12 +80,19 @@ class Gathered:
     tests: list[Node] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
+    includes: Includes = field(default_factory=Includes)
+    reach: "Reach | None" = None
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
     @property
     def generation(self) -> str:
         """Twelve hex digits that name the content."""
         return self.digest.hexdigest()[:12]
+
+    def count(self, data: bytes) -> None:
+        """Let the content of a file count in the generation."""
+        self.digest.update(len(data).to_bytes(8, "big"))
+        self.digest.update(data)
 
     def following(self, other: "Gathered") -> str:
         """Return the generation of this content over another's."""
@@ -109,15 +133,22 @@ def gather_bytes(
     confined: Confined | None = None,
 ) -> Gathered | None:
     """Read content that is at hand already, under a name, with includes relative to `base`."""
-    root = _document(data, name, report)
+    root = document(data, name, report)
     if root is None:
         return None
-    gathered = Gathered(root, files=[path] if path else [])
-    _count(gathered, data)
+    gathered = Gathered(root, files=[path] if path else [], includes=read_includes(root, report))
+    gathered.reach = Reach(confined.folder) if confined else None
+    gathered.count(data)
     if confined:
         confine(root, confined.by, report)
-    _merge(root, base, gathered, report)
-    for node in _include_nodes(root, report):
+        for entry in gathered.includes.entries:
+            message = f"an entry that confines files does not count in {confined.by.what}"
+            report.error("E027", message, entry.node.place, entry.node.length, confined.by.cure)
+    else:
+        gathered.includes.search(base, path, report)
+        gathered.folders += gathered.includes.folders
+    merge(root, base, gathered, report)
+    for node in gathered.includes.plain:
         gathered.folders += _searched(node, base)
         for included in _expand(node, base, confined, report):
             _include(included, node, gathered, confined, report)
@@ -152,13 +183,14 @@ def _cause(error: OSError) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _document(data: bytes, name: str, report: Report) -> MappingNode | None:
+def document(data: bytes, name: str, report: Report, most: int = MAX_NODES) -> MappingNode | None:
     """Parse a file; of one that is no configuration, whatever it is, nothing is told but that.
 
     Args:
         data: what it holds.
         name: its name in places.
         report: takes the findings, and the text once it is known to be a configuration.
+        most: values that it may hold.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -172,7 +204,7 @@ def _document(data: bytes, name: str, report: Report) -> MappingNode | None:
     if hidden:
         place = Place(name, text.count("\n", 0, hidden.start()) + 1)
         own.error("E001", _HIDDEN_CHARACTERS[hidden[0]], place, cure="remove it; the file may show less than it says")
-    root = None if hidden else parse(text, name, own)
+    root = None if hidden else parse(text, name, own, most)
     if not (_is_ours(root) if isinstance(root, MappingNode) else own.failed and _seems_ours(text)):
         message = "expected a mapping with `version: 1`"
         report.error("E001", message, Place(name, 1), cure="start from `config/outward.yaml`")
@@ -189,19 +221,6 @@ def _is_ours(root: MappingNode) -> bool:
 def _seems_ours(text: str) -> bool:
     """Tell whether a text that cannot be parsed has a line that begins like a configuration's."""
     return re.search(rf"^(?:{'|'.join(_KNOWN)})\s*:", text, re.MULTILINE) is not None
-
-
-def _count(gathered: Gathered, data: bytes) -> None:
-    gathered.digest.update(len(data).to_bytes(8, "big"))
-    gathered.digest.update(data)
-
-
-def _include_nodes(root: MappingNode, report: Report) -> list[ScalarNode]:
-    node = root.get("include")
-    items = node.items if isinstance(node, SequenceNode) else []
-    if node is not None and not isinstance(node, SequenceNode):
-        report.error("E020", "`include` is a list", node.place, node.length, "write `include: [groups/*.yaml]`")
-    return [item for item in items if isinstance(item, ScalarNode) and not item.is_null]
 
 
 def _expand(node: ScalarNode, base: Path, confined: Confined | None, report: Report) -> list[Path]:
@@ -221,13 +240,15 @@ def _expand(node: ScalarNode, base: Path, confined: Confined | None, report: Rep
 
 def _searched(node: ScalarNode, base: Path) -> list[Path]:
     """Return the folder in which a pattern looks for files; none for a plain path."""
-    parts = Path(node.text).parts
-    plain = list(itertools.takewhile(lambda part: not glob.has_magic(part), parts))
-    return [base.joinpath(*plain)] if len(plain) < len(parts) else []
+    return [base / plain_part(node.text)] if glob.has_magic(node.text) else []
 
 
 def _include(path: Path, node: ScalarNode, gathered: Gathered, confined: Confined | None, report: Report) -> None:
     if path in gathered.files:
+        return
+    if identity(path) in gathered.includes.taken:
+        message = f"`{path}` is confined by another entry of `include`, which counts"
+        report.warning("W170", message, node.place, node.length, "write patterns that share no file")
         return
     if len(gathered.files) >= MAX_FILES:
         report.error("E020", f"more than {MAX_FILES} files", node.place, node.length)
@@ -236,15 +257,15 @@ def _include(path: Path, node: ScalarNode, gathered: Gathered, confined: Confine
     if data is None:
         return
     gathered.files.append(path)
-    _count(gathered, data)
+    gathered.count(data)
     if not data.strip():
         return
-    root = _document(data, str(path), report)
+    root = document(data, str(path), report)
     if root is not None:
         _check_keys(root, report)
         if confined:
             confine(root, confined.by, report)
-        _merge(root, path.parent, gathered, report)
+        merge(root, path.parent, gathered, report)
 
 
 def _check_keys(root: MappingNode, report: Report) -> None:
@@ -256,20 +277,15 @@ def _check_keys(root: MappingNode, report: Report) -> None:
             report.error("E007", "`version` is 1", value.place, value.length)
 
 
-def _merge(root: MappingNode, base: Path, gathered: Gathered, report: Report) -> None:
+def merge(root: MappingNode, base: Path, gathered: Gathered, report: Report) -> None:
     """Add what a file says; the files that it names lie in the folder `base`."""
     for section in _SECTIONS:
-        node, into = root.get(section), getattr(gathered, section)
+        node = root.get(section)
         if isinstance(node, MappingNode):
             for key, value in node.items():
-                if key.text in into:
-                    first = into[key.text][0].place
-                    message = f"`{key.text}` is defined twice in `{section}`"
-                    report.error("E017", message, key.place, key.length, f"it was first defined at {first}")
-                else:
-                    into[key.text] = (key, value)
-                    if section == "sets" and isinstance(value, MappingNode):
-                        _read_names(key.text, value, base, gathered, report)
+                _define(section, key, value, gathered, report)
+                if section == "sets" and isinstance(value, MappingNode) and gathered.sets[key.text][1] is value:
+                    _read_names(key.text, value, base, gathered, report)
         elif node is not None:
             report.error("E007", f"`{section}` should be a mapping", node.place, node.length)
     for section in _LISTS:
@@ -278,6 +294,17 @@ def _merge(root: MappingNode, base: Path, gathered: Gathered, report: Report) ->
             getattr(gathered, section).extend(entries.items)
         elif entries is not None:
             report.error("E007", f"`{section}` should be a list", entries.place, entries.length)
+
+
+def _define(section: str, key: ScalarNode, value: Node, gathered: Gathered, report: Report) -> None:
+    """Add a group or a set, unless there is one of the name."""
+    first = getattr(gathered, section).setdefault(key.text, (key, value))[0]
+    if first is key:
+        return
+    message = f"`{key.text}` is defined twice in `{section}`"
+    report.error("E017", message, key.place, key.length, f"it was first defined at {first.place}")
+    if gathered.reach is not None:  # of two files of a team, either may be the one to mend
+        report.error("E017", message, first.place, first.length, f"it is defined at {key.place} too")
 
 
 def _read_names(name: str, node: MappingNode, base: Path, gathered: Gathered, report: Report) -> None:
@@ -292,18 +319,46 @@ def _read_names(name: str, node: MappingNode, base: Path, gathered: Gathered, re
         return
     path = base / file.text
     try:
-        folder = base.resolve()
-        real = path.resolve()
-        if not real.is_relative_to(folder):
-            cure = "it lies in the folder of the file that names it, or below"
-            report.error("E027", f"`{path}` leads out of `{base}`", file.place, file.length, cure)
-            return
-        data = read_regular(real, MAX_NAMES, below=folder)
+        data = read_names(path, base, gathered.reach)
+    except LeadsOutError as error:
+        cure = "it lies in the folder of the file that names it, or below"
+        report.error("E027", str(error), file.place, file.length, cure)
+        return
     except (OSError, RuntimeError, ValueError) as error:  # also a loop of symlinks, or a NUL
         cause = _cause(error) if isinstance(error, OSError) else "not a path"
         report.error("E001", f"cannot read `{path}`: {cause}", file.place, file.length)
         return
     if path not in gathered.files:
         gathered.files.append(path)
-    _count(gathered, data)
+    gathered.count(data)
     gathered.lists[name] = NameFile(path, file.place, file.length, data)
+
+
+class LeadsOutError(Exception):
+    """A path leads out of the folder that it may lead into."""
+
+
+def read_names(path: Path, base: Path, reach: Reach | None = None) -> bytes:
+    """Read a file of names.
+
+    Args:
+        path: of the file.
+        base: the folder of the file that names it.
+        reach: bounds of a source that is not trusted: they hold whoever swaps folders meanwhile.
+
+    Raises:
+        LeadsOutError: the file lies neither in `base` nor below it, or is another's.
+        OSError, RuntimeError, ValueError: it cannot be read.
+    """
+    folder, real = base.resolve(), path.resolve()
+    if not real.is_relative_to(folder):
+        raise LeadsOutError(f"`{path}` leads out of `{base}`")
+    if reach is None:
+        return read_regular(real, MAX_NAMES, below=folder)
+    if not folder.is_relative_to(reach.folder):
+        raise LeadsOutError(f"`{base}` leads out of `{reach.folder}`")
+    if reach.prefix and (path.parent != base or not path.name.startswith(reach.prefix)):
+        raise LeadsOutError(f"`{path.name}` does not begin with `{reach.prefix}`, as the names of this namespace do")
+    data = read_regular(real, min(MAX_NAMES, reach.left), below=reach.folder)
+    reach.left -= len(data)
+    return data

@@ -6,35 +6,30 @@ Owns the order of the steps. Never keeps state: each load is a new, immutable wh
 import os
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from outward.config.admin import check_roles
-from outward.config.brought import admit, brought, lay_over
-from outward.config.cases import hold_cases, read_cases
-from outward.config.clients import compile_clients
-from outward.config.compose import check_anyone, check_transparent, compose
-from outward.config.confines import FOUND
+from outward.config.brought import brought
+from outward.config.cases import hold_cases
+from outward.config.compiled import Compiled
+from outward.config.compose import Composed, check_anyone, check_transparent, compose
+from outward.config.confines import FOUND, subtree_confines
 from outward.config.diagnostics import Report
 from outward.config.discovery import Found
 from outward.config.environment import overlay
 from outward.config.gather import Confined, Gathered, gather_bytes, gather_file
-from outward.config.groups import compile_groups
+from outward.config.groups import is_path
+from outward.config.includes import Given
 from outward.config.loaded import Loaded
 from outward.config.machine import Machine, discoveries
-from outward.config.rules import RuleCompiler
-from outward.config.schema import Document
-from outward.config.secrets import check_injections
-from outward.config.sets import Sets
 from outward.config.settings import Settings
-from outward.config.validate import validate
-from outward.core.cases import Case
 from outward.core.lint import lint
 from outward.core.model import ClientEntry, Place
 from outward.core.policy import Group, Policy
 
-__all__ = ["Loaded", "VendorOf", "load", "load_text"]
+__all__ = ["Loaded", "VendorOf", "load", "load_confined", "load_text"]
 
 _NOTHING = b"version: 1\n"
 
@@ -51,6 +46,8 @@ def load(
     governed: Collection[str] = (),
     machine: Machine | None = None,
     hold: bool = True,
+    before: Loaded | None = None,
+    restless: Collection[str] = (),
 ) -> Loaded:
     """Load a file and everything that it includes.
 
@@ -63,12 +60,16 @@ def load(
         governed: hosts that have a vendor, for the warning about wildcards over them.
         machine: discovery of the sets of package managers; None asks this machine.
         hold: whether a failing test of the file is an error; False leaves the tests to the caller.
+        before: what is in force, whose subtrees stay where a confined file has an error; None at start.
+        restless: names of confined files that somebody is writing: their subtrees stay as they are in `before`.
     """
     report = Report()
     gathered = gather_file(path, report) if path else gather_bytes(_NOTHING, "no file", Path(), report)
     over = gather_file(found.path, report, Confined(FOUND, found.folder)) if found else None
     files = tuple(each for each in (path, found.path if found else None) if each)
-    loading = _Loading(report, path.parent if path else Path(), env, vendor_of, adapters, governed, machine, hold)
+    loading = _Loading(
+        report, path.parent if path else Path(), env, vendor_of, adapters, governed, machine, hold, before, restless
+    )
     return loading.finish(gathered, files, over)
 
 
@@ -91,6 +92,53 @@ def load_text(
     return _Loading(report, base, env, vendor_of, adapters, governed, machine).finish(gathered, ())
 
 
+def load_confined(
+    path: Path,
+    under: str,
+    may: Collection[str] = (),
+    *,
+    data: bytes | None = None,
+    main: Path | None = None,
+    vendor_of: VendorOf | None = None,
+    adapters: Collection[str] = (),
+    governed: Collection[str] = (),
+    env: Mapping[str, str] | None = None,
+    machine: Machine | None = None,
+) -> Loaded:
+    """Load one file as it would count below a path, other confined files left out.
+
+    Args:
+        path: the file.
+        under: the path of its subtree.
+        may: what it may hold beside the usual; without `main`.
+        data: its content, where that is at hand.
+        main: the file that would include it; None judges it alone, with nothing above it.
+        vendor_of: as for `load`.
+        adapters: as for `load`.
+        governed: as for `load`.
+        env: as for `load`.
+        machine: as for `load`.
+
+    Raises:
+        ValueError: `under` is no path, or no entry of the main file gives it away.
+    """
+    if not is_path(under):
+        raise ValueError(f"`{under}` is not a group's path")
+    report = Report()
+    gathered = gather_file(main, report) if main else gather_bytes(_NOTHING, "no file", Path(), report)
+    if gathered is not None:
+        if main is not None:
+            entry = next((each for each in gathered.includes.entries if each.gives(under)), None)
+            if entry is None:
+                raise ValueError(f"no `include` of {main} gives away `{under}`")
+            may = entry.may
+        given = Given(path, path.parent, "", subtree_confines(under, may), data)
+        gathered.includes.given = {under: [given]}
+    base = main.parent if main else Path()
+    loading = _Loading(report, base, env, vendor_of, adapters, governed, machine)
+    return loading.finish(gathered, (main,) if main else ())
+
+
 _OF_WHAT_LACKS = ("W105", "W108")  # no client maps to a group; no entry of a ceiling holds a rule
 
 
@@ -106,6 +154,8 @@ class _Loading:
     governed: Collection[str]
     machine: Machine | None
     hold: bool = True
+    before: Loaded | None = None
+    restless: Collection[str] = ()
 
     def finish(self, gathered: Gathered | None, files: tuple[Path, ...], over: Gathered | None = None) -> Loaded:
         """Turn what was read into settings and a policy.
@@ -129,27 +179,40 @@ class _Loading:
         settings = composed.settings if composed and not apart.failed else None
         report.findings += apart.findings
         today = datetime.now(UTC).date()
-        compiled = _Compiled(report, discoveries(env) if self.machine is None else self.machine, today)
-        compiled.take(gathered, self.base)
+        compiled = Compiled(report, discoveries(env) if self.machine is None else self.machine, today)
+        compiled.take(gathered, self.base, self.before.subtrees if self.before else (), self.restless)
+        if composed is not None and not report.failed:
+            compiled.settle(
+                lambda groups: self._policy("", groups, (), composed, today), composed.settings.secrets, hold=self.hold
+            )
         if over is not None:
             compiled.lay_over(over)
-        found, cases = compiled.discovered, tuple(compiled.cases)
-        if composed is None:
-            return Loaded(settings, None, report.sorted(), files, report.sources, found, brought=told)
-        check_injections(compiled.groups.values(), composed.settings.secrets, report)
-        policy = Policy(
-            generation=over.following(gathered) if over else gathered.generation,
-            groups=compiled.groups,
-            clients=compiled.clients,
-            internal=composed.internal,
-            vendor_of=_over(composed.settings, self.vendor_of),
-            secrets=frozenset(each.name for each in composed.settings.secrets),
-            today=today.isoformat(),
+        grown = tuple(compiled.subtrees.values())
+        confined = [path for each in grown for path in each.latest.files]
+        loaded = Loaded(
+            settings=settings,
+            policy=None,
+            findings=(),
+            files=(*dict.fromkeys((*files, *confined)),),
+            sources=report.sources,
+            discovered=compiled.discovered,
+            brought=told,
+            by_name=(*by_name, *confined),
+            folders=tuple(gathered.folders),
+            subtrees=grown,
         )
-        governed = (*self.governed, *composed.settings.vendors, *(server.host for server in composed.settings.mcp))
-        self._smells(policy, compiled.places, governed)
+        if composed is None:
+            return replace(loaded, findings=report.sorted())
+        compiled.check_injections(composed.settings.secrets)
+        for each in grown:
+            gathered.count(each.path.encode() + each.digest)
+        generation = over.following(gathered) if over else gathered.generation
+        policy = self._policy(generation, compiled.groups, compiled.clients, composed, today)
+        if self.before is None:  # who reloads asks for no smells
+            governed = (*self.governed, *composed.settings.vendors, *(server.host for server in composed.settings.mcp))
+            self._smells(policy, compiled, governed)
         if report.failed:
-            return Loaded(settings, None, report.sorted(), files, report.sources, found, brought=told)
+            return replace(loaded, findings=report.sorted())
         check_transparent(gathered.main, composed.settings, policy.clients, report)
         check_anyone(gathered.main, composed.settings, policy.clients, report)
         check_roles(gathered.main, composed.settings, policy, report)
@@ -157,65 +220,35 @@ class _Loading:
             cure = "write `groups` and `clients`; `config/outward.yaml` shows how"
             report.warning("W105", "there is no group: every request will be refused", gathered.main.place, 1, cure)
         if self.hold:
-            hold_cases(policy, cases, report)
+            hold_cases(policy, compiled.cases, report)
         in_force = None if report.failed else policy
-        return Loaded(composed.settings, in_force, report.sorted(), files, report.sources, found, cases, told, by_name)
+        cases = (*compiled.cases, *compiled.confined_cases)
+        return replace(loaded, settings=composed.settings, policy=in_force, findings=report.sorted(), cases=cases)
 
-    def _smells(self, policy: Policy, places: Mapping[str, Place], governed: Collection[str]) -> None:
+    def _policy(
+        self, generation: str, groups: Mapping[str, Group], clients: tuple[ClientEntry, ...], composed: Composed,
+        today: date,
+    ) -> Policy:  # fmt: skip
+        return Policy(
+            generation=generation,
+            groups=groups,
+            clients=clients,
+            internal=composed.internal,
+            vendor_of=_over(composed.settings, self.vendor_of),
+            secrets=frozenset(each.name for each in composed.settings.secrets),
+            today=today.isoformat(),
+        )
+
+    def _smells(self, policy: Policy, compiled: Compiled, governed: Collection[str]) -> None:
         """Report the smells of what the user's own files say; shipped lists are not the user's to mend.
 
         Of a file that has errors, what an entry left out may have caused is not told.
         """
-        for smell in lint(policy, places, governed):
-            if smell.place.file in self.report.sources and not (self.report.failed and smell.ident in _OF_WHAT_LACKS):
-                length = token_length(self.report.sources[smell.place.file], smell.place)
+        texts = compiled.texts
+        for smell in lint(policy, compiled.places, governed):
+            if smell.place.file in texts and not (self.report.failed and smell.ident in _OF_WHAT_LACKS):
+                length = token_length(texts[smell.place.file], smell.place)
                 self.report.warning(smell.ident, smell.message, smell.place, length, smell.help)
-
-
-@dataclass(slots=True)
-class _Compiled:
-    """Groups, clients and tests: of the trusted file, then with the working tree's over them.
-
-    Attributes:
-        places: where each group is written.
-        discovered: entries of the machine's own sets that were used, by name.
-    """
-
-    report: Report
-    machine: Machine
-    today: date
-    groups: dict[str, Group] = field(default_factory=dict)
-    clients: tuple[ClientEntry, ...] = ()
-    cases: list[Case] = field(default_factory=list)
-    places: dict[str, Place] = field(default_factory=dict)
-    discovered: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def take(self, gathered: Gathered, base: Path) -> None:
-        """Compile the trusted file."""
-        rules = self._rules(gathered)
-        self.groups = compile_groups(gathered.groups, rules, self.report)
-        rules.check_unused()
-        self.clients = compile_clients(gathered.clients, self.groups, base, self.report)
-        self._note(gathered)
-
-    def lay_over(self, over: Gathered) -> None:
-        """Compile what the working tree brings, which can name its own groups and sets only."""
-        validate(Document, over.main, self.report, frozenset(over.main.keys) - {"version", "include"})
-        rules = self._rules(over)
-        found = lay_over(self.groups, self.clients, over, rules, self.report)
-        rules.check_unused()
-        others = compile_clients(over.clients, found, Path(), self.report)
-        self.groups, self.clients = {**self.groups, **found}, admit(self.clients, others)
-        self._note(over)
-
-    def _rules(self, gathered: Gathered) -> RuleCompiler:
-        own = {name: node for name, (_, node) in gathered.sets.items()}
-        sets = Sets(own, self.machine, self.report, gathered.lists, self.discovered)
-        return RuleCompiler(sets, self.report, self.today)
-
-    def _note(self, gathered: Gathered) -> None:
-        self.cases += read_cases(gathered.tests, self.groups, self.report)
-        self.places |= {path: key.place for path, (key, _) in gathered.groups.items()}
 
 
 def _over(settings: Settings, shipped: VendorOf | None) -> VendorOf:

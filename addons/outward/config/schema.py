@@ -364,11 +364,29 @@ class AdminModel(Model):
     oidc: OidcModel | None = None
 
 
+def _allowance(value: Any) -> Any:
+    """Read `lane: tunnel`, which without quotes is a mapping."""
+    return ": ".join(next(iter(value.items()))) if isinstance(value, dict) and len(value) == 1 else value
+
+
+class ConfinedModel(Model):
+    """Files that may write the groups at or below one path only; `{namespace}` binds a part of a file's name."""
+
+    files: Text
+    under: Text
+    may: list[
+        Annotated[
+            Literal["mode", "lane: tunnel", "ech", "inject", "addresses", "grants", "limits"],
+            BeforeValidator(_allowance),
+        ]
+    ] = []
+
+
 class Document(Model):
     """The whole file."""
 
     version: Annotated[Literal[1], _reader(values.whole)]
-    include: list[Text] = []
+    include: list[Text | ConfinedModel] = []
     server: ServerModel = ServerModel()
     records: RecordsModel = RecordsModel()
     upstream: UpstreamModel = UpstreamModel()

@@ -4,18 +4,29 @@ Polls, because a ConfigMap is updated by swapping a symlink above the file, whic
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
-def fingerprint(files: Iterable[Path]) -> tuple[object, ...]:
-    """Return a value that differs when a file's content may have changed, or a file came or went beside one.
+def fingerprint(files: Iterable[Path], folders: Iterable[Path] = ()) -> dict[str, object]:
+    """Return what differs when a file's content may have changed, or a file came or went beside one.
 
-    Follows symlinks, so that a swapped one counts. Costs one stat a file and one listing a folder.
+    By the file's path, and by the folder's with a slash behind it. Follows symlinks, so that a swapped one counts.
+    Costs one stat a file and one listing a folder.
+
+    Args:
+        files: those that count.
+        folders: where others may appear, of any name.
     """
-    paths = sorted(set(files))
-    folders = sorted({path.parent for path in paths})
-    return (tuple(map(_stat, paths)), tuple(map(_names, folders)))
+    paths = set(files)
+    found: dict[str, object] = {str(path): _stat(path) for path in paths}
+    found |= {f"{folder}/": _listed(folder, (".yaml", ".yml")) for folder in {path.parent for path in paths}}
+    return found | {f"{folder}/*": _listed(folder, "") for folder in set(folders)}
+
+
+def restless(one: Mapping[str, object], other: Mapping[str, object]) -> frozenset[str]:
+    """Return what differs between two looks."""
+    return frozenset(key for key in {*one, *other} if one.get(key) != other.get(key))
 
 
 def _stat(path: Path) -> tuple[int, ...] | None:
@@ -26,9 +37,10 @@ def _stat(path: Path) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _names(folder: Path) -> tuple[str, ...] | None:
-    """Name the YAML files beside: a glob in `include` may match a new one."""
+def _listed(folder: Path, ends: str | tuple[str, ...]) -> tuple[str, ...] | None:
+    """Name the files beside that a glob in `include` may match."""
     try:
-        return tuple(sorted(name for name in os.listdir(folder) if name.endswith((".yaml", ".yml"))))  # noqa: PTH208 - a tenth of iterdir's cost
+        names = os.listdir(folder)  # noqa: PTH208 - a tenth of iterdir's cost
     except OSError:
         return None
+    return tuple(sorted(name for name in names if name.endswith(ends) and not name.startswith(".")))

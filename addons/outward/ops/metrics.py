@@ -195,7 +195,8 @@ class Metrics:
         rules: dict[str, int] = {}
         for path, group in policy.groups.items():
             label = path if path in self._groups else OTHER
-            rules[label] = rules.get(label, 0) + len(group.allow.all) + len(group.deny.all)
+            layers = [node for node in group.chain if node.path == path]  # two, where a confined file adds to one
+            rules[label] = rules.get(label, 0) + sum(len(node.allow.all) + len(node.deny.all) for node in layers)
         self.policy_rules = rules
 
     def reloaded(self, *, successful: bool) -> None:
@@ -299,6 +300,8 @@ GAUGES = {
     "event_loop_lag_seconds": "Worst lateness of the event loop in the last samples.",
     "config_last_reload_successful": "Whether the last load of the configuration succeeded.",
     "config_last_reload_success_timestamp_seconds": "When the configuration in force was loaded.",
+    "policy_subtrees": "Subtrees that confined files write.",
+    "policy_subtrees_kept_back": "Those whose files have an error, so that they are not in force as they are.",
     "rotation_failing": "Kinds of files (certificates, keys, roots) whose new content cannot be used.",
     "ca_expiry_timestamp_seconds": "When the certificate authority expires.",
     "server_certificate_expiry_timestamp_seconds": "When the certificate of the proxy's own listener expires.",

@@ -6,7 +6,7 @@ a key beside another one's certificate, leaves the last good in force, is told, 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class _Item:
 
     files: Callable[[], Iterable[Path]]
     take_up: TakeUp
-    seen: tuple[object, ...] = ()
+    seen: Mapping[str, object] = field(default_factory=dict)
     problem: str | None = field(default=None)
 
 
@@ -55,7 +55,7 @@ class Rotation:
     def ask(self, name: str) -> None:
         """Have files taken up at the next look, whether or not they have changed."""
         if name in self._items:
-            self._items[name].seen = (None,)
+            self._items[name].seen = {}
 
     @property
     def problem(self) -> str | None:

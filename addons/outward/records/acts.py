@@ -3,6 +3,8 @@
 Values in, an event out.
 """
 
+from collections.abc import Sequence
+
 from outward.core.grants import Grant, grant_of
 from outward.core.toggles import Toggle
 from outward.records.audit import SECRET_USED, AuditEvent
@@ -164,9 +166,21 @@ def _aim(about: AccessRequest | Grant) -> dict[str, object]:
     return {"host": about.host, "port": about.port, "method": about.method, "path": about.path}
 
 
-def policy_reloaded(before: str, now: str, *, asked: bool) -> AuditEvent:
-    """Return the event of a policy put in force; `asked` tells a signal from a changed file."""
-    details = {"change": "policy", "from": before, "to": now, "asked": asked}
+_TOLD = 20  # subtrees that an event names
+
+
+def policy_reloaded(before: str, now: str, *, asked: bool, kept_back: Sequence[str] = ()) -> AuditEvent:
+    """Return the event of a policy put in force.
+
+    Args:
+        before: the generation that was in force.
+        now: the one that is.
+        asked: whether a signal asked for it, rather than a changed file.
+        kept_back: what of confined files is not in force, a line for each subtree.
+    """
+    details: dict[str, object] = {"change": "policy", "from": before, "to": now, "asked": asked}
+    if kept_back:
+        details |= {"kept_back": list(kept_back[:_TOLD]), "kept_back_total": len(kept_back)}
     return _of_policy("policy_reloaded", now, f"policy of generation {now} in force", details)
 
 
