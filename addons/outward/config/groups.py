@@ -8,6 +8,7 @@ ancestor's does.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import ceil
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +17,7 @@ from outward.config.document import MappingNode, Node, ScalarNode
 from outward.config.rules import RuleCompiler, Use
 from outward.config.schema import GroupModel, WebSearchModel
 from outward.config.validate import validate
+from outward.core.limits import GroupLimits
 from outward.core.model import (
     Ech,
     Filter,
@@ -49,6 +51,7 @@ class Own:
     model: GroupModel = field(default_factory=GroupModel)
     search: WebSearchModel = field(default_factory=WebSearchModel)
     search_place: Place | None = None
+    limits_place: Place | None = None
     sources: tuple[Rule, ...] | None = None
     allow: Rules = field(default_factory=Rules)
     deny: Rules = field(default_factory=Rules)
@@ -119,6 +122,7 @@ def _read(node: Node, rules: RuleCompiler, report: Report) -> Own:
         cure = "write `[]` if descendants may add nothing, or leave the key out for no ceiling"
         report.error("E007", "`ceiling` is empty, which could mean two things", ceiling.place, ceiling.length, cure)
     _check_ech(node, model, report)
+    _check_limits(node, model, report)
     ignore = rules.compile(node.get("ignore"), Use.DENY)
     _check_ignored(ignore, report)
     search = node.get("web_search")
@@ -129,6 +133,7 @@ def _read(node: Node, rules: RuleCompiler, report: Report) -> Own:
         search=(validate(WebSearchModel, search, report, frozenset({"sources"}), "web_search") if search else None)
         or WebSearchModel(),
         search_place=search.place if search else None,
+        limits_place=node.values["limits"].place if "limits" in node.values else None,
         sources=None if inherits else rules.compile(sources, Use.ALLOW),
         allow=Rules(rules.compile(node.get("allow"), Use.ALLOW)),
         deny=Rules(rules.compile(node.get("deny"), Use.DENY)),
@@ -153,6 +158,25 @@ def _check_ech(node: MappingNode, model: GroupModel | None, report: Report) -> N
     lane, message = node.values["lane"], "`lane: tunnel` refuses clients that offer ECH, such as Chromium"
     cure = "write `ech: pass` beside it if browsers are to work, or `ech: refuse` to say that they are not"
     report.warning("W126", message, lane.place, lane.length, cure)
+
+
+def _check_limits(node: MappingNode, model: GroupModel | None, report: Report) -> None:
+    """Refuse limits that limit nothing."""
+    own = None if model is None else model.limits
+    if own is None or own.connections or own.requests_per_second:
+        return
+    limits = node.values["limits"]
+    cure = "write `requests_per_second`, with `burst` beside it if you want, or `connections`"
+    report.error("E007", "`limits` sets no limit", limits.place, limits.length, cure)
+
+
+def _limits(mine: Own) -> GroupLimits | None:
+    own = mine.model.limits
+    if own is None or mine.limits_place is None:
+        return None
+    rate = own.requests_per_second
+    burst = own.burst or ceil(rate or 1)
+    return GroupLimits(mine.limits_place, rate, burst, own.connections)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +217,7 @@ def _laid(path: str, mine: Own, parent: Group | None, report: Report) -> Group:
         # Where nothing is ever seen of a connection but its first message, that message may hide no second name.
         ech=mine.model.ech or (Ech.REFUSE if mine.model.lane is LaneChoice.TUNNEL else inherited.ech),
         web_search=_web_search(path, mine, inherited.web_search, report),
+        limits=_limits(mine),
         grants=Grants.NONE if inherited.grants is Grants.NONE else mine.model.grants or inherited.grants,
     )
 

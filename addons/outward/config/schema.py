@@ -44,6 +44,7 @@ _SIZE = {"type": ["string", "integer"], "examples": ["64KiB", "10MiB"]}
 
 Flag = Annotated[bool, _reader(values.flag)]
 Whole = Annotated[int, _reader(values.whole)]
+Rate = Annotated[float, _reader(values.rate), WithJsonSchema({"type": "number", "exclusiveMinimum": 0})]
 Seconds = Annotated[float, _reader(values.seconds), WithJsonSchema(_DURATION)]
 Size = Annotated[int, _reader(values.size), Field(ge=1), WithJsonSchema(_SIZE)]
 Endpoint = Annotated[tuple[str, int], _reader(values.endpoint), WithJsonSchema(_TEXT)]
@@ -229,6 +230,14 @@ class WebSearchModel(Model):
     record: RecordDetail | None = None
 
 
+class GroupLimitsModel(Model):
+    """How much a group and all below it may ask for, together; an ancestor's limits hold beside them."""
+
+    requests_per_second: Rate | None = None
+    burst: Annotated[Whole, Field(ge=1)] | None = None
+    connections: Annotated[Whole, Field(ge=1)] | None = None
+
+
 class GroupModel(Model):
     """A group; what it does not say is inherited."""
 
@@ -241,6 +250,7 @@ class GroupModel(Model):
     denial: Denial | None = None
     ech: Ech | None = None
     grants: Grants | None = None
+    limits: GroupLimitsModel | None = None
     web_search: WebSearchModel = WebSearchModel()
 
 

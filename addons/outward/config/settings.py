@@ -21,7 +21,8 @@ class Limits:
         header_count: most fields in a head.
         body_inspect_bytes: longest body that is read as a whole (search governance); others stream.
         connections: open client connections in all.
-        connections_per_client: open connections of one source address.
+        connections_per_client: open connections of one client: by its token or certificate, if it has shown one, else
+            by its address.
         head_timeout: seconds for a request head to arrive.
         handshake_timeout: seconds for a TLS handshake, or for a ClientHello.
         connect_timeout: seconds for a connection upstream, all addresses together.

@@ -45,6 +45,14 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def rate(text: str) -> float:
+    """Read a number above zero, with up to six decimals."""
+    match = _NUMBER.fullmatch(text)
+    if match is None or match[2] or not float(match[1]):
+        raise ValueError("expected a number above 0, such as `50` or `0.5`")
+    return float(match[1])
+
+
 def flag(text: str) -> bool:
     """Read `true` or `false`; nothing else, so that no word has two meanings."""
     if text not in ("true", "false"):

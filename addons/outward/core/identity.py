@@ -17,6 +17,7 @@ from outward.core.model import ClientEntry, Credential, OptIn
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
 
+_PROOFS = (Credential.TOKEN, Credential.JWT, Credential.CERTIFICATE)
 _SEGMENT = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.-]+")  # of a SPIFFE ID's path (SPIFFE-ID 2.2)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in neither part of Basic credentials (RFC 7617 2)
 
@@ -53,6 +54,7 @@ class Identity:
         client_name: the client entry's name, or None.
         subject: who it is to its issuer: the `sub` of its JWT, or the name in its certificate; None where nobody says.
         claims: those of its JWT that are recorded, with their names.
+        proven: it has shown what no other client has, a token or a certificate, rather than come from somewhere.
         why: why a token that is good is refused all the same, in words; empty otherwise.
     """
 
@@ -66,6 +68,7 @@ class Identity:
     client_name: str | None = None
     subject: str | None = None
     claims: tuple[tuple[str, Scalar], ...] = ()
+    proven: bool = False
     why: str = ""
 
 
@@ -127,6 +130,7 @@ def identify(policy: Policy, presented: Presented) -> Identity:
         client_name=found.entry.name,
         subject=found.subject,
         claims=() if found.claims is None else recorded(found.entry, found.claims.values),
+        proven=known and found.entry.kind in _PROOFS,
         why=found.why,
     )
 

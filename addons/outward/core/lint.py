@@ -45,6 +45,7 @@ def lint(policy: Policy, places: Mapping[str, Place], governed: Collection[str] 
             yield from _beside(policy, group, rule, governed)
         for rule in (*group.deny.all, *(group.ceiling.all if group.ceiling else ())):
             yield from _name(rule)
+        yield from _limits(group)
         yield from _duplicates(group)
         yield from _pairs(group)
 
@@ -104,6 +105,24 @@ def _reached(policy: Policy, entry: ClientEntry) -> tuple[str, ...]:
     if entry.group_map:
         return tuple(entry.group_map.values())
     return tuple(path for path in policy.groups if within(path, entry.group))
+
+
+def _limits(group: Group) -> Iterator[Smell]:
+    """Yield limits that are never reached, since an ancestor's are at most as high."""
+    own = group.limits
+    for node in group.chain if own is not None else ():
+        above = node.limits
+        if own is None or above is None or node is group:
+            continue
+        for key, mine, theirs in (
+            ("requests_per_second", own.per_second, above.per_second),
+            ("connections", own.connections, above.connections),
+        ):
+            if mine is not None and theirs is not None and mine > theirs:
+                message = (
+                    f"`{key}: {mine:g}` of `{group.path}` is never reached: all below `{node.path}` have {theirs:g}"
+                )
+                yield Smell("W151", message, own.place, "lower it here, or raise it there")
 
 
 def _fills(path: str, start: str, end: str) -> bool:

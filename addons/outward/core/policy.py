@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from outward.core.addresses import Address, Network, Own, Refusal, embedded, judge_address
 from outward.core.hostlist import HostList, Listed
+from outward.core.limits import GroupLimits
 from outward.core.model import (
     ClientEntry,
     Decision,
@@ -125,6 +126,7 @@ class Group:
         allow, deny: the group's own rules.
         ceiling: the widest that any descendant may allow; None sets no ceiling.
         ignore: hosts whose denials are noise: counted, not listed.
+        limits: how much the group and all below it may ask for; those of ancestors hold beside them.
         grants: whether approved requests open anything here; None, which nobody says, opens nothing.
         granted: the grants in force; see `grants`.
         settings below: effective, inherited values; `denial` is None where nobody says.
@@ -141,6 +143,7 @@ class Group:
     denial: Denial | None = None
     ech: Ech = Ech.PASS
     web_search: WebSearch = field(default_factory=WebSearch)
+    limits: GroupLimits | None = None
     grants: Grants | None = None
     granted: Rules = field(default_factory=Rules)
 

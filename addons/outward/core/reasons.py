@@ -19,6 +19,7 @@ class Reason(StrEnum):
     PATH_NOT_ALLOWED = "path_not_allowed"
     RULE_EXPIRED = "rule_expired"
     SECRET_MISDIRECTED = "secret_misdirected"  # noqa: S105 - not a password
+    RATE_LIMITED = "rate_limited"
     UNKNOWN_CLIENT = "unknown_client"
     BAD_CREDENTIALS = "bad_credentials"
     MALFORMED_HOST = "malformed_host"
@@ -98,6 +99,13 @@ MEANINGS: dict[Reason, Meaning] = {
     ),
     Reason.RULE_EXPIRED: Meaning(
         403, _DENIED, "The rule that allowed this has ended", "Ask for a later `until` on the rule, or for its removal."
+    ),
+    Reason.RATE_LIMITED: Meaning(
+        429,
+        _DENIED,
+        "The group is at one of its limits",
+        "Wait, as Retry-After says, and try again; if it lasts, ask for less at once, or for higher `limits`.",
+        True,
     ),
     Reason.UNKNOWN_CLIENT: Meaning(
         403, _DENIED, "The proxy does not know this client", "Send the group's token, or ask for a `clients` entry."

@@ -145,12 +145,13 @@ class Connection:
         if head.conversation is not None:
             identity = replace(identity, conversation=head.conversation)
         event, decision = ask(judge, head, identity, None if head.path is None else "http")
+        limited = decision.allowed and judge.limits(event, identity.group, started, Stage.CONNECT)
         passport = Passport(self.peer, identity, head, decision, event, started, cut=lambda: self.cut())  # noqa: PLW0108 - the one of that time
         hooks = Hooks(Parts(judge, limits, self.service.governor), passport)
         if head.path is not None:
             self.hooks = hooks
             return hooks.request(raw)
-        if decision.allowed or answers_inside(head, decision, identity):
+        if not limited and (decision.allowed or answers_inside(head, decision, identity)):
             self.hooks, self.tunnel = hooks, passport
         challenge = identity.challenge
         return Exchange(judge, raw, head, event, decision, identity=identity, challenge=challenge, started=started)

@@ -13,7 +13,7 @@ import builtins
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from outward import __version__
@@ -52,6 +52,7 @@ class Metrics:
         first_byte_duration: from an inspected request to the head of its response.
         vendor_duration: the same, by governed vendor.
         resolve_duration: how long DNS questions took.
+        group_connections: asked on every scrape, in any thread: connections and how many may be, of limited groups.
         request_duration: by lane, from the question to its end; fed by `count_request`.
     """
 
@@ -76,6 +77,7 @@ class Metrics:
         for sink in ("stdout", "store", "audit"):  # present at zero, so that a first loss is an increase
             self.families["dropped"].labels(sink)
         self.policy_rules: dict[str, int] = {}
+        self.group_connections: Callable[[], Mapping[str, tuple[int, int]]] = dict
         self.gauges: dict[str, Callable[[], float]] = {}
         self.written, self.sent = Number(), Number()
         self._groups: set[str] = set()
@@ -328,6 +330,12 @@ class _Collector:
         for values, number in metrics.families["connections"].items():
             active.add_metric(values, number.value)
         yield active
+        held = GaugeMetricFamily("outward_group_connections", "Open connections of a limited group.", labels=["group"])
+        most = GaugeMetricFamily("outward_group_connections_limit", "How many it may have.", labels=["group"])
+        for group, (count, limit) in metrics.group_connections().items():
+            held.add_metric([group], count)
+            most.add_metric([group], limit)
+        yield from (held, most)
         rules = GaugeMetricFamily("outward_policy_rules", "Rules of a group's own.", labels=["group"])
         for group, count in metrics.policy_rules.items():
             rules.add_metric([group], count)

@@ -19,7 +19,8 @@ from outward.http1.fields import HeadError
 from outward.http1.head import Head
 from outward.http1.headreader import HeadReader, is_whole
 from outward.proxy.answer import Linger, close_event, denial_of
-from outward.proxy.judge import refuse
+from outward.proxy.judge import refuse, refuse_over
+from outward.proxy.limiter import Over
 from outward.proxy.own import is_ours
 from outward.proxy.parent import via_of
 from outward.proxy.passport import Passport
@@ -51,6 +52,7 @@ class Client(asyncio.Protocol):
         "_gate",
         "_late",
         "_lease",
+        "_leave",
         "_reader",
         "_resources",
         "_task",
@@ -76,6 +78,7 @@ class Client(asyncio.Protocol):
         self._challenged = False  # for credentials, once
         self._task: asyncio.Task[None] | None = None
         self._lease: Callable[[], None] | None = None
+        self._leave: Callable[[], None] | None = None  # the groups that count it
 
     @property
     def idle(self) -> bool:
@@ -143,7 +146,9 @@ class Client(asyncio.Protocol):
         if head.conversation is not None:
             identity = replace(identity, conversation=head.conversation)
         event, decision = ask(self._resources.judge, head, identity, None if head.path is None else "http")
-        objected = identity.refusal is None and self._objects(event, head, decision)
+        objected = identity.refusal is None and (
+            self._objects(event, head, decision) or self._exceeds(event, identity, decision)
+        )
         self._resources.judge.metrics.accept_duration.observe(self._gate.loop.time() - self._begun)
         if self._is_own(head, identity) and not objected:
             passport = Passport(self.peer, identity, head, decision, event, self._begun, self.names)
@@ -184,6 +189,22 @@ class Client(asyncio.Protocol):
         if looping:
             refuse(event, Reason.LOOP, Stage.CONNECT)
         return looping
+
+    def _exceeds(self, event: Event, identity: Identity, decision: Decision) -> bool:
+        """Refuse what is more than the client, or its group, may have; what is denied anyway uses nothing up."""
+        if identity.proven and not self._gate.recognise(self, identity.credential):
+            refuse(event, Reason.OVERLOADED, Stage.CONNECT)
+            event.detail = "this client has as many connections as `connections_per_client` allows"
+            return True
+        limiter = self._resources.judge.limiter
+        if not (limiter and decision.allowed and identity.group is not None):
+            return False
+        entered = self._leave or limiter.enter(identity.group)
+        if isinstance(entered, Over):
+            refuse_over(event, entered, Stage.CONNECT)
+            return True
+        self._leave = entered
+        return self._resources.judge.limits(event, identity.group, self._gate.loop.time(), Stage.CONNECT)
 
     def _lend(self, raw: bytes, rest: bytes, passport: Passport) -> None:
         """Let the engine carry the connection, read no further before it does."""
@@ -289,6 +310,8 @@ class Client(asyncio.Protocol):
     def _ended(self) -> None:
         if self._lease is not None:
             self._lease()
+        if self._leave is not None:
+            self._leave()
         self._gate.release(self)
 
 

@@ -22,7 +22,7 @@ REASON_PHRASE = "Blocked by egress policy"
 
 HOW = "POST its url and your why as JSON, or run `outward request URL --why TEXT`"
 _CREDENTIALS = (Reason.UNKNOWN_CLIENT, Reason.BAD_CREDENTIALS)
-_RETRY_SECONDS = b"5"
+_RETRY_SECONDS = 5
 _CHALLENGES = [(b"Proxy-Authenticate", b'Basic realm="outward", charset="UTF-8"'), (b"Proxy-Authenticate", b"Bearer")]
 _MARKUP = re.compile("[<>&]")
 _JSON_ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
@@ -122,7 +122,8 @@ def denial(
         advice = f"{event.detail} {advice}"
     if event.reason is Reason.PATH_NOT_ALLOWED and event.detail is not None:
         advice = f"{advice} Here {event.detail}."
-    form = _form(event.reason, status, event.stage, kind, advice, asks=request is not None, again=again)
+    retry = event.retry_after or (_RETRY_SECONDS if status == 503 else None)
+    form = _form(event.reason, status, event.stage, kind, advice, asks=request is not None, again=again, retry=retry)
     body = _fill(form.body, kind, event, suggestion, request)
     return form.head % (event.id.encode("ascii"), len(body)) + (b"" if head else body)
 
@@ -169,14 +170,16 @@ _MEDIA = {"json": "application/problem+json", "html": "text/html; charset=utf-8"
 
 
 @lru_cache(maxsize=512)
-def _form(reason: Reason, status: int, stage: Stage, kind: str, advice: str, *, asks: bool, again: bool) -> _Form:
+def _form(
+    reason: Reason, status: int, stage: Stage, kind: str, advice: str, *, asks: bool, again: bool, retry: int | None
+) -> _Form:
     phrase = REASON_PHRASE if status == 403 else HTTPStatus(status).phrase
-    fields = b"".join(b"%b: %b\r\n" % field for field in _fields(reason, status, _MEDIA[kind], again=again))
+    fields = b"".join(b"%b: %b\r\n" % field for field in _fields(reason, status, _MEDIA[kind], retry, again=again))
     head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, phrase.encode("ascii"), fields)
     return _Form(head, _body(reason, status, stage, kind, advice, ask=_ASK[kind] if asks else ""))
 
 
-def _fields(reason: Reason, status: int, media: str, *, again: bool = False) -> list[tuple[bytes, bytes]]:
+def _fields(reason: Reason, status: int, media: str, retry: int | None, *, again: bool) -> list[tuple[bytes, bytes]]:
     """Return the fields of a denial (RFC 9209 2.1.1 for Proxy-Status), with places for the id and the length."""
     fields = [
         (b"Proxy-Status", f'outward; error={MEANINGS[reason].error}; details="{reason}"'.encode("ascii")),
@@ -190,8 +193,8 @@ def _fields(reason: Reason, status: int, media: str, *, again: bool = False) -> 
         fields.append((b"Connection", b"close"))
     if status == 407:
         fields += _CHALLENGES
-    if status == 503:
-        fields.append((b"Retry-After", _RETRY_SECONDS))
+    if retry is not None:
+        fields.append((b"Retry-After", b"%d" % retry))
     if media.startswith("text/html"):
         fields.append((b"Content-Security-Policy", b"default-src 'none'"))
     return fields

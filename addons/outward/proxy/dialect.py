@@ -76,6 +76,8 @@ def vendor_denial(event: Event, told: Told, advice: str, suggestion: str | None,
         body = body.replace(sign, escape)
     phrase = "Blocked by egress policy" if status == 403 else HTTPStatus(status).phrase
     more = _MORE.get(status, "Connection: close\r\n")
+    if event.retry_after is not None:
+        more = f"Retry-After: {event.retry_after}\r\nConnection: close\r\n"
     fields = _FIELDS.format(
         status=status, phrase=phrase, error=meaning.error or "http_request_denied", reason=event.reason,
         id=event.id, length=len(body), more=more,

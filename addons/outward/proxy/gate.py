@@ -209,6 +209,19 @@ class Gate:
         self._clients[client] = source
         return self._enter(source, len(self._clients) + len(self._shaking))
 
+    def recognise(self, client: Client, credential: str) -> bool:
+        """Count a connection by who it is from now on, not by where it comes from; False where it is one too many.
+
+        So a crowd behind one address is no client, and one client of it takes nobody else's connections.
+        """
+        source = self._clients.get(client)
+        if source is None or source == credential:
+            return True
+        self._leave(source)
+        self._clients[client] = credential
+        count = self._by_source[credential] = self._by_source.get(credential, 0) + 1
+        return count <= self._limits.connections_per_client
+
     def release(self, client: Client) -> None:
         """Count a connection out; twice is no error."""
         source = self._clients.pop(client, None)

@@ -23,6 +23,7 @@ from outward.proxy.challenges import PATIENCE, Challenges
 from outward.proxy.guesses import Guesses
 from outward.proxy.hello import Hello
 from outward.proxy.interfaces import ends_here
+from outward.proxy.limiter import Limiter, Over
 from outward.proxy.redirects import Redirects
 from outward.proxy.secrets import Secrets
 from outward.records.events import Event
@@ -84,6 +85,7 @@ class Judge:
         own: the proxy's own addresses and listeners.
         guesses: wrong credentials by source; policies come and go beside it.
         redirects: where clients were sent lately.
+        limiter: holds groups to their limits, those of the policy in force.
         secrets: what is set on requests; as long-lived.
     """
 
@@ -101,6 +103,7 @@ class Judge:
         """
         self._grants: tuple[Grant, ...] = ()
         self.next_end: int | None = None
+        self.limiter = Limiter()
         self.desk: Desk | None = None
         self.traces: Traces | None = None
         self.secrets = Secrets(metrics)
@@ -109,6 +112,7 @@ class Judge:
         self.own = own
         self.verifier: Verifier | None = None
         self.metrics = metrics
+        metrics.group_connections = self.limiter.connections
         self.guesses = Guesses()
         self.redirects = Redirects()
         self._recorder = recorder
@@ -128,6 +132,7 @@ class Judge:
         today = time.strftime("%Y-%m-%d", time.gmtime(day * _DAY))
         dated = policy if policy.today == today else replace(policy, today=today)
         self._policy = granting(dated, self._grants, now)
+        self.limiter.use(self._policy)
         self.next_end = next_end(self._grants, now)
         self._since, day_ends = day * _DAY, (day + 1) * _DAY
         self._until = day_ends if self.next_end is None else min(day_ends, self.next_end / 1000)
@@ -247,6 +252,13 @@ class Judge:
         listens = any(port == listening for _, listening in self.own.listeners)
         return listens and not is_loopback(address) and ends_here(address)
 
+    def limits(self, event: Event, group: str | None, now: float, stage: Stage) -> bool:
+        """Take a request that is allowed from the rates of its group, or refuse its event; True where it is refused."""
+        over = self.limiter.ask(group, now) if self.limiter and group is not None else None
+        if over is not None:
+            refuse_over(event, over, stage)
+        return over is not None
+
     def settle(self, event: Event) -> None:
         """Give a denial the id of the row that counts it. Called before its id is told to anybody."""
         self._recorder.settle(event)
@@ -322,6 +334,14 @@ def fill(event: Event, decision: Decision, stage: Stage) -> Event:
     event.group, event.lane, event.mode = decision.group, decision.lane, decision.mode
     event.would_deny, event.would_reason = decision.would_deny, decision.would_reason
     event.generation = decision.generation
+    return event
+
+
+def refuse_over(event: Event, over: Over, stage: Stage) -> Event:
+    """Turn an event into a denial for a group's limit."""
+    refuse(event, Reason.RATE_LIMITED, stage)
+    event.detail, event.retry_after = over.why, over.seconds
+    event.advice = f"Try again in {over.seconds} s: {over.why}."
     return event
 
 

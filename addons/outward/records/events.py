@@ -60,6 +60,7 @@ class Event:
         fold: that counts it, from when it is answered until it is recorded; see `folds`.
         span: times its stages, if it is traced; not recorded.
         advice: what the client is told to do, where that is more than the reason's own cure; not recorded.
+        retry_after: seconds after which the client is told to try again, where that is known; not recorded.
         record: what `recorded` has made of it.
     """
 
@@ -103,6 +104,7 @@ class Event:
     fold: "Fold | None" = field(default=None, repr=False, compare=False)
     advice: str | None = None
     span: "Span | None" = field(default=None, repr=False, compare=False)
+    retry_after: int | None = None
     record: "Record | None" = field(default=None, init=False, repr=False, compare=False)  # a copy has none
 
     @property

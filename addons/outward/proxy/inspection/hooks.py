@@ -95,6 +95,7 @@ class Hooks:
         self._sni: str | None = None
         self._ech: bool | None = None
         self._detail: str | None = None  # of the refusal
+        self._paid = True  # the first request was taken from the group's rates when the connection was judged
         self._id: str | None = passport.event.id if self.within is not None else None  # of the first request within
 
     def unseal(self) -> None:
@@ -254,7 +255,7 @@ class Hooks:
         )
         if self._is_own(exchange, passport.head):
             self._take_own(exchange, passport.head)
-        elif passport.decision.allowed:
+        elif passport.decision.allowed and not exchange.refused:
             self._admit(exchange, passport.head)
         return exchange
 
@@ -276,7 +277,11 @@ class Hooks:
 
     def _admit(self, exchange: Exchange, head: Head) -> None:
         """Do what is to be done before an allowed request goes on."""
+        paid, self._paid = self._paid, False
         self._govern(exchange, head)
+        if not (paid or exchange.refused):
+            now = asyncio.get_running_loop().time()
+            self._judge.limits(exchange.event, exchange.decision.group, now, Stage.REQUEST)
         self._lease(exchange)
         self._place(exchange, head)
 
