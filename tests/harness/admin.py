@@ -15,6 +15,7 @@ import httpx
 import orjson
 
 from harness.records import unaudited
+from harness.waiting import PATIENCE
 from outward.config.load import load_text
 from outward.core.model import Mode, Stage, Verdict
 from outward.core.policy import Policy
@@ -92,7 +93,7 @@ class Admin:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def run(self, work):
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE)
 
     def used(self, secret: str, event: Event, time: float) -> None:
         """Store the audit event of a secret's use."""
@@ -113,12 +114,12 @@ class Admin:
         self.run(self.server.close())
         self.administration.close()
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(5)
+        self.thread.join(PATIENCE)
         assert not self.errors
 
     def client(self, token: str | None = TOKEN) -> httpx.Client:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=10)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE)
 
     def database(self):
         database = open_database(self.settings.records_url, self.settings.state)

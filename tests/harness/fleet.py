@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.process import Served
+from harness.waiting import PATIENCE
 from outward.records.database import open_database
 
 TOKEN = "owt_test-fleet-0123"
@@ -103,7 +104,7 @@ def written(url: str, folder: Path) -> set[str]:
         database.close()
 
 
-def seconds_until(condition: Callable[[], object], patience: float = 10.0) -> float:
+def seconds_until(condition: Callable[[], object], patience: float = PATIENCE) -> float:
     """Return how long it takes until a condition is true."""
     began = time.monotonic()
     while not condition():

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from harness import watched
+from harness.waiting import PATIENCE
 
 if watched.ON:
     from asyncio import run as run_loop
@@ -26,7 +27,7 @@ def on_loop[**P](test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
     return run
 
 
-async def until(condition: Callable[[], object], timeout: float = 20.0) -> None:  # noqa: ASYNC109 - the deadline is the point
+async def until(condition: Callable[[], object], timeout: float = PATIENCE) -> None:  # noqa: ASYNC109 - the deadline is the point
     """Wait until a condition holds; fail when it does not in time (seconds)."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -20,6 +20,7 @@ from harness.inspection import WebOrigin
 from harness.loops import until
 from harness.ports import free_port
 from harness.process import environment, outward
+from harness.waiting import PATIENCE, wait_for
 
 ADDON = Path(__file__).parents[2] / "addons" / "outward" / "addon.py"
 ADMIN = "an-administrators-secret"
@@ -71,7 +72,7 @@ class Mitmdump:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
         try:
-            with urllib.request.urlopen(request, timeout=5) as response:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -117,9 +118,8 @@ async def mitmdump(folder: Path, policy: str, pki: trustme.CA) -> AsyncIterator[
     process = subprocess.Popen(command(folder, ports[0]), stdout=subprocess.PIPE, env=env)  # noqa: ASYNC220 - it is there at once
     try:
         running = Mitmdump(folder, pki, process, ports)
-        async with asyncio.timeout(60):
-            while (await asyncio.to_thread(running.ask, "/readyz"))[0] != 200:
-                assert process.poll() is None, "mitmdump has ended"
+        await asyncio.to_thread(wait_for, lambda: process.poll() is not None or running.ask("/readyz")[0] == 200, 60)
+        assert process.poll() is None, "mitmdump has ended"
         yield running
     finally:
         process.terminate()

@@ -108,7 +108,7 @@ class Served:
     def get(self, path: str, token: str | None = None) -> tuple[int, str]:
         """Ask the ops port."""
         if self._context is None:
-            connection = http.client.HTTPConnection(*self.ops, timeout=5)
+            connection = http.client.HTTPConnection(*self.ops, timeout=PATIENCE)
         else:
             connection = http.client.HTTPSConnection(*self.ops, timeout=5, context=self._context)
         try:
@@ -136,7 +136,7 @@ class Served:
 
     def connect(self, host: str, port: int = 443) -> tuple[socket.socket, str]:
         """Send a CONNECT and return the socket and the head of the answer."""
-        sock = socket.create_connection(self.proxy, timeout=10)
+        sock = socket.create_connection(self.proxy, timeout=PATIENCE)
         sock.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
         head = b""
         while b"\r\n\r\n" not in head and (data := sock.recv(1)):

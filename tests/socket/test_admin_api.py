@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from harness.admin import denied, grant, rows
+from harness.waiting import PATIENCE
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
 from outward.records import query
@@ -226,7 +227,7 @@ def test_a_reader_that_leaves_is_forgotten(running, client):
         lines = reply.iter_lines()
         next(lines)
         assert len(stream._watchers) == 1
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while stream._watchers:
         running.publish(denied())
         assert time.monotonic() < deadline

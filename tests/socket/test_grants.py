@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import trustme
 
-from harness.gates import connect, gate_for, opened, request, status
+from harness.gates import LIMITS, connect, gate_for, opened, request, status
 from harness.inspection import inspecting
 from harness.loops import on_loop, until
 from harness.origins import client_context, origin, server_context
@@ -40,14 +40,14 @@ async def test_a_tunnel_begins_with_its_grant_and_ends_with_it():
     ):
         leases, port = Leases(world.judge), server.address[1]
         assert status(await before.ask(connect("allowed.test", port))) == 403
-        leases.use([lasting(1.0, port)])
+        leases.use([lasting(2.0, port)])
         end = world.judge.next_end / 1000
         await opened(world, server, client)
         await client.tls(client_context(authority), "allowed.test")
         await client.send(b"ping")
         assert await client.exactly(4) == b"ping"
         assert await client.rest() == b""
-        assert 0 <= time.time() - end < 0.5
+        assert 0 <= time.time() - end < LIMITS.idle_timeout / 2
         await until(lambda: len(world.events) == 2)
         assert world.events[1].detail == "the grant that allowed it has ended"
         assert str(world.events[1].rule.place) == "grant g1"

@@ -143,7 +143,7 @@ async def test_roots_that_cannot_be_used_are_told_and_change_nothing(tmp_path: P
 
 @on_loop
 async def test_an_origin_that_speaks_no_tls_is_given_up_at_the_handshakes_deadline(tmp_path: Path) -> None:
-    limits = replace(LIMITS, handshake_timeout=0.5)
+    limits = replace(LIMITS, handshake_timeout=1.0)
     async with inspecting(INSPECT, tmp_path, limits) as world, web_origin(world, "allowed.test", tls=False) as server:
         async with world.tunnel("allowed.test", server.port) as client:
             reply = await client.ask(get("/", f"allowed.test:{server.port}"))

@@ -65,7 +65,7 @@ def one_denial(world: World, reply: bytes, where: str) -> None:
 async def test_the_request_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hooks, "request", broken(fault, "request"))
     async with (
-        inspecting(allowing(), tmp_path, hook_timeout=0.1) as world,
+        inspecting(allowing(), tmp_path, hook_timeout=0.5) as world,
         web_origin(world, "allowed.test") as server,
     ):
         async with world.tunnel("allowed.test", server.port) as client:
@@ -80,7 +80,7 @@ async def test_the_request_hook(fault: Fault, tmp_path: Path, monkeypatch: pytes
 async def test_the_body_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hooks, "body", broken(fault, "body"))
     async with (
-        inspecting(GOVERNED, tmp_path, hook_timeout=0.1, governor=PassingGovernor()) as world,
+        inspecting(GOVERNED, tmp_path, hook_timeout=0.5, governor=PassingGovernor()) as world,
         web_origin(world, "allowed.test") as server,
     ):
         async with world.tunnel("allowed.test", server.port) as client:
@@ -94,7 +94,7 @@ async def test_the_body_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.M
 async def test_the_response_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hooks, "response", broken(fault, "response"))
     async with (
-        inspecting(allowing(), tmp_path, hook_timeout=0.1) as world,
+        inspecting(allowing(), tmp_path, hook_timeout=0.5) as world,
         web_origin(world, "allowed.test") as server,
     ):
         async with world.tunnel("allowed.test", server.port) as client:
@@ -108,7 +108,7 @@ async def test_the_response_hook(fault: Fault, tmp_path: Path, monkeypatch: pyte
 async def test_the_hello_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hooks, "hello", broken(fault, "hello"))
     async with (
-        inspecting(allowing(), tmp_path, hook_timeout=0.1) as world,
+        inspecting(allowing(), tmp_path, hook_timeout=0.5) as world,
         web_origin(world, "allowed.test") as server,
     ):
         with pytest.raises((ssl.SSLError, ConnectionError)):

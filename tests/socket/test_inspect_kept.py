@@ -99,7 +99,7 @@ async def test_neither_does_a_client_at_another_address_without_a_name(tmp_path:
 @on_loop
 async def test_one_in_tls_and_one_in_the_clear_are_not_taken_for_each_other(tmp_path: Path) -> None:
     """The destination speaks plain HTTP: inside TLS nothing must reach it."""
-    limits = replace(SHARED, handshake_timeout=0.3)
+    limits = replace(SHARED, handshake_timeout=1.0)
     async with inspecting(INSPECT, tmp_path, limits) as world, web_origin(world, "allowed.test", tls=False) as server:
         authority = f"allowed.test:{server.port}"
         async with raw(world.address) as client:

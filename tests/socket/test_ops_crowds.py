@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from harness.admin import TOKEN, Admin, admin, denied, grant
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from outward.ops import admin as application
 from outward.ops import server, stream
 
@@ -117,7 +117,7 @@ def test_who_watches_with_a_token_that_is_taken_back_sees_nothing_more(running, 
         running.publish(denied())
         assert any("decision" in line for line in lines)
         revoke(running, "one")
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE
         if heartbeat > 1:
             publish_until_nobody_watches(running, denied)
         for _ in lines:

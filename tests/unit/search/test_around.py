@@ -158,7 +158,7 @@ def test_the_work_of_a_request_grows_no_faster_than_its_body() -> None:
         return time.process_time() - started
 
     seconds(10)  # what is loaded on first use
-    assert seconds(4000) < 10 * seconds(1000)
+    assert min(seconds(4000) for _ in range(2)) < 10 * min(seconds(1000) for _ in range(3))
 
 
 def test_a_request_with_too_many_entries_is_refused() -> None:
