@@ -123,6 +123,7 @@ def administration(browser: Browser, folder: Path, *, everything: bool) -> None:
                     "group": f"/groups/{GROUP}",
                     "conversation": f"/conversations/{CHAT}",
                     "audit": "/audit",
+                    "tokens": "/tokens",
                 }
                 for what, path in paths.items():
                     if everything or f"{name}-{what}" in KEPT:

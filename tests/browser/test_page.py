@@ -28,6 +28,7 @@ PATHS = (
     "/groups/acme/locked",
     "/conversations",
     "/audit",
+    "/tokens",
     "/secrets",
 )
 HOSTILE = (

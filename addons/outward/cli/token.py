@@ -51,7 +51,15 @@ def create(*, scope: str, name: str, expires: float | None, role: str, as_json: 
         if scope != ALL:
             known_group(state, scope)
         kept = StoredToken(
-            secrets.token_hex(6), digest(secret), scope, name, time.time(), expires, revoked=False, role=role
+            secrets.token_hex(6),
+            digest(secret),
+            scope,
+            name,
+            time.time(),
+            expires,
+            revoked=False,
+            role=role,
+            author=actor(),
         )
         state.add_token(kept, actor())
     until = None if expires is None else rfc3339(expires)
@@ -69,15 +77,18 @@ def create(*, scope: str, name: str, expires: float | None, role: str, as_json: 
 @json_option
 @config_option
 def list_(as_json: bool, config: Path | None) -> None:
-    """List tokens, without their secrets."""
+    """List tokens and people who are signed in, without secrets."""
     with runtime(config, as_json=as_json) as (_, database):
-        kept = changes.tokens(database)
+        kept = [each for each in changes.tokens(database) if each.held is None or _state(each) == "valid"]
     rows = [
         {
             "id": each.id,
+            "kind": "token" if each.held is None else "session",
             "scope": each.scope,
             "role": each.role,
             "name": each.name,
+            "author": each.author,
+            "last_used": None if each.used is None else rfc3339(each.used),
             "created": rfc3339(each.created),
             "expires": None if each.expires is None else rfc3339(each.expires),
             "state": _state(each),
@@ -88,7 +99,10 @@ def list_(as_json: bool, config: Path | None) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     lines = [tuple(str(value or "-") for value in row.values()) for row in rows]
-    click.echo(columns(("ID", "SCOPE", "ROLE", "NAME", "CREATED", "EXPIRES", "STATE"), lines), nl=False)
+    click.echo(
+        columns(("ID", "KIND", "SCOPE", "ROLE", "NAME", "AUTHOR", "LAST USED", "CREATED", "EXPIRES", "STATE"), lines),
+        nl=False,
+    )
 
 
 def _state(kept: StoredToken) -> str:

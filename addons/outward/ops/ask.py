@@ -186,7 +186,7 @@ def scope(token: Token) -> str | None:
     return None if token.scope == ALL else token.scope
 
 
-def end(text: str, now: float) -> float:
+def end(text: str, now: float, name: str = "until") -> float:
     """Read when something ends: a span from now such as `8h`, or a time.
 
     Raises:
@@ -198,7 +198,7 @@ def end(text: str, now: float) -> float:
         parsed = datetime.fromisoformat(text)
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError) as error:
-        raise Problem(400, "`until` is a span such as 8h or 30d, or a time such as 2026-12-01T10:00:00Z") from error
+        raise Problem(400, f"`{name}` is a span such as 8h or 30d, or a time such as 2026-12-01T10:00:00Z") from error
 
 
 def filter_names(*more: str) -> tuple[str, ...]:

@@ -157,6 +157,7 @@ def _paths() -> Json:
         },
         "/explain": {"post": explain},
         **_access(pages),
+        **_tokens(pages),
         "/openapi.json": {"get": _operation("Show this document", {"type": "object"})},
     }
 
@@ -186,6 +187,18 @@ def _access(pages: tuple[Json, ...]) -> Json:
         "/requests/{id}": {"get": shown, "put": decided},
         "/grants": {"get": _operation("List grants", page("Grant"))},
         "/grants/{id}": {"delete": revoked},
+    }
+
+
+def _tokens(pages: tuple[Json, ...]) -> Json:
+    ident = (_path("id", "Id of a token, or of a sign-in.", {"type": "string", "pattern": "^[0-9a-f]{12}$"}),)
+    revoked = _operation("Revoke a token", {}, "403", "404", parameters=ident)
+    del revoked["responses"]["200"]
+    revoked["responses"]["204"] = {"description": "Revoked."}
+    made = _operation("Make a token", ref("TokenMade"), "403", "404", "415", body=ref("NewToken"))
+    return {
+        "/tokens": {"get": _operation("List tokens", page("Token"), "403", parameters=pages), "post": made},
+        "/tokens/{id}": {"delete": revoked},
     }
 
 

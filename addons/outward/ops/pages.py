@@ -21,6 +21,7 @@ from outward.ops.attempts import Attempts
 from outward.ops.holdings import Holdings
 from outward.ops.queue import UNTIL, USUAL, Queue, askable
 from outward.ops.templating import templates
+from outward.ops.tokens import Tokens
 from outward.ops.web import Problem, Request, Response, Route, redirect
 from outward.records import query, receipts, trail, verify
 from outward.records.events import Record, rfc3339
@@ -76,6 +77,7 @@ class Pages:
             Route("GET", "/secrets", self.secrets),
             *Attempts(self._from, self._page).routes(),
             *Queue(self._from, self._access, self._page).routes(),
+            *Tokens(self._from, self._access, self._page).routes(),
         ]
 
     def decision(self, asked: Asked) -> Response:

@@ -4,6 +4,7 @@ from typing import Any
 
 from outward.core.model import Lane, Mode, Stage
 from outward.core.reasons import Reason
+from outward.ops.access import ROLES
 from outward.records.requests import STATES
 
 type Json = dict[str, Any]
@@ -74,6 +75,18 @@ _EVENT: Json = {
     "title": TEXT,
     "cure": TEXT,
     "suggestion": or_null(TEXT),
+}
+
+_TOKEN: Json = {
+    "id": TEXT,
+    "kind": {"enum": ["token", "session"]},
+    "scope": TEXT,
+    "role": {"enum": list(ROLES)},
+    "name": TEXT,
+    "author": or_null(TEXT),
+    "created": _TIME,
+    **dict.fromkeys(("expires", "last_used"), or_null(_TIME)),
+    "state": {"enum": ["valid", "expired", "revoked"]},
 }
 
 _SOURCE = an_object(url=TEXT, title=or_null(TEXT), permitted=FLAG, reason=or_null(TEXT))
@@ -229,6 +242,14 @@ SCHEMAS: Json = {
         created_at=_TIME,
         details={"type": "object"},
         **{name: or_null(TEXT) for name in _AUDIT_TEXTS},
+    ),
+    "Token": an_object(**_TOKEN),
+    "TokenMade": an_object(**_TOKEN, token=TEXT),
+    "NewToken": an_object(
+        scope={**TEXT, "description": "Path of a group, or `all`."},
+        role={"enum": list(ROLES)},
+        name={**TEXT, "pattern": "^[A-Za-z0-9_ .,:@/+-]{1,64}$"},
+        expires={**TEXT, "description": "When it ends, within a year: a span such as `30d`, or a time."},
     ),
     "Question": {
         "type": "object",

@@ -12,10 +12,11 @@ from typing import Any
 from outward.core.grants import Grant
 from outward.core.toggles import Toggle
 from outward.records import requests
-from outward.records.database import Database
+from outward.records.database import Database, subtree
 from outward.records.requests import AccessRequest, SettledError
 
 LOCK = 0x73746174  # any number, the same in every process of a fleet
+_FIELDS = "id, sha256, scope, name, created_ms, expires_ms, revoked, role, author, last_used_ms, issuer, subject, held"
 _KEPT = 30 * 86_400.0  # seconds that a sign-in is kept after its end
 CHANNEL = "outward_state"  # on which every change is announced
 
@@ -102,10 +103,34 @@ def since(database: Database, known: int) -> Changes:
 
 def tokens(database: Database, known: int = -1) -> list[StoredToken]:
     """Return the tokens that were made or revoked after a version, the oldest first."""
+    rows = database.execute(f"SELECT {_FIELDS} FROM admin_tokens WHERE version > ? ORDER BY created_ms, id", (known,))
+    return [_token(row) for row in rows]
+
+
+def listed_tokens(
+    database: Database, scope: str | None, now: float, limit: int, after: tuple[int, str] | None
+) -> list[StoredToken]:
+    """Return tokens of a subtree, or all tokens and the sign-ins in force, the newest first.
+
+    Args:
+        database: to read.
+        scope: path of the subtree; None for everything.
+        now: Unix time in seconds.
+        limit: most rows.
+        after: creation in milliseconds and id of the row before.
+    """
+    where = ["(held IS NULL OR (NOT revoked AND expires_ms > ?))"]
+    parameters: list[Any] = [round(now * 1000)]
+    if scope is not None:
+        condition, bounds = subtree(scope)
+        where += ["held IS NULL", condition.replace("group_path", "scope")]
+        parameters += bounds
+    if after is not None:
+        where.append("(created_ms < ? OR (created_ms = ? AND id < ?))")
+        parameters += [after[0], *after]
     rows = database.execute(
-        "SELECT id, sha256, scope, name, created_ms, expires_ms, revoked, role, author, last_used_ms, issuer, subject,"
-        " held FROM admin_tokens WHERE version > ? ORDER BY created_ms, id",
-        (known,),
+        f"SELECT {_FIELDS} FROM admin_tokens WHERE {' AND '.join(where)} ORDER BY created_ms DESC, id DESC LIMIT ?",
+        (*parameters, limit),
     )
     return [_token(row) for row in rows]
 
