@@ -2,61 +2,19 @@
 
 import base64
 import json
-import time
 from pathlib import Path
 
 import pytest
-from joserfc import jws
-from joserfc.jwk import ECKey
 
-from harness.gates import World, connect, gate_for, status
+from harness.gates import connect, gate_for, status
 from harness.inspection import inspecting, keep, replying, response, web_origin
 from harness.loops import on_loop, until
 from harness.origins import origin
 from harness.policies import group, policy, rule
 from harness.raw import raw
-from outward.core.model import ClientEntry, Credential, LaneChoice, Place
+from harness.tokens import pod_entry, pod_token, verifying
+from outward.core.model import LaneChoice
 from outward.core.reasons import Reason
-from outward.proxy.credentials import Verifier
-
-KEY = ECKey.generate_key("P-256", {"kid": "cluster-1"})
-CLUSTER = "https://kubernetes.default.svc.cluster.local"
-
-
-def pod_token(namespace: str, pod: str = "bot-7d4b9-x2x8k", **claims: object) -> str:
-    """Return what the kubelet projects into a pod: signed by the cluster, for our audience, bound to the pod."""
-    now = int(time.time())
-    bound = {
-        "namespace": namespace,
-        "node": {"name": "node-1", "uid": "5f2e"},
-        "pod": {"name": pod, "uid": "7a1c"},
-        "serviceaccount": {"name": "bot", "uid": "0c55"},
-        "warnafter": now + 3607,
-    }
-    payload = {
-        "aud": ["outward"], "exp": now + 3600, "iat": now, "nbf": now, "iss": CLUSTER, "jti": "4b2f",
-        "kubernetes.io": bound, "sub": f"system:serviceaccount:{namespace}:bot", **claims,
-    }  # fmt: skip
-    header = {"alg": "ES256", "kid": KEY.kid}
-    return jws.serialize_compact(header, json.dumps(payload), KEY, algorithms=["ES256"])
-
-
-def pods(tmp_path: Path) -> ClientEntry:
-    keys = tmp_path / "jwks.json"
-    keys.write_text(json.dumps({"keys": [KEY.as_dict(private=False)]}))
-    return ClientEntry(
-        Credential.JWT, Place("policy.yaml", 9), issuer=CLUSTER, audience="outward", jwks=str(keys), name="pods",
-        template="k8s/{claim}", group_claim=("kubernetes.io", "namespace"),
-        record_claims=(("kubernetes.io", "pod", "name"),),
-    )  # fmt: skip
-
-
-async def verifying(world: World) -> None:
-    """Have the gate verify tokens, and wait until it has read the keys."""
-    verifier = Verifier()
-    verifier.use(world.judge.policy)
-    world.judge.verifier = verifier
-    await until(lambda: verifier.keysets.get(world.judge.policy.clients[0].jwks) is not None)
 
 
 def authorization(token: str) -> str:
@@ -66,7 +24,7 @@ def authorization(token: str) -> str:
 @on_loop
 async def test_a_pod_is_its_namespace_and_its_name_is_on_record(tmp_path: Path):
     """The address of a pod is no evidence once the pod is gone."""
-    allowing = policy(group(rule("allowed.test"), path="k8s/team-a"), clients=(pods(tmp_path),))
+    allowing = policy(group(rule("allowed.test"), path="k8s/team-a"), clients=(pod_entry(tmp_path),))
     async with origin() as server, gate_for(allowing) as world:
         await verifying(world)
         world.dns.add("allowed.test", "A", "127.0.0.1")
@@ -87,7 +45,7 @@ async def test_a_pod_is_its_namespace_and_its_name_is_on_record(tmp_path: Path):
 async def test_a_pod_of_a_namespace_without_a_group_is_unknown_and_told_why(tmp_path: Path, namespace: str):
     """It is no member of `k8s` either, and no credentials would help. The record says whom it was."""
     below = (group(rule("allowed.test"), path=path) for path in ("k8s", "k8s/team-a/admin"))
-    async with gate_for(policy(*below, clients=(pods(tmp_path),))) as world:
+    async with gate_for(policy(*below, clients=(pod_entry(tmp_path),))) as world:
         await verifying(world)
         async with raw(world.address) as client:
             reply = await client.ask(connect("allowed.test", 443, authorization(pod_token(namespace))))
