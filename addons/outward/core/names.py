@@ -168,12 +168,19 @@ def parse_authority(text: str, default_port: int | None) -> tuple[Host, int]:
     Raises:
         MalformedHostError: when the host or the port is not understood.
     """
+    return _authority(text, default_port) if len(text) <= MAX_NAME else _split_authority(text, default_port)
+
+
+def _split_authority(text: str, default_port: int | None) -> tuple[Host, int]:
     host, colon, port = text.rpartition(":")
     if not colon or port.endswith("]"):
         if default_port is None:
             raise MalformedHostError("a port is missing")
         return canonical_host(text), default_port
     return canonical_host(host), parse_port(port)
+
+
+_authority = lru_cache(maxsize=8192)(_split_authority)
 
 
 def is_local_name(name: str) -> bool:

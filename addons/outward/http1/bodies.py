@@ -43,6 +43,9 @@ class Body(Protocol):
     def passes(self, data: bytes) -> bool:
         """Tell whether all of a piece is payload, and does not end the body; if so, it counts as read."""
 
+    def completes(self, data: bytes) -> bool:
+        """Tell whether a piece is all that is left of the body, and nothing else; if so, it counts as read."""
+
     def finish(self) -> None:
         """Take note that the peer has closed.
 
@@ -74,6 +77,13 @@ class Sized:
         self._left -= len(data)
         return True
 
+    def completes(self, data: bytes) -> bool:
+        """Compare the lengths."""
+        if len(data) != self._left:
+            return False
+        self._left = 0
+        return True
+
     def finish(self) -> None:
         """Refuse a body that is too short."""
         raise BodyError("the peer closed before the end of the body")
@@ -94,6 +104,10 @@ class UntilClose:
     def passes(self, data: bytes) -> bool:  # noqa: ARG002 - whatever it is
         """Take everything."""
         return True
+
+    def completes(self, data: bytes) -> bool:  # noqa: ARG002 - whatever it is
+        """Wait for the connection's end."""
+        return False
 
     def finish(self) -> None:
         """Accept: this is how it ends."""
@@ -137,6 +151,10 @@ class Chunked:
 
     def passes(self, data: bytes) -> bool:  # noqa: ARG002 - whatever it is
         """Leave it to `read`: there is framing in it, or may be."""
+        return False
+
+    def completes(self, data: bytes) -> bool:  # noqa: ARG002 - whatever it is
+        """Leave it to `read`: there is framing in it."""
         return False
 
     def finish(self) -> None:

@@ -250,7 +250,7 @@ def _judge_host(head: Head, found: dict[str, str], within: Within | None) -> Non
 
 def _judge_body(head: Head, found: dict[str, str]) -> None:
     """Read what follows the head: body, upgrade, expectation, persistence."""
-    if len(found) == 1 and "host" in found:  # most CONNECTs: nothing else that could decide anything
+    if "host" in found and len(found) == 1 + (found.get("connection") == "keep-alive"):  # nothing else decides anything
         head.keep_alive = not head.http_10
         return
     head.length = framing(found, http_10=head.http_10)

@@ -36,9 +36,12 @@ _NETWORK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _EXCHANGE = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0, 1800.0, 7200.0)
 
 
+_LANES: dict[Lane | None, str] = {None: "none"} | {lane: lane.value for lane in Lane}
+
+
 def lane_label(lane: Lane | None) -> str:
     """Return the label of a lane; `none` for what was refused before a lane was chosen."""
-    return lane.value if lane is not None else "none"
+    return _LANES[lane]
 
 
 class Metrics:

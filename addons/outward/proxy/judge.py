@@ -207,9 +207,9 @@ class Judge:
         return decision
 
     def _remembered(self) -> "_Memory":
-        memory = self._memory
-        if memory.policy is not self.policy or memory.own is not self.own or len(memory) > _REMEMBERED:
-            memory = self._memory = _Memory(self.policy, self.own)
+        memory, policy = self._memory, self.policy
+        if memory.policy is not policy or memory.own is not self.own or len(memory) > _REMEMBERED:
+            memory = self._memory = _Memory(policy, self.own)
         return memory
 
     def address(self, address: Address, port: int, decision: Decision) -> tuple[Reason | None, Rule | None]:

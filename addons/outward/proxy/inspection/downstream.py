@@ -52,6 +52,9 @@ class Downstream:
         if not self._buffer and self._read == self._read_body and self._body.passes(data):
             self._pass_on(*self._current, data, complete=False)
             return
+        if not (self._buffer or self._paused or self._reader) and self._read == self._read_head and is_whole(data):
+            self._session.ask("hook_request", self, self._begin, self._session.hooks.request, data)
+            return
         self._buffer += data
         self.advance()
 

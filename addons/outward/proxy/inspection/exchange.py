@@ -194,7 +194,8 @@ class Exchange:
         self.event.bytes_up, self.event.bytes_down = self.up, self.down
         if self.up or self.down:
             metrics = self._judge.metrics
-            metrics.bytes("up", Lane.INSPECT).inc(self.up)
+            if self.up:
+                metrics.bytes("up", Lane.INSPECT).inc(self.up)
             metrics.bytes("down", Lane.INSPECT).inc(self.down)
         close_event(self._judge, self.event, self._started)
         if self.ended is not None:

@@ -260,8 +260,29 @@ class Upstream:
         if self._head is not None and not (self._buffer or self._paused) and self._body.passes(data):
             self._serving.response_data(data)
             return
-        self._buffer += data
-        self._advance()
+        try:
+            if self._head is None and self._user is not None and not (self._buffer or self._paused):
+                data = self._read_at_once(self._user, data)
+        except (HeadError, BodyError) as error:
+            self._fail(str(error))
+        else:
+            self._buffer += data
+            self._advance()
+
+    def _read_at_once(self, user: User, data: bytes) -> bytes:
+        """Read a response that has come as a whole, as most do; return what is to be read part by part."""
+        end = data.find(END) + 4
+        if end < 4:
+            return data
+        self._heard = True
+        rest = data[end:]
+        self._take(user, data[:end], more=bool(rest))
+        if self._paused or self._head is None or self._user is not user or not self._body.completes(rest):
+            return rest
+        self._body = _NOTHING
+        if rest:
+            user.response_data(rest)
+        return b""
 
     def _advance(self) -> None:
         """Read on as long as there is something to read."""
@@ -306,15 +327,19 @@ class Upstream:
         self._scanned = 0
         raw = bytes(self._buffer[: end + 4])
         del self._buffer[: end + 4]
-        head = parse_response_head(raw, limits, self._method)
+        self._take(user, raw, more=bool(self._buffer))
+        return True
+
+    def _take(self, user: User, raw: bytes, *, more: bool) -> None:
+        """Pass on a head, unless it is an interim one; `more` if something has come behind it."""
+        head = parse_response_head(raw, self._serving_session.limits, self._method)
         if head.status < 200 and head.status != 101:
             self._interim += 1
             if self._interim > _INTERIM:
                 raise HeadError(Reason.UPSTREAM_FAILED, "too many interim responses")
-            return True
+            return
         self._begin(head)
-        user.replied(raw, head, more=bool(self._buffer) and self._body is not _NOTHING)
-        return True
+        user.replied(raw, head, more=more and self._body is not _NOTHING)
 
     def _begin(self, head: ResponseHead) -> None:
         """Find out how the response ends, and what becomes of the connection then."""
