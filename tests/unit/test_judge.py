@@ -10,15 +10,18 @@ from harness.gates import Recorder
 from harness.policies import group, policy, rule
 from outward.core.addresses import Own
 from outward.core.identity import Presented
-from outward.core.model import ClientEntry, Credential, Decision, Ech, Place, Question, Verdict
+from outward.core.model import ClientEntry, Credential, Decision, Ech, Place, Question, Stage, Verdict
 from outward.core.names import canonical_host
 from outward.core.paths import PathGlob
 from outward.core.policy import Policy, decide
 from outward.core.reasons import Reason
+from outward.http1.head import Head
 from outward.ops.metrics import Metrics
 from outward.proxy import judge as subject
+from outward.proxy.answer import denial_of
 from outward.proxy.hello import Hello
-from outward.proxy.judge import Judge, judge_hello
+from outward.proxy.judge import Judge, fill, judge_hello
+from outward.proxy.question import event_of
 
 PEER = ip_address("192.0.2.7")
 HOST = canonical_host("a.test")
@@ -81,6 +84,25 @@ def test_a_reload_forgets_every_answer():
     assert not judge.decide_connect("dev", HOST, 443).allowed
     assert not judge.decide_request(asked).allowed
     assert judge.who(PEER, None).refusal is Reason.UNKNOWN_CLIENT
+
+
+def test_the_line_of_a_denial_is_the_one_of_the_policy_in_force():
+    """It is remembered; a reload forgets it, and another question has its own."""
+    judge = made(policy(group()))
+
+    def told(port: int) -> bytes:
+        event = event_of(Head("CONNECT", "", http_10=False, fields=[], host=HOST, port=port), None)
+        event.group = "dev"
+        fill(event, judge.decide_connect("dev", HOST, port), Stage.CONNECT)
+        return denial_of(judge, event, None, challenge=False)
+
+    for _ in range(2):
+        assert b'"suggestion": "- a.test"' in told(443)
+        assert b"a.test:8443" in told(8443)
+    judge.policy = policy(group(rule(HOST.name, ports=frozenset({22}))))
+    assert b"port_not_allowed" in told(443)
+    judge.policy = policy(group(rule("a.test"), deny=(rule(HOST.name),)))
+    assert b'suggestion": null' in told(443)
 
 
 def test_an_address_is_judged_by_what_is_in_force_now():

@@ -7,6 +7,7 @@ it is shown, `decide` is asked whether the policy with this line allows the requ
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
 from outward.core.addresses import Address, Network, Own, is_loopback, judge_address
@@ -35,6 +36,7 @@ _ADVICE: dict[str, str] = {
 _NEVER = "This address is never dialled, whatever the policy says."
 
 
+@lru_cache(maxsize=1024)
 def cure(
     reason: Reason, host: str | None, address: str | None = None, stage: str | None = None, *, line: bool = True
 ) -> str:

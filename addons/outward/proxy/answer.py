@@ -26,6 +26,7 @@ Dialect = Callable[[Reason, str], Told]
 """Returns what a vendor would say: from a reason and a message for people."""
 
 _DROPPED = 1024 * 1024  # bytes
+_LONG = 256  # characters of a path; what depends on a longer one is not remembered
 
 
 def vendor_denial_of(judge: Judge, event: Event, line: str | None, dialect: Dialect, detail: str) -> bytes:
@@ -39,7 +40,7 @@ def vendor_denial_of(judge: Judge, event: Event, line: str | None, dialect: Dial
         detail: a sentence of governance, or nothing.
     """
     judge.settle(event)
-    suggested = line or line_for(event, judge.policy)
+    suggested = line or _line(judge, event)
     advice = cure(event.reason, event.host, None, event.stage, line=suggested is not None)
     said = f"{MEANINGS[event.reason].title} ({event.reason}){f': {detail}' if detail else ''}. {advice}"
     if line is not None:
@@ -65,7 +66,7 @@ def denial_of(judge: Judge, event: Event, head: Head | None, *, challenge: bool,
     """
     event.status = event.status or denial_status(event.reason, challenge=challenge)
     judge.settle(event)
-    line = line_for(event, judge.policy)
+    line = _line(judge, event)
     accept = head.get("accept") if head is not None and event.method != "CONNECT" else None
     at = REQUESTS if _askable(judge, event, line) else None
     return denial(event, line, accept, challenge=challenge, head=event.method == "HEAD", request=at, again=again)
@@ -78,6 +79,20 @@ def _askable(judge: Judge, event: Event, line: str | None) -> bool:
     opens = line is not None or event.reason is Reason.PATH_NOT_ALLOWED  # whose line would echo the path
     host = event.host or ""
     return opens and ":" not in host and not host[-1:].isdigit() and judge.policy.vendor_of(host) is None
+
+
+def _line(judge: Judge, event: Event) -> str | None:
+    """Return the line of an event; clients ask for the same again and again, and are told the same."""
+    if event.path is not None and len(event.path) > _LONG:
+        return line_for(event, judge.policy)
+    known = judge.lines
+    key = (
+        event.group, event.host, event.port, event.method, event.path, event.scheme, event.reason, event.mode,
+        event.generation,
+    )  # fmt: skip
+    if key not in known:
+        known[key] = line_for(event, judge.policy)
+    return known[key]
 
 
 def line_for(event: Event, policy: Policy) -> str | None:

@@ -206,6 +206,11 @@ class Judge:
                 known[key] = decision
         return decision
 
+    @property
+    def lines(self) -> dict[tuple[object, ...], str | None]:
+        """The lines that would allow what was denied, by what they depend on, as long as the policy is in force."""
+        return self._remembered().lines
+
     def _remembered(self) -> "_Memory":
         memory, policy = self._memory, self.policy
         if memory.policy is not policy or memory.own is not self.own or len(memory) > _REMEMBERED:
@@ -291,7 +296,7 @@ class Judge:
 class _Memory:
     """Answers given under one policy, beside one set of own addresses: neither changes, and nothing else decides."""
 
-    __slots__ = ("addresses", "decisions", "identities", "own", "policy")
+    __slots__ = ("addresses", "decisions", "identities", "lines", "own", "policy")
 
     def __init__(self, policy: Policy, own: Own) -> None:
         self.policy = policy
@@ -299,9 +304,10 @@ class _Memory:
         self.addresses: dict[tuple[Address, int], Reason | None] = {}
         self.decisions: dict[tuple[object, ...], Decision] = {}
         self.identities: dict[tuple[Address, str | None], Identity] = {}
+        self.lines: dict[tuple[object, ...], str | None] = {}
 
     def __len__(self) -> int:
-        return len(self.addresses) + len(self.decisions) + len(self.identities)
+        return len(self.addresses) + len(self.decisions) + len(self.identities) + len(self.lines)
 
 
 def _unheld(_decision: Decision, _cut: Callable[[], None]) -> Callable[[], None]:
