@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from outward.proxy.desk import Desk
     from outward.proxy.governance import SearchGovernor
     from outward.proxy.keyfetch import KeyReader
+    from outward.records.audit_keeper import Anchor
     from outward.records.audit_stream import AuditStream
     from outward.records.export import Export
     from outward.records.traces import Traces
@@ -233,6 +234,22 @@ def _need_otlp(setting: str) -> None:
             f"`{setting}` needs the extra `otlp`: in a checkout,"
             " `.venv/bin/python -m pip install --require-hashes -r requirements-otlp.txt`"
         )
+
+
+def anchor_of(settings: Settings, metrics: Metrics) -> "Anchor | None":
+    """Make what tells the head of the audit chain to a place outside, where the settings name one."""
+    place = settings.audit_anchor
+    if place is None:
+        return None
+    from outward.records.audit_keeper import Anchor  # noqa: PLC0415 - loads cryptography
+    from outward.records.destination import Destination, trusting  # noqa: PLC0415 - few need it
+
+    if isinstance(place, str):
+        anchor = Anchor(settings.state, Destination(place, context=lambda: trusting(settings.trust)))
+    else:
+        anchor = Anchor(settings.state, place)
+    metrics.watch("audit_anchor_lag_seconds", anchor.lag)
+    return anchor
 
 
 def exports_of(settings: Settings, metrics: Metrics) -> "tuple[Export, ...]":

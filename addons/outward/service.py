@@ -25,6 +25,7 @@ from outward.parts import (
     Observed,
     StartError,
     administration_of,
+    anchor_of,
     bind,
     connecting,
     desk_of,
@@ -77,7 +78,8 @@ FLUSH = 5.0  # seconds that the last records get
 # Settings that are read once; the others follow a reload.
 _FIXED = (
     "listen", "transparent", "ops", "state", "instance", "ca", "tls", "workers", "records_url", "retention",
-    "audit_stream", "export", "keep_allowed", "max_bytes", "spill_bytes", "webhooks", "limits",
+    "audit_retention", "audit_anchor", "audit_stream", "export",
+    "keep_allowed", "max_bytes", "spill_bytes", "webhooks", "limits",
 )  # fmt: skip
 
 
@@ -146,6 +148,8 @@ class Service:
             stdout=self._options.stdout,
             stream=stream_of(settings, self.metrics),
             exports=exports_of(settings, self.metrics),
+            audit_retention=settings.audit_retention,
+            anchor=anchor_of(settings, self.metrics),
             linger=self._options.linger,
             instance=settings.instance or socket.gethostname(),
         )
@@ -452,6 +456,7 @@ class Service:
         notes["clock"] = lambda: self.recorder.clock_problem
         notes["webhooks"] = lambda: self._webhooks.problem if self._webhooks else None
         notes["rotation"] = lambda: self._rotation.problem
+        notes["audit_anchor"] = lambda: self.recorder.anchor.problem if self.recorder.anchor else None
         notes |= {f"export_{each.name}": partial(_problem_of, each) for each in self.recorder.exports}
         return notes | ({"audit_stream": lambda: stream.problem} if stream is not None else {})
 

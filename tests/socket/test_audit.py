@@ -86,7 +86,10 @@ TAMPERINGS = {
         "UPDATE chain_heads SET (seq, hash, signature) = (SELECT seq, hash, signature FROM audit_events WHERE seq = 5)",
     ],
     "the head in the database is deleted": ["DELETE FROM chain_heads"],
-    "a body is edited": ["UPDATE audit_events SET body = replace(body, 'chat-3', 'chat-X') WHERE seq = 4"],
+    "a body is edited": ["UPDATE audit_events SET body = replace(body, 'acme/a', 'acme/b') WHERE seq = 4"],
+    "a person's field is edited": ["UPDATE audit_events SET private = replace(private, 'chat-3', 'chat-X') WHERE seq = 4"],
+    "a person's fields are another row's": ["UPDATE audit_events SET private = (SELECT private FROM audit_events WHERE seq = 5) WHERE seq = 4"],
+    "a person's fields are gone, and nobody erased them": ["UPDATE audit_events SET private = NULL, target = NULL WHERE seq = 4"],
     "a byte is added to a body": ["UPDATE audit_events SET body = body || ' ' WHERE seq = 10"],
     "two rows change places": [
         "UPDATE audit_events SET seq = -seq WHERE seq IN (4, 5)",
@@ -169,7 +172,7 @@ def test_a_forged_row_at_the_end_shows_although_it_hangs_together(database: Data
         other.append(database, [as_record(act())])
     row = database.execute("SELECT * FROM audit_events WHERE seq = 10")[0]
     forged = (row[0], 11, "f" * 64, row[3], row[4], "forged", *row[6:])
-    database.insert(f"INSERT INTO audit_events VALUES ({', '.join('?' * len(COLUMNS))})", [forged])
+    database.insert(f"INSERT INTO audit_events VALUES ({', '.join('?' * len(forged))})", [forged])
     report = verify(database, tmp_path)
     assert any("row 11: its signature" in problem for problem in report.problems)
 

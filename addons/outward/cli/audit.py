@@ -6,20 +6,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from outward.cli.common import records_of
+from outward.cli.inside import refuse_inside
 from outward.cli.one_of import OneOf
 from outward.cli.options import config_option
+from outward.cli.runtime import actor
 from outward.cli.table import columns
 from outward.cli.when import When
 from outward.records import trail
 from outward.records.audit import EVENT_TYPES
-from outward.records.database import Database, StoreAwayError, open_database
+from outward.records.database import Database, StoreAwayError, migrate, open_database
 from outward.records.events import Record
 from outward.records.trail import AuditFilters
+
+if TYPE_CHECKING:
+    from outward.records.chain import Head
 
 _EVERY = 0.5  # seconds between looks, with --follow
 _OVERLAP = 30.0  # seconds that a row may appear after its time
@@ -57,21 +62,30 @@ def audit(
 @audit.command()
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--anchor",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Heads that were kept outside the database, one a line. Default: the file that `records.audit.anchor` names.",
+)
 @click.pass_obj
-def verify(parent: Path | None, config: Path | None, *, as_json: bool) -> None:
+def verify(parent: Path | None, config: Path | None, *, as_json: bool, anchor: Path | None) -> None:
     """Verify the chain of audit events; exit 1 where it is broken."""
     from outward.records.verify import verify as verify_chains  # noqa: PLC0415 - loads cryptography
 
     with _opened(config or parent, as_json=as_json) as (database, state):
-        report = verify_chains(database, state)
+        heads = _anchors(config or parent, anchor, as_json=as_json)
+        report = verify_chains(database, state, anchors=heads)
     if as_json:
         result = {"ok": report.ok, "rows": report.rows, "chains": report.chains, "problems": report.problems}
+        result |= {"erased": report.erased, "pruned": report.starts, "anchors": None if heads is None else len(heads)}
         click.echo(json.dumps(result, indent=2))
     else:
         for problem in report.problems:
             click.echo(f"broken: {problem}")
         chains = f"{len(report.chains)} chain{'s' if len(report.chains) != 1 else ''}"
-        click.echo(f"{'ok' if report.ok else 'BROKEN'}: {report.rows} audit events in {chains}")
+        erased = f", personal fields of {report.erased} erased" if report.erased else ""
+        held = "" if heads is None else f", held against {len(heads)} anchor{'s' if len(heads) != 1 else ''}"
+        click.echo(f"{'ok' if report.ok else 'BROKEN'}: {report.rows} audit events in {chains}{erased}{held}")
     if not report.ok:
         raise SystemExit(1)
 
@@ -89,6 +103,58 @@ def export(
     with _opened(config or parent, as_json=as_json) as (database, _state):
         for record in trail.exported(database, since, until):
             click.echo(json.dumps(record))
+
+
+@audit.command()
+@config_option
+@click.option("--subject", help="As the person's token or certificate names it.")
+@click.option("--client", help="A client's name, or its address.")
+@click.option("--conversation", help="What was searched in this conversation.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def erase(parent: Path | None, /, config: Path | None, *, as_json: bool, **person: str | None) -> None:
+    """Erase a person's fields from audit events, and the receipts of their conversations; the chain still verifies."""
+    refuse_inside("audit erase")
+    if sum(value is not None for value in person.values()) != 1:
+        raise click.UsageError("say who: one of --subject, --client and --conversation")
+    from outward.records import erasing  # noqa: PLC0415 - few erase
+    from outward.records.audit import as_record  # noqa: PLC0415 - as above
+    from outward.records.chain import Chain  # noqa: PLC0415 - loads cryptography
+
+    settings, _ = records_of(config or parent, as_json=as_json, administers=True)
+    try:
+        chain, database = Chain(settings.state), open_database(settings.records_url, settings.state)
+        try:
+            migrate(database)
+            found = erasing.find(database, erasing.Person(**person))
+            by = next(name for name, value in person.items() if value is not None)
+            with database.transaction():
+                receipts = erasing.erase(database, found)
+                acts = erasing.erased(found.rows, by, actor())
+                head = chain.append(database, [as_record(act) for act in acts]) if acts else None
+            if head is not None:
+                chain.save(head)
+        finally:
+            database.close()
+    except StoreAwayError as error:
+        raise click.ClickException(f"nothing was erased: {error}") from error
+    events = sum(len(rows) for rows in found.rows.values())
+    if as_json:
+        click.echo(json.dumps({"events": events, "receipts": receipts}))
+    else:
+        click.echo(f"personal fields of {events} audit events erased, and {receipts} receipts")
+
+
+def _anchors(config: Path | None, given: Path | None, *, as_json: bool) -> "list[Head] | None":
+    """Return the heads of a file of anchors; None where there is none."""
+    from outward.records.audit_keeper import anchors_in  # noqa: PLC0415 - loads cryptography
+
+    configured = records_of(config, as_json=as_json, administers=True)[0].audit_anchor
+    file = given or (configured if isinstance(configured, Path) else None)
+    try:
+        return None if file is None else anchors_in(file)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"the anchors in {file} cannot be read: {error}") from error
 
 
 @contextmanager

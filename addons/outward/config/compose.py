@@ -63,6 +63,10 @@ def compose(
     return Composed(settings, tuple(document.upstream.internal))
 
 
+def _anchor(text: str | None, base: Path, home: str | None) -> Path | str | None:
+    return text if text is None or "://" in text else resolve_path(text, base, home)
+
+
 def _settings(root: MappingNode, document: Document, base: Path, home: str | None, report: Report) -> Settings:
     server, upstream = document.server, document.upstream
     return Settings(
@@ -78,6 +82,8 @@ def _settings(root: MappingNode, document: Document, base: Path, home: str | Non
         log_level=server.log_level,
         records_url=document.records.url,
         retention=document.records.retention,
+        audit_retention=document.records.audit.retention,
+        audit_anchor=_anchor(document.records.audit.anchor, base, home),
         keep_allowed=document.records.keep == "all",
         max_bytes=document.records.max_bytes,
         spill_bytes=document.records.spill_bytes,

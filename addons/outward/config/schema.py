@@ -144,6 +144,13 @@ class ExportModel(Model):
     headers_file: Text | None = None
 
 
+class AuditModel(Model):
+    """How long audit events are kept, and where the head of their chain is told to: a file, or an endpoint's URL."""
+
+    retention: Seconds | None = None
+    anchor: Annotated[str, _reader(values.anchor)] | None = None
+
+
 class RecordsModel(Model):
     """Where decisions are kept, and for how long."""
 
@@ -153,6 +160,7 @@ class RecordsModel(Model):
     max_bytes: Annotated[Size, Field(ge=1024 * 1024)] = 8 * 1024**3
     spill_bytes: Annotated[Size, Field(ge=1024 * 1024)] = 512 * 1024**2
     export: ExportModel | None = None
+    audit: AuditModel = AuditModel()
     audit_stream: AuditStreamModel | None = None
 
 

@@ -231,6 +231,8 @@ class Settings:
         max_bytes: of the events in the store; beyond it the oldest go, those of unknown clients first.
         spill_bytes: of what waits on disk while the store is away, and of what waits to be exported.
         export: where every decision is sent; None for nowhere.
+        audit_retention: seconds that audit events are kept; None for ever.
+        audit_anchor: file or URL that the head of the audit chain is told to; None for none.
         audit_stream: where audit events are sent; None for nowhere.
         trust: `system`, and paths of PEM files.
         crl: paths of PEM files with certificate revocation lists.
@@ -265,6 +267,8 @@ class Settings:
     max_bytes: int = 8 * 1024 * _MIB
     spill_bytes: int = 512 * _MIB
     export: ExportTo | None = None
+    audit_retention: float | None = None
+    audit_anchor: Path | str | None = field(default=None, repr=False)
     audit_stream: AuditStream | None = None
     trust: tuple[str, ...] = ("system",)
     crl: tuple[str, ...] = ()

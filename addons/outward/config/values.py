@@ -169,6 +169,11 @@ def otlp_url(text: str) -> str:
     return f"{url.rstrip('/')}/v1/logs" if urlsplit(url).path in ("", "/") and not urlsplit(url).query else url
 
 
+def anchor(text: str) -> str:
+    """Read where the head of the audit chain is told to: an endpoint's URL, or the path of a file."""
+    return stream_url(text, "the endpoint's own network") if "://" in text else text
+
+
 def resolve_path(text: str, base: Path, home: str | None) -> Path:
     """Return a path as the file means it: `~` is the home folder, relative paths start at the file's own folder."""
     if text == "~" or text.startswith("~/"):

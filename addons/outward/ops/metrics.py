@@ -300,6 +300,7 @@ GAUGES = {
     "audit_stream_lag_seconds": "Age of the oldest of them.",
     "export_spooled_bytes": "Bytes of records on disk that receivers of exports have not taken.",
     "export_lag_seconds": "Age of the oldest of them.",
+    "audit_anchor_lag_seconds": "For how long the audit chain has had a head that no anchor was told.",
     "jwks_age_seconds": "Age of the JWT issuers' keys that were read longest ago; infinite while some never were.",
     "jwks_failing": "Key sets of JWT issuers that could not be read when that was last tried.",
     "event_loop_lag_seconds": "Worst lateness of the event loop in the last samples.",

@@ -9,6 +9,7 @@ from outward.core.model import Stage, Verdict, WebSearch
 from outward.core.reasons import Reason
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.judge import Judge
+from outward.records.acts import who
 from outward.records.audit import AuditEvent
 from outward.records.events import Event, new_id
 from outward.search.findings import Action, Finding
@@ -87,7 +88,7 @@ class Teller:
                 author=event.client,
                 ip_address=None if exchange.identity is None else event.client,
                 message=f"{audited.details['tool_type']} {audited.details['action']}",
-                details={**audited.details, "decision_id": event.id},
+                details={**audited.details, "decision_id": event.id, **who(event)},
             )
         )
 

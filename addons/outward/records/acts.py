@@ -105,10 +105,17 @@ def secret_used(name: str, event: Event) -> AuditEvent:
             "host": event.host,
             "port": event.port,
             "conversation": event.conversation,
+            **who(event),
             "subject": event.subject,
             "grant": None if event.rule is None else grant_of(event.rule.place),
         },
     )
+
+
+def who(event: Event) -> dict[str, str]:
+    """Return by what names the client of an event is known, beside its address."""
+    names = {"client_name": event.client_name, "subject": event.subject}
+    return {key: name for key, name in names.items() if name is not None}
 
 
 def request_made(asked: AccessRequest, address: str) -> AuditEvent:

@@ -24,6 +24,7 @@ EVENT_TYPES = (
     *("conversation_opt_in_bound", "vendor_sandbox_limited", "access_request_made", "access_request_approved"),
     *("access_request_denied", "access_grant_ended", "access_grant_revoked", SECRET_USED),
     *("admin_signed_in", "admin_sign_in_refused", "admin_session_revoked"),
+    *("audit_erased", "audit_pruned"),
 )
 
 # What `details` says of every search, with the value that means nothing was seen.

@@ -216,7 +216,7 @@ class AuditStream:
     def _deliver(self, database: Database, chain: str, rows: Sequence[Row]) -> None:
         single = self._most == 1
         kind = "application/json" if single else "application/x-ndjson"
-        self._destination.post([row.body for row in rows], kind, rows[0].event_type if single else None)
+        self._destination.post([row.text for row in rows], kind, rows[0].event_type if single else None)
         cursors.advance(database, chain, rows[-1].seq)
         self._counts.audit_sent(len(rows))
         if self._failures:
@@ -239,7 +239,7 @@ def _fitting(rows: Sequence[Row]) -> Sequence[Row]:
     """Return the first rows that fit into one request; the first one always does."""
     total = 0
     for number, row in enumerate(rows):
-        total += len(row.body)
+        total += len(row.body) + len(row.private or "")
         if number and total > MAX_BYTES:
             return rows[:number]
     return rows

@@ -1,9 +1,9 @@
 """The hash chain of audit events: appending, and the signed head that lies apart from the rows.
 
-Every row holds the hash of itself and its predecessor, signed with this state directory's Ed25519 key. Whoever can
-write to the database can therefore neither change, insert, reorder nor remove a row unseen; the head on disk, which
-names the last row, makes a missing tail show. Processes that share a state directory share a chain; others have their
-own. Safe for several threads.
+Every row holds the hash of itself and its predecessor, signed with this state directory's Ed25519 key; of what is a
+person's it holds a digest (see `sealed`). Whoever can write to the database can therefore neither change, insert,
+reorder nor remove a row unseen; the head on disk, which names the last row, makes a missing tail show. Processes that
+share a state directory share a chain; others have their own. Safe for several threads.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from outward.files import locked, replace_file
 from outward.records.database import Database, StoreAwayError, driver_of, sqlite_path
 from outward.records.events import Record
+from outward.records.sealed import seal
 from outward.records.store import milliseconds
 
 KEY_FILE, HEAD_FILE, LOCK_FILE = "audit.key", "audit.head", "audit.lock"
@@ -30,7 +31,8 @@ _CURE = (
 )
 
 COLUMNS = ("chain", "seq", "hash", "signature", "body", "id", "time_ms", "event_type", "group_path", "target")
-_INSERT = f"INSERT INTO audit_events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+KEPT = (*COLUMNS, "private")
+_INSERT = f"INSERT INTO audit_events ({', '.join(KEPT)}) VALUES ({', '.join('?' * len(KEPT))})"
 _SET_HEAD = (
     "INSERT INTO chain_heads (chain, seq, hash, signature) VALUES (?, ?, ?, ?) ON CONFLICT (chain) DO UPDATE SET"
     " seq = excluded.seq, hash = excluded.hash, signature = excluded.signature"
@@ -108,9 +110,10 @@ class Chain:
         for record in records:
             if database.execute("SELECT 1 FROM audit_events WHERE id = ?", (record["id"],)):
                 continue
-            body, seq = canonical(record), seq + 1
+            (body, private), seq = seal(record), seq + 1
             previous = row_hash(self.name, seq, previous, body)
-            rows.append((self.name, seq, previous, self._head(seq, previous).signature, body, *repeated(record)))
+            signature = self._head(seq, previous).signature
+            rows.append((self.name, seq, previous, signature, body, *repeated(record), private))
         head = self._head(seq, previous)
         if rows:
             database.insert(_INSERT, rows)
@@ -166,11 +169,6 @@ def signed_bytes(chain: str, seq: int, digest: str) -> bytes:
 def row_hash(chain: str, seq: int, previous: str, body: str) -> str:
     """Return the hash of a row."""
     return hashlib.sha256(f"{chain}\n{seq}\n{previous}\n{body}".encode()).hexdigest()
-
-
-def canonical(record: Record) -> str:
-    """Return the one JSON text of an audit event."""
-    return orjson.dumps(record, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def repeated(record: Record) -> tuple[str, int, str, str | None, str | None]:

@@ -2,13 +2,19 @@
 
 from dataclasses import dataclass
 
+import orjson
+
 from outward.records.database import Database
+from outward.records.sealed import unseal
 
 _BEHIND = (
     "SELECT h.chain, COALESCE(c.seq, 0), h.seq FROM chain_heads h LEFT JOIN stream_cursors c ON c.chain = h.chain"
     " WHERE h.seq > COALESCE(c.seq, 0) ORDER BY h.chain"
 )
-_NEXT = "SELECT seq, time_ms, event_type, body, id FROM audit_events WHERE chain = ? AND seq > ? ORDER BY seq LIMIT ?"
+_NEXT = (
+    "SELECT seq, time_ms, event_type, body, id, private FROM audit_events WHERE chain = ? AND seq > ?"
+    " ORDER BY seq LIMIT ?"
+)
 _ADVANCE = (
     "INSERT INTO stream_cursors AS old (chain, seq) VALUES (?, ?) ON CONFLICT (chain) DO UPDATE SET seq = excluded.seq"
     " WHERE old.seq < excluded.seq"
@@ -31,13 +37,19 @@ class Behind:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One audit event as it was signed."""
+    """One audit event; `body` is the signed text."""
 
     seq: int
     time_ms: int
     event_type: str
     body: str
     ident: str
+    private: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The event as it was made, as JSON; without what was erased."""
+        return self.body if self.private is None else orjson.dumps(unseal(self.body, self.private)).decode()
 
 
 def behind(database: Database) -> list[Behind]:

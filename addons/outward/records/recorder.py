@@ -23,10 +23,11 @@ from outward.records.lines import LineSink
 from outward.records.spill import MAX_BYTES as SPILL_BYTES
 from outward.records.spill import Spill
 from outward.records.sums import Sums, summed
-from outward.records.worker import Worker
+from outward.records.worker import Handler, Worker
 from outward.records.writer import Counts, Item, StoreWriter
 
 if TYPE_CHECKING:
+    from outward.records.audit_keeper import Anchor
     from outward.records.audit_stream import AuditStream
     from outward.records.export import Export
 
@@ -62,6 +63,8 @@ class Recorder:
         keep_allowed: bool = True,
         instance: str | None = None,
         exports: "Sequence[Export]" = (),
+        audit_retention: float | None = None,
+        anchor: "Anchor | None" = None,
     ) -> None:
         """Prepare; nothing is opened before `start`.
 
@@ -78,6 +81,8 @@ class Recorder:
             stream: sends audit events on, once they are in the database.
             linger: seconds that the first event of a batch waits for others.
             exports: send decisions to receivers outside.
+            audit_retention: seconds that audit events are kept; None for ever.
+            anchor: tells the head of the audit chain to a place outside.
             keep_allowed: whether what is allowed has rows of its own; otherwise it is added up, see `sums`.
             instance: names this proxy in every event.
         """
@@ -96,9 +101,18 @@ class Recorder:
             "records-overflow", self._writer.spill, capacity=capacity, linger=0.0, on_error=self._writer.lose
         )
         self._workers: list[Worker[Any]] = [self._store, self._overflow]
-        days = DayKeeper(lambda: connect(url, state), counts, retention)
-        self._days: Worker[None] = Worker("records-days", days.handle, capacity=0, linger=0.0, on_error=_unheard)
-        self._has_days = url.startswith("postgres")
+        self.anchor = anchor
+        self._tenders: list[Worker[None]] = []
+        if url.startswith("postgres"):
+            self._tend("records-days", DayKeeper(lambda: connect(url, state), counts, retention).handle)
+        if audit_retention is not None:
+            from outward.records.audit_keeper import AuditKeeper  # noqa: PLC0415 - loads cryptography
+
+            streamed = stream is not None
+            keep = AuditKeeper(lambda: connect(url, state), state, counts, audit_retention, streamed=streamed)
+            self._tend("audit-retention", keep.handle)
+        if anchor is not None:
+            self._tend("audit-anchor", anchor.handle)
         self._stdout: Worker[Event | Tally] | None = None
         if stdout is not None:
             self._lines = LineSink(stdout, self._unprinted)
@@ -159,11 +173,15 @@ class Recorder:
         for worker in self._workers:
             worker.start()
         self._store.nudge()
-        if self._has_days:
-            self._days.start()
-            self._days.nudge()
+        for tender in self._tenders:
+            tender.start()
+            tender.nudge()
         for sender in self._senders:
             sender.start()
+
+    def _tend(self, name: str, handle: Handler[None]) -> None:
+        """Have something looked after, on a thread of its own."""
+        self._tenders.append(Worker(name, handle, capacity=0, linger=0.0, on_error=_unheard))
 
     def settle(self, event: Event) -> None:
         """Give a denial that is about to be told the id of the row that counts it. Never blocks, never raises."""
@@ -270,7 +288,8 @@ class Recorder:
                 self._writer.spill(left)
         if not late:
             self._writer.close()
-        self._days.close(_LEAVE)
+        for tender in self._tenders:
+            tender.close(_LEAVE)
         for sender in self._senders:
             sender.close(_FLUSH)
 

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
-
 from outward.records.database import Database, subtree
 from outward.records.events import Record
+from outward.records.sealed import unseal
 
 _PAGE = 1000
 
@@ -63,10 +62,10 @@ def listed(database: Database, filters: AuditFilters, limit: int, after: Cursor 
         where += " AND (time_ms, id) < (?, ?)"
         values += after
     rows = database.execute(
-        f"SELECT body FROM audit_events WHERE {where} ORDER BY time_ms DESC, id DESC LIMIT ?",
+        f"SELECT body, private FROM audit_events WHERE {where} ORDER BY time_ms DESC, id DESC LIMIT ?",
         (*values, limit),
     )
-    return [orjson.loads(row[0]) for row in rows]
+    return [unseal(body, private) for body, private in rows]
 
 
 def exported(database: Database, since: float | None, until: float | None) -> Iterator[Record]:
@@ -75,11 +74,11 @@ def exported(database: Database, since: float | None, until: float | None) -> It
     last: tuple[Any, ...] = (-1, "")
     while True:
         rows = database.execute(
-            f"SELECT time_ms, id, body FROM audit_events WHERE {where} AND (time_ms, id) > (?, ?)"
+            f"SELECT time_ms, id, body, private FROM audit_events WHERE {where} AND (time_ms, id) > (?, ?)"
             f" ORDER BY time_ms, id LIMIT {_PAGE}",
             (*values, *last),
         )
-        yield from (orjson.loads(row[2]) for row in rows)
+        yield from (unseal(body, private) for _, _, body, private in rows)
         if len(rows) < _PAGE:
             return
         last = rows[-1][:2]
