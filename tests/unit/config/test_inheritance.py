@@ -15,20 +15,20 @@ def loaded(groups: str) -> Loaded:
 
 
 @pytest.mark.parametrize(
-    ("key", "default", "other"),
+    ("key", "unsaid", "default", "other"),
     [
-        ("mode", "enforce", "report"),
-        ("lane", "auto", "tunnel"),
-        ("denial", "connect", "inside"),
-        ("ech", "pass", "refuse"),
+        ("mode", "enforce", "enforce", "report"),
+        ("lane", "auto", "auto", "tunnel"),
+        ("denial", None, "connect", "inside"),
+        ("ech", "pass", "pass", "refuse"),
     ],
 )
-def test_each_setting_is_inherited_by_itself(key: str, default: str, other: str):
+def test_each_setting_is_inherited_by_itself(key: str, unsaid: str | None, default: str, other: str):
     groups = loaded(
         f"  a: {{}}\n  a/b: {{{key}: {other}}}\n  a/b/c: {{}}\n  a/b/d: {{{key}: {default}}}\n"
     ).policy.groups
     assert {path: getattr(group, key) for path, group in groups.items()} == {
-        "a": default, "a/b": other, "a/b/c": other, "a/b/d": default,
+        "a": unsaid, "a/b": other, "a/b/c": other, "a/b/d": default,
     }  # fmt: skip
 
 
