@@ -1,6 +1,5 @@
 """An operator's CA is replaced while `serve` runs under traffic: the new one is published, and not one request fails."""
 
-import http.server
 import signal
 import ssl
 import threading
@@ -15,31 +14,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from harness.process import Served
 from harness.waiting import wait_for
-
-
-class Hello(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "5")
-        self.end_headers()
-        self.wfile.write(b"hello")
-
-    def log_message(self, *_about: object) -> None: ...
+from harness.web import Web
 
 
 @pytest.fixture
-def origin() -> Iterator[tuple[int, trustme.CA]]:
-    """A web server over TLS: its port and its CA."""
-    context, ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), trustme.CA()
-    ours.issue_cert("origin.test").configure_cert(context)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hello)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address[1], ours
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def origin(tmp_path: Path) -> Iterator[Web]:
+    running = Web(tmp_path)
+    yield running
+    running.close()
 
 
 def put(folder: Path, ca: trustme.CA) -> None:
@@ -60,15 +42,13 @@ def first(tmp_path: Path) -> trustme.CA:
 
 
 @pytest.fixture
-def config(tmp_path: Path, first: trustme.CA, origin: tuple[int, trustme.CA]) -> Path:
-    port, ours = origin
-    ours.cert_pem.write_to_path(tmp_path / "roots.pem")
+def config(tmp_path: Path, first: trustme.CA, origin: Web) -> Path:
     config = tmp_path / "outward.yaml"
     config.write_text(
         f"version: 1\nserver: {{listen: 127.0.0.1:0, ops: 127.0.0.1:0, state: '{tmp_path}/state',"
         " ca: {cert: ca.crt, key: ca.key}}\n"
-        "upstream: {trust: [roots.pem], internal: [127.0.0.1/32], dns: {hosts: {origin.test: [127.0.0.1]}}}\n"
-        f"groups: {{bots: {{allow: [{{host: origin.test, ports: [{port}], methods: [GET]}}]}}}}\n"
+        f"upstream: {{trust: [{origin.ca.name}], internal: [127.0.0.1/32], dns: {{hosts: {{origin.test: [127.0.0.1]}}}}}}\n"
+        f"groups: {{bots: {{allow: [{{host: origin.test, ports: [{origin.port}], methods: [GET]}}]}}}}\n"
         "clients: [{group: bots, anyone: true}]\n"
     )
     return config
@@ -76,7 +56,7 @@ def config(tmp_path: Path, first: trustme.CA, origin: tuple[int, trustme.CA]) ->
 
 @pytest.mark.parametrize("hup", [False, True], ids=["by its content", "at a HUP"])
 def test_a_new_ca_is_published_at_once_and_signs_after_a_restart(
-    config: Path, first: trustme.CA, origin: tuple[int, trustme.CA], hup: bool
+    config: Path, first: trustme.CA, origin: Web, hup: bool
 ) -> None:
     published, second = config.parent / "state" / "ca.pem", trustme.CA()
     stop, statuses, served = threading.Event(), [], Served(config)
@@ -89,7 +69,7 @@ def test_a_new_ca_is_published_at_once_and_signs_after_a_restart(
     def asked(proxy: tuple[str, int], context: ssl.SSLContext) -> int | str:
         try:
             with httpx.Client(proxy="http://{}:{}".format(*proxy), verify=context, timeout=20) as client:
-                return client.get(f"https://origin.test:{origin[0]}/").status_code
+                return client.get(f"{origin.url}/").status_code
         except httpx.HTTPError as error:
             return str(error)
 

@@ -2,9 +2,7 @@
 
 import socket
 import ssl
-import threading
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from harness.doorway import OPENED, SPIFFE, connect
 from harness.pki import Ca, key_pem, write
 from harness.process import Echo, Served
 from harness.waiting import wait_for
+from harness.web import Web
 from outward.proxy.doorway import certificate_names
 
 
@@ -55,20 +54,6 @@ def served(tmp_path: Path, pki, echo):
     running = Served(config)
     yield running
     running.end()
-
-
-class Hello(BaseHTTPRequestHandler):
-    """An origin that answers everything."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        """Say nothing."""
 
 
 def test_a_known_certificate_is_its_group(served, pki, echo):
@@ -146,23 +131,19 @@ def inner(outer, trusted, request):
 @pytest.mark.parametrize(("uri", "status"), [(SPIFFE, b"200"), ("spiffe://example.org/ns/agents/sa/other", None)])
 def test_a_spiffe_identity_is_its_group_in_the_inspect_lane(tmp_path, pki, uri, status):
     """The requests inside the inspected TLS, which runs inside the TLS to the proxy, are its client's."""
-    folder, server, *_ = pki
+    folder, *_ = pki
     agents = Ca("agents")
     write(tmp_path / "agents.pem", agents.pem)
-    server.cert_pem.write_to_path(tmp_path / "origin-ca.pem")
-    web = HTTPServer(("127.0.0.1", 0), Hello)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.issue_cert("origin.test").configure_cert(context)
-    web.socket = context.wrap_socket(web.socket, server_side=True)
-    threading.Thread(target=web.serve_forever, daemon=True).start()
+    web = Web(tmp_path)
+    (web.root / "x").touch()
     config = tmp_path / "outward.yaml"
     config.write_text(
         "version: 1\n"
         f"server:\n  listen: 127.0.0.1:0\n  ops: 127.0.0.1:0\n  state: '{tmp_path}/state'\n"
         f"  tls: {{cert: '{folder}/proxy.pem', key: '{folder}/proxy.key', client_ca: '{tmp_path}/agents.pem'}}\n"
-        f"upstream:\n  trust: ['{tmp_path}/origin-ca.pem']\n  internal: [127.0.0.1/32]\n"
+        f"upstream:\n  trust: ['{web.ca}']\n  internal: [127.0.0.1/32]\n"
         "  dns: {hosts: {origin.test: [127.0.0.1]}}\n"
-        f"groups:\n  bots:\n    lane: inspect\n    allow: [{{host: origin.test, ports: [{web.server_port}]}}]\n"
+        f"groups:\n  bots:\n    lane: inspect\n    allow: [{{host: origin.test, ports: [{web.port}]}}]\n"
         f"clients:\n  - {{group: bots, certificate: '{SPIFFE}'}}\n"
     )
     served = Served(config)
@@ -171,11 +152,11 @@ def test_a_spiffe_identity_is_its_group_in_the_inspect_lane(tmp_path, pki, uri, 
         name = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)])
         certificate = agents.sign(x509.Name([]), key, name).public_bytes(serialization.Encoding.PEM)
         chain = write(tmp_path / "agent.pem", key_pem(key), certificate)
-        sock, answer = connect(served, pki, web.server_port, chain=chain)
+        sock, answer = connect(served, pki, web.port, chain=chain)
         if status is None:
             assert b"unknown_client" in answer
         else:
-            request = f"GET /x HTTP/1.1\r\nHost: origin.test:{web.server_port}\r\nConnection: close\r\n\r\n".encode()
+            request = f"GET /x HTTP/1.1\r\nHost: origin.test:{web.port}\r\nConnection: close\r\n\r\n".encode()
             assert inner(sock, tmp_path / "state" / "ca.pem", request).startswith(b"HTTP/1.1 " + status)
             wait_for(lambda: served.events)
             (event,) = served.events
@@ -183,8 +164,7 @@ def test_a_spiffe_identity_is_its_group_in_the_inspect_lane(tmp_path, pki, uri, 
         sock.close()
     finally:
         served.end()
-        web.shutdown()
-        web.server_close()
+        web.close()
 
 
 def test_handshakes_that_nobody_finishes_make_room_and_are_cut(served, pki, echo):

@@ -1,8 +1,6 @@
 """Roots that destinations are verified by change while `serve` runs: read beside the loop, and never half or refused ones used."""
 
-import http.server
 import ssl
-import threading
 
 import httpx
 import pytest
@@ -10,45 +8,24 @@ import trustme
 
 from harness.process import Served
 from harness.waiting import wait_for
-
-
-class Hello(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "5")
-        self.end_headers()
-        self.wfile.write(b"hello")
-
-    def log_message(self, *_about: object) -> None: ...
+from harness.web import Web
 
 
 @pytest.fixture
-def ours():
-    return trustme.CA()
+def origin(tmp_path):
+    running = Web(tmp_path)
+    yield running
+    running.close()
 
 
 @pytest.fixture
-def origin(ours):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ours.issue_cert("origin.test").configure_cert(context)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hello)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture
-def served(tmp_path, ours, origin):
-    ours.cert_pem.write_to_path(tmp_path / "roots.pem")
+def served(tmp_path, origin):
+    (tmp_path / "roots.pem").write_bytes(origin.ca.read_bytes())
     config = tmp_path / "outward.yaml"
     config.write_text(
         f"version: 1\nserver: {{listen: 127.0.0.1:0, ops: 127.0.0.1:0, state: '{tmp_path}/state'}}\n"
         "upstream: {trust: [roots.pem], internal: [127.0.0.1/32], dns: {hosts: {origin.test: [127.0.0.1]}}}\n"
-        f"groups: {{bots: {{allow: [{{host: origin.test, ports: [{origin}], methods: [GET]}}]}}}}\n"
+        f"groups: {{bots: {{allow: [{{host: origin.test, ports: [{origin.port}], methods: [GET]}}]}}}}\n"
         "clients: [{group: bots, anyone: true}]\n"
     )
     running = Served(config)
@@ -60,7 +37,7 @@ def asked(served, tmp_path, origin) -> int:
     """The status of a request on a connection of its own."""
     context = ssl.create_default_context(cafile=str(tmp_path / "state" / "ca.pem"))
     with httpx.Client(proxy="http://{}:{}".format(*served.proxy), verify=context, timeout=20) as client:
-        return client.get(f"https://origin.test:{origin}/").status_code
+        return client.get(f"{origin.url}/").status_code
 
 
 def note(served) -> str:
@@ -71,12 +48,12 @@ def failing(served) -> bool:
     return "outward_rotation_failing 1.0" in httpx.get("http://{}:{}/metrics".format(*served.ops)).text
 
 
-def test_roots_are_taken_up_and_refused_ones_are_told_while_the_last_good_stay(served, tmp_path, ours, origin):
+def test_roots_are_taken_up_and_refused_ones_are_told_while_the_last_good_stay(served, tmp_path, origin):
     roots, other = tmp_path / "roots.pem", trustme.CA()
     assert asked(served, tmp_path, origin) == 200
     roots.write_bytes(other.cert_pem.bytes())
     wait_for(lambda: asked(served, tmp_path, origin) == 502)
-    roots.write_bytes(other.cert_pem.bytes() + ours.cert_pem.bytes())
+    roots.write_bytes(other.cert_pem.bytes() + origin.ca.read_bytes())
     wait_for(lambda: asked(served, tmp_path, origin) == 200)
 
     roots.write_text("-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n")
@@ -86,16 +63,16 @@ def test_roots_are_taken_up_and_refused_ones_are_told_while_the_last_good_stay(s
     assert httpx.get("http://{}:{}/readyz".format(*served.ops)).status_code == 200
     assert asked(served, tmp_path, origin) == 200
 
-    roots.write_bytes(ours.cert_pem.bytes())
+    roots.write_bytes(origin.ca.read_bytes())
     wait_for(lambda: note(served) == "ok")
     assert not failing(served)
     assert asked(served, tmp_path, origin) == 200
 
 
-def test_a_long_bundle_fails_no_request(served, tmp_path, ours, origin):
+def test_a_long_bundle_fails_no_request(served, tmp_path, origin):
     """Where loops are watched, it may hold none up either."""
     more = b"".join(trustme.CA().cert_pem.bytes() for _ in range(20)) * 50
-    (tmp_path / "roots.pem").write_bytes(more + ours.cert_pem.bytes())
+    (tmp_path / "roots.pem").write_bytes(more + origin.ca.read_bytes())
     for _ in range(3):
         assert asked(served, tmp_path, origin) == 200
     wait_for(lambda: "upstream.trust: the new files are in force" in served.log)
