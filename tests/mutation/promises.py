@@ -64,7 +64,8 @@ def noticed(addons: Path, each: Break) -> str | None:
     file.write_text(whole)
     if done.returncode != 1:
         return None
-    return next((line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))), "")
+    said = reversed(done.stdout.splitlines())  # the summary, with the reason
+    return next((line for line in said if line.startswith(("FAILED", "ERROR"))), "")
 
 
 def main(numbers: list[int]) -> int:

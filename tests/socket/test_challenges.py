@@ -7,7 +7,7 @@ import socket
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,17 +21,12 @@ LANES = {"tunnelled": "tunnel", "inspected": "inspect"}
 FLOOD = 150
 
 
-@pytest.fixture(params=[True, False], ids=["https", "http"])
-def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Web]:
-    found = Web(tmp_path, tls=request.param)
-    (found.root / "page").write_text("the page")
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def served(tmp_path: Path, web: Web) -> Iterator[Served]:
-    config = tmp_path / "outward.yaml"
+@contextmanager
+def serving(folder: Path, *, tls: bool) -> Iterator[tuple[Served, Web]]:
+    """A proxy, and a web server that both groups may reach."""
+    web = Web(folder, tls=tls)
+    (web.root / "page").write_text("the page")
+    config = folder / "outward.yaml"
     groups = ", ".join(
         f"{name}: {{lane: {lane}, ech: refuse, allow: ['origin.test:{web.port}']}}" for name, lane in LANES.items()
     )
@@ -41,13 +36,29 @@ def served(tmp_path: Path, web: Web) -> Iterator[Served]:
     )
     config.write_text(
         "version: 1\n"
-        f"server: {{listen: '127.0.0.1:0', ops: '127.0.0.1:0', state: '{tmp_path}/state'}}\n"
+        f"server: {{listen: '127.0.0.1:0', ops: '127.0.0.1:0', state: '{folder}/state'}}\n"
         f"upstream: {{internal: [127.0.0.1/32], trust: [system, '{web.ca}'], dns: {{hosts: {{origin.test: [127.0.0.1]}}}}}}\n"
         f"groups: {{{groups}}}\nclients: [{clients}]\n"
     )
     running = Served(config)
-    yield running
-    running.end()
+    try:
+        yield running, web
+    finally:
+        running.end()
+        web.close()
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["https", "http"])
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Web]]:
+    """One for all tests that tell their own events from others'."""
+    with serving(tmp_path_factory.mktemp("shared"), tls=request.param) as both:
+        yield both
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[tuple[Served, Web]]:
+    with serving(tmp_path, tls=False) as both:
+        yield both
 
 
 def run(*command: object, **more: str) -> "subprocess.CompletedProcess[str]":
@@ -86,9 +97,10 @@ def curl(served: Served, web: Web, group: str, *options: str) -> list[str]:
 
 def recorded(served: Served) -> list[dict[str, object]]:
     """Return the events, once a later refusal is among them: so nothing is held back any more that came before it."""
-    served.answer("last.example")
-    wait_for(lambda: [event for event in served.events if event.get("host") == "last.example"])
-    return [event for event in served.events if event.get("host") != "last.example"]
+    last = f"last-{len(served.events)}.example"
+    served.answer(last)
+    wait_for(lambda: [event for event in served.events if event.get("host") == last])
+    return [event for event in served.events if not str(event.get("host")).startswith("last-")]
 
 
 @pytest.mark.parametrize("group", LANES)
@@ -96,25 +108,34 @@ def recorded(served: Served) -> list[dict[str, object]]:
     "options", [("--proxy-anyauth",), ("--proxy-anyauth", "--proxytunnel"), ("--proxy-anyauth", "--http1.0")]
 )
 def test_an_answered_challenge_is_one_event_with_the_answer(
-    served: Served, web: Web, group: str, options: tuple[str, ...]
+    shared: tuple[Served, Web], group: str, options: tuple[str, ...]
 ):
+    served, web = shared
+
+    def counted() -> tuple[float, float]:
+        return tuple(
+            served.metric_sum("outward_requests_total", each) for each in ('verdict="allow"', 'reason="unknown_client"')
+        )
+
+    before, (allowed, unknown) = len(recorded(served)), counted()
     told = curl(served, web, group, *options)
-    (event,) = recorded(served)
+    (event,) = recorded(served)[before:]
     assert (event["verdict"], event["group"], event["host"]) == ("allow", group, "origin.test")
     assert [event["id"]] == told
-    assert served.metric_sum("outward_requests_total", 'verdict="allow"') == 1
-    assert served.metric_sum("outward_requests_total", 'reason="unknown_client"') == 1  # the last one
+    assert counted() == (allowed + 1, unknown + 1)  # the last one
 
 
-def test_git_leaves_no_unknown_client(served: Served, web: Web):
+def test_git_leaves_no_unknown_client(shared: tuple[Served, Web]):
     """It asks for every scheme that a proxy may offer, and so sends nothing before it is asked."""
+    served, web = shared
+    before, asked = len(recorded(served)), len(web.seen)
     proxy = f"http://u:{TOKENS['tunnelled']}@{served.proxy[0]}:{served.proxy[1]}"
     done = run(
         *("git", "-c", f"http.proxy={proxy}", "ls-remote", f"{web.url}/x.git"),
         HOME=str(web.root), GIT_CONFIG_NOSYSTEM="1", GIT_SSL_CAINFO=str(web.ca),
     )  # fmt: skip
-    assert web.seen, done.stderr
-    assert {event["group"] for event in recorded(served)} == {"tunnelled"}
+    assert len(web.seen) > asked, done.stderr
+    assert {event["group"] for event in recorded(served)[before:]} == {"tunnelled"}
 
 
 def ask(served: Served, host: str, port: int, *fields: str, version: str = "1.1", sock: socket.socket | None = None):
@@ -132,8 +153,8 @@ def ask(served: Served, host: str, port: int, *fields: str, version: str = "1.1"
     return sock, head.decode()
 
 
-@pytest.mark.parametrize("web", [False], indirect=True)
-def test_credentials_may_come_on_the_connection_that_was_asked_for_them(served: Served, web: Web):
+def test_credentials_may_come_on_the_connection_that_was_asked_for_them(own: tuple[Served, Web]):
+    served, web = own
     bearer = f"Proxy-Authorization: Bearer {TOKENS['tunnelled']}"
     sock, head = ask(served, "origin.test", web.port)
     assert head.startswith("HTTP/1.1 407 ")
@@ -154,9 +175,9 @@ def test_credentials_may_come_on_the_connection_that_was_asked_for_them(served: 
         assert sock.recv(1) == b""
 
 
-@pytest.mark.parametrize("web", [False], indirect=True)
-def test_what_nobody_answers_is_recorded_once_and_counted_exactly(served: Served, web: Web, tmp_path: Path):
+def test_what_nobody_answers_is_recorded_once_and_counted_exactly(own: tuple[Served, Web], tmp_path: Path):
     """Another host, another program and a wrong token answer nothing; of two challenges one answer takes one."""
+    served, web = own
     bearer = f"Proxy-Authorization: Bearer {TOKENS['tunnelled']}"
     agent = "User-Agent: agent/1"
     asked = [
@@ -181,8 +202,8 @@ def test_what_nobody_answers_is_recorded_once_and_counted_exactly(served: Served
     assert [count for _, reason, count in rows if reason == "bad_credentials"] == [1]
 
 
-@pytest.mark.parametrize("web", [False], indirect=True)
-def test_the_end_of_the_proxy_loses_no_challenge(served: Served, tmp_path: Path):
+def test_the_end_of_the_proxy_loses_no_challenge(own: tuple[Served, Web], tmp_path: Path):
+    served, _ = own
     _, head = ask(served, "a.example", 443)
     served.signal(signal.SIGTERM)
     assert served.wait() == 0
