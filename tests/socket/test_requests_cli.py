@@ -2,7 +2,6 @@
 
 import json
 import time
-from pathlib import Path
 
 import pytest
 
@@ -25,10 +24,12 @@ clients:
 """
 
 
-@pytest.fixture
-def served(tmp_path: Path):
-    (tmp_path / "outward.yaml").write_text(POLICY.format(state=tmp_path / "state"))
-    running = Served(tmp_path / "outward.yaml", OUTWARD_ADMIN_TOKEN=TOKEN)
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory):
+    """One for all: each test asks for a host of its own."""
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "outward.yaml").write_text(POLICY.format(state=folder / "state"))
+    running = Served(folder / "outward.yaml", OUTWARD_ADMIN_TOKEN=TOKEN)
     try:
         yield running
     finally:
@@ -48,6 +49,16 @@ def proxy_of(served: Served) -> dict[str, str]:
     return {"HTTPS_PROXY": "http://{}:{}".format(*served.proxy)}
 
 
+def listed(served: Served, request: str) -> dict[str, object]:
+    """Return a request as the command line lists it."""
+    (row,) = [
+        row
+        for row in json.loads(outward("requests", "list", "--json", "-c", served.config).stdout)
+        if row["id"] == request
+    ]
+    return row
+
+
 def test_from_blocked_to_open_and_closed_again(served: Served, origin: Echo) -> None:
     target = f"https://new.example:{origin.port}/a?token=secret"
     assert " 403 " in served.answer("new.example", origin.port)
@@ -58,10 +69,8 @@ def test_from_blocked_to_open_and_closed_again(served: Served, origin: Echo) -> 
     text = outward("request", target, "--why", "again", **proxy_of(served)).stdout
     assert made["id"] in text
     assert "Do not wait" in text
-    listed = json.loads(outward("requests", "list", "--json", "-c", served.config).stdout)
-    assert [(row["id"], row["count"], row["whys"]) for row in listed] == [
-        (made["id"], 2, ["to build <b>it</b>", "again"])
-    ]
+    row = listed(served, made["id"])
+    assert (row["count"], row["whys"]) == (2, ["to build <b>it</b>", "again"])
     assert "new.example" in outward("requests", "list", "-g", "acme", "-c", served.config).stdout
     began = time.monotonic()
     done = outward("requests", "approve", made["id"], "--until", "1h", "--note", "fine", "-c", served.config)
@@ -89,20 +98,19 @@ def test_from_blocked_to_open_and_closed_again(served: Served, origin: Echo) -> 
 
 
 def test_a_refusal_reaches_who_asked(served: Served) -> None:
-    made = json.loads(outward("request", "new.example", "--why", "x", "--json", **proxy_of(served)).stdout)
+    made = json.loads(outward("request", "refused.example", "--why", "x", "--json", **proxy_of(served)).stdout)
     assert outward("requests", "deny", made["id"], "--note", "use docs.example", "-c", served.config).returncode == 0
-    again = outward("request", "new.example", "--why", "x", **proxy_of(served))
+    again = outward("request", "refused.example", "--why", "x", **proxy_of(served))
     assert "denied" in again.stdout
     assert "use docs.example" in again.stdout
 
 
 @pytest.mark.parametrize("verb", ["approve", "deny", "revoke"])
 def test_nothing_is_decided_behind_run(served: Served, verb: str) -> None:
-    made = json.loads(outward("request", "new.example", "--why", "x", "--json", **proxy_of(served)).stdout)
+    made = json.loads(outward("request", f"{verb}.example", "--why", "x", "--json", **proxy_of(served)).stdout)
     done = outward("requests", verb, made["id"], "-c", served.config, OUTWARD_INSIDE="1")
     assert (done.returncode, "outside `outward run`" in done.stderr) == (1, True)
-    (row,) = json.loads(outward("requests", "list", "--json", "-c", served.config).stdout)
-    assert row["state"] == "open"
+    assert listed(served, made["id"])["state"] == "open"
 
 
 @pytest.mark.parametrize(
@@ -128,11 +136,12 @@ def test_no_proxy_or_another_one(served: Served) -> None:
 
 
 def test_a_decision_that_cannot_be(served: Served) -> None:
-    made = json.loads(outward("request", "new.example", "--why", "x", "--json", **proxy_of(served)).stdout)
+    made = json.loads(outward("request", "kept.example", "--why", "x", "--json", **proxy_of(served)).stdout)
     for arguments, status in (
         (("approve", "0" * 32), 1),
         (("approve", made["id"], "--until", "31d"), 1),
         (("approve", made["id"], "--until", "soon"), 2),
     ):
         assert outward("requests", *arguments, "-c", served.config).returncode == status
-    assert json.loads(outward("requests", "grants", "--json", "-c", served.config).stdout) == []
+    grants = json.loads(outward("requests", "grants", "--json", "-c", served.config).stdout)
+    assert "kept.example" not in {grant["host"] for grant in grants}
