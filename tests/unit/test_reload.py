@@ -1,11 +1,15 @@
 """When a configuration is loaded anew: the reloader with real files."""
 
 import asyncio
+import itertools
 from pathlib import Path
+
+import pytest
 
 from harness.loops import on_loop, until
 from outward.config.load import Loaded, load
 from outward.core.policy import Policy
+from outward.ops import reload
 from outward.ops.metrics import Metrics
 from outward.ops.reload import SETTLING, Reloader
 from outward.records.audit import AuditEvent
@@ -39,3 +43,46 @@ async def test_a_file_is_not_loaded_while_it_is_being_written(tmp_path: Path) ->
     assert used[0] is not None
     assert len(used[0].groups["dev"].deny.all) == LINES + 1
     assert [(each.event_type, each.target) for each in audits] == [("policy_reloaded", used[0].generation)]
+
+
+@on_loop
+async def test_a_confined_file_that_changes_all_the_time_holds_nobody_else_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own subtree stays as it was; a change of the main file, and of others', is taken up."""
+    monkeypatch.setattr(reload, "INTERVAL", 0.02)
+    monkeypatch.setattr(reload, "SETTLING", 0.02)
+    path, busy = tmp_path / "outward.yaml", tmp_path / "busy.yaml"
+    main = "version: 1\ninclude: [{files: busy.yaml, under: busy}, {files: calm.yaml, under: calm}]\n"
+    path.write_text(main)
+    busy.write_text("groups: {busy: {allow: [first.test]}}\n")
+    (tmp_path / "calm.yaml").write_text("groups: {calm: {allow: [a.test]}}\n")
+    used = [load(path, env={}, machine={})]
+
+    def again(restless: frozenset[str]) -> Loaded:
+        return load(path, env={}, machine={}, before=used[-1], restless=restless)
+
+    def hosts(group: str) -> list[str]:
+        policy = used[-1].policy
+        assert policy is not None
+        return [str(rule.pattern) for rule in policy.groups[group].allow.all]
+
+    async def write() -> None:
+        while True:
+            busy.write_text(f"groups: {{busy: {{allow: [n{next(numbers)}.test]}}}}\n")
+            await asyncio.sleep(0.002)
+
+    numbers = itertools.count()
+    reloader = Reloader(used[0], again, used.append, Metrics(), lambda _event: None)
+    tasks = [asyncio.create_task(each) for each in (write(), reloader.watch())]
+    try:
+        await until(lambda: next(numbers) > 5)
+        (tmp_path / "calm.yaml").write_text("groups: {calm: {allow: [b.test]}}\n")
+        await until(lambda: hosts("calm") == ["b.test"])
+        assert hosts("busy") == ["first.test"]
+        tasks[0].cancel()
+        busy.write_text("groups: {busy: {allow: [last.test]}}\n")
+        await until(lambda: hosts("busy") == ["last.test"])
+    finally:
+        for task in tasks:
+            task.cancel()
