@@ -20,7 +20,7 @@ from outward.config.diagnostics import Finding, Level
 from outward.config.discovery import Choice
 from outward.config.loaded import Loaded
 from outward.config.render import render_json, render_sarif, render_text, summary
-from outward.core.policy import Policy
+from outward.core.policy import Policy, layers
 from outward.ops.access import from_environment
 
 _UNUSED = 30 * 86_400.0  # seconds
@@ -168,7 +168,7 @@ def _text(loaded: Loaded) -> None:
     policy = loaded.policy
     told = summary(loaded.findings)
     if policy is not None:
-        rules = sum(len(group.allow.all) + len(group.deny.all) for group in policy.groups.values())
+        rules = sum(len(group.allow.all) + len(group.deny.all) for group in layers(policy.groups.values()))
         told += f"; {_count(len(policy.groups), 'group')}, {_count(rules, 'rule')}, generation {policy.generation}"
     click.echo(told)
 

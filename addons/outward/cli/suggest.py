@@ -141,7 +141,8 @@ def _known(found: Found) -> Known:
     settings = found.loaded.settings or Settings()
     own = (*governed(), *settings.vendors, *(server.host for server in settings.mcp))
     today = datetime.now(UTC).date()
-    texts = [draft.text for draft in found.drafts.all]
+    shared = found.loaded.sources  # the sets of a confined file are for itself alone
+    texts = [draft.text for draft in found.drafts.all if str(draft.path) in shared]
     return Known(
         sets=known.named(texts, discoveries(os.environ), today),
         exits=known.exits(),

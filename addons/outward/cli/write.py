@@ -124,7 +124,7 @@ def store(
         raise click.UsageError(
             f"{path} is no file of the configuration: name it, or the one that includes it, with --config"
         )
-    mine = [each for each in proposals if drafts.of(each.group) is draft]
+    mine = [each for each in proposals if each.group in draft.groups]
     rest = sorted({each.group for each in proposals if each not in mine})
     told = f"; not written elsewhere: {', '.join(rest)}" if rest else ""
     if not mine:
@@ -177,17 +177,18 @@ def _check_tests(loaded: Loaded, proposals: Iterable[Proposal]) -> None:
 def with_proposals(policy: Policy, proposals: Iterable[Proposal]) -> Policy:
     """Return a policy with entries added to its groups, and so for those below them."""
     lines = _by_group(proposals)
-    built: dict[str, Group] = {}
+    built: dict[int, Group] = {}
 
     def build(group: Group) -> Group:
-        if group.path not in built:
-            mine = lines.get(group.path, [])
+        if id(group) not in built:
+            top = policy.groups.get(group.path) is group  # below it, another file may write the same path
+            mine = lines.get(group.path, []) if top else []
             taken = [line.instead for line in mine if line.instead is not None]
             rules = [rule for rule in group.allow.all if rule not in taken]
             rules += [rule for line in mine for rule in line.rules]
             parent = None if group.parent is None else build(group.parent)
-            built[group.path] = replace(group, allow=Rules(rules), parent=parent)
-        return built[group.path]
+            built[id(group)] = replace(group, allow=Rules(rules), parent=parent)
+        return built[id(group)]
 
     return replace(policy, groups={path: build(group) for path, group in policy.groups.items()})
 
@@ -203,9 +204,10 @@ def _replace(draft: Draft, proposals: Iterable[Proposal], known: Loaded, choice:
     mode = S_IMODE(path.stat().st_mode)
     _write(path, after, mode)
     loaded = load_configuration(choice)
-    if not loaded.ok:
+    kept_back = any(each.problem and draft.path in each.latest.files for each in loaded.subtrees)
+    if not loaded.ok or kept_back:
         _write(path, before, mode)
-        refuse(loaded)
+        refuse(replace(loaded, findings=loaded.all_findings, sources=loaded.texts))
     if choice.found is not None and loaded.brought is not None and path.is_relative_to(choice.found.folder):
         # At a person's word: they trusted what was there, and added this; not what somebody else changes meanwhile.
         if loaded.sources == {**known.sources, str(draft.path): _loaded_as(after)}:

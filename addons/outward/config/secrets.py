@@ -14,7 +14,7 @@ from outward.config.settings import SecretEntry
 from outward.config.values import resolve_path
 from outward.core.cover import pattern_covers
 from outward.core.model import Pattern, Place, Rule
-from outward.core.policy import Group, within
+from outward.core.policy import Group, layers, within
 from outward.core.secrets import NAME, Injection, TemplateError
 
 _FIELD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~")  # RFC 9110 5.6.2
@@ -84,7 +84,7 @@ def read_injection(node: Node, report: Report) -> Injection | None:
 def check_injections(groups: Iterable[Group], secrets: Iterable[SecretEntry], report: Report) -> None:
     """Report every rule that sets a secret which there is none of, or which its bounds do not let it set."""
     known, told = {each.name: each for each in secrets}, set[Place]()
-    for group in groups:
+    for group in layers(groups):
         for rule in group.allow.all:
             for name in rule.inject.names if rule.inject else ():
                 _check(group.path, rule, name, known.get(name), report)

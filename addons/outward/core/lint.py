@@ -9,7 +9,7 @@ from outward.core.confusable import looks_like
 from outward.core.cover import covering, overlaps, rule_covers
 from outward.core.identity import is_pattern
 from outward.core.model import DEFAULT_PORTS, ClientEntry, Credential, LaneChoice, PatternKind, Place, Rule
-from outward.core.policy import Group, Policy, within
+from outward.core.policy import Group, Policy, layers, within
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def lint(policy: Policy, places: Mapping[str, Place], governed: Collection[str] 
     """
     yield from _clients(policy)
     yield from _unmapped(policy, places)
-    for group in policy.groups.values():
+    for group in layers(policy.groups.values()):
         for rule in group.allow.all:
             yield from _allow(policy, group, rule)
             yield from _beside(policy, group, rule, governed)

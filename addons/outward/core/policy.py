@@ -171,6 +171,15 @@ class Group:
             group = group.parent
 
 
+def layers(groups: Iterable[Group]) -> Iterator[Group]:
+    """Yield groups, each with those that lie below it at the same path, since another file writes that too."""
+    for group in groups:
+        for node in group.chain:
+            if node.path != group.path:
+                break
+            yield node
+
+
 def within(path: str, scope: str | None) -> bool:
     """Tell whether a group's path lies in the subtree of another; None is the whole tree."""
     return scope is None or path == scope or path.startswith(f"{scope}/")

@@ -7,7 +7,7 @@ from outward.core.cover import pattern_covers
 from outward.core.exits import READS
 from outward.core.lint import Smell
 from outward.core.model import Pattern, PatternKind, Place, Rule
-from outward.core.policy import Group, Policy, Rules, decide
+from outward.core.policy import Group, Policy, Rules, decide, layers
 from outward.core.reasons import Reason
 from outward.core.replay import Recorded, at_home
 from outward.core.widen import LEAST
@@ -30,7 +30,7 @@ def exits_below(policy: Policy, exits: Mapping[str, Rules], writable: Mapping[st
         for rule in rules.all:
             for base in _bases(rule.pattern):
                 index[base].append((name, rule.pattern))
-    for group in policy.groups.values():
+    for group in layers(policy.groups.values()):
         for rule in group.allow.all:
             if rule.pattern.kind in _WIDE:
                 reads = rule.methods is not None and rule.methods <= READS
@@ -76,7 +76,7 @@ def _below(group: Group, rule: Rule, found: list[tuple[str, Pattern]]) -> Iterat
 
 def ownerless(policy: Policy) -> Iterator[Smell]:
     """Yield, once for each file, the allow rules without an owner, if other rules have one."""
-    rules = list({id(rule): rule for group in policy.groups.values() for rule in group.allow.all}.values())
+    rules = list({id(rule): rule for group in layers(policy.groups.values()) for rule in group.allow.all}.values())
     owned = {rule.place.file for rule in rules if rule.owner is not None}
     for file in sorted(owned):
         bare = [rule for rule in rules if rule.place.file == file and rule.owner is None]
@@ -104,7 +104,7 @@ def unused(policy: Policy, names: Mapping[int, set[str]], since: str) -> Iterato
         names: of `used`.
         since: when the traffic begins, in words.
     """
-    rules = {id(rule): rule for group in policy.groups.values() for rule in group.allow.all if rule.place.line}
+    rules = {id(rule): rule for group in layers(policy.groups.values()) for rule in group.allow.all if rule.place.line}
     idle = [rule for key, rule in rules.items() if not names.get(key) and rule.pattern.kind is not PatternKind.LIST]
     wide = [(rule, names[key]) for key, rule in rules.items() if rule.pattern.kind in _WIDE and names.get(key)]
     yield from _bounded("W142", [(rule.place, f"`{rule.pattern}` was not used since {since}") for rule in idle],

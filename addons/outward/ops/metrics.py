@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from outward import __version__
 from outward.core.model import Lane, Stage, Verdict
-from outward.core.policy import Policy
+from outward.core.policy import Policy, layers
 from outward.core.reasons import Reason
 from outward.ops.series import OTHER, Family, Histogram, Number
 from outward.records.events import Event
@@ -200,8 +200,8 @@ class Metrics:
         rules: dict[str, int] = {}
         for path, group in policy.groups.items():
             label = path if path in self._groups else OTHER
-            layers = [node for node in group.chain if node.path == path]  # two, where a confined file adds to one
-            rules[label] = rules.get(label, 0) + sum(len(node.allow.all) + len(node.deny.all) for node in layers)
+            own = sum(len(node.allow.all) + len(node.deny.all) for node in layers([group]))
+            rules[label] = rules.get(label, 0) + own
         self.policy_rules = rules
 
     def reloaded(self, *, successful: bool) -> None:

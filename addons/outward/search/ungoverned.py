@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from outward.core.model import PatternKind, Rule
-from outward.core.policy import Policy
+from outward.core.policy import Policy, layers
 from outward.search.scope import covers
 from outward.search.tables import SHIPPED
 
@@ -22,7 +22,7 @@ def allowed(policy: Policy) -> Iterator[tuple[Rule, str, str]]:
     hosts = dict(known())
     below = {host[2:]: what for host, what in hosts.items() if host.startswith("*.")}
     seen = set[tuple[str, int, str]]()
-    for group in policy.groups.values():
+    for group in layers(policy.groups.values()):
         for rule in group.allow.all:
             kind, name = rule.pattern.kind, rule.pattern.value
             if kind is PatternKind.EXACT:
