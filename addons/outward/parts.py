@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from outward.config.loaded import Loaded
+from outward.config.settings import AuditStream as StreamTo
 from outward.config.settings import ExportTo, Settings
 from outward.core.model import Credential, Decision
 from outward.core.policy import Policy
@@ -259,6 +260,8 @@ def exports_of(settings: Settings, metrics: Metrics) -> "tuple[Export, ...]":
         StartError: what a receiver needs is not installed, or cannot be read.
     """
     exports = [_otlp_of(settings, settings.export, metrics)] if settings.export else []
+    if settings.audit_stream is not None and settings.audit_stream.denials:
+        exports.append(_siem_of(settings, settings.audit_stream, metrics))
     for export in exports:
         for outcome in ("sent", "rejected", "dropped"):  # present at zero, so that a first loss is an increase
             metrics.exported(export.name, outcome, 0)
@@ -266,6 +269,24 @@ def exports_of(settings: Settings, metrics: Metrics) -> "tuple[Export, ...]":
         metrics.watch("export_spooled_bytes", lambda: sum(export.waiting for export in exports))
         metrics.watch("export_lag_seconds", lambda: max(export.lag() for export in exports))
     return tuple(exports)
+
+
+def _siem_of(settings: Settings, wanted: StreamTo, metrics: Metrics) -> "Export":
+    """Make what sends denials where audit events go; `stream_of` has tried the secret."""
+    from outward.records.destination import TOKEN_HEADER, Destination, secret_of, trusting  # noqa: PLC0415 - few need it
+    from outward.records.export import Export  # noqa: PLC0415 - as above
+    from outward.records.ocsf import Ocsf  # noqa: PLC0415 - as above
+    from outward.records.spill import Spill  # noqa: PLC0415 - as above
+
+    secret = secret_of(wanted, os.environ)
+    return Export(
+        "siem",
+        Ocsf(),
+        Destination(wanted.url, context=lambda: trusting(settings.trust)),
+        Spill(settings.state / "export-siem", max_bytes=settings.spill_bytes),
+        metrics,
+        headers=lambda: {TOKEN_HEADER: secret() or ""},
+    )
 
 
 def _otlp_of(settings: Settings, wanted: ExportTo, metrics: Metrics) -> "Export":

@@ -13,6 +13,7 @@ import pytest
 from harness.collector import Collector
 from harness.process import Served
 from harness.records import Counts, denied
+from harness.sink import Sink
 from harness.waiting import wait_for
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
@@ -209,15 +210,17 @@ def test_header_fields_are_read_anew(collector: Collector, tmp_path: Path) -> No
 
 
 def test_served_decisions_arrive_over_a_kill(collector: Collector, tmp_path: Path) -> None:
-    """The proxy is killed while the receiver is away; its successor sends what it left."""
+    """The proxy is killed while the receiver is away; its successor sends what it left. A SIEM gets the denial too."""
+    siem = Sink()
     config = tmp_path / "outward.yaml"
     config.write_text(
         f"version: 1\nserver: {{listen: '127.0.0.1:0', ops: '127.0.0.1:0', state: '{tmp_path / 'state'}'}}\n"
-        f"records: {{keep: denials, export: {{otlp: 'http://127.0.0.1:{collector.port}'}}}}\n"
+        f"records: {{keep: denials, export: {{otlp: 'http://127.0.0.1:{collector.port}'}},"
+        f" audit_stream: {{url: '{siem.url}', token_env: TOKEN, denials: true}}}}\n"
         "groups: {acme: {allow: [a.example]}}\nclients: [{group: acme, anyone: true}]\n"
     )
     collector.stop()
-    served = Served(config)
+    served = Served(config, TOKEN="a secret")
     try:
         assert "403" in served.answer("blocked.example")
         wait_for(lambda: any((tmp_path / "state" / "export-otlp").glob("spill-*.jsonl")))
@@ -228,13 +231,17 @@ def test_served_decisions_arrive_over_a_kill(collector: Collector, tmp_path: Pat
     finally:
         served.end()
     collector.start()
-    served = Served(config)
+    served = Served(config, TOKEN="a secret")
     try:
         wait_for(lambda: collector.taken)
         wait_for(lambda: 'outward_export_records_total{export="otlp",outcome="sent"} 1.0' in served.get("/metrics")[1])
         assert collector.taken[0]["server.address"] == "blocked.example"
+        (denial,) = wait_for(lambda: [each for each in siem.taken if each.get("class_uid")])
+        assert (denial["dst_endpoint"]["hostname"], denial["action_id"]) == ("blocked.example", 2)
+        assert siem.requests[0][0]["x-gitlab-event-streaming-token"] == "a secret"
     finally:
         served.end()
+        siem.stop()
 
 
 def test_what_waits_is_bounded_in_memory(collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

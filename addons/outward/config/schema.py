@@ -129,12 +129,13 @@ class ServerModel(Model):
 
 
 class AuditStreamModel(Model):
-    """An HTTP endpoint that gets every audit event, and the shared secret that it knows the sender by."""
+    """An HTTP endpoint that gets every audit event, denials too where it wants them, and the secret that it knows."""
 
     url: Annotated[str, _reader(values.stream_url)]
     token_env: Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     token_file: Text | None = None
     batch: Annotated[Whole, Field(ge=1, le=1000)] = 100
+    denials: bool = False
 
 
 class ExportModel(Model):

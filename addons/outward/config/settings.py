@@ -155,12 +155,14 @@ class AuditStream:
         token_env: variable of the environment that holds the shared secret; None for none.
         token_file: file that holds it.
         batch: most events in one request.
+        denials: whether it gets denials too, as OCSF events.
     """
 
     url: str = field(repr=False)
     token_env: str | None = None
     token_file: Path | None = None
     batch: int = 100
+    denials: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def audit_stream(
         named = at(node, "token_env") or node
         message = f"`{model.token_env}` is not set here"
         report.warning("W119", message, named.place, named.length, "the proxy does not start without it")
-    return AuditStream(model.url, model.token_env, token_file, model.batch)
+    return AuditStream(model.url, model.token_env, token_file, model.batch, model.denials)
 
 
 def webhooks(
