@@ -23,9 +23,10 @@ from outward.ops.access import Buckets
 from outward.ops.web import JSON, Problem, Request, Response, Route, Router, as_json, as_problem
 from outward.proxy.judge import Judge
 from outward.proxy.own import REQUESTS, ROOT
+from outward.proxy.question import event_of
 from outward.records import query
 from outward.records.database import StoreAwayError
-from outward.records.events import Record, new_id, rfc3339
+from outward.records.events import Record, as_record, new_id, rfc3339
 from outward.records.requests import AccessRequest, CrowdedError, words
 from outward.threads import Threads
 
@@ -156,7 +157,7 @@ class Desk:
 
     def _decision(self, _request: Request, identity: Identity, params: Mapping[str, str]) -> Response:
         found = self._keeper.decision(params["id"])
-        if found is None or (found["group"], found["client"]) != (identity.group, identity.client):
+        if found is None or not _is_of(found, identity):
             raise Problem(404, "there is no such decision of yours; one that was just made is here within a second")
         policy, _ = self._policy(identity)
         reason = query.why(found)
@@ -195,6 +196,12 @@ class Desk:
             raise _AWAY from error
         told = {**_shown(kept), "suggestion": wanted.line, "next": _next(policy, kept)}
         return replace(as_json(told), status=201 if kept.id == asked.id else 200, headers={"Location": told["url"]})
+
+
+def _is_of(found: Record, who: Identity) -> bool:
+    """Tell whether a decision is a client's own: by who it is, if it has proven that, else by where it comes from."""
+    mine = as_record(event_of(None, who))
+    return all(found[name] == mine[name] for name in ("group", "client_name", "subject" if who.subject else "client"))
 
 
 def asked_for(wanted: Any, identity: Identity, why: str) -> AccessRequest:
