@@ -15,6 +15,7 @@ from pathlib import Path
 from outward.config.diagnostics import Level
 from outward.config.loaded import Loaded
 from outward.config.watch import fingerprint, restless
+from outward.ops import provenance
 from outward.ops.metrics import Metrics
 from outward.records.acts import policy_reload_failed, policy_reloaded
 from outward.records.audit import AuditEvent
@@ -63,6 +64,7 @@ class Reloader:
         self.kept_back: tuple[str, ...] = ()
         self._watch(loaded)
         self._generation, self._settings = _generation(loaded), loaded.settings  # secrets are in no generation
+        self._policy = loaded.policy
         self._seen: Mapping[str, object] | None = (
             None if _young(loaded.files) else fingerprint(self._files, self._folders)
         )
@@ -128,11 +130,19 @@ class Reloader:
             self._audit(policy_reload_failed(self._generation, self.problem, asked=asked))
             log.error("reload failed, the last good policy stays in force: %s", self.problem)  # noqa: TRY400 - no bug
             return
-        self._audit(policy_reloaded(self._generation, generation, asked=asked, kept_back=loaded.kept_back))
+        more = await asyncio.to_thread(self._news, loaded)
+        self._audit(policy_reloaded(self._generation, generation, asked=asked, kept_back=loaded.kept_back, more=more))
         self._tell(loaded)
         self.problem, self._generation = None, generation
         self._metrics.reloaded(successful=True)
         log.info("reloaded: generation %s", generation)
+
+    def _news(self, loaded: Loaded) -> Mapping[str, object]:
+        """Return where a policy that is now in force comes from, and what is new in it."""
+        before, self._policy = self._policy, loaded.policy
+        if before is None or loaded.policy is None or not loaded.files:
+            return {}
+        return provenance.told(before, loaded.policy, loaded.files[0])
 
     def _tell(self, loaded: Loaded) -> None:
         """Log what is kept back, and what no longer is, each once."""

@@ -3,7 +3,8 @@
 Values in, an event out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from outward.core.grants import Grant, grant_of
 from outward.core.toggles import Toggle
@@ -176,7 +177,14 @@ def _aim(about: AccessRequest | Grant) -> dict[str, object]:
 _TOLD = 20  # subtrees that an event names
 
 
-def policy_reloaded(before: str, now: str, *, asked: bool, kept_back: Sequence[str] = ()) -> AuditEvent:
+def policy_reloaded(
+    before: str,
+    now: str,
+    *,
+    asked: bool,
+    kept_back: Sequence[str] = (),
+    more: Mapping[str, object] = MappingProxyType({}),
+) -> AuditEvent:
     """Return the event of a policy put in force.
 
     Args:
@@ -184,8 +192,9 @@ def policy_reloaded(before: str, now: str, *, asked: bool, kept_back: Sequence[s
         now: the one that is.
         asked: whether a signal asked for it, rather than a changed file.
         kept_back: what of confined files is not in force, a line for each subtree.
+        more: where the policy comes from, and what is new in it.
     """
-    details: dict[str, object] = {"change": "policy", "from": before, "to": now, "asked": asked}
+    details: dict[str, object] = {"change": "policy", "from": before, "to": now, "asked": asked, **more}
     if kept_back:
         details |= {"kept_back": list(kept_back[:_TOLD]), "kept_back_total": len(kept_back)}
     return _of_policy("policy_reloaded", now, f"policy of generation {now} in force", details)
