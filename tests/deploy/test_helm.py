@@ -226,6 +226,30 @@ def test_what_a_company_sets_shows() -> None:
     assert_valid(objects)
 
 
+@pytest.mark.parametrize("mode", ["gateway", "sidecar"])
+def test_agents_trust_a_bundle_that_is_kept_for_them(mode: str) -> None:
+    """Mounted as a folder, so that a new CA arrives in pods that run; nothing of the Secret is in them then."""
+    objects = template({"mode": mode, "ca": {"bundleConfigMap": "agents-trust"}})
+    pods = [each["spec"]["template"]["spec"] for each in objects if each["kind"] == "Deployment"]
+    [pod] = [each for each in pods if any(one["name"] == "agent" for one in each["containers"])]
+    [agent] = [each for each in pod["containers"] if each["name"] == "agent"]
+    [trust] = [each for each in pod["volumes"] if each["name"] == "trust"]
+    assert trust["configMap"] == {"name": "agents-trust", "items": [{"key": "bundle.pem", "path": "bundle.pem"}]}
+    [mount] = [each for each in agent["volumeMounts"] if each["name"] == "trust"]
+    assert "subPath" not in mount
+    env = {each["name"]: each.get("value") for each in agent["env"]}
+    assert env["SSL_CERT_FILE"] == f"{mount['mountPath']}/bundle.pem"
+    assert "ca-certificate" not in {each["name"] for each in pod["volumes"]}
+    assert "trust" not in {each["name"] for each in pod["initContainers"]}
+    assert_valid(objects)
+
+
+def test_a_renewed_ca_keeps_its_key() -> None:
+    """Else agents from before it, or after it, refuse what some gateway signs: tests/socket/test_ca.py shows both."""
+    [made] = [each for each in template({}) if each["kind"] == "Certificate"]
+    assert made["spec"]["privateKey"]["rotationPolicy"] == "Never"
+
+
 def test_sidecars_share_a_database_if_they_are_given_one() -> None:
     """And ask for a twentieth of a core."""
     objects = template({"mode": "sidecar", "sidecar": {"recordsSecret": "records", "adminSecret": "admin"}})

@@ -18,6 +18,7 @@ from harness.process import outward
 from outward.core.names import canonical_host
 from outward.proxy import ca, castore
 from outward.proxy.ca import Authority, AuthorityError, Leaf
+from outward.proxy.trust import bundle_for_tools, extend_bundles
 
 HOSTS = ["www.example.com", "192.0.2.1", "[2001:db8::1]", ".".join(["a" * 60] * 4), "xn--mnchen-3ya.example"]
 
@@ -169,6 +170,58 @@ def test_the_next_root_is_published_before_it_signs_and_no_handshake_fails(
     assert not one.refresh()
     assert len(x509.load_pem_x509_certificates(one.pem.read_bytes())) == 2
     assert not (state / "ca-next.pem").exists()
+
+
+def root(folder: Path, name: str, key: ec.EllipticCurvePrivateKey | None = None):
+    """Write an operator's CA, always of one subject: its certificate, its two files and its key."""
+    ca = Ca("Outward CA")
+    ca.key = key or ca.key
+    constraints, usage = x509.BasicConstraints(ca=True, path_length=None), castore.key_usage(ca=True)
+    made = ca.sign(ca.name, ca.key, constraints, usage)
+    files = write(folder / f"{name}.crt", castore.pem_of(made)), write(folder / f"{name}.key", key_pem(ca.key))
+    return made, files, ca.key
+
+
+def test_a_renewal_that_keeps_the_key_breaks_no_agent(tmp_path: Path):
+    """What cert-manager does with `rotationPolicy: Never`: agents and gateways from before and after, side by side."""
+    host, gateways, agents = canonical_host("www.example.com"), {}, {}
+    _, _, key = root(tmp_path, "any")
+    for name, its_key in (("before", key), ("after", key), ("another key", None)):
+        certificate, files, _ = root(tmp_path, name, its_key)
+        gateways[name] = Authority(tmp_path / f"state {name}", files)
+        agents[name] = write(tmp_path / f"{name}.pem", castore.pem_of(certificate))
+    assert gateways["before"].certificate != gateways["after"].certificate
+    for agent in ("before", "after"):
+        for gateway in ("before", "after"):
+            handshake(gateways[gateway].leaf(host), agents[agent], host.name, tmp_path)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            handshake(gateways["another key"].leaf(host), agents[agent], host.name, tmp_path)
+
+
+def test_a_bundle_of_both_believes_gateways_on_either_side_of_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A ConfigMap of trust-manager, the file of `outward env`, and `ca.pem` itself, whichever gateway answers."""
+    host, now = canonical_host("www.example.com"), dt.datetime.now(dt.UTC)
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    old, new = castore._make_root(keys[0], now - 10 * DAY), castore._make_root(keys[1], now)
+    system = write(tmp_path / "system.pem", Ca("a public root").pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(system))
+    current = write(tmp_path / "ca.crt", castore.pem_of(old)), write(tmp_path / "ca.key", key_pem(keys[0]))
+    running = Authority(tmp_path / "state", current)
+    ours = bundle_for_tools(running.pem)
+    assert running.others() == ([], [])
+    write(current[0], castore.pem_of(new))
+    write(current[1], key_pem(keys[1]))
+    assert not running.refresh()
+    extend_bundles(running.pem)
+    started = Authority(tmp_path / "state of a new pod", current)
+    mapped = write(tmp_path / "configmap.pem", system.read_bytes(), castore.pem_of(old, new))  # sources, joined
+    assert (running.certificate, started.certificate) == (old, new)
+    for agent in (mapped, ours, running.pem):
+        for gateway in (running, started):
+            handshake(gateway.leaf(host), agent, host.name, tmp_path)
+    public = x509.load_pem_x509_certificate(system.read_bytes())
+    assert {public, old, new} <= set(x509.load_pem_x509_certificates(ours.read_bytes()))
+    assert running.others() == ([new.not_valid_after_utc.timestamp()], [])
 
 
 def test_a_key_that_others_can_read_is_closed_and_one_of_somebody_else_refused(tmp_path: Path):

@@ -14,7 +14,7 @@ from outward.proxy.dial import Dialer
 from outward.proxy.engine import Engine
 from outward.proxy.inspection.governor import Governor
 from outward.proxy.judge import Judge
-from outward.proxy.trust import TrustError, load_crls, upstream_roots
+from outward.proxy.trust import TrustError, extend_bundles, load_crls, upstream_roots
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,8 @@ class Inspection:
         self.authority = Authority(settings.state, settings.ca)
         roots, crls = upstream_roots(settings.trust, settings.state), load_crls(settings.crl)
         self.engine = Engine(judge, dialer, self.authority, settings.limits, roots, crls, governor=governor)
-        self._note_expiry()
+        self._published = b""
+        self._note_published()
         self._metrics.watch("destinations_idle", lambda: len(self.engine.pool))
         self._metrics.watch("certificates_cached", lambda: self.authority.cached)
 
@@ -73,7 +74,16 @@ class Inspection:
         """Renew the CA where that is due, or take up changed files."""
         if self.authority.refresh():
             log.warning("the CA is another one now: clients must trust %s", self.authority.pem)
-            self._note_expiry()
+        self._note_published()
 
-    def _note_expiry(self) -> None:
+    def _note_published(self) -> None:
+        """Show the ends of the CAs that clients are to trust, and bring the tools' bundles up to date with them."""
         self._metrics.set("ca_expiry_timestamp_seconds", self.authority.expires)
+        published = self.authority.pem.read_bytes()
+        if published == self._published:
+            return
+        self._published = published
+        coming, gone = self.authority.others()
+        self._metrics.set("ca_next_expiry_timestamp_seconds", min(coming, default=0.0))
+        self._metrics.set("ca_old_expiry_timestamp_seconds", max(gone, default=0.0))
+        extend_bundles(self.authority.pem)

@@ -94,6 +94,15 @@ class Authority:
         """When the signing certificate ends, as Unix time in seconds."""
         return self.certificate.not_valid_after_utc.timestamp()
 
+    def others(self) -> tuple[list[float], list[float]]:
+        """Return when the CAs end that are published beside the one that signs: those to come, and earlier ones."""
+        published = x509.load_pem_x509_certificates(self.pem.read_bytes())
+        found = [each for each in published if each not in (self.certificate, self._signer.anchor)]
+        begins = self._signer.anchor.not_valid_before_utc
+        coming = [each.not_valid_after_utc.timestamp() for each in found if each.not_valid_before_utc > begins]
+        gone = [each.not_valid_after_utc.timestamp() for each in found if each.not_valid_before_utc <= begins]
+        return coming, gone
+
     def refresh(self) -> bool:
         """Renew the CA where that is due, or take up changed files; True where it is another one now.
 

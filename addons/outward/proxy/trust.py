@@ -110,6 +110,18 @@ def bundle_for_tools(ca_pem: Path, environ: Mapping[str, str] = os.environ, name
     return _write(ca_pem.with_name(f"ca-bundle{suffix}.pem"), b"".join(block + b"\n" for block in (*common, *more)))
 
 
+def extend_bundles(ca_pem: Path) -> None:
+    """Add what `ca_pem` holds to the bundles that were made beside it, for tools that start later with the same path.
+
+    Nothing is taken out, and nothing else is put in.
+    """
+    own = _blocks(_certificates_in(ca_pem))
+    for path in ca_pem.parent.glob("ca-bundle*.pem"):
+        held = _blocks(_certificates_in(path))
+        if held and not set(own) <= set(held):
+            _write(path, b"".join(block + b"\n" for block in dict.fromkeys((*held, *own))))
+
+
 def java_truststore(bundle: Path) -> Path:
     """Write the certificates of a bundle as PKCS12 beside it, unless that is done already; a JVM reads no PEM.
 

@@ -201,12 +201,14 @@ runAsGroup: 10002
   {{- include "outward.script" (list . (list "python" "/scripts/canary.py")) | nindent 2 }}
   volumeMounts:
     - {name: scripts, mountPath: /scripts, readOnly: true}
+{{- if not .Values.ca.bundleConfigMap }}
 - name: trust # the system's roots and the proxy's CA in one file
   {{- include "outward.script" (list . (list "python" "/scripts/trust.py" "/ca/ca.crt" "/trust/bundle.pem")) | nindent 2 }}
   volumeMounts:
     - {name: scripts, mountPath: /scripts, readOnly: true}
     - {name: ca-certificate, mountPath: /ca, readOnly: true}
     - {name: trust, mountPath: /trust}
+{{- end }}
 {{- end }}
 
 {{/* agent: (list root proxy): the agent's container. */}}
@@ -247,8 +249,12 @@ volumeMounts:
 
 {{- define "outward.agent-volumes" -}}
 - {name: scripts, configMap: {name: {{ include "outward.fullname" . }}-scripts}}
+{{- with .Values.ca.bundleConfigMap }}
+- {name: trust, configMap: {name: {{ . }}, items: [{key: bundle.pem, path: bundle.pem}]}} # a folder, so that changes arrive
+{{- else }}
 - {name: ca-certificate, secret: {secretName: {{ include "outward.ca" . }}, items: [{key: ca.crt, path: ca.crt}], defaultMode: 0444}} # never the key
 - {name: trust, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+{{- end }}
 - {name: work, emptyDir: {sizeLimit: 4Gi}}
 - {name: tmp-agent, emptyDir: {sizeLimit: 1Gi}}
 {{- end }}
