@@ -228,7 +228,7 @@ async def test_a_large_body_streams_through_and_a_hostile_reply_is_stripped(tmp_
 
 @on_loop
 async def test_secrets_are_set_and_masked(tmp_path: Path) -> None:
-    """The destination gets the value, once; the client sees its placeholder in what comes back."""
+    """The destination gets the value, once; the client sees its placeholder in what comes back; bodies are counted."""
     (tmp_path / "key").write_text("the-value-0123456789")
     async with web(pki := trustme.CA(), "ours.test") as server:
         inject = 'inject: {header: X-Key, value: "{key}"}'
@@ -238,6 +238,10 @@ async def test_secrets_are_set_and_masked(tmp_path: Path) -> None:
         (tmp_path / "jwks.json").write_text(json.dumps({"keys": [KEY.as_dict(private=False)]}))
         async with mitmdump(tmp_path, policy, pki) as proxy, proxy.http("ours") as client:
             answer = await client.get(f"https://ours.test:{server.port}/x", headers={"X-Key": "outward-secret-key"})
+            await client.post(f"https://ours.test:{server.port}/x", content=b"printed: outward-secret-key")
+            assert (
+                'outward_secret_bodies_total{secret="key"} 1.0' in (await asyncio.to_thread(proxy.ask, "/metrics"))[1]
+            )
     assert answer.headers["X-Echo"] == "outward-secret-key"
     assert server.seen[0].all("x-key") == ["the-value-0123456789"]
 

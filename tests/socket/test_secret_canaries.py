@@ -7,6 +7,8 @@ the value, and what it is easily told from: its Base64 alone and in Basic creden
 import base64
 import hashlib
 import json
+import os
+import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,7 +71,10 @@ def served(tmp_path: Path, origin: Origin, sink: Sink) -> Iterator[Served]:
         f"      - {{host: api.test, port: {origin.port}, paths: ['/public/**']}}\n"
         "clients: [{group: dev, anyone: true}]\n"
     )
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
     running = Served(path, SECRET=VALUE, OUTWARD_ADMIN_TOKEN=TOKEN, PYTHONFAULTHANDLER="1", PYTHONASYNCIODEBUG="1")
+    resource.setrlimit(resource.RLIMIT_CORE, before)
     yield running
     running.end()
 
@@ -137,6 +142,9 @@ def test_no_output_holds_a_value(served: Served, origin: Origin, sink: Sink) -> 
     wait_for(lambda: any(event["reason"] == "secret_misdirected" for event in served.events))
     found = said(served) | {"clients": clients, "webhooks": json.dumps(sink.taken)}
     served.signal(signal.SIGABRT)  # dies with a traceback of every thread
+    ended = os.waitid(os.P_PID, served.process.pid, os.WEXITED | os.WNOWAIT)
+    assert ended is not None
+    assert ended.si_code == os.CLD_KILLED  # and not CLD_DUMPED
     served.process.wait(30)
     wait_for(lambda: "Fatal Python error" in served.log)
     found |= {"log": served.log, "events": json.dumps(served.events)}

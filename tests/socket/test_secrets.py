@@ -155,7 +155,7 @@ def test_who_used_which_secret_is_listed(served: Served, origin: Origin, tmp_pat
     (secret,) = found["secrets"]
     assert secret == {
         "name": "github", "from": "env SECRET", "hosts": ["api.test"], "groups": ["dev"], "set": True, "problem": None,
-        "last_used": use["last"],
+        "last_used": use["last"], "misdirected": 0, "misdirected_last": None,
     }  # fmt: skip
     (secret,) = json.loads(listed().stdout)["secrets"]
     assert (secret["set"], secret["problem"]) == (False, "the secret github: the variable SECRET is empty")

@@ -1,14 +1,18 @@
 """Who used which secret: from the audit log; and placeholders that go by in bodies."""
 
+import os
 import random
 from collections import Counter
 from dataclasses import replace
 from itertools import count
+from unittest import mock
 
 import orjson
 import pytest
 
-from outward.proxy.secrets import Lookout
+from outward.config.settings import SecretEntry
+from outward.proxy import secrets as subject
+from outward.proxy.secrets import Lookout, SecretError, Secrets
 from outward.records.acts import secret_used
 from outward.records.audit import SECRET_USED, as_record
 from outward.records.database import migrate, open_database
@@ -38,6 +42,53 @@ def database(tmp_path):
     migrate(found)
     yield found
     found.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"has\nits own line 2", "holds what no header can hold"),
+        (b"the-value\0-0123", "holds what no header can hold"),
+        (b"the-value-0123\x7f", "holds what no header can hold"),
+        ("the-value-é-0123".encode(), "cannot be read: it is not ASCII"),
+        (b" the-value-0123", "begins or ends with a blank"),
+        (b"the-value-0123 \n", "begins or ends with a blank"),
+        (b"short", "fewer than 8 characters"),
+        (b"\r\n", "is empty"),
+        (b"x" * 70_000, "cannot be read: too large"),
+        (os.mkfifo, "cannot be read: not a regular file"),
+        (os.mkdir, "cannot be read: Is a directory"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_a_file_that_holds_no_value_is_told_and_changes_nothing(tmp_path, content, told):
+    """Nor does a pipe make anybody wait; what a link leads to is read as itself."""
+    good, bad, link = tmp_path / "good", tmp_path / "bad", tmp_path / "link"
+    good.write_bytes(b"the-value-0123\r\n")
+    link.symlink_to(good)
+    secrets = Secrets(Counts())
+    secrets.use([SecretEntry("key", None, link, ())])
+    if callable(content):
+        content(bad)
+    elif content is not None:
+        bad.write_bytes(content)
+    with pytest.raises(SecretError, match=told) as caught:
+        secrets.use([SecretEntry("key", None, bad, ())])
+    assert "value" not in str(caught.value).replace("no value", "")
+    assert (secrets.values, secrets.files, repr(secrets)) == ({"key": "the-value-0123"}, (link,), "Secrets(key)")
+
+
+def test_uses_beyond_a_bound_are_told_by_group(monkeypatch):
+    """Clients choose the names of conversations: nobody fills the audit log with them."""
+    monkeypatch.setattr(subject, "_MOST_KNOWN", 3)
+    told, counts = [], mock.Mock()
+    secrets = Secrets(counts)
+    secrets.tell = told.append
+    for number in range(10):
+        secrets.used(["key"], Event(group="dev", client="10.0.0.1", host="a.example", conversation=f"chat-{number}"))
+        secrets.used(["key"], Event(group="ops", client="10.0.0.1", host="a.example"))
+    assert len(told) == 4  # three apart, and one for the group that came after
+    assert counts.secret_used.call_count == 20
 
 
 NUMBERS = count()

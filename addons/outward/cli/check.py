@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from stat import S_IROTH
 
 import click
 
@@ -112,7 +113,13 @@ def checked(text: bytes | str, name: str) -> Loaded:
 def _whole(loaded: Loaded) -> Loaded:
     if loaded.policy is None:
         return loaded
-    more = (*_mute(loaded.policy), *_ungoverned(loaded.policy), *_tables(loaded), *review(loaded, loaded.policy))
+    more = (
+        *_secret_files(loaded),
+        *_mute(loaded.policy),
+        *_ungoverned(loaded.policy),
+        *_tables(loaded),
+        *review(loaded, loaded.policy),
+    )
     return replace(loaded, findings=(*loaded.findings, *more))
 
 
@@ -149,6 +156,18 @@ def _tables(loaded: Loaded) -> Iterator[Finding]:
         overlaid(folders)
     except TableError as error:
         yield Finding(Level.ERROR, "E032", f"`vendor_tables`: {error}", None, 1, "mend the table, or leave it out")
+
+
+def _secret_files(loaded: Loaded) -> Iterator[Finding]:
+    """Yield the files of secrets that every user of this machine can read."""
+    for entry in loaded.settings.secrets if loaded.settings is not None else ():
+        try:
+            readable = entry.file is not None and entry.file.stat().st_mode & S_IROTH
+        except OSError:  # it may be on another machine
+            continue
+        if readable:
+            message = f"every user of this machine can read {entry.file}, which holds the secret `{entry.name}`"
+            yield Finding(Level.WARNING, "W137", message, entry.place, len(entry.name), f"chmod 600 {entry.file}")
 
 
 def _ungoverned(policy: Policy) -> Iterator[Finding]:

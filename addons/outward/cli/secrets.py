@@ -15,7 +15,7 @@ from outward.cli.web_search import json_option
 from outward.cli.when import When
 from outward.config.settings import SecretEntry
 from outward.proxy.secrets import SecretError, check
-from outward.records.database import StoreAwayError, open_database
+from outward.records.database import StoreAwayError, driver_of, open_database, sqlite_path
 from outward.records.uses import Refusals, Use, Wanted, refusals, uses
 
 _MONTH = 30 * 86_400  # seconds
@@ -42,7 +42,9 @@ def secrets(*, group: str | None, since: float | None, as_json: bool, config: Pa
         finally:
             database.close()
     except StoreAwayError as error:
-        raise click.ClickException(f"the uses of secrets cannot be read: {error}") from error
+        if driver_of(settings.records_url) is not None or sqlite_path(settings.records_url, settings.state).exists():
+            raise click.ClickException(f"the uses of secrets cannot be read: {error}") from error
+        used, refused = [], {}  # no proxy has run with this configuration yet
     rows = [_row(entry, used, refused.get(entry.name)) for entry in settings.secrets]
     if as_json:
         click.echo(json.dumps({"secrets": rows, "uses": [use.as_json() for use in used]}, indent=2))

@@ -44,6 +44,7 @@ def serve(config: Path | None, log_format: str, *, as_json: bool) -> None:
                     ),
                 ),
             )
+            service.judge.secrets.hide = hide_memory
             runner.run(_serve(service))
         except StartError as error:
             raise click.ClickException(str(error)) from error
@@ -57,6 +58,14 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
         return asyncio.new_event_loop()
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     return loop
+
+
+def hide_memory() -> None:
+    """Keep values of secrets out of core dumps, and other processes of the same user from reading them; on Linux."""
+    if sys.platform == "linux":
+        from outward.jail import system  # noqa: PLC0415 - what holds no secret has no use for it
+
+        system.hide_memory()
 
 
 async def _serve(service: Service) -> None:

@@ -24,6 +24,7 @@ from outward.config.groups import is_path
 from outward.config.includes import Given
 from outward.config.loaded import Loaded
 from outward.config.machine import Machine, discoveries
+from outward.config.secrets import check_secrets
 from outward.config.settings import Settings
 from outward.core.lint import lint
 from outward.core.model import ClientEntry, Place
@@ -211,6 +212,7 @@ class _Loading:
         if self.before is None:  # who reloads asks for no smells
             governed = (*self.governed, *composed.settings.vendors, *(server.host for server in composed.settings.mcp))
             self._smells(policy, compiled, governed)
+            check_secrets(compiled.groups, composed.settings.secrets, report)
         if report.failed:
             return replace(loaded, findings=report.sorted())
         check_transparent(gathered.main, composed.settings, policy.clients, report)

@@ -4,6 +4,7 @@ Owns their reading and the check of one against the other. Values are read by th
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from outward.config.diagnostics import Report
@@ -12,7 +13,7 @@ from outward.config.patterns import PatternError, parse_pattern
 from outward.config.schema import SecretModel
 from outward.config.settings import SecretEntry
 from outward.config.values import resolve_path
-from outward.core.cover import pattern_covers
+from outward.core.cover import pattern_covers, rule_covers
 from outward.core.model import Pattern, Place, Rule
 from outward.core.policy import Group, layers, within
 from outward.core.secrets import NAME, Injection, TemplateError
@@ -43,7 +44,7 @@ def read_secrets(
         else:
             file = None if model.file is None else resolve_path(model.file, base, home)
             hosts = tuple(_patterns(model.hosts, node, report))
-            found.append(SecretEntry(name, model.env, file, hosts, tuple(model.groups)))
+            found.append(SecretEntry(name, model.env, file, hosts, tuple(model.groups), place))
     return tuple(found)
 
 
@@ -93,6 +94,43 @@ def check_injections(groups: Iterable[Group], secrets: Iterable[SecretEntry], re
             if rule.inject is not None and rule.place not in told:  # sources are those of the groups below too
                 told.add(rule.place)
                 report.error("E034", "`inject` stands on an allow rule", rule.place, 1, "remove it here")
+
+
+def check_secrets(groups: Mapping[str, Group], secrets: Iterable[SecretEntry], report: Report) -> None:
+    """Warn of secrets that no rule sets, of bounds that name no group, and of rules that set one in vain."""
+    used = {name for group in groups.values() for rule in group.allow.all if rule.inject for name in rule.inject.names}
+    for entry in secrets:
+        place, length = entry.place, len(entry.name)
+        if entry.name not in used:
+            cure = "give a rule `inject`, or remove it"
+            report.warning("W134", f"no rule sets the secret `{entry.name}`", place, length, cure)
+        for path in entry.groups:
+            if path not in groups:
+                message = f"`{path}` bounds `{entry.name}`, and is no group here"
+                report.warning(
+                    "W135", message, place, length, "name a group that there is, or leave `groups` out for all"
+                )
+    for group in groups.values():
+        for rule in group.allow.all:
+            first = _before(group, rule) if rule.inject is not None else None
+            if first is not None:
+                message = (
+                    f"`{rule.pattern}` sets nothing: the rule at {first.place} allows the same, and is taken first"
+                )
+                report.warning(
+                    "W136", message, rule.place, len(str(rule.pattern)), "put this rule first, or remove the other"
+                )
+
+
+def _before(group: Group, rule: Rule) -> Rule | None:
+    """Return the earlier rule of a group that allows whatever a rule allows, and sets something else or nothing."""
+    for first in group.allow.all:
+        if first is rule:
+            return None
+        same = first.pattern == rule.pattern and first.inject != rule.inject
+        if same and rule_covers(replace(first, inject=rule.inject), rule):
+            return first
+    return None
 
 
 def _check(group: str, rule: Rule, name: str, entry: SecretEntry | None, report: Report) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from outward.core.addresses import Address
-from outward.core.model import Pattern, Rule
+from outward.core.model import Pattern, Place, Rule
 
 DEFAULT_STATE = "~/.local/state/outward"
 _DAY = 86_400.0
@@ -203,6 +203,7 @@ class SecretEntry:
         env, file: where its value is; one of them.
         hosts: which it may be set for.
         groups: subtrees that may use it; none means every group.
+        place: where it was written; None if no file says it.
     """
 
     name: str
@@ -210,6 +211,7 @@ class SecretEntry:
     file: Path | None
     hosts: tuple[Pattern, ...]
     groups: tuple[str, ...] = ()
+    place: Place | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -282,6 +282,14 @@ def for_any_request(policy: Policy, decision: Decision) -> bool:
     return not any(node.deny.networks for node in group.chain)
 
 
+def set_for(policy: Policy, group: str | None, host: Host) -> Iterator[Injection]:
+    """Yield what the rules of a group set on some requests to a host, whichever they are."""
+    yield from policy.bound.get(host.name, ())
+    found = policy.groups.get(group or "")
+    if found is not None:
+        yield from (rule.inject for _, rule in found.offers(host) if rule.inject is not None)
+
+
 def _barred(question: Question, rule: Rule | None, lane: Lane, vendor: str | None) -> Reason | None:
     """Return what speaks against an allowed question in every mode, or None."""
     if vendor is not None and lane is Lane.TUNNEL and question.method is None:

@@ -21,6 +21,7 @@ from outward.proxy.inspection.budget import too_long
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.governor import CutError, Pass, Refuse, Said, Tap, Whole
 from outward.proxy.inspection.hooks import Hooks
+from outward.proxy.secrets import Lookout
 
 _log = logging.getLogger(__name__)
 
@@ -42,9 +43,11 @@ class Turn:
     _held: bool = False
     _ended: bool = False
     _told: bytes = b""
+    _lookout: Lookout | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.connection.cut = self.cut
+        self._lookout = None if self.connection.hooks is None else self.connection.hooks.lookout()
 
     @property
     def _hooks(self) -> Hooks:
@@ -67,6 +70,8 @@ class Turn:
     async def go_on(self, body: bytes) -> None:
         """Judge a body that was read as a whole, and let it be sent."""
         exchange, limit = self.exchange, self.connection.service.settings.limits.body_inspect_bytes
+        self._look(body)
+        self._look(b"")
         if len(body) > limit:
             exchange.refuse(Reason.TOO_LARGE, Stage.SEARCH)
             exchange.event.detail = too_long(limit)
@@ -111,7 +116,13 @@ class Turn:
     def _count(self, data: bytes) -> list[bytes]:
         """Pass on a piece of the body, unless all has ended; an empty one would be sent as the last chunk."""
         self.exchange.up += len(data)
+        self._look(data)
         return [data] if data and not self._ended else []
+
+    def _look(self, data: bytes) -> None:
+        """Count placeholders in a piece of the body; the last one is empty."""
+        if self._lookout is not None:
+            self._lookout.look(data, last=not data)
 
     async def tell(self) -> None:
         """Answer with the denial, or what the proxy itself says; wrong credentials wait, where there were many."""

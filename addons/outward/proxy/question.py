@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from outward.core.identity import Identity
 from outward.core.model import Decision, Lane, Question, Stage
-from outward.core.placeholders import found_in
+from outward.core.policy import set_for
 from outward.core.readings import objection
 from outward.core.reasons import Reason
 from outward.core.secrets import MisdirectedError
@@ -19,6 +19,12 @@ from outward.proxy.own import ADVICE
 from outward.records.events import Event
 
 _UNMAPPED = "ask the one who owns the policy."
+_BY_POLICY = frozenset(
+    {
+        *(Reason.NO_RULE, Reason.DENIED_BY_RULE, Reason.PORT_NOT_ALLOWED, Reason.METHOD_NOT_ALLOWED),
+        *(Reason.PATH_NOT_ALLOWED, Reason.RULE_EXPIRED, Reason.NOT_TLS, Reason.SECRET_MISDIRECTED),
+    }
+)
 _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -60,7 +66,12 @@ def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None)
         decision = judge.decide_request(question)
     if identity.refusal is not None and not decision.allowed:
         decision = replace(decision, reason=identity.refusal)
+    astray = _astray(judge, head, decision)
+    if astray is not None:
+        decision = replace(decision, reason=Reason.SECRET_MISDIRECTED, rule=None)
     event = event_of(head, identity, scheme)
+    if astray is not None:
+        judge.secrets.misdirected(astray, event)
     if span is not None:
         event.span, event.trace_id = span, span.trace
         span.stage("judge", (time.time_ns() - span.began) / 1e9)
@@ -69,7 +80,7 @@ def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None)
         event.redirected_from = judge.redirects.to(identity, head.host.name, time.monotonic())
     if identity.why:
         event.detail, event.advice = identity.why, f"Your token is good, but {identity.why}: {_UNMAPPED}"
-    _tell(judge, event, decision, head)
+    _tell(event, decision, head)
     if identity.refusal is None:
         judge.answered(event)
     if not connect:
@@ -77,12 +88,16 @@ def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None)
     return event, decision
 
 
-def _tell(judge: Judge, event: Event, decision: Decision, head: Head) -> None:
+def _astray(judge: Judge, head: Head, decision: Decision) -> MisdirectedError | None:
+    """Return what tells of a placeholder in a request that the policy refuses: that says more than the rule."""
+    if decision.allowed or decision.reason not in _BY_POLICY:
+        return None
+    return judge.secrets.astray(head, set_for(judge.policy, decision.group, head.host))
+
+
+def _tell(event: Event, decision: Decision, head: Head) -> None:
     """Say in words what is known of a denial beyond its reason."""
     if decision.reason is Reason.PATH_NOT_ALLOWED and decision.rule is not None and decision.rule.paths is not None:
         event.detail = objection(decision.rule.paths, head.path or "", encoded_slash=decision.rule.encoded_slash)
-    if decision.reason is Reason.SECRET_MISDIRECTED:
-        secret = found_in(f"{head.host.name}{head.path or ''}", judge.policy.secrets)
-        judge.secrets.misdirected(MisdirectedError("the URL", secret), event)
     if decision.reason is Reason.MALFORMED_REQUEST:  # the head is not: it names the proxy itself
         event.advice = ADVICE

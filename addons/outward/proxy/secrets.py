@@ -51,6 +51,7 @@ class Secrets:
         values: by name. Never print, log or record it.
         tell: takes the audit event of a use; the same use is told once an hour.
         notify: takes the secret and the event of the same uses.
+        hide: called before values are read.
     """
 
     def __init__(self, counts: Counts) -> None:
@@ -58,6 +59,7 @@ class Secrets:
         self.values: Mapping[str, str] = {}
         self.tell: Callable[[AuditEvent], None] = lambda _event: None
         self.notify: Callable[[str, Event], None] = lambda _secret, _event: None
+        self.hide: Callable[[], None] = lambda: None
         self._counts = counts
         self._entries: tuple[SecretEntry, ...] = ()
         self._told: dict[tuple[object, ...], None] = {}
@@ -84,6 +86,8 @@ class Secrets:
             SecretError: one has no value; those in force stay.
         """
         entries = tuple(entries)
+        if entries:
+            self.hide()
         values = {each.name: _value(each, os.environ if environ is None else environ) for each in entries}
         self._entries, self.values = entries, values
 
@@ -107,6 +111,26 @@ class Secrets:
         if secret is not None:
             raise MisdirectedError("the URL", secret)
         return placed(injections, head.fields, self.values)
+
+    def astray(self, head: Head, placed: Iterable[Injection]) -> MisdirectedError | None:
+        """Return what tells of a placeholder in a request that is refused; None if it belongs there, or there is none.
+
+        Args:
+            head: of the request.
+            placed: what is set on other requests to the same host, whose fields may hold one.
+        """
+        if not self.values or not may_hold("\n".join((head.target, *map(":".join, head.fields))).encode()):
+            return None
+        own = {each.header for each in placed}
+        texts = (
+            ("the URL", head.target),
+            *((f"the field {name}", f"{name}: {value}") for name, value in head.fields if name not in own),
+        )
+        for where, text in texts:
+            secret = found_in(text, self.values)
+            if secret is not None:
+                return MisdirectedError(where, secret)
+        return None
 
     def misdirected(self, error: MisdirectedError, event: Event) -> None:
         """Tell an event where a placeholder, or another credential, stood; and count whose it was."""
@@ -184,6 +208,8 @@ def _value(entry: SecretEntry, environ: Mapping[str, str]) -> str:
         raise SecretError(f"the secret {entry.name}: {where} is empty")
     if not text.isascii() or not text.isprintable():
         raise SecretError(f"the secret {entry.name}: {where} holds what no header can hold")
+    if text != text.strip():
+        raise SecretError(f"the secret {entry.name}: {where} begins or ends with a blank, which no header keeps")
     if len(text) < SHORTEST:
         raise SecretError(f"the secret {entry.name}: {where} holds fewer than {SHORTEST} characters: that is no secret")
     return text

@@ -130,6 +130,21 @@ clients: [{group: dev, anyone: true}]
 """
 
 
+def test_check_tells_of_a_secrets_file_that_everybody_can_read(outward, tmp_path: Path):
+    (tmp_path / "key").write_text("the-value-0123456789")
+    config = tmp_path / "outward.yaml"
+    config.write_text(
+        "version: 1\nsecrets: {key: {file: key, hosts: [a.example]}, gone: {file: gone, hosts: [a.example]}}\n"
+        "groups: {dev: {allow: [{host: a.example, inject: {basic: 'a{gone}:{key}'}}]}}\n"
+        "clients: [{group: dev, anyone: true}]\n"
+    )
+    for mode, warned in ((0o644, True), (0o640, False)):
+        (tmp_path / "key").chmod(mode)
+        done = outward("check", str(config))
+        assert (f"warning[W137]: every user of this machine can read {tmp_path}/key" in done.output) is warned
+        assert ("the-value" in done.output, "gone, which" in done.output) == (False, False)
+
+
 def test_explain_says_what_a_rule_sets(outward, monkeypatch):
     """Which header, from which secret; the value is not even read."""
     monkeypatch.setenv("KEY", "hunter2")
