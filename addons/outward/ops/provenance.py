@@ -80,7 +80,8 @@ def _rules(policy: Policy, path: str) -> Counter[tuple[str, Rule]]:
 
 
 def _said(text: str) -> Revision:
-    found = dict(match.groups() for line in text.splitlines() if (match := _FIELD.fullmatch(line.strip())))
+    matches = (_FIELD.fullmatch(line.strip()) for line in text.splitlines())
+    found = {match[1]: match[2] for match in matches if match}
     return Revision(found.get("commit"), found.get("author"))
 
 
