@@ -173,7 +173,8 @@ def captive(request: pytest.FixtureRequest) -> Iterator[Captive]:
         services = Outside(folder)
         stack.callback(services.close)
         services.start()
-        segment = ctypes.CDLL(None).shmget(0x6F7700 + uid % 251, 4096, 0o1666)
+        key = 0x6F000000 + os.getpid()
+        segment = ctypes.CDLL(None).shmget(key, 4096, 0o1666)
         stack.callback(ctypes.CDLL(None).shmctl, segment, 0, None)
         env = environment() | {"HOME": str(folder / "home")}
 
@@ -197,9 +198,8 @@ def captive(request: pytest.FixtureRequest) -> Iterator[Captive]:
         inside = Agent(jail)
         inherited = _ask(inside, "inherited")
         services.bind(str(folder / "late.sock"))
-        yield Captive(
-            folder, Agent(start(*agent)), inside, services, jail, victim.pid, 0x6F7700 + uid % 251, policy, inherited
-        )
+        outside = Agent(start("env", "RACING=30", *agent))  # where the race can be won, it ends then
+        yield Captive(folder, outside, inside, services, jail, victim.pid, key, policy, inherited)
 
 
 # What is tried, by what it is called in `docs/guides/bypasses.md`, and how. `{folder}` and the like are filled in.
