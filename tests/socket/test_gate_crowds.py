@@ -70,8 +70,7 @@ async def test_silent_connections_lock_nobody_out(limits: Limits):
 async def test_who_has_begun_to_ask_and_makes_room_is_told_so():
     async with gate_for(policy(DEV), Limits(connections=1)) as world, raw(world.address) as slow:
         await slow.send(b"GET http://allowed.test/ HTTP/1.1\r\nHost:")
-        [waiting] = world.gate._clients
-        await until(lambda: not waiting.idle)
+        await until(lambda: [each for each in world.gate._clients if not each.idle])
         async with raw(world.address) as client:
             assert status(await client.ask(connect("evil.test"))) == 403
         reply = await slow.rest()

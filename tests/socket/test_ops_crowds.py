@@ -64,7 +64,7 @@ def many(running: Admin, count: int = 12_000) -> None:
 
 
 def healthy(running: Admin) -> None:
-    assert httpx.get(f"{running.url}/healthz", timeout=2).status_code == 200
+    assert httpx.get(f"{running.url}/healthz", timeout=PATIENCE).status_code == 200
 
 
 def test_readers_of_exports_who_do_not_read_keep_no_probe_out(running):
