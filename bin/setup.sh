@@ -41,7 +41,7 @@ stamp() { cat "$1/requirements-build.txt" "$1/$2" "$1/pyproject.toml" | cksum | 
 # contradict the lock.
 install() {
   env -u PIP_USER -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT -u PYTHONPATH -u PYTHONHOME PIP_CONSTRAINT=/dev/null \
-    PIP_DISABLE_PIP_VERSION_CHECK=1 "$root/.venv/bin/python" -m pip install -qq "$@" >&2
+    PIP_DISABLE_PIP_VERSION_CHECK=1 "$root/.venv/bin/python" -m pip install -qq --no-compile "$@" >&2
 }
 
 # Whether nothing is left to do for ROOT and LOCK.
@@ -71,6 +71,8 @@ make() {
   fi
   install --require-hashes -r "$root/requirements-build.txt" -r "$root/$lock" || { say 'installing the locked packages failed'; return 1; }
   install --no-deps --no-build-isolation --no-index --editable "$root" || { say 'installing Outward failed'; return 1; }
+  # pip would compile one file after the other; what cannot be compiled is somebody's example for an older Python.
+  "$root/.venv/bin/python" -m compileall -qq -j 0 "$root/.venv/lib" >/dev/null 2>&1 || true
   printf '%s' "$(stamp "$root" "$lock") $lock" >"$root/.venv/outward.stamp"
 }
 
