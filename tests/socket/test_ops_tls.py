@@ -12,6 +12,7 @@ from cryptography import x509
 
 from harness.process import Served, outward
 from harness.waiting import wait_for
+from outward.config.values import web_origin
 from outward.ops.access import Access
 from outward.ops.origins import Origins
 from outward.ops.web import Problem, Request
@@ -134,6 +135,24 @@ def test_plain_http_is_for_this_machine_unless_it_is_said(host, peer, secure, pa
             access.screen(request)
         assert refused.value.status == 403
         assert "admin.tls" in refused.value.detail
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("https://Outward.example.com:443/", "https://outward.example.com"),
+        ("https://münchen.example", "https://xn--mnchen-3ya.example"),
+        ("http://[::1]:9090", "http://[::1]:9090"),
+        *((text, None) for text in ("https://x@y", "https://x/y", "https://x?y", "https://x#y", "ftp://x", "https://")),
+    ],
+)
+def test_an_address_is_written_as_browsers_write_it(text, origin):
+    if origin is None:
+        with pytest.raises(ValueError, match="without a path"):
+            web_origin(text)
+    else:
+        assert web_origin(text) == origin
+        assert Origins([origin]).of(asked(origin.partition("://")[2], "10.0.0.7")) == origin
 
 
 def test_cookies_are_secure_behind_tls_that_is_listed_and_nowhere_because_a_field_says_so():

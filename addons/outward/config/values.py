@@ -135,13 +135,15 @@ def web_origin(text: str) -> str:
     wanted = "expected an address without a path, such as `https://outward.example.com`"
     try:
         parts = urlsplit(text)
-        host, port = canonical_host(parts.hostname or "").name, parts.port
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        name, port = canonical_host(host or "").name, parts.port
     except ValueError:
         raise ValueError(wanted) from None
-    if parts.scheme not in DEFAULT_PORTS or "@" in parts.netloc or parts.path not in ("", "/") or parts.query:
+    odd = "@" in parts.netloc or parts.path not in ("", "/") or parts.query or parts.fragment
+    if parts.scheme not in DEFAULT_PORTS or odd:
         raise ValueError(wanted)
-    host = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{host}" + ("" if port in (None, DEFAULT_PORTS[parts.scheme]) else f":{port}")
+    name = f"[{name}]" if ":" in name else name
+    return f"{parts.scheme}://{name}" + ("" if port in (None, DEFAULT_PORTS[parts.scheme]) else f":{port}")
 
 
 def records_url(text: str) -> str:

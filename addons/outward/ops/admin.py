@@ -69,12 +69,13 @@ class Admin:
             now: the time, in Unix seconds.
             secrets: returns what the configuration in force says of its secrets.
         """
-        self._access, self._stream, self._door = access, stream, door
+        self._access, self._stream = access, stream
         self._reader = Reader(connect)
         self._sources = Sources(policy, state, self._reader, now, secrets)
         self._watchers, self._exports = Places("streams", *WATCHERS), Places("exports", *EXPORTS)
         self._answers = Places("answers", *ANSWERS)
         self._queries, self._pages_of_exports = Threads("admin", 4), Threads("export", 2)
+        self._entrance = Entrance(access, state, door, lambda way, problem=None: self._pages.sign_in(way, problem))
         self._check_chain = check_chain
         self._chains = ChainWatch(self._verified)
 
@@ -128,10 +129,6 @@ class Admin:
     @cached_property
     def _pages(self) -> Pages:
         return Pages(self._sources, self._access, self._chains.report)
-
-    @cached_property
-    def _entrance(self) -> Entrance:
-        return Entrance(self._access, self._sources.state, self._door, self._pages.sign_in)
 
     @cached_property
     def _router(self) -> Router[Handler]:

@@ -17,7 +17,7 @@ from outward.records.requests import AccessRequest, SettledError
 
 LOCK = 0x73746174  # any number, the same in every process of a fleet
 _FIELDS = "id, sha256, scope, name, created_ms, expires_ms, revoked, role, author, last_used_ms, issuer, subject, held"
-_KEPT = 30 * 86_400.0  # seconds that a sign-in is kept after its end
+_KEPT = 86_400.0  # seconds that a sign-in is kept after its end
 CHANNEL = "outward_state"  # on which every change is announced
 
 type Audit = Callable[[Database], None]
@@ -123,7 +123,8 @@ def listed_tokens(
     parameters: list[Any] = [round(now * 1000)]
     if scope is not None:
         condition, bounds = subtree(scope)
-        where += ["held IS NULL", condition.replace("group_path", "scope")]
+        # The column itself sorts by the database's locale, in which a slash may count for nothing.
+        where += ["held IS NULL", condition.replace("group_path", 'scope COLLATE "C"')]
         parameters += bounds
     if after is not None:
         where.append("(created_ms < ? OR (created_ms = ? AND id < ?))")
@@ -208,14 +209,13 @@ def bind(database: Database, conversation: str, group: str, credential: str, aud
 
 
 def add_token(database: Database, token: StoredToken, audit: Audit) -> None:
-    """Keep a new token or sign-in; sign-ins that ended a month ago are forgotten: the audit log has them."""
+    """Keep a new token or sign-in; sign-ins that ended a day ago are forgotten: the audit log has them."""
     with database.transaction(LOCK):
         audit(database)
         if token.held is not None:
-            database.execute(
-                "DELETE FROM admin_tokens WHERE held IS NOT NULL AND expires_ms < ?",
-                (round((token.created - _KEPT) * 1000),),
-            )
+            now = database.now() or token.created  # the database's clock, where it has one of its own
+            ended = round((now - _KEPT) * 1000)
+            database.execute("DELETE FROM admin_tokens WHERE held IS NOT NULL AND expires_ms < ?", (ended,))
         expires = None if token.expires is None else round(token.expires * 1000)
         database.execute(
             "INSERT INTO admin_tokens (id, sha256, scope, name, created_ms, expires_ms, revoked, role, version, author,"
