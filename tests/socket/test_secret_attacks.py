@@ -148,7 +148,7 @@ class Scene:
             f"      - {{host: api.test, port: {self.impostor.port}, {inject}}}\n"
             f"      - {{host: far.test, port: {port}, {inject}}}\n"
             "      - other.test\n"
-            f"  guest:\n    lane: inspect\n    allow: [{{host: api.test, port: {port}}}]\n"
+            f"  guest:\n    lane: inspect\n    denial: inside\n    allow: [{{host: api.test, port: {port}}}]\n"
             f"clients:\n  - {{group: guest, token_sha256: {hashlib.sha256(TOKEN).hexdigest()}}}\n  - {{group: dev, anyone: true}}\n"
         )
         self.served = Served(config, SECRET=VALUE, OTHER=OTHER)
@@ -254,6 +254,13 @@ def test_a_host_that_is_not_allowed_is_no_less_telling(scene: Scene, raw: str, e
         reply = b"".join(iter(lambda: sock.recv(65536), b"")).decode()
     found = json.loads(reply.partition("\r\n\r\n")[2])
     assert (found["reason"], bool(found["suggestion"])) == (expected, expected == "no_rule")
+
+
+def test_a_refused_connect_that_is_answered_within_is_no_less_telling(scene: Scene) -> None:
+    found = [
+        reason(scene.get("/", fields, host="unlisted.test", credentials=GUEST)) for fields in (f"X-Key: {HELD}\r\n", "")
+    ]
+    assert found == ["secret_misdirected", "no_rule"]
 
 
 def test_another_server_name_gets_nothing(scene: Scene) -> None:

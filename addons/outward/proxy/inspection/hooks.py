@@ -150,7 +150,8 @@ class Hooks:
         elif self._refusal is not None:
             refuse(event, *self._refusal)
         elif not self._passport.decision.allowed and self.within is not None:
-            fill(event, self._passport.decision, Stage.CONNECT)
+            if event.reason is not Reason.SECRET_MISDIRECTED:  # which says more of it than the CONNECT's own
+                fill(event, self._passport.decision, Stage.CONNECT)
         elif decision.allowed:
             self._admit(exchange, head)
         return exchange
