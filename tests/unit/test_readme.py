@@ -25,6 +25,18 @@ def test_the_readme_is_read_in_five_minutes() -> None:
     assert len(README.read_text().splitlines()) <= 120
 
 
+def test_what_the_readme_tests_by_is_what_a_change_is_held_to() -> None:
+    """And no folder of tests is left out."""
+    script = (ROOT / ".ci/run").read_text()
+    assert "bin/test" in README.read_text()
+    assert re.search(r'^tests\(\) \{ bin/test .*"\$@"; \}$', script, re.MULTILINE)
+    apart = re.findall(r"--ignore (\S+)", script)
+    assert re.search(r"tests tests( --ignore \S+)+$", script, re.MULTILINE)
+    assert apart
+    for folder in apart:
+        assert re.search(rf"(pytest .*|tests ){folder}\b(?!/)(?! --)", script.replace(f"--ignore {folder}", "")), folder
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_can_be_loaded_and_explains_itself(verb: str) -> None:
     """The table of verbs names modules and commands that exist."""
