@@ -61,6 +61,7 @@ groups:
   other:
     allow: [example.net]
     grants: allowed
+    limits: {{requests_per_second: 2.5, connections: 20}}
 clients:
   - {{group: acme, anyone: true}}
 """

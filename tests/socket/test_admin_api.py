@@ -179,6 +179,9 @@ def test_a_group_shows_each_line_with_its_origin(client):
     assert [rule["pattern"] for rule in found["deny"]] == ["gist.github.com"]
     assert found["web_search"]["decided_by"] == "acme/platform"
     assert found["web_search"]["origin"] == "file"
+    limits = {"group": "other", "requests_per_second": 2.5, "burst": 3, "connections": 20}
+    assert (found["limits"], client.get("/api/v1/groups/other").json()["limits"]) == ([], [limits])
+    assert "2.5 requests a second, 3 at once, 20 connections for all of other" in client.get("/groups/other").text
     assert client.get("/api/v1/groups/nobody").status_code == 404
     assert client.get("/api/v1/groups/acme%2Fplatform").json()["path"] == "acme/platform"
 

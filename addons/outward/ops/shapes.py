@@ -213,6 +213,13 @@ SCHEMAS: Json = {
         path=TEXT,
         chain=_array(TEXT),
         **dict.fromkeys(("mode", "lane", "denial", "ech"), TEXT),
+        limits=_array(
+            an_object(
+                group=TEXT,
+                requests_per_second={"type": ["number", "null"]},
+                **dict.fromkeys(("burst", "connections"), or_null(_COUNT)),
+            )
+        ),
         **{name: _array(ref("Rule")) for name in ("allow", "deny", "ceilings", "ignore")},
         allow_total=_COUNT,
         ceiling_set_by=_array(TEXT),

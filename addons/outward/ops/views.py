@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from outward.core.cover import covering
 from outward.core.explain import Trail
+from outward.core.limits import GroupLimits
 from outward.core.model import DEFAULT_PORTS, Denial, Question, Rule, WebSearch
 from outward.core.names import MalformedHostError, canonical_host, parse_authority
 from outward.core.policy import Group, Policy, listed
@@ -46,6 +47,7 @@ def group_page(group: Group, settings: WebSearch, toggles: dict[str, Toggle], se
         "lane": str(group.lane),
         "denial": str(group.denial or Denial.CONNECT),
         "ech": str(group.ech),
+        "limits": [_limits_row(node.path, node.limits) for node in chain if node.limits is not None],
         "allow": [allow_row(group, node, rule) for node in chain for rule in node.allow.all[:_SCOPED]],
         "allow_total": sum(len(node.allow.all) for node in chain),
         "deny": [_row(node.path, rule, deny=True) for node in chain for rule in node.deny.all[:_SCOPED]],
@@ -54,6 +56,15 @@ def group_page(group: Group, settings: WebSearch, toggles: dict[str, Toggle], se
         "ignore": [_row(node.path, rule, deny=True) for node in chain for rule in node.ignore],
         "web_search": web_search(group, settings, toggles),
         "searches_today": None if searches is None else within(searches, group.path),
+    }
+
+
+def _limits_row(path: str, limits: GroupLimits) -> dict[str, Any]:
+    return {
+        "group": path,
+        "requests_per_second": limits.per_second,
+        "burst": limits.burst if limits.per_second else None,
+        "connections": limits.connections,
     }
 
 
