@@ -202,6 +202,20 @@ class Service:
             raise StartError("the proxy does not listen yet")
         await self._gate.adopt(listener, names)
 
+    async def capture(
+        self, listener: socket.socket, names: tuple[str, ...], name_of: Callable[[str], str | None]
+    ) -> None:
+        """Serve what comes through one more listener from programs that know no proxy; as `adopt`.
+
+        Args:
+            listener: of a jail; the address of each connection is the one that was dialled.
+            names: as for `adopt`.
+            name_of: returns the name that an address stands for.
+        """
+        if self._gate is None:
+            raise StartError("the proxy does not listen yet")
+        await self._gate.capture(listener, names, name_of)
+
     async def start(self) -> None:
         """Open the ops port, then make everything ready, then listen.
 

@@ -104,7 +104,7 @@ def child(host: str, port: int) -> str:
         "-w",
         sys.executable,
         "-c",
-        f"import socket; socket.create_connection(({host!r}, {port}), {PATIENCE[0]})",
+        f"import socket; s = socket.create_connection(({host!r}, {port}), {PATIENCE[0]}); s.send(b'hello'); s.recv(9)[0]",
     )
 
 

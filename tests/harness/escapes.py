@@ -357,7 +357,9 @@ def inherited():
 def from_memory(host, port):
     """Run a program that lies in memory only."""
     number = os.memfd_create("program", 0)
-    text = f"import socket; socket.create_connection(({host!r}, {port}), 2); print('got out')"
+    text = (
+        f"import socket; s = socket.create_connection(({host!r}, {port}), 2); s.send(b'x'); print('got', s.recv(9)[0])"
+    )
     os.write(number, f"#!{sys.executable}\n{text}\n".encode())
     os.fchmod(number, 0o700)
     with os.popen(f"/proc/{os.getpid()}/fd/{number} 2>&1") as pipe:

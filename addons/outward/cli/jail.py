@@ -15,9 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from outward.cli.captures import Captures
 from outward.cli.child import cannot_start
 from outward.cli.terminal import Terminal
 from outward.jail import inside
+from outward.jail.capture import PORTS
 
 _PATIENCE = 20.0  # seconds for the namespaces to be made
 _SYSCTL = Path("/proc/sys")
@@ -117,6 +119,7 @@ class Jail:
 
     Attributes:
         listener: listens on the jail's loopback; whoever accepts on it is the way out.
+        captures: what is led to the proxy although it knows none.
     """
 
     def __init__(self) -> None:
@@ -129,20 +132,23 @@ class Jail:
             raise JailError("--jail needs Linux; here, what ignores the proxy's variables is not held by anything")
         self._control, inner = socket.socketpair()
         self._control.settimeout(_PATIENCE)
+        captures, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._terminal = Terminal()
-        with inner:
+        with inner, theirs:
+            numbers = inner.fileno(), theirs.fileno()
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-I", "-S", inside.__file__, str(inner.fileno())], pass_fds=[inner.fileno()]
+                [sys.executable, "-I", "-S", inside.__file__, *map(str, numbers)], pass_fds=numbers
             )
         try:
-            message, received, _, _ = socket.recv_fds(self._control, 4096, 1)
+            message, received, _, _ = socket.recv_fds(self._control, 4096, 1 + len(PORTS))
         except OSError as error:
             self._process.kill()
             raise JailError(_refusal(f"the jail did not answer: {error}")) from error
         if not received:
             self._process.wait()
             raise JailError(_refusal(json.loads(message or "{}").get("refused", "the jail ended at once")))
-        self.listener = socket.socket(fileno=received[0])
+        self.listener, *captured = (socket.socket(fileno=each) for each in received)
+        self.captures = Captures(captures, captured)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -220,6 +226,7 @@ class Jail:
         """End what runs in it: without this end of the socket its first process ends, and all with it."""
         self._control.close()
         self.listener.close()
+        self.captures.close()
         self._process.wait()
 
 

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from outward.cli.captures import Captures
 from outward.cli.child import CommandError, attend, run_child
 from outward.cli.common import find_config, load_or_exit, load_starter
 from outward.cli.environment import ProxyAddress, client_environment, has_java
@@ -108,11 +110,13 @@ def run(
         chosen, "" if no_token else new_token(), web_search, report, hidden=_hidden(hide, loaded, known_too=hide_known)
     )
     summary = Summary(pupil.lessons.add if pupil else None)
+    captures: Captures | None = None
     with tempfile.TemporaryDirectory(prefix="outward-") as spare, asyncio.Runner(loop_factory=new_event_loop) as runner:
         try:
             own = _own_port(loaded, Path(spare), private.hidden)
             hidden = own_folders(os.environ, *(each.settings.state for each in (loaded, own) if each.settings))
             with Jail() if jailed else nullcontext() as jail:
+                captures = jail.captures if jail else None
                 work = _run(command, own, private, summary, starter=choice.file is None, jail=jail, hidden=hidden)
                 status = runner.run(work)
         except (StartError, JailError) as error:
@@ -122,9 +126,10 @@ def run(
             status = error.status
     if as_json:
         learnt = {"learnt": list(pupil.write())} if pupil else {}
-        click.echo(json.dumps({"group": chosen, "blocked": summary.as_json(), **learnt}), err=True)
+        past = {"past_the_proxy": captures.as_json()} if captures else {}
+        click.echo(json.dumps({"group": chosen, "blocked": summary.as_json(), **past, **learnt}), err=True)
     else:
-        _tell(summary, chosen)
+        _tell(summary, chosen, captures)
         for line in pupil.write() if pupil else ():
             click.echo(f"outward: {line}", err=True)
     sys.exit(status)
@@ -178,12 +183,29 @@ async def _run(
         if jail is None:
             return await run_child(command, _environment(service, private, service.address))
         await service.adopt(jail.listener, (private.child,))
+        await _capture(jail.captures, service, (private.child,))
         environment = _environment(service, private, jail.address)
         return await _attend(jail, command, environment, _view(loaded, hidden, Path(environment["SSL_CERT_FILE"])))
     finally:
         summary.policy = service.judge.policy
         await service.drain(_GRACE)
         await service.stop()
+
+
+async def _capture(captures: Captures, service: Service, names: tuple[str, ...]) -> None:
+    """Serve what the jail leads here, by the listeners that there are and those that come."""
+    loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+
+    def adopt(listener: socket.socket) -> None:
+        task = loop.create_task(service.capture(listener, names, captures.name_of))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    captures.adopt = adopt
+    for each in captures.listeners:
+        await service.capture(each, names, captures.name_of)
+    captures.listeners.clear()
+    loop.add_reader(captures, captures.read)
 
 
 async def _attend(jail: Jail, command: tuple[str, ...], environment: Mapping[str, str], view: View) -> int:
@@ -194,6 +216,8 @@ async def _attend(jail: Jail, command: tuple[str, ...], environment: Mapping[str
         return await attend(jail, lambda: jail.start(command, environment, view), apart=True)
     finally:
         loop.remove_reader(jail)
+        jail.captures.read()
+        loop.remove_reader(jail.captures)
 
 
 def _view(loaded: Loaded, hidden: Sequence[Path], bundle: Path) -> View:
@@ -257,8 +281,9 @@ def _own_port(loaded: Loaded, spare: Path, hidden: Hidden) -> Loaded:
     return replace(loaded, settings=settings)
 
 
-def _tell(summary: Summary, group: str) -> None:
+def _tell(summary: Summary, group: str, captures: Captures | None) -> None:
     width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
-    for line in summary.text(group, width):
+    past = captures.told({(host, port) for host, port, *_ in summary.rows}) if captures else ()
+    for line in (*summary.text(group, width), *past):
         bold = line.startswith("outward: ") and "NO_COLOR" not in os.environ
         click.secho(line, err=True, bold=bold or None, reset=bold)

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from outward.jail import filter as seccomp
 from outward.jail import system, users, view
+from outward.jail.capture import Capture
 from outward.jail.supervisor import Supervisor
 
 _PIECE = 65536
@@ -57,7 +58,12 @@ class Init:
     """The process; `run` does not return."""
 
     def __init__(
-        self, control: Control, mask: set[signal.Signals], exchange: int | None, elsewhere: int | None
+        self,
+        control: Control,
+        mask: set[signal.Signals],
+        exchange: int | None,
+        elsewhere: int | None,
+        capture: Capture,
     ) -> None:
         """Take what was prepared outside.
 
@@ -66,8 +72,9 @@ class Init:
             mask: signals that the command is to have blocked.
             exchange: namespace that maps root's files, if root made the jail.
             elsewhere: namespace in which root is somebody else, likewise.
+            capture: leads to the proxy what knows none.
         """
-        self._control, self._mask = control, mask
+        self._control, self._mask, self._capture = control, mask, capture
         self._exchange, self._elsewhere = exchange, elsewhere
         self._child = 0
         self._terminal: int | None = None
@@ -125,7 +132,8 @@ class Init:
             raise OSError(errno.EPERM, ours.recv(_PIECE).decode() or "the command's process ended at once")
         # The supervisor looks into its neighbours and resolves paths as they do; more it cannot.
         system.keep_capabilities(system.CAP_SYS_PTRACE, system.CAP_SYS_CHROOT)
-        Supervisor(received[0]).start()
+        Supervisor(received[0], self._capture).start()
+        self._capture.start()
         if wanted["foreground"]:
             self._hand_over()
         ours.sendall(b"!")

@@ -18,8 +18,9 @@ from typing import NoReturn
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # noqa: PTH100, PTH120
 
+from outward.jail import capture, system, users, view
 from outward.jail import filter as seccomp
-from outward.jail import system, users, view
+from outward.jail.capture import Capture
 from outward.jail.init import Control, Init
 
 _UP = struct.pack("16sh22x", b"lo", 0x1 | 0x40)  # struct ifreq: IFF_UP, IFF_RUNNING (netdevice(7))
@@ -28,8 +29,11 @@ _BACKLOG = 512
 _SPACES = os.CLONE_NEWNET | os.CLONE_NEWNS | os.CLONE_NEWPID | os.CLONE_NEWIPC
 
 
-def enter(*, root: bool) -> socket.socket:
-    """Enter the namespaces, with what follows as their first process, and return what listens inside.
+def enter(*, root: bool) -> tuple[list[socket.socket], socket.socket]:
+    """Enter the namespaces, with what follows as their first process.
+
+    Returns:
+        What listens inside, the proxy's own first, and what is asked for names.
 
     Raises:
         OSError: the kernel refuses.
@@ -43,13 +47,15 @@ def enter(*, root: bool) -> socket.socket:
     system.make_private()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, _UP)
-    return socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+    listeners = [socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG), *capture.listeners()]
+    return listeners, capture.name_server()
 
 
 def main() -> NoReturn:
     """Enter, start the first process, and end with its status."""
-    control = socket.socket(fileno=int(sys.argv[1]))
-    control.set_inheritable(False)
+    control, captures = (socket.socket(fileno=int(each)) for each in sys.argv[1:3])
+    for each in (control, captures):
+        each.set_inheritable(False)
     parent = os.getppid()
     # The proxy passes signals on; a terminal's reach this process too. Only the command is to act on them.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - {signal.SIGCHLD})
@@ -58,17 +64,19 @@ def main() -> NoReturn:
         view.check_standard_streams()
         root = users.is_kernels_root()
         exchange, elsewhere = (users.exchanged(), users.root_elsewhere()) if root else (None, None)
-        listener = enter(root=root)
+        listeners, names = enter(root=root)
         first = os.fork()
     except OSError as error:
         control.sendall(json.dumps({"refused": error.strerror or str(error)}).encode() + b"\n")
         os._exit(1)
     if first == 0:
-        with listener:
-            socket.send_fds(control, [b'{"open": true}\n'], [listener.fileno()])
-        Init(Control(control), {signal.Signals(each) for each in mask}, exchange, elsewhere).run()
-    control.close()
-    listener.close()
+        socket.send_fds(control, [b'{"open": true}\n'], [each.fileno() for each in listeners])
+        for each in listeners:
+            each.close()
+        leading = Capture(captures, names)
+        Init(Control(control), {signal.Signals(each) for each in mask}, exchange, elsewhere, leading).run()
+    for each in (control, captures, names, *listeners):
+        each.close()
     system.end_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

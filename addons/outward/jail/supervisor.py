@@ -18,6 +18,7 @@ import struct
 import threading
 
 from outward.jail import system
+from outward.jail.capture import Capture
 
 _RECEIVE, _SEND, _IS_VALID, _ADD_DESCRIPTOR = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103  # <linux/seccomp.h>
 _NOTIFICATION, _RESPONSE = struct.Struct("=QIIiIQ6Q"), struct.Struct("=QqiI")
@@ -39,8 +40,8 @@ _OWN = re.compile(rb"^/proc/(?:self|thread-self)(?=/)")
 class Supervisor:
     """Answers a filter's notifications, in threads of the process that makes one."""
 
-    def __init__(self, notifications: int) -> None:
-        self._notifications = notifications
+    def __init__(self, notifications: int, capture: Capture) -> None:
+        self._notifications, self._capture = notifications, capture
         self._root = os.open("/", os.O_PATH)
         self._lock = threading.Lock()
         self._workers = self._idle = 0
@@ -88,9 +89,8 @@ class Supervisor:
         notification, thread, *_, descriptor, address, length, _, _, _ = _NOTIFICATION.unpack(buffer)
         failed = errno.EPERM
         try:
-            Call(self._notifications, self._root, notification, thread, descriptor & 0xFFFFFFFF).connect(
-                address, length
-            )
+            call = Call(self._notifications, self._root, notification, thread, descriptor & 0xFFFFFFFF)
+            call.connect(address, length, self._capture)
             failed = 0
         except OSError as error:
             failed = error.errno or errno.EPERM
@@ -107,12 +107,13 @@ class Call:
         self._notifications, self._root, self._notification = notifications, root, notification
         self._thread, self._descriptor = thread, descriptor
 
-    def connect(self, where: int, length: int) -> None:
+    def connect(self, where: int, length: int, capture: Capture) -> None:
         """Connect as the caller asked.
 
         Args:
             where: of the address in the caller's memory.
             length: of the address, in bytes.
+            capture: has somebody listen where TCP is dialled.
 
         Raises:
             OSError: what the caller is told.
@@ -132,6 +133,8 @@ class Call:
                 with socket.socket(fileno=os.dup(taken)) as theirs:
                     self._connect_to_file(theirs, address)
             else:
+                if _is_tcp(taken):
+                    capture.lead(self._thread, address)
                 system.connect(taken, address)
         finally:
             os.close(taken)
@@ -240,6 +243,11 @@ def _is_socket_file(descriptor: int, address: bytes) -> bool:
 def _family(descriptor: int) -> int:
     with socket.socket(fileno=os.dup(descriptor)) as copy:
         return copy.family
+
+
+def _is_tcp(descriptor: int) -> bool:
+    with socket.socket(fileno=os.dup(descriptor)) as copy:
+        return copy.type == socket.SOCK_STREAM and copy.family in {socket.AF_INET, socket.AF_INET6}
 
 
 def _enter(root: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import chain, islice
 
 from outward.config.settings import Limits
+from outward.proxy.captured import Captured
 from outward.proxy.client import Client, peer_address
 from outward.proxy.deadlines import Waits
 from outward.proxy.dial import Dialer
@@ -110,6 +111,12 @@ class Gate:
         self._addresses.append(listener.getsockname()[:2])
         self.bound()
         return listener
+
+    async def capture(
+        self, listener: socket.socket, names: tuple[str, ...], name_of: Callable[[str], str | None]
+    ) -> None:
+        """Accept on a listener of a jail's what knows no proxy; see `Captured`."""
+        await self._serve(listener, lambda: Captured(self, names, name_of))
 
     async def adopt(self, listener: socket.socket, names: tuple[str, ...] = ()) -> None:
         """Accept on a listener that exists already: in another network namespace, for one.

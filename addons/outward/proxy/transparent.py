@@ -54,10 +54,16 @@ class Redirected(Client):
         sock = transport.get_extra_info("socket")
         here, port, *_ = sock.getsockname()
         itself = (peer_address(here), port)
-        self.original = destination(sock) or itself
+        led = self._led(sock, itself)
+        self.original = led or itself
         super().connection_made(transport)
-        if not self._begun and self.original == itself:
+        if not self._begun and led is None:
             self._refuse(Reason.LOOP, Stage.CONNECT)
+
+    def _led(self, sock: socket.socket, itself: tuple[Address, int]) -> tuple[Address, int] | None:
+        """Return where a connection was going; None where that is this very port."""
+        found = destination(sock)
+        return None if found == itself else found
 
     # Reading -------------------------------------------------------------------------------------------------------
 
