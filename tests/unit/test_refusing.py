@@ -34,6 +34,10 @@ def test_who_ends_at_a_refused_connect_is_answered_there(agent: str, inside: boo
     assert not _asks(Denial.CONNECT, agent=agent)
 
 
+def test_a_proxy_that_asks_for_its_own_client_is_answered_at_the_connect():
+    assert not _asks(Denial.AUTO, agent="x\r\nVia: 1.1 outward")
+
+
 @pytest.mark.parametrize(("port", "inside"), [(443, True), (8443, True), (22, False), (5432, False), (80, False)])
 def test_where_no_tls_is_to_be_expected_nobody_waits_for_it(port: int, inside: bool):
     assert _asks(Denial.AUTO, f"blocked.test:{port}") is inside

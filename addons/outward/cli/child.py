@@ -44,11 +44,29 @@ async def run_child(command: Sequence[str], environment: Mapping[str, str]) -> i
     Raises:
         CommandError: it cannot be started.
     """
-    try:
-        child = subprocess.Popen(command, env=environment)  # noqa: S603, ASYNC220 - running it is the purpose; fork is brief
-    except OSError as error:
-        raise cannot_start(command[0], error) from error
-    return await attend(child)
+    child = _Started(command, environment)
+    return await attend(child, child.start)
+
+
+class _Started:
+    """A process that is started once its signals have somewhere to go: before, they would end this one alone."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._command, self._environment = command, environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        try:
+            self._process = subprocess.Popen(self._command, env=self._environment)  # noqa: S603 - it is the purpose
+        except OSError as error:
+            raise cannot_start(self._command[0], error) from error
+
+    def send_signal(self, sig: int) -> None:
+        if self._process is not None:
+            self._process.send_signal(sig)
+
+    def wait(self) -> int:
+        return self._process.wait() if self._process is not None else 0
 
 
 def cannot_start(program: str, error: OSError) -> CommandError:

@@ -25,4 +25,5 @@ def answers_inside(head: Head, decision: Decision, identity: Identity) -> bool:
         return False
     if decision.denial is not Denial.AUTO:
         return decision.denial is Denial.INSIDE
-    return head.port in _SECURE and not (head.get("user-agent") or "").lower().startswith(_ENDS)
+    ends = (head.get("user-agent") or "").lower().startswith(_ENDS) or head.get("via") is not None  # another proxy
+    return head.port in _SECURE and not ends
