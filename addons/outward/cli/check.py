@@ -89,10 +89,9 @@ def _confined(file: Path | None, under: str, may: tuple[str, ...], config: Path 
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if loaded.ok:
-        mine = [each for each in loaded.all_findings if each.place and each.place.file == str(path)]
         named = {str(name) for each in loaded.subtrees for name in each.latest.files}
-        mine += [each for each in loaded.all_findings if each.place and each.place.file in named - {str(path)}]
-        loaded = replace(loaded, findings=tuple(each for each in mine if each.ident != "W105"))
+        found = [each for each in _whole(loaded).all_findings if each.place and each.place.file in named]
+        loaded = replace(loaded, findings=tuple(each for each in found if each.ident != "W105"))
     return replace(loaded, sources=loaded.texts)
 
 

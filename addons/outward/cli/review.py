@@ -56,7 +56,8 @@ def review_use(loaded: Loaded, policy: Policy, records: Path | None, since: floa
 
 def _own(loaded: Loaded, smells: Iterable[Smell]) -> Iterator[Finding]:
     """Yield the smells of what the user's own files say; shipped lists are not the user's to mend."""
+    texts = loaded.texts
     for smell in smells:
-        if smell.place.file in loaded.sources:
-            length = token_length(loaded.sources[smell.place.file], smell.place)
+        if smell.place.file in texts:
+            length = token_length(texts[smell.place.file], smell.place)
             yield Finding(Level.WARNING, smell.ident, smell.message, smell.place, length, smell.help)

@@ -87,7 +87,7 @@ def explain(policy: Policy, question: Question) -> Trail:
         question=question,
         judged=judged,
         decision=decision,
-        chain=tuple(node.path for node in group.chain),
+        chain=tuple(dict.fromkeys(node.path for node in group.chain)),
         steps=tuple(_steps(policy, group, judged, decision)),
         ceiling=_ceiling(policy, group, judged),
         suggestion=suggestion(policy, judged, decision.reason),

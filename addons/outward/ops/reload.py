@@ -108,7 +108,8 @@ class Reloader:
         more = () if loaded.ok else self._files
         self._files = tuple({*more, *loaded.files})
         self._folders = loaded.folders
-        self._confined = {str(path) for each in loaded.subtrees for path in each.latest.files}
+        confined = {path for each in loaded.subtrees for path in each.latest.files}
+        self._confined = {*map(str, confined), *(f"{path.parent}/" for path in confined)}
         self._confined |= {f"{folder}/*" for folder in loaded.folders}
 
     async def _reload(self, changing: frozenset[str], *, asked: bool) -> None:

@@ -10,7 +10,7 @@ from outward.core.explain import Trail
 from outward.core.limits import GroupLimits
 from outward.core.model import DEFAULT_PORTS, Denial, Question, Rule, WebSearch
 from outward.core.names import MalformedHostError, canonical_host, parse_authority
-from outward.core.policy import Group, Policy, listed
+from outward.core.policy import Group, Policy, layers, listed
 from outward.core.reasons import Reason
 from outward.core.suggest import suggestion
 from outward.core.toggles import Toggle
@@ -31,7 +31,7 @@ def group_row(group: Group, settings: WebSearch, toggles: dict[str, Toggle], sea
     return {
         "path": group.path,
         "mode": str(group.mode),
-        "rules": len(group.allow.all) + len(group.deny.all),
+        "rules": sum(len(node.allow.all) + len(node.deny.all) for node in layers([group])),
         "web_search": web_search(group, settings, toggles),
         "searches_today": None if searches is None else sum(within(searches, group.path).values()),
     }
@@ -42,7 +42,7 @@ def group_page(group: Group, settings: WebSearch, toggles: dict[str, Toggle], se
     chain = list(group.chain)
     return {
         "path": group.path,
-        "chain": [node.path for node in chain],
+        "chain": list(dict.fromkeys(node.path for node in chain)),
         "mode": str(group.mode),
         "lane": str(group.lane),
         "denial": str(group.denial or Denial.CONNECT),
@@ -52,7 +52,7 @@ def group_page(group: Group, settings: WebSearch, toggles: dict[str, Toggle], se
         "allow_total": sum(len(node.allow.all) for node in chain),
         "deny": [_row(node.path, rule, deny=True) for node in chain for rule in node.deny.all[:_SCOPED]],
         "ceilings": [_row(node.path, rule) for node in chain if node.ceiling for rule in node.ceiling.all[:_SCOPED]],
-        "ceiling_set_by": [node.path for node in chain if node.ceiling is not None],
+        "ceiling_set_by": list(dict.fromkeys(node.path for node in chain if node.ceiling is not None)),
         "ignore": [_row(node.path, rule, deny=True) for node in chain for rule in node.ignore],
         "web_search": web_search(group, settings, toggles),
         "searches_today": None if searches is None else within(searches, group.path),

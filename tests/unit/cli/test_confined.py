@@ -58,6 +58,8 @@ def test_one_file_is_checked_by_itself(folder: Path) -> None:
     text = TEAM.replace("- a.example", "- a.example\n      - b.example")
     below = run("check", "--strict", "--as", "acme/payments", "--config", "outward.yaml", "-", stdin=text)
     assert (below.exit_code, "W108" in below.output, "<stdin>:6" in below.output) == (3, True, True)
+    (folder / "teams/wide.yaml").write_text("groups: {acme/payments: {allow: ['*.google.com']}}\n")
+    assert "W140" in run("check", "--as", "acme/payments", "teams/wide.yaml").output
     assert run("check", "--as", "acme/other", "--config", "outward.yaml", "teams/p.yaml").exit_code == 2
     assert run("check", "--as", "acme//x", "teams/p.yaml").exit_code == 2
     assert run("check", "--may", "grants", "teams/p.yaml").exit_code == 2
@@ -67,6 +69,7 @@ def test_one_file_is_checked_by_itself(folder: Path) -> None:
 def test_other_verbs_go_on_and_say_what_is_kept_back(folder: Path) -> None:
     """And name the confined file as the place of its rules."""
     assert "allows  (acme/payments, teams/p.yaml:5)" in run("explain", "-c", "outward.yaml", "a.example").output
+    assert "groups  acme/payments < acme (" in run("explain", "-c", "outward.yaml", "a.example").output
     assert run("test", "-c", "outward.yaml").output == "1 passed, 0 failed\n"
     (folder / "teams/p.yaml").write_text("groups: [")
     result = run("explain", "-c", "outward.yaml", "a.example")

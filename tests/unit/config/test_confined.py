@@ -8,6 +8,7 @@ import pytest
 from outward.config.diagnostics import Level
 from outward.config.load import Loaded, load, load_confined
 from outward.config.subtrees import MAX_FILES, Standing
+from outward.core.grants import Grant, granting
 from outward.core.model import LaneChoice, Mode, Question, RecordDetail
 from outward.core.names import canonical_host
 from outward.core.policy import decide
@@ -179,6 +180,37 @@ def test_grants_that_an_entry_allows_still_end_at_an_ancestor_that_says_none(fol
     loaded = folder.load()
     assert loaded.policy is not None
     assert loaded.policy.groups["acme/payments"].grants == "none"
+
+
+def test_a_grant_in_a_subtree_stays_inside_what_the_main_file_says_at_its_path(folder: Folder) -> None:
+    """Below its denies, and inside its ceiling."""
+    text = (MAIN % ", may: [grants]").replace(
+        "clients:", "  acme/payments: {ceiling: [in.example, pay.example], deny: [bad.example]}\nclients:"
+    )
+    folder.main(text)
+    folder.write("payments/p.yaml", "groups: {acme/payments: {grants: allowed}}\n")
+    loaded = folder.load()
+    assert loaded.policy is not None
+    hosts = ("in.example", "bad.example", "other.example")
+    grants = [Grant(host, "acme/payments", host, 443, None, None, 1_000, 3_600_000) for host in hosts]
+    policy = granting(loaded.policy, grants, 2_000)
+    decided = [decide(policy, Question("acme/payments", canonical_host(host), 443)).reason for host in hosts]
+    assert decided == [Reason.RULE, Reason.DENIED_BY_RULE, Reason.NO_RULE]
+
+
+def test_a_secret_that_is_taken_back_ends_what_the_last_good_content_set(folder: Folder) -> None:
+    """Its rule is not in force any more, and nobody else waits for that."""
+    folder.main(MAIN % ", may: [inject]")
+    inject = 'inject: {header: Authorization, value: "Bearer {key}"}'
+    folder.write("payments/p.yaml", f"groups: {{acme/payments: {{allow: [{{host: a.example, {inject}}}]}}}}\n")
+    first = folder.load()
+    assert reason(first, "acme/payments", "a.example") == Reason.RULE
+    folder.main((MAIN % ", may: [inject]").replace("groups: [acme/payments]}", "groups: [acme/ads]}"))
+    folder.write("ads/a.yaml", "groups: {acme/ads: {allow: [more.example]}}\n")
+    second = folder.load(first)
+    assert standing(second) is Standing.SHUT
+    assert reason(second, "acme/payments", "a.example") == Reason.NO_RULE
+    assert reason(second, "acme/ads", "more.example") == Reason.RULE
 
 
 def test_a_secret_out_of_bounds_is_the_subtrees_own_error(folder: Folder) -> None:
