@@ -14,6 +14,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Progress(terminal))
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Two for each core, since most tests wait for other processes."""
-    return min(2 * len(os.sched_getaffinity(0)), 12) if hasattr(os, "sched_getaffinity") else 4
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """`auto`: two for each core, since most tests wait for other processes; `logical`: one, for those that compute."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores if config.option.numprocesses == "logical" else 2 * cores, 12)
