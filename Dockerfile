@@ -6,11 +6,11 @@ ARG BASE=python:3.13-slim-bookworm
 FROM ${BASE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
-COPY requirements-build.txt requirements-sbom.txt requirements-postgres.txt requirements-otlp.txt requirements.txt ./
+COPY requirements requirements
 RUN python -m venv /build \
- && /build/bin/python -m pip install --require-hashes -r requirements-build.txt -r requirements-sbom.txt \
+ && /build/bin/python -m pip install --require-hashes -r requirements/build.txt -r requirements/sbom.txt \
  && python -m venv /opt/outward \
- && /opt/outward/bin/python -m pip install --require-hashes -r requirements.txt -r requirements-postgres.txt -r requirements-otlp.txt
+ && /opt/outward/bin/python -m pip install --require-hashes -r requirements/outward.txt -r requirements/postgres.txt -r requirements/otlp.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY bin/sbom bin/
 COPY addons addons

@@ -35,7 +35,7 @@ find_python() {
 }
 
 # The stamp names what the environment was made from.
-stamp() { cat "$1/requirements-build.txt" "$1/$2" "$1/pyproject.toml" | cksum | tr -d ' \n'; }
+stamp() { cat "$1/requirements/build.txt" "$1/$2" "$1/pyproject.toml" | cksum | tr -d ' \n'; }
 
 # pip as the machine has it set up (a company's index counts), but for settings that would put files elsewhere or
 # contradict the lock.
@@ -50,7 +50,7 @@ ready() {
   have=$(cat "$1/.venv/outward.stamp" 2>/dev/null || true)
   [ "$have" = "$(stamp "$1" "$2") $2" ] && return
   # What runs needs nothing of the tests: an environment made for them will do.
-  [ "$2" = requirements.txt ] && [ "$have" = "$(stamp "$1" requirements-dev.txt) requirements-dev.txt" ]
+  [ "$2" = requirements/outward.txt ] && [ "$have" = "$(stamp "$1" requirements/dev.txt) requirements/dev.txt" ]
 }
 
 # Wait until no other shell sets this checkout up. The lock lives as long as descriptor 9 is open.
@@ -63,13 +63,13 @@ alone() {
 
 make() {
   root=$1 lock=$2
-  case $lock in requirements.txt) takes='about a minute' ;; *) takes='a few minutes' ;; esac
+  case $lock in requirements/outward.txt) takes='about a minute' ;; *) takes='a few minutes' ;; esac
   say "setting up .venv with $("$python" -V), $built (once, $takes)"
   # For the tests, packages are added to an environment that runs, so that it goes on running meanwhile.
-  if [ "$lock" = requirements.txt ] || ! ready "$root" requirements.txt; then
+  if [ "$lock" = requirements/outward.txt ] || ! ready "$root" requirements/outward.txt; then
     "$python" -m venv --clear "$root/.venv" >&2 || { say 'python -m venv failed; on Debian: apt install python3-venv'; return 1; }
   fi
-  install --require-hashes -r "$root/requirements-build.txt" -r "$root/$lock" || { say 'installing the locked packages failed'; return 1; }
+  install --require-hashes -r "$root/requirements/build.txt" -r "$root/$lock" || { say 'installing the locked packages failed'; return 1; }
   install --no-deps --no-build-isolation --no-index --editable "$root" || { say 'installing Outward failed'; return 1; }
   # pip would compile one file after the other; what cannot be compiled is somebody's example for an older Python.
   "$root/.venv/bin/python" -m compileall -qq -j 0 "$root/.venv/lib" >/dev/null 2>&1 || true

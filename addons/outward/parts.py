@@ -233,7 +233,7 @@ def _need_otlp(setting: str) -> None:
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.proto") is None:
         raise StartError(
             f"`{setting}` needs the extra `otlp`: in a checkout,"
-            " `.venv/bin/python -m pip install --require-hashes -r requirements-otlp.txt`"
+            " `.venv/bin/python -m pip install --require-hashes -r requirements/otlp.txt`"
         )
 
 

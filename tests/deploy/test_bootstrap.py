@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = ("pyproject.toml", "README.md", "requirements.txt", "requirements-build.txt", "requirements-dev.txt")
+FILES = ("pyproject.toml", "README.md")
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def checkout(tmp_path: Path) -> Path:
     root.mkdir()
     for name in FILES:
         shutil.copy(ROOT / name, root)
-    for folder in ("bin", "addons"):
+    for folder in ("bin", "addons", "requirements"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     return root
 

@@ -208,7 +208,7 @@ def test_without_the_driver_of_postgresql_nothing_starts_and_the_message_says_ho
     done = outward(*verb, "--config", config, PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "pip install --require-hashes -r requirements-postgres.txt" in done.stderr
+    assert "pip install --require-hashes -r requirements/postgres.txt" in done.stderr
 
 
 def follow(config: Path, verb: str, act: Callable[[int], None], wanted: int) -> list[dict[str, object]]:

@@ -89,7 +89,7 @@ def _names(entries: list[object]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize(("lock", "groups"), [("requirements.txt", ()), ("requirements-dev.txt", ("dev", "sdk"))])
+@pytest.mark.parametrize(("lock", "groups"), [("requirements/outward.txt", ()), ("requirements/dev.txt", ("dev", "sdk"))])
 def test_the_locks_hold_every_dependency_with_hashes(lock: str, groups: tuple[str, ...]) -> None:
     """A dependency was added: run `bin/lock`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -105,7 +105,7 @@ def test_the_locks_hold_every_dependency_with_hashes(lock: str, groups: tuple[st
     assert text.count("==") <= text.count("--hash=sha256:") + text.count("python_full_version ")
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("requirements*.txt")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("requirements/*.txt")), ids=lambda path: path.name)
 def test_the_locks_name_no_machine_and_no_index(path: Path) -> None:
     """A lock works wherever the machine's own index is."""
     text = path.read_text()

@@ -126,7 +126,7 @@ def driver_of(url: str) -> ModuleType | None:
     except ImportError as error:
         raise StoreAwayError(
             f"`records.url` names PostgreSQL, whose driver is not installed ({error}): install the extra `postgres`, "
-            "in a checkout by `.venv/bin/python -m pip install --require-hashes -r requirements-postgres.txt`"
+            "in a checkout by `.venv/bin/python -m pip install --require-hashes -r requirements/postgres.txt`"
         ) from error
     return postgres
 
