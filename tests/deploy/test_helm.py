@@ -21,6 +21,7 @@ COPIES = {
     "firewall.nft": "kubernetes/overlays/sidecar/firewall.nft",
     "canary.py": "kubernetes/base/scripts/canary.py",
     "trust.py": "kubernetes/base/scripts/trust.py",
+    "admission.yaml": "kubernetes/overlays/gateway-teams/admission.yaml",
     "rules.yaml": "prometheus/rules.yaml",
     "outward.json": "grafana/outward.json",
     "outward-group.json": "grafana/outward-group.json",
@@ -95,6 +96,11 @@ REFUSED = {
     "a user that the firewall does not know": {"mode": "sidecar", "securityContext": {"runAsUser": 10009}},
 }
 CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "teams without an account": (
+        {"teams": {"enabled": True, "image": {"repository": "g"}}, "serviceAccount": {"create": False}},
+        "service account of its own",
+    ),
+    "teams without an image": ({"teams": {"enabled": True}}, "say teams.image.repository"),
     "no image": ({"image": {"repository": ""}}, "say image.repository"),
     "more at least than at most": ({"gateway": {"autoscaling": {"minReplicas": 20}}}, "minReplicas is above"),
     "a policy that is no YAML": ({"config": "groups: ["}, "config is not YAML"),
@@ -315,3 +321,28 @@ def assert_valid(objects: list[dict[str, Any]]) -> None:
     for each in objects:
         if each["kind"] not in NEVER_BUILT_IN:
             validate.validate(each, validate.latest_version(), strict=True)
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl renders the overlays")
+def test_teams_are_gathered_as_in_the_overlay() -> None:
+    """The same container, volumes, right and admission policy."""
+    made = keyed(template({"teams": {"enabled": True, "image": {"repository": "registry.test/k8s-sidecar"}}}))
+    wanted = keyed(rendered("gateway-teams"))
+    own, theirs = (each["Deployment", "outward"]["spec"]["template"]["spec"] for each in (made, wanted))
+    assert own["initContainers"] == theirs["initContainers"]
+    names = ("policies", "gatherer-token")
+    for where in (own, theirs):
+        where["volumes"] = [each for each in where["volumes"] if each["name"] in names]
+        (proxy,) = (each for each in where["containers"] if each["name"] == "outward")
+        where["containers"] = [each for each in proxy["volumeMounts"] if each["name"] in names]
+    assert (own["volumes"], own["containers"]) == (theirs["volumes"], theirs["containers"])
+    kinds = ("ClusterRole", "ValidatingAdmissionPolicy")
+    rules = [
+        {kind: each.get("rules", each.get("spec")) for (kind, _), each in all_of.items() if kind in kinds}
+        for all_of in (made, wanted)
+    ]
+    assert rules[0] == rules[1]
+    (binding,) = (each for (kind, _), each in made.items() if kind == "ValidatingAdmissionPolicyBinding")
+    assert ("ValidatingAdmissionPolicy", binding["spec"]["policyName"]) in made
+    (bound,) = (each for (kind, _), each in made.items() if kind == "ClusterRoleBinding")
+    assert (bound["roleRef"]["name"], bound["subjects"][0]["name"]) == ("outward-outward-gatherer", "outward")

@@ -139,6 +139,9 @@ volumeMounts:
   {{- if $root.Values.admin.tlsSecret }}
   - {name: ops-tls, mountPath: /etc/outward-ops-tls, readOnly: true}
   {{- end }}
+  {{- if and $root.Values.teams.enabled (eq $root.Values.mode "gateway") }}
+  - {name: policies, mountPath: /policies, readOnly: true}
+  {{- end }}
   {{- with $root.Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -170,9 +173,50 @@ scheme: https, tlsConfig: {serverName: {{ include "outward.fullname" $ }}-ops.{{
 {{- with $root.Values.admin.tlsSecret }}
 - {name: ops-tls, secret: {secretName: {{ . }}, defaultMode: 0440}}
 {{- end }}
+{{- if and $root.Values.teams.enabled (eq $root.Values.mode "gateway") }}
+- {name: policies, emptyDir: {sizeLimit: 256Mi}}
+- name: gatherer-token
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: 3600}
+      - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+      - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+{{- end }}
 {{- with $root.Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* Gathers the ConfigMaps of teams. Only it has a token for the API server, and only it may write the folder. */}}
+{{- define "outward.gatherer" -}}
+- name: policies
+  image: {{ include "outward.image" (list . .Values.teams.image "teams.image") | quote }}
+  restartPolicy: Always # a sidecar: the proxy starts once its startup probe has passed
+  env:
+    - {name: METHOD, value: WATCH}
+    - {name: RESOURCE, value: configmap}
+    - {name: NAMESPACE, value: ALL}
+    - {name: LABEL, value: outward.example/policy}
+    - {name: LABEL_VALUE, value: "true"}
+    - {name: FOLDER, value: /policies}
+    - {name: UNIQUE_FILENAMES, value: "true"} # no ConfigMap chooses its file
+    - {name: FOLDER_ANNOTATION, value: "/"} # no annotation can be called so: no ConfigMap chooses its folder
+    - {name: HEALTH_PORT, value: "8081"}
+  ports:
+    - {name: gathered, containerPort: 8081}
+  startupProbe: # passes after the first listing
+    httpGet: {path: /healthz, port: gathered}
+    periodSeconds: 1
+    failureThreshold: 120
+  resources: {{ toJson .Values.teams.resources }}
+  securityContext:
+    runAsUser: 65534
+    runAsGroup: 10001
+    {{- include "outward.restricted" . | nindent 4 }}
+  volumeMounts:
+    - {name: policies, mountPath: /policies}
+    - {name: gatherer-token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 {{- end }}
 
 {{- define "outward.ca" -}}
