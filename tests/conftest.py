@@ -3,8 +3,13 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from harness.progress import Progress
+
+# A busy machine draws and runs examples slowly, and no law is about time.
+settings.register_profile("outward", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("outward")
 
 
 @pytest.hookimpl(trylast=True)  # behind the terminal's own
