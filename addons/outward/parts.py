@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -230,7 +231,10 @@ def traces_of(settings: Settings, metrics: Metrics) -> "Traces | None":
 
 
 def _need_otlp(setting: str) -> None:
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.proto") is None:
+    found = None
+    with suppress(ModuleNotFoundError):  # what lies above it is not there, or is no package
+        found = find_spec("opentelemetry.proto.collector")
+    if found is None:
         raise StartError(
             f"`{setting}` needs the extra `otlp`: in a checkout,"
             " `.venv/bin/python -m pip install --require-hashes -r requirements/otlp.txt`"

@@ -186,7 +186,8 @@ def test_a_join_that_was_ended_goes_on(url: str, database: Database, monkeypatch
     monkeypatch.undo()
     assert database.execute("SELECT COUNT(*) FROM events") == [(0,)]
     assert move(database, days.LEFT, "ORDER BY id DESC")
-    days.join(database)
+    days.split(database)  # ends what was begun
+    assert database.by_day()
     assert {row[0] for row in database.execute("SELECT id FROM events")} == {event.id for event in old}
 
 

@@ -211,6 +211,16 @@ def test_without_the_driver_of_postgresql_nothing_starts_and_the_message_says_ho
     assert "pip install --require-hashes -r requirements/postgres.txt" in done.stderr
 
 
+def test_without_the_messages_of_opentelemetry_the_proxy_does_not_start(config: Path, tmp_path: Path) -> None:
+    with config.open("a") as file:
+        file.write("records: {export: {otlp: 'http://127.0.0.1:1'}}\n")
+    (tmp_path / "opentelemetry.py").write_text("")  # a module, which has no parts
+    done = outward("serve", "--config", config, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "pip install --require-hashes -r requirements-otlp.txt" in done.stderr
+
+
 def follow(config: Path, verb: str, act: Callable[[int], None], wanted: int) -> list[dict[str, object]]:
     """Run `outward VERB --follow` and return its first lines, while something is recorded."""
     command = [sys.executable, "-c", "from outward.cli.main import main; main()", verb, "--config", str(config)]

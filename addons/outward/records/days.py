@@ -110,6 +110,7 @@ def split(database: Database) -> None:
     if is_split(database):
         make(database)
         return
+    join(database)  # what an earlier call of it has not moved yet
     cut = _cut(database)
     # Until the last step a row of a clock that is a day ahead would be refused; without this it would have to read all
     # rows while everybody waits.

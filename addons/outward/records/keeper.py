@@ -17,6 +17,7 @@ DAY = 86_400.0  # seconds
 _EVERY = 60.0  # seconds between two looks at what is too old
 _LOOK = 1.0  # seconds between two looks at the size, while records come
 _AGAIN = 5.0  # seconds until days are looked at again, where the database did not let us
+_TOO_OFTEN = 12  # refusals in a row that are worth a line
 _MORE = 0.02  # seconds between two batches
 _OF_RECEIPTS = 8  # their bound is the events' by this
 _TELL = 60.0  # seconds between two lines about pruning by size
@@ -28,6 +29,7 @@ class DayKeeper:
     def __init__(self, connect: Callable[[], Database], counts: "Counts", retention: float) -> None:
         self._connect, self._counts, self._retention = connect, counts, retention
         self._clock = Clock()
+        self._refused = 0
 
     def handle(self, _items: Sequence[None]) -> float:
         """Look at what is due, and return the seconds until the next look."""
@@ -43,10 +45,13 @@ class DayKeeper:
                     self._counts.records_pruned("age", "all", gone)
                     _log.info("a day of %d events was dropped: it is older than `records.retention`", gone)
         except StoreAwayError as error:
-            _log.debug("the days of the store are looked at again: %s", error)
+            self._refused += 1
+            level = logging.WARNING if self._refused == _TOO_OFTEN else logging.DEBUG
+            _log.log(level, "the days of the store cannot be made or dropped, and are tried again: %s", error)
             return _AGAIN
         finally:
             database.close()
+        self._refused = 0
         return _EVERY
 
 
