@@ -218,7 +218,7 @@ def test_without_the_messages_of_opentelemetry_the_proxy_does_not_start(config: 
     done = outward("serve", "--config", config, PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "pip install --require-hashes -r requirements-otlp.txt" in done.stderr
+    assert "pip install --require-hashes -r requirements/otlp.txt" in done.stderr
 
 
 def follow(config: Path, verb: str, act: Callable[[int], None], wanted: int) -> list[dict[str, object]]:

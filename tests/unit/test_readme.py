@@ -89,7 +89,9 @@ def _names(entries: list[object]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize(("lock", "groups"), [("requirements/outward.txt", ()), ("requirements/dev.txt", ("dev", "sdk"))])
+@pytest.mark.parametrize(
+    ("lock", "groups"), [("requirements/outward.txt", ()), ("requirements/dev.txt", ("dev", "sdk"))]
+)
 def test_the_locks_hold_every_dependency_with_hashes(lock: str, groups: tuple[str, ...]) -> None:
     """A dependency was added: run `bin/lock`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
