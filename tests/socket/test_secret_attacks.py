@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import re
+import signal
 import socket
 import ssl
 import threading
@@ -187,6 +188,16 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     running.impostor.close()
 
 
+def answered(sock: ssl.SSLSocket) -> bool:
+    """Read one answer of the mirror on a connection that stays."""
+    reply = b""
+    while not reply.endswith(b"\r\n\r\nok"):
+        piece = sock.recv(65536)
+        assert piece, reply
+        reply += piece
+    return b" 200 " in reply
+
+
 def reason(reply: str) -> str:
     return str(json.loads(reply.partition("\r\n\r\n")[2])["reason"])
 
@@ -338,7 +349,7 @@ def test_a_dead_connection_changes_nothing(scene: Scene) -> None:
             scene.mirror.heads.clear()
             scene.mirror.deaf = deaf
             sock.sendall(f"GET {path} HTTP/1.1\r\n{host}\r\n".encode())
-            assert b" 200 " in sock.recv(65536)
+            assert answered(sock)
             assert [VALUE.encode() in head for head in scene.mirror.heads] == [path.startswith("/v1")]
 
 
@@ -356,3 +367,32 @@ def test_refusals_tell_whose_placeholder_it_was(scene: Scene) -> None:
     assert event["detail"] == "the placeholder of github stands in the field x-key"
     assert HELD not in reply
     assert scene.served.metric_sum("outward_secret_misdirected_total", 'secret="github"') >= 1
+
+
+def test_a_reload_takes_a_secret_from_connections_that_are_open(scene: Scene) -> None:
+    """From the next request on; what the client sends as before is refused then."""
+    config, host = scene.served.config, f"Host: api.test:{scene.mirror.port}\r\n"
+    before = config.read_text()
+    after = before.replace(
+        "paths: ['/v1/**'], inject: {header: Authorization, value: \"Bearer {github}\"}", "paths: ['/v1/**']"
+    )
+    assert after != before
+    try:
+        with scene.tunnel() as sock:
+
+            def taken() -> bool:
+                scene.mirror.heads.clear()
+                sock.sendall(f"GET /v1/a HTTP/1.1\r\n{host}\r\n".encode())
+                assert answered(sock)
+                return VALUE.encode() not in scene.mirror.heads[0]
+
+            assert not taken()
+            config.write_text(after)
+            scene.served.signal(signal.SIGHUP)
+            wait_for(taken)
+            sock.sendall(f"GET /v1/b HTTP/1.1\r\n{host}{FIELD}\r\n".encode())
+            assert b'"secret_misdirected"' in b"".join(iter(lambda: sock.recv(65536), b""))
+    finally:
+        config.write_text(before)
+        scene.served.signal(signal.SIGHUP)
+        wait_for(lambda: VALUE.encode() in (scene.get("/v1/x"), scene.mirror.heads[-1])[1])

@@ -23,6 +23,7 @@ from harness.waiting import wait_for
 from outward.config.load import load_text
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
+from outward.core.secrets import MisdirectedError
 from outward.ops.access import Buckets
 from outward.ops.metrics import Metrics
 from outward.parts import webhooks_of
@@ -221,6 +222,29 @@ def test_a_new_use_is_told_in_a_chat_too(make, sink):
     wait_for(lambda: counts.of["sent"] == 1)
     text = told(sink)[0]["text"]
     assert text.startswith("`acme/platform` used the secret `key` for the first time at `new[.]example` port 443")
+
+
+@pytest.mark.parametrize("form", ["json", "slack"])
+def test_a_placeholder_that_was_refused_is_told_once_an_hour(make, sink, form):
+    """By secret, group and host; also a credential that is no placeholder, and nobody's that has no group."""
+    hooks, counts = make(sink.url, events=("secret_misdirected",), form=form)
+
+    def refused(host, secret, **facts):
+        detail = str(MisdirectedError("the URL", secret))
+        return denied(host, reason=Reason.SECRET_MISDIRECTED, detail=detail, time=7200.0, **facts)
+
+    for host, secret in (("a.example", "key"), ("a.example", "key"), ("a.example", None), ("b.example", "key")):
+        hooks.met(refused(host, secret))
+    hooks.met(refused("c.example", "key", group=None))
+    hooks.met(denied("d.example"))
+    wait_for(lambda: counts.of["sent"] == 3)
+    if form == "json":
+        found = [(body["event"], body.get("secret"), body["host"]) for body in told(sink)]
+        event = "secret_misdirected"
+        assert found == [(event, "key", "a[.]example"), (event, None, "a[.]example"), (event, "key", "b[.]example")]
+    else:
+        assert told(sink)[0]["text"].startswith("`acme/a` sent the placeholder of the secret `key` where it")
+        assert told(sink)[1]["text"].startswith("`acme/a` sent a credential of its own where a secret is set, to `a")
 
 
 def test_a_flood_is_limited_by_group(make, sink):

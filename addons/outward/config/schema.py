@@ -339,7 +339,9 @@ class WebhookModel(Model):
     """An HTTP endpoint that is told of access requests, and of hosts and uses of secrets that are new to a group."""
 
     url: Annotated[str, _reader(values.stream_url)]
-    events: Annotated[list[Literal["request", "new_host", "secret_new_use"]], Field(min_length=1)] = ["request"]
+    events: Annotated[
+        list[Literal["request", "new_host", "secret_new_use", "secret_misdirected"]], Field(min_length=1)
+    ] = ["request"]
     format: Literal["json", "slack"] = "json"
     secret_file: Text | None = None
 

@@ -184,7 +184,7 @@ class Webhook:
 
     Attributes:
         url: of the endpoint (which may hold a secret: never log it).
-        events: `request`, `new_host`, `secret_new_use`.
+        events: `request`, `new_host`, `secret_new_use`, `secret_misdirected`.
         format: `json` or `slack`.
         secret_file: file of the secret that notices are signed with; None signs none.
     """

@@ -1,4 +1,4 @@
-"""Webhooks: telling other programs that somebody asks for access, meets a host or uses a secret for the first time.
+"""Webhooks: telling programs of who asks for access, meets a host, uses a secret for the first time, or misplaces one.
 
 A notice says who, what and why in words of ours: never in those of a client, and never so that a chat makes a link of
 it. Each hook has a thread and a bounded queue; what finds it full, or does not get through after some tries, is dropped
@@ -20,6 +20,7 @@ import orjson
 
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
+from outward.core.secrets import secret_of
 from outward.records.database import Database, StoreAwayError
 from outward.records.destination import DeliveryError, Destination
 from outward.records.events import Event, rfc3339
@@ -33,6 +34,8 @@ LONGEST = 64  # characters of a host or a group
 RETRIES = (1.0, 5.0, 30.0, 120.0)  # seconds before each further try
 _WAITING = 200  # notices of one hook
 _REMEMBERED = 20_000  # pairs of group and host
+_MISDIRECTED = "secret_misdirected"
+_HOUR = 3600.0  # seconds
 _LATELY = 60.0  # seconds that the record of an attempt may be older than the attempt
 
 
@@ -55,10 +58,10 @@ class Notice:
     """What is told.
 
     Attributes:
-        event: `request`, `new_host` or `secret_new_use`.
+        event: `request`, `new_host`, `secret_new_use` or `secret_misdirected`.
         id: of the request, or of the decision.
         time: Unix time in seconds.
-        secret: name of the secret that was used; empty for the others.
+        secret: name of the secret that was used, or whose placeholder was refused; empty for the others.
     """
 
     event: str
@@ -78,14 +81,18 @@ class Notice:
 
     def as_slack(self) -> dict[str, Any]:
         """Return it for a chat."""
-        did = _DID[self.event].format(secret=unlinked(self.secret))
+        did = (_OWN if self.event == _MISDIRECTED and not self.secret else _DID[self.event]).format(
+            secret=unlinked(self.secret)
+        )
         about = f"`{unlinked(self.host)}` port {self.port} ({self.reason}), `{self.id}`"
         return {"text": f"`{unlinked(self.group)}` {did} {about}"}
 
 
+_OWN = "sent a credential of its own where a secret is set, to"
 _DID = {
     "request": "asks for",
     "new_host": "met for the first time, and was blocked:",
+    _MISDIRECTED: "sent the placeholder of the secret `{secret}` where it does not belong, to",
     "secret_new_use": "used the secret `{secret}` for the first time at",
 }
 FORMATS: dict[str, Callable[[Notice], dict[str, Any]]] = {"json": Notice.as_json, "slack": Notice.as_slack}
@@ -213,6 +220,7 @@ class Webhooks:
         self._met: OrderedDict[tuple[str, ...], None] = OrderedDict()
         self._news = any(hook.wants("new_host") for hook in hooks)
         self._uses = any(hook.wants("secret_new_use") for hook in hooks)
+        self._canaries = any(hook.wants(_MISDIRECTED) for hook in hooks)
 
     @property
     def problem(self) -> str | None:
@@ -226,12 +234,21 @@ class Webhooks:
 
     def met(self, event: Event) -> None:
         """Tell of a host that a group was refused for the first time; for the loop, and cheap."""
+        if self._canaries and event.reason is Reason.SECRET_MISDIRECTED:
+            self._misdirected(event)
         if not self._news or event.reason is not Reason.NO_RULE or event.verdict is Verdict.ALLOW:
             return
         if event.group is not None and event.host and self._remember(event.group, event.host):
             about = (event.id, event.group, event.host, event.port or 0, str(event.reason), event.time)
             notice = Notice("new_host", *about)
             self._tell(notice, lambda: self._is_new(notice))
+
+    def _misdirected(self, event: Event) -> None:
+        """Tell of a placeholder that was refused: once an hour for the same group, host and secret."""
+        secret, hour = secret_of(event.detail) or "", str(event.time // _HOUR)
+        if event.group is not None and event.host and self._remember(event.group, event.host, secret, hour):
+            about = (event.id, event.group, event.host, event.port or 0, str(event.reason), event.time, secret)
+            self._tell(Notice(_MISDIRECTED, *about), lambda: True)
 
     def used(self, secret: str, event: Event) -> None:
         """Tell of a secret that a group used for a host for the first time; for the loop, and cheap."""
