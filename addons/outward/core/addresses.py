@@ -112,6 +112,10 @@ def judge_address(address: Address, port: int, internal: Collection[Network], ow
         internal: networks that the operator opened. Metadata services and own addresses stay closed; loopback is
             opened only by an entry that lies within loopback.
         own: the proxy's own addresses and listeners.
+
+    Example:
+        >>> judge_address(ip_address("10.0.0.1"), 443, (), Own())
+        Refusal(what='private', loop=False)
     """
     if getattr(address, "scope_id", None):
         return Refusal("an address with a zone")
@@ -132,7 +136,12 @@ def _transparent(address: Address) -> bool:
 
 
 def embedded(address: Address) -> Iterable[IPv4Address]:
-    """Yield the IPv4 addresses that an IPv6 address carries."""
+    """Yield the IPv4 addresses that an IPv6 address carries.
+
+    Example:
+        >>> list(embedded(ip_address("64:ff9b::7f00:1")))
+        [IPv4Address('127.0.0.1')]
+    """
     if isinstance(address, IPv4Address):
         return
     value = int(address)
@@ -173,7 +182,12 @@ def _opened(address: Address, internal: Iterable[Network]) -> bool:
 
 
 def is_loopback(address: Address) -> bool:
-    """Tell whether an address is loopback, or what Linux dials as loopback (0.0.0.0, ::)."""
+    """Tell whether an address is loopback, or what Linux dials as loopback (0.0.0.0, ::).
+
+    Example:
+        >>> is_loopback(ip_address("127.0.0.9"))
+        True
+    """
     return address.is_unspecified or any(
         address.version == network.version and address in network for network in LOOPBACK
     )

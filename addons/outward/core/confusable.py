@@ -42,7 +42,12 @@ _LOOK_ALIKES = str.maketrans(
 
 
 def looks_like(name: str) -> str | None:
-    """Return what is suspicious about a canonical name, as the end of a sentence; None where nothing is."""
+    """Return what is suspicious about a canonical name, as the end of a sentence; None where nothing is.
+
+    Example:
+        >>> looks_like("xn--pple-43d.com")
+        'looks like `apple` and is not: `\u0430pple` is `xn--pple-43d`'
+    """
     if "xn--" not in name:
         return None
     for label in name.split("."):

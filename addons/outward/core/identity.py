@@ -243,7 +243,12 @@ def _comes_from(peer: Address, entry: ClientEntry) -> bool:
 
 
 def read_secret(authorization: str) -> Secret | None:
-    """Read Basic (RFC 7617) or Bearer (RFC 6750) credentials; None when malformed."""
+    """Read Basic (RFC 7617) or Bearer (RFC 6750) credentials; None when malformed.
+
+    Example:
+        >>> read_secret("Basic dXNlcjpwYXNz")
+        Secret(conversation='user')
+    """
     scheme, _, value = authorization.partition(" ")
     value = value.strip(" ")
     if scheme.isascii() and scheme.lower() == "bearer" and value:

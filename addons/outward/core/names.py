@@ -74,6 +74,10 @@ def canonical_host(text: str) -> Host:
     Raises:
         MalformedHostError: for anything else: other spellings of addresses, zone ids, empty or long labels,
             control characters, percent-encoding, names that IDNA 2008 / UTS 46 refuses (RFC 5891, RFC 1123 2.1).
+
+    Example:
+        >>> canonical_host("EXAMPLE.com.").name
+        'example.com'
     """
     if len(text) > MAX_NAME + 3:  # two brackets or one dot more
         raise MalformedHostError("the host name is longer than 253 octets")
@@ -152,6 +156,10 @@ def parse_port(text: str) -> int:
 
     Raises:
         MalformedHostError: for anything else, signs, spaces, leading zeros and other scripts' digits included.
+
+    Example:
+        >>> parse_port("443")
+        443
     """
     if not _PORT.fullmatch(text) or int(text) > 65535:
         raise MalformedHostError("not a port from 1 to 65535")
@@ -167,6 +175,11 @@ def parse_authority(text: str, default_port: int | None) -> tuple[Host, int]:
 
     Raises:
         MalformedHostError: when the host or the port is not understood.
+
+    Example:
+        >>> host, port = parse_authority("a.example:8443", None)
+        >>> host.name, port
+        ('a.example', 8443)
     """
     return _authority(text, default_port) if len(text) <= MAX_NAME else _split_authority(text, default_port)
 
@@ -184,11 +197,21 @@ _authority = lru_cache(maxsize=8192)(_split_authority)
 
 
 def is_local_name(name: str) -> bool:
-    """Tell whether a canonical name has no public meaning: single labels, special-use suffixes, metadata services."""
+    """Tell whether a canonical name has no public meaning: single labels, special-use suffixes, metadata services.
+
+    Example:
+        >>> is_local_name("db.internal")
+        True
+    """
     last = name.rpartition(".")[2]
     return "." not in name or last in _LOCAL_SUFFIXES or name in _LOCAL_NAMES or name.endswith(".home.arpa")
 
 
 def is_loopback_name(name: str) -> bool:
-    """Tell whether a canonical name means the machine itself, whatever a name server says (RFC 6761 6.3)."""
+    """Tell whether a canonical name means the machine itself, whatever a name server says (RFC 6761 6.3).
+
+    Example:
+        >>> is_loopback_name("localhost")
+        True
+    """
     return name in _LOOPBACK_NAMES or name.endswith(".localhost")

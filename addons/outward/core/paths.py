@@ -23,6 +23,10 @@ def normal_path(raw: str) -> str:
 
     Raises:
         OddPathError: for dot segments, empty segments, encoded separators, double encoding, control characters.
+
+    Example:
+        >>> normal_path("/a/%41b")
+        '/a/Ab'
     """
     if not raw.startswith("/") or _ODD.search(raw):
         raise OddPathError(raw)
@@ -33,7 +37,12 @@ def normal_path(raw: str) -> str:
 
 
 def unreserved(text: str) -> str:
-    """Decode what means the same decoded, and write the other escapes in capitals (RFC 3986 6.2.2)."""
+    """Decode what means the same decoded, and write the other escapes in capitals (RFC 3986 6.2.2).
+
+    Example:
+        >>> unreserved("%41%2F")
+        'A%2F'
+    """
     return ESCAPE.sub(_decode, text)
 
 
@@ -78,7 +87,12 @@ class PathGlob:
 
 
 def match(pattern: Sequence[str], path: Sequence[str]) -> bool:
-    """Match segments; row by row, so that the work is bounded by their product."""
+    """Match segments; row by row, so that the work is bounded by their product.
+
+    Example:
+        >>> match(("v1", "**"), ("v1", "users", "7"))
+        True
+    """
     reachable = {0}
     for index, segment in enumerate(pattern):
         if segment == "**":

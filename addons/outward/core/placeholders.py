@@ -81,7 +81,12 @@ def _readings(text: str) -> Iterable[str]:
 
 
 def plain_of(text: str) -> str:
-    """Decode Base64 of either alphabet; empty if it is none, or no text."""
+    """Decode Base64 of either alphabet; empty if it is none, or no text.
+
+    Example:
+        >>> plain_of("dXNlcjpwYXNz")
+        'user:pass'
+    """
     plain = text.translate(str.maketrans("-_", "+/")).rstrip("=")
     try:
         return b64decode(plain + "=" * (-len(plain) % 4), validate=True).decode()

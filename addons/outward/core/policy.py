@@ -181,7 +181,12 @@ def layers(groups: Iterable[Group]) -> Iterator[Group]:
 
 
 def within(path: str, scope: str | None) -> bool:
-    """Tell whether a group's path lies in the subtree of another; None is the whole tree."""
+    """Tell whether a group's path lies in the subtree of another; None is the whole tree.
+
+    Example:
+        >>> within("acme/dev", "acme"), within("acme2", "acme")
+        (True, False)
+    """
     return scope is None or path == scope or path.startswith(f"{scope}/")
 
 
@@ -226,7 +231,23 @@ class Policy:
 
 
 def decide(policy: Policy, question: Question) -> Decision:
-    """Decide one question; never raises, and an unforeseen failure denies with `internal_error`."""
+    """Decide one question; never raises, and an unforeseen failure denies with `internal_error`.
+
+    The first that applies decides:
+
+    1. an unknown group: `unknown_client`
+    2. a secret's placeholder in host or path: `secret_misdirected`
+    3. the proxy's own name: `malformed_request`, since it is no destination
+    4. a deny rule of the group or of any ancestor: `denied_by_rule`
+    5. an allow rule of the chain, or a grant, inside every ceiling: `rule`
+    6. else the nearest miss: its port, method, path or end; or `no_rule`
+
+    Then report mode turns what it softens into `report_only`; and what no lane could carry is denied all the same.
+
+    Example:
+        >>> decide(Policy(), Question(None, Host("a.example"), 443)).reason
+        <Reason.UNKNOWN_CLIENT: 'unknown_client'>
+    """
     try:
         return _decide(policy, question)
     except Exception:  # noqa: BLE001 - the one place where failing means no

@@ -25,7 +25,12 @@ _UNREADABLE = re.compile(
 
 
 def allows(globs: Sequence[PathGlob], path: str, *, encoded_slash: bool = False) -> bool:
-    """Tell whether a path matches in all of its readings; one that cannot be read matches `/**` alone."""
+    """Tell whether a path matches in all of its readings; one that cannot be read matches `/**` alone.
+
+    Example:
+        >>> allows([PathGlob("/v1/**")], "/v1/x"), allows([PathGlob("/v1/**")], "/v1/../x")
+        (True, False)
+    """
     if any(glob.everything for glob in globs):
         return True
     try:
@@ -35,7 +40,12 @@ def allows(globs: Sequence[PathGlob], path: str, *, encoded_slash: bool = False)
 
 
 def denies(globs: Sequence[PathGlob], path: str, *, encoded_slash: bool = False) -> bool:
-    """Tell whether a path matches in any of its readings; one that cannot be read does."""
+    """Tell whether a path matches in any of its readings; one that cannot be read does.
+
+    Example:
+        >>> denies([PathGlob("/admin/**")], "/x/%2e%2e/admin/")
+        True
+    """
     try:
         return any(_matched(*reading) for reading in _readings(path, globs, encoded_slash=encoded_slash))
     except OddPathError:

@@ -172,6 +172,10 @@ def masked(text: str, values: Mapping[str, str], sent: Iterable[str] = ()) -> st
         text: of an answer, or of an environment.
         values: of secrets, by name; the longest goes first, since a shorter one may be a part of it.
         sent: fields that were set on the request; Basic credentials among them hold a value that the text may repeat.
+
+    Example:
+        >>> masked("Bearer abcdefgh12", {"key": "abcdefgh12"})
+        'Bearer outward-secret-key'
     """
     there = [name for name, value in values.items() if value and value in text]
     for name in sorted(there, key=lambda each: len(values[each]), reverse=True):

@@ -230,14 +230,24 @@ def _opens(policy: Policy, group: Group, question: Question, entry: Entry) -> bo
 
 
 def exactly(host: Host) -> Pattern:
-    """Return the pattern that is one host and no other."""
+    """Return the pattern that is one host and no other.
+
+    Example:
+        >>> str(exactly(Host("a.example")))
+        'a.example'
+    """
     if host.address is None:
         return Pattern(PatternKind.EXACT, host.name)
     return Pattern(PatternKind.NETWORK, host.name, single(host.address))
 
 
 def single(address: Address) -> Network:
-    """Return the network that is one address."""
+    """Return the network that is one address.
+
+    Example:
+        >>> single(ip_address("10.0.0.1"))
+        IPv4Network('10.0.0.1/32')
+    """
     return ip_network(address)
 
 
