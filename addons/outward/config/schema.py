@@ -1,17 +1,17 @@
-"""The shape of the configuration file, as pydantic models; also what `schema.json` is made from.
+"""The shape of the configuration file, as models (see `shapes`); also what `schema.json` is made from.
 
 Owns names, types and ranges of keys. Input scalars are text (see `document`); each type reads its own. Rules are
 compiled from nodes (see `rules`), so that a long list costs no models; `RuleMapping` describes them to editors.
 """
+# ruff: noqa: RUF012 - each model gets a copy of its defaults
 
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
-
 from outward.config import patterns, values
 from outward.config.settings import DEFAULT_STATE, Limits
+from outward.config.shapes import BeforeValidator, Field, Model, WithJsonSchema
 from outward.core.model import (
     Denial,
     Ech,
@@ -55,21 +55,6 @@ AddressText = Annotated[IPv4Address | IPv6Address, _reader(values.address), With
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=1)]
 Day = Annotated[str, WithJsonSchema({"type": "string", "format": "date", "examples": ["2027-01-31"]})]
-
-
-class Model(BaseModel):
-    """A mapping without unknown keys; a null value means that the key is absent."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, data: Any) -> Any:
-        if data is None:
-            return {}
-        if not isinstance(data, dict):
-            return data
-        return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
 
 
 _LIMITS = Limits()
@@ -425,7 +410,9 @@ class Document(Model):
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of the file, for editors."""
-    schema = Document.model_json_schema()
+    from outward.config.twins import twin  # noqa: PLC0415 - loads pydantic
+
+    schema = twin(Document).model_json_schema()
     vendor = schema["properties"]["vendors"]
     vendor["additionalProperties"] = {"anyOf": [_TEXT, vendor["additionalProperties"]]}
     claim = schema["$defs"]["OidcModel"]["properties"]["role_claim"]

@@ -1,13 +1,11 @@
 """From nodes to models: pydantic's errors become findings at their places, with a cure."""
 
-from collections.abc import Iterator
-from typing import Any, get_args
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, Node, SequenceNode
 from outward.config.nearest import did_you_mean
+from outward.config.shapes import Model, OddError
 from outward.core.model import Place
 
 _SECRET_KEYS = frozenset({"proxy", "url", "token_sha256"})
@@ -17,7 +15,7 @@ _SHAPES = {
 }  # fmt: skip
 
 
-def validate[M: BaseModel](
+def validate[M: Model](
     model: type[M], node: Node, report: Report, skip: frozenset[str] = frozenset(), what: str = "value"
 ) -> M | None:
     """Return the model of a node, or None after reporting every error in it.
@@ -29,15 +27,28 @@ def validate[M: BaseModel](
         skip: keys at the top that are read elsewhere.
         what: how the node itself is called, such as the key that it stands under.
     """
+    data = node.plain(skip)
     try:
-        return model.model_validate(node.plain(skip))
+        return model.model_validate(data)
+    except OddError:
+        return _explained(model, data, node, report, what)
+
+
+def _explained[M: Model](model: type[M], data: Any, node: Node, report: Report, what: str) -> M | None:
+    """Let pydantic say what is wrong, if it is."""
+    from pydantic import ValidationError  # noqa: PLC0415 - takes a third of a start
+
+    from outward.config.twins import read  # noqa: PLC0415 - loads pydantic
+
+    try:
+        return read(model, data)
     except ValidationError as failure:
         for error in failure.errors(include_url=False, include_input=True):
             _report(error, model, node, report, what)
         return None
 
 
-def _report(error: Any, model: type[BaseModel], root: Node, report: Report, what: str) -> None:
+def _report(error: Any, model: type[Model], root: Node, report: Report, what: str) -> None:
     loc, kind = error["loc"], error["type"]
     place, length = _locate(root, loc, key=kind == "extra_forbidden")
     name = next((str(step) for step in reversed(loc) if isinstance(step, str)), what)
@@ -81,18 +92,13 @@ def _locate(root: Node, loc: tuple[Any, ...], *, key: bool) -> tuple[Place, int]
     return place, length
 
 
-def _known_keys(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+def _known_keys(model: type[Model], loc: tuple[Any, ...]) -> list[str]:
     """Return the keys of the model at a location."""
+    from outward.config.twins import models_in  # noqa: PLC0415 - loads pydantic
+
     models = [model]
     for step in loc:
         fields = [each.model_fields[step] for each in models if step in each.model_fields]
         if fields:
-            models = [each for field in fields for each in _models_in(field.annotation)]
+            models = [each for field in fields for each in models_in(field)]
     return sorted({name for each in models for name in each.model_fields})
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models_in(argument)
