@@ -248,6 +248,7 @@ class Service:
             self.use(self._loaded)
             self._govern()
             await self._listen()
+            self._spawn(self._warm())
         except OSError as error:
             raise refused(error) from error
         except SecretError as error:
@@ -264,7 +265,11 @@ class Service:
         """Load what judges searches, and what answers for the proxy itself."""
         self._governor = governor_of(self.settings, self.judge, self.recorder, self.administration, self._memory)
         self.judge.desk = self._desk = desk_of(self.settings, self.judge, self.administration)
-        self._spawn(asyncio.to_thread(self._governor.warm))
+
+    async def _warm(self) -> None:
+        """Load what the first governed requests would wait for, once the proxy is ready."""
+        await asyncio.sleep(self._options.lull)
+        await asyncio.to_thread(self.governor.warm)
 
     async def _listen(self) -> None:
         if self._options.carried is not None:
