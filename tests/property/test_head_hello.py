@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from harness.hellos import extension, fragmented, hello, record, server_name
 from outward.config.settings import Limits
-from outward.core.names import canonical_host
+from outward.core.names import Host, canonical_host
 from outward.http1.fields import HeadError, hop_fields
-from outward.http1.head import END, Within, parse_head, parse_response_head
+from outward.http1.head import END, Head, Within, parse_head, parse_response_head
 from outward.http1.headreader import HeadReader
 from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
 
@@ -136,3 +136,31 @@ def test_records_do_not_matter_and_two_names_never_pass(extensions: list[bytes],
         assert whole == spread
     if len(set(extensions)) < len(extensions) or sum(each[:2] == b"\x00\x00" for each in extensions) > 1:
         assert whole == "HelloError"
+
+
+_HEADS = st.tuples(
+    st.sampled_from(["GET", "POST", "CONNECT", "get"]),
+    st.sampled_from(
+        ["/", "/a?b", "http://a.test/", "http://a.test:81/x", "a.test:443", "*", "/a#b", "http://u@a.test/"]
+    ),
+    st.sampled_from("01"),
+    st.sampled_from(
+        ["Host: a.test", "Host: a.test:81", "Host: a.test\r\nContent-Length: 3", "X: a", "Host: a.test:443"]
+    ),
+)
+
+
+@given(_HEADS, _HEADS, st.sampled_from([None, Within(Host("a.test"), 443), Within(Host(""), 80, 80)]))
+def test_a_head_behind_another_one_reads_as_if_it_was_alone(
+    first: tuple[str, ...], second: tuple[str, ...], within: Within | None
+) -> None:
+    one, two = ("{} {} HTTP/1.{}\r\n{}\r\n\r\n".format(*each).encode() for each in (first, second))
+
+    def read(raw: bytes, last: Head | None = None) -> object:
+        try:
+            return parse_head(raw, LIMITS, within, last)
+        except HeadError as error:
+            return str(error), error.reason, error.status, error.advice, error.head
+
+    last = read(one)
+    assert read(two, last if isinstance(last, Head) else None) == read(two)

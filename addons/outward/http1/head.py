@@ -122,19 +122,22 @@ class ResponseHead:
     section: Section | None = field(default=None, repr=False, compare=False)
 
 
-def parse_head(raw: bytes, limits: HeadLimits, within: Within | None = None) -> Head:
+def parse_head(raw: bytes, limits: HeadLimits, within: Within | None = None, last: Head | None = None) -> Head:
     """Read one request head, up to and with its empty line.
 
     Args:
         raw: the head's bytes.
         limits: bounds of bytes and fields.
         within: the tunnel that it came through; None on the proxy port, where a target is absolute or a CONNECT's.
+        last: the head before it on the same connection: fields that are the same to the byte are not read again.
 
     Raises:
         HeadError: for whatever is not understood, or could be understood in two ways.
     """
     if len(raw) > limits.head_bytes:
         raise too_large("the head is too long")
+    if last is not None and (same := _with_fields_of(last, raw, within)) is not None:
+        return same
     match, section = _split(_REQUEST, raw, limits)
     method, target, minor = match.groups()
     head = Head(method.decode("ascii"), target.decode("latin-1"), minor == b"0", section.fields, section=section)
@@ -152,6 +155,23 @@ def parse_head(raw: bytes, limits: HeadLimits, within: Within | None = None) -> 
     return head
 
 
+def _with_fields_of(last: Head, raw: bytes, within: Within | None) -> Head | None:
+    """Return a head that differs from another one in its target at most; None where it has to be read."""
+    end = raw.find(b"\r\n")
+    match = _REQUEST.fullmatch(raw, 0, end) if last.section is not None and raw[end:] == last.section.received else None
+    if match is None or match[1] != last.method.encode("ascii") or (match[3] == b"0") is not last.http_10:
+        return None
+    head = Head(  # `replace` would cost twice as much
+        last.method, match[2].decode("latin-1"), last.http_10, last.fields, _NOWHERE, 0, None, last.length,
+        last.websocket, last.expect, last.keep_alive, last.authorization, last.conversation, last.section,
+    )  # fmt: skip
+    try:
+        _locate(head, within)
+    except HeadError:
+        return None
+    return head if head.host == last.host and head.port == last.port else None
+
+
 def _split(first: re.Pattern[bytes], raw: bytes, limits: HeadLimits) -> tuple[re.Match[bytes], Section]:
     """Return the first line of a head, and its field lines.
 
@@ -162,7 +182,7 @@ def _split(first: re.Pattern[bytes], raw: bytes, limits: HeadLimits) -> tuple[re
     match = first.fullmatch(lines[0])
     if match is None or lines[-2:] != _ENDED:
         raise malformed("not a strict HTTP/1.0 or HTTP/1.1 head")
-    return match, read_section(lines[1:-2], limits)
+    return match, read_section(raw[len(lines[0]) :], lines[1:-2], limits)
 
 
 def _judge_method(method: str) -> None:

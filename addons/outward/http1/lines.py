@@ -65,6 +65,7 @@ class Section(NamedTuple):
     """The field lines of one head.
 
     Attributes:
+        received: all of them, from the CRLF before the first to the empty line.
         fields: lower-case names and values (Latin-1), in order.
         deciding: those of them that `fields.governed` has to look at.
         staying: the lines that go on as they are.
@@ -72,6 +73,7 @@ class Section(NamedTuple):
         plain: whether the others are dropped without a look at the head as a whole.
     """
 
+    received: bytes
     fields: Fields
     deciding: Fields
     staying: list[bytes]
@@ -82,8 +84,8 @@ class Section(NamedTuple):
 _known: dict[bytes, Line] = {}
 
 
-def read_section(lines: list[bytes], limits: HeadLimits) -> Section:
-    """Read the field lines of a head, which was split at each CRLF.
+def read_section(received: bytes, lines: list[bytes], limits: HeadLimits) -> Section:
+    """Read the field lines of a head, as received, and as split at each CRLF.
 
     Raises:
         HeadError: a line is none, or there are more than the limit.
@@ -105,7 +107,7 @@ def read_section(lines: list[bytes], limits: HeadLimits) -> Section:
             host = True
         elif fate is _ASKS:
             plain = False
-    return Section(fields, deciding, staying, host, plain)
+    return Section(received, fields, deciding, staying, host, plain)
 
 
 def _read(line: bytes) -> Line:

@@ -96,6 +96,7 @@ class Hooks:
         self._ech: bool | None = None
         self._detail: str | None = None  # of the refusal
         self._paid = True  # the first request was taken from the group's rates when the connection was judged
+        self._last = head if self.within is None else None
         self._id: str | None = passport.event.id if self.within is not None else None  # of the first request within
 
     def unseal(self) -> None:
@@ -134,7 +135,7 @@ class Hooks:
         if self._pending is not None:
             return self._first(raw, self._pending)
         try:
-            head = parse_head(raw, self._parts.limits, self._through)
+            head = self._last = parse_head(raw, self._parts.limits, self._through, self._last)
         except HeadError as error:
             return self.malformed(error, raw)
         identity = self._identity(head)
