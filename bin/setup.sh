@@ -9,7 +9,8 @@ import importlib.util, sys, sysconfig
 if sys.version_info < (3, 12):
     sys.exit(1)
 flags = " ".join(str(sysconfig.get_config_var(name)) for name in ("CONFIG_ARGS", "CFLAGS", "PY_CFLAGS"))
-fast = "--enable-optimizations" in flags or "-fprofile-use" in flags
+# Debian builds with them by other means than the option, and is told by where it looks for wheels, as Fedora does.
+fast = any(sign in flags for sign in ("--enable-optimizations", "-fprofile-use", "/usr/share/python-wheels"))
 print("+" if fast and importlib.util.find_spec("ensurepip") else "-", sys.executable, sep="")
 '
 say() { printf 'outward: %s\n' "$*" >&2; }
