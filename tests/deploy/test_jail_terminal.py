@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from harness.process import OUTWARD, environment
+from harness.waiting import PATIENCE
 from outward.cli.jail import Jail, JailError
 
 POLICY = "version: 1\nserver: {{state: '{folder}/state'}}\ngroups: {{agents: {{allow: [allowed.test]}}}}\nclients: [{{group: agents, anyone: true}}]\n"
 PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
-PATIENCE = 20
 
 
 def jail_works() -> str | None:

@@ -46,7 +46,7 @@ EXPECTED = [
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @stateless.parametrize()
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_operation_keeps_its_promise(running, case):
     """No 5xx, no undocumented status, no answer outside its schema, no nonsense accepted."""
     running.administration._access._requests._burst = 1e9
