@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from harness.process import OUTWARD, environment
-from harness.waiting import PATIENCE
+from harness.waiting import PATIENCE, wait_for
 from outward.cli.jail import Jail, JailError
 
 POLICY = "version: 1\nserver: {{state: '{folder}/state'}}\ngroups: {{agents: {{allow: [allowed.test]}}}}\nclients: [{{group: agents, anyone: true}}]\n"
@@ -160,10 +160,12 @@ def test_a_command_in_the_background_that_reads_is_stopped(shell: Shell) -> None
     """And goes on in the foreground."""
     shell.type(f"{shell.jail}head -n 1 &\n")
     shell.until("PROMPT> ")
-    for _ in range(40):  # the shell tells of it before a prompt
+
+    def stopped() -> bool:  # the shell tells of it before a prompt
         shell.type("jobs\n")
-        if "Stopped" in shell.until(r"(Running|Stopped).*\n")[0]:
-            break
+        return "Stopped" in shell.until(r"(Running|Stopped).*\n")[0]
+
+    wait_for(stopped)
     shell.type("fg\n")
     shell.until("head -n 1")
     shell.type("line''\n")
