@@ -1,5 +1,6 @@
 """Decisions as OpenTelemetry logs, at a real receiver: none lost, doubled ones marked, no request delayed."""
 
+import itertools
 import os
 import signal
 import time
@@ -174,16 +175,17 @@ def test_a_full_disk_drops_loudly_and_strangers_first(
 ) -> None:
     collector.stop()
     with exporting_to(collector, tmp_path, counts := Told(), spool=200_000) as recorder:
-        for _ in range(60):
-            recorder.record(denied("s.example", group=None, client=f"10.9.{_}.1"))
-            recorder.record(allowed("g.example"))
         (export,) = recorder.exports
-        wait_for(lambda: export.waiting)
-        for number in range(600):
-            recorder.record(denied(f"s{number % 50}.example", group=None, client=f"10.8.{number}.1"))
-        wait_for(lambda: counts.outcomes.get("dropped"))
-        kept = send(recorder, 20)
-        wait_for(lambda: kept <= _waiting(tmp_path))
+        sources = itertools.count()
+        while "dropped" not in counts.outcomes:
+            export._keep([denied("s.example", group=None, client=f"source {next(sources)}") for _ in range(5)])
+        kept = [allowed("g.example") for _ in range(60)]
+        export._keep(list(kept))
+        assert {event.id for event in kept} <= _waiting(tmp_path)
+        assert counts.outcomes == {"dropped": 5}
+        for _ in range(3):
+            export._keep([allowed("g.example") for _ in range(60)])
+        assert counts.outcomes["dropped"] > 5  # at the bound, groups' too
     assert "keeps nothing more" in caplog.text
     collector.start()
 

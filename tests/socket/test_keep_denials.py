@@ -98,6 +98,25 @@ def test_what_is_written_again_is_counted_once(url: str, tmp_path: Path) -> None
     database.close()
 
 
+def test_names_that_are_made_up_become_one_line(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sums, "LINES", 10)
+    database = open_database(url, tmp_path)
+    migrate(database)
+    collected = Sums()
+    for number in range(40):
+        for _ in range(1 + (number < 5)):
+            collected.add(allowed(f"n{number}.example", time=1e9), 0.0)
+    with database.transaction():
+        sums.write(database, collected.due(9.0)[0])
+    assert sums.merge(database) == 30
+    assert sums.merge(database) == 0
+    lines = dict(database.execute("SELECT host, count FROM passed_hours"))
+    assert len(lines) == 11
+    assert (lines[""], sum(lines.values()), lines["n0.example"]) == (30, 45, 2)
+    assert database.execute("SELECT SUM(bytes_up), SUM(bytes_down) FROM passed_hours") == [(450, 45_000)]
+    database.close()
+
+
 def test_no_count_is_lost_while_the_database_is_locked(tmp_path: Path) -> None:
     counts = Counts()
     recorder = recorder_of("sqlite", tmp_path, counts)

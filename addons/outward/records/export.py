@@ -277,7 +277,7 @@ class Export:
         try:
             self._dialect.read(answer)
         except Rejection as rejection:
-            rejected = rejection.count
+            rejected = min(max(0, rejection.count), len(records))  # it is somebody else's word
             level = logging.ERROR if rejected else logging.WARNING
             log.log(level, "%s refuses %d records for good: %s", self._destination.name, rejected, rejection)
             self._counts.exported(self.name, "rejected", rejected)

@@ -118,7 +118,7 @@ class Keeper:
             pruning.prune_summary(database, before)
             receipts.prune(database, before)
             sums.prune(database, before, agreed)
-        if pruning.merge_summary(database):
+        if pruning.merge_summary(database) or sums.merge(database):
             return False
         self._aged_at = now + _EVERY
         return True

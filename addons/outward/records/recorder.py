@@ -219,8 +219,10 @@ class Recorder:
 
     def _only_counted(self, event: Event) -> bool:
         """Count an event that gets no row; False where it gets one."""
+        if self._sums is None or not summed(event):
+            return False
         with self._folding:
-            if self._sums is None or not summed(event):
+            if self._sums is None:  # the end has come meanwhile
                 return False
             first = self._sums.add(event, time.monotonic())
         if first:

@@ -13,6 +13,8 @@ from outward.records.events import MAX_NAME, Event, Record, new_id, rfc3339
 from outward.records.text import clean
 
 WINDOW = 1.0  # seconds; what is counted in memory alone is never older
+LINES = 5000  # of one group in an hour
+_BATCH = 1000  # lines that are merged in one transaction
 KNOWN = 86_400.0  # seconds that the id of a record is remembered
 
 _HOUR = store.HOUR / 1000
@@ -24,6 +26,16 @@ _ADD = (
     " count = old.count + excluded.count, bytes_up = old.bytes_up + excluded.bytes_up,"
     " bytes_down = old.bytes_down + excluded.bytes_down"
 )
+
+_CROWDED = (
+    "SELECT hour_ms, group_path, COUNT(*) FROM passed_hours WHERE host <> '' GROUP BY hour_ms, group_path"
+    " HAVING COUNT(*) > ?"
+)
+_LEAST = (
+    "SELECT host, port, count, bytes_up, bytes_down FROM passed_hours"
+    " WHERE hour_ms = ? AND group_path = ? AND host <> '' ORDER BY count LIMIT ?"
+)
+_DROP = "DELETE FROM passed_hours WHERE hour_ms = ? AND group_path = ? AND host = ? AND port = ?"
 
 type _Key = tuple[int, str, str, int]
 
@@ -104,6 +116,22 @@ def write(database: Database, record: Record) -> None:
     store.add_passed(database, [(*key, *facts) for key, facts in sorted(totals.items())])
     store.add_hours(database, [("allow", *key, count) for key, count in sorted(hours.items())])
     database.insert(_ADD, sorted((*line[:5], *line[8:10]) for line in lines))
+
+
+def merge(database: Database) -> int:
+    """Make one line without a host of those that count least, where a group has too many in an hour; return how many.
+
+    Whoever may ask for every name below a domain makes names up.
+    """
+    merged = 0
+    for hour, group, lines in database.execute(_CROWDED, (LINES,)):
+        with database.transaction():
+            key = (hour, group)
+            rows = database.execute(_LEAST, (*key, min(_BATCH, lines - LINES)))
+            database.insert(_DROP, [(*key, *row[:2]) for row in rows])
+            database.insert(_ADD, [(*key, "", 0, *(sum(each) for each in list(zip(*rows, strict=True))[2:]))])
+            merged += len(rows)
+    return merged
 
 
 def prune(database: Database, before: float, now: float) -> None:
