@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from outward.cli.check import checked
 from outward.cli.main import main
 from outward.config.findings import Meaning, meanings
+from outward.config.schema import json_schema
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = [each for each in meanings().values() if each.example is not None]
@@ -48,3 +49,16 @@ def test_explain_shows_a_reason_with_its_cure() -> None:
 def test_explain_says_if_there_is_no_such_code() -> None:
     done = CliRunner().invoke(main, ["explain", "E999"])
     assert (done.exit_code, "there is no finding E999" in done.output) == (2, True)
+
+
+def test_every_key_of_the_configuration_says_what_it_is_for() -> None:
+    """In editors, and in the reference: `config/keys.yaml`."""
+    schema = json_schema()
+    models = {"Document": schema} | {name: each for name, each in schema["$defs"].items() if "properties" in each}
+    bare = [
+        f"{name}: {key}"
+        for name, model in models.items()
+        for key, value in model["properties"].items()
+        if not value.get("description")
+    ]
+    assert bare == []

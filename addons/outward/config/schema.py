@@ -417,9 +417,23 @@ def json_schema() -> dict[str, Any]:
     vendor["additionalProperties"] = {"anyOf": [_TEXT, vendor["additionalProperties"]]}
     claim = schema["$defs"]["OidcModel"]["properties"]["role_claim"]
     schema["$defs"]["OidcModel"]["properties"]["role_claim"] = {"anyOf": [_TEXT, claim]}
+    for model, keys in _said().items():
+        properties = (schema if model == "Document" else schema["$defs"][model])["properties"]
+        for key, text in keys.items():
+            properties[key]["description"] = text
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://outward.example/schema.json",
         **schema,
         "title": "Outward configuration",
     }
+
+
+def _said() -> dict[str, dict[str, str]]:
+    """Return what each key is for, by model."""
+    from importlib.resources import files  # noqa: PLC0415 - for editors and the reference alone
+
+    import yaml  # noqa: PLC0415 - as above
+
+    found: dict[str, dict[str, str]] = yaml.safe_load(files("outward.config").joinpath("keys.yaml").read_text("utf-8"))
+    return found
