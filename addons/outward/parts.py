@@ -6,12 +6,12 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from outward.config.loaded import Loaded
 from outward.config.settings import AuditStream as StreamTo
@@ -146,16 +146,23 @@ def governor_of(
     recorder: Recorder,
     administration: Administration | None,
     memory: SearchMemory,
+    *,
+    hear: Callable[[Mapping[str, Any]], None] | None,
 ) -> "SearchGovernor":
-    """Make the governance of hosted search; without an administrator's side nothing can be set at run time."""
+    """Make the governance of hosted search; without an administrator's side nothing can be set at run time.
+
+    Receipts are shown to who wants to `hear` of them.
+    """
     from outward.proxy.governance import (  # noqa: PLC0415 - while it loads, the ops port answers already
         SearchGovernor,
     )
     from outward.proxy.search_hosts import registry_for  # noqa: PLC0415 - as above
+    from outward.proxy.search_told import Overheard  # noqa: PLC0415 - as above
 
     consent = administration.state if administration else FileConsent(lambda: judge.policy)
     registry, most = registry_for(settings), settings.limits.body_inspect_bytes
-    return SearchGovernor(judge, registry, consent, recorder, most, counts=memory.counts, machines=memory.machines)
+    sinks = Overheard(recorder, hear) if hear else recorder
+    return SearchGovernor(judge, registry, consent, sinks, most, counts=memory.counts, machines=memory.machines)
 
 
 def connecting(settings: Settings) -> Callable[[], Database]:

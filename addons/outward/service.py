@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from outward.config.loaded import Loaded
 from outward.config.settings import Settings, Tls
@@ -97,6 +97,7 @@ class Options:
         lull: seconds before the engine is imported, unless it is needed sooner.
         linger: seconds that the first event of a batch waits for others; 0 writes at once.
         vouch: names that a connection without credentials proves by itself.
+        receipt: sees the receipt of every request that searched the web.
         patience: seconds that a client has to answer a 407 before that is recorded.
         carried: where somebody else's listeners carry the connections and ask this service: returns the addresses and
             ports that they listen on. None opens our own.
@@ -110,6 +111,7 @@ class Options:
     lull: float = 0.0
     linger: float = STORE_LINGER
     vouch: Vouch | None = None
+    receipt: Callable[[Mapping[str, Any]], None] | None = None
     patience: float = PATIENCE
     carried: Callable[[], list[tuple[str, int]]] | None = None
 
@@ -263,7 +265,8 @@ class Service:
 
     def _govern(self) -> None:
         """Load what judges searches, and what answers for the proxy itself."""
-        self._governor = governor_of(self.settings, self.judge, self.recorder, self.administration, self._memory)
+        told = self.recorder, self.administration, self._memory
+        self._governor = governor_of(self.settings, self.judge, *told, hear=self._options.receipt)
         self.judge.desk = self._desk = desk_of(self.settings, self.judge, self.administration)
 
     async def _warm(self) -> None:

@@ -215,6 +215,7 @@ def test_the_summary_as_json(runner: Runner) -> None:
     done = runner.run("sh", "-c", "curl -s https://blocked.test; curl -s https://blocked.test", options=("--json",))
     assert json.loads(done.stderr) == {
         "group": "dev",
+        "searched": {"searches": 0, "queries": [], "sources": [], "citations": [], "incomplete": False},
         "blocked": [
             {"host": "blocked.test", "port": 443, "reason": "no_rule", "count": 2, "suggestion": "- blocked.test"}
         ],

@@ -31,6 +31,7 @@ from outward.cli.options import config_option
 from outward.cli.own_files import own_programs
 from outward.cli.preset import PresetError, preset
 from outward.cli.private import USER, NoGroupError, Private, choose_group, new_token
+from outward.cli.searched import Searched
 from outward.cli.serve import new_event_loop
 from outward.cli.summary import Summary
 from outward.cli.tool_files import tool_files, write_tool_files
@@ -110,6 +111,7 @@ def run(
         chosen, "" if no_token else new_token(), web_search, report, hidden=_hidden(hide, loaded, known_too=hide_known)
     )
     summary = Summary(pupil.lessons.add if pupil else None)
+    searched = Searched()
     captures: Captures | None = None
     with tempfile.TemporaryDirectory(prefix="outward-") as spare, asyncio.Runner(loop_factory=new_event_loop) as runner:
         try:
@@ -117,7 +119,8 @@ def run(
             hidden = own_folders(os.environ, *(each.settings.state for each in (loaded, own) if each.settings))
             with Jail() if jailed else nullcontext() as jail:
                 captures = jail.captures if jail else None
-                work = _run(command, own, private, summary, starter=choice.file is None, jail=jail, hidden=hidden)
+                told = summary, searched
+                work = _run(command, own, private, told, starter=choice.file is None, jail=jail, hidden=hidden)
                 status = runner.run(work)
         except (StartError, JailError) as error:
             raise click.ClickException(str(error)) from error
@@ -127,9 +130,10 @@ def run(
     if as_json:
         learnt = {"learnt": list(pupil.write())} if pupil else {}
         past = {"past_the_proxy": captures.as_json()} if captures else {}
-        click.echo(json.dumps({"group": chosen, "blocked": summary.as_json(), **past, **learnt}), err=True)
+        told_of = {"group": chosen, "blocked": summary.as_json(), "searched": searched.as_json(), **past, **learnt}
+        click.echo(json.dumps(told_of), err=True)
     else:
-        _tell(summary, chosen, captures)
+        _tell(summary, searched, chosen, captures)
         for line in pupil.write() if pupil else ():
             click.echo(f"outward: {line}", err=True)
     sys.exit(status)
@@ -158,13 +162,14 @@ async def _run(
     command: tuple[str, ...],
     loaded: Loaded,
     private: Private,
-    summary: Summary,
+    told: tuple[Summary, Searched],
     *,
     starter: bool,
     jail: Jail | None,
     hidden: Sequence[Path],
 ) -> int:
     """Start the proxy, run the command, stop the proxy."""
+    summary, searched = told
     options = Options(
         private.apply,
         summary.add,
@@ -173,6 +178,7 @@ async def _run(
         linger=0.0,
         vouch=private.vouch,
         patience=_PATIENCE,
+        receipt=searched.add,
     )
     service = Service(loaded, options)
     await service.start()
@@ -281,9 +287,9 @@ def _own_port(loaded: Loaded, spare: Path, hidden: Hidden) -> Loaded:
     return replace(loaded, settings=settings)
 
 
-def _tell(summary: Summary, group: str, captures: Captures | None) -> None:
+def _tell(summary: Summary, searched: Searched, group: str, captures: Captures | None) -> None:
     width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
     past = captures.told({(host, port) for host, port, *_ in summary.rows}) if captures else ()
-    for line in (*summary.text(group, width), *past):
+    for line in (*searched.text(width), *summary.text(group, width), *past):
         bold = line.startswith("outward: ") and "NO_COLOR" not in os.environ
         click.secho(line, err=True, bold=bold or None, reset=bold)

@@ -1,7 +1,7 @@
 """What is told of searches: audit events, receipts, the blocked log, metrics. Decides nothing."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -30,6 +30,24 @@ class Sinks(Protocol):
 
     def receipt(self, receipt: Mapping[str, Any]) -> None:
         """Take the receipt of one request."""
+
+
+class Overheard:
+    """Sinks whose receipts somebody else sees too."""
+
+    def __init__(self, sinks: Sinks, hear: Callable[[Mapping[str, Any]], None]) -> None:
+        self._sinks, self._hear = sinks, hear
+        self.audit = sinks.audit
+
+    @property
+    def unaudited(self) -> bool:
+        """Whether audit events cannot be kept now."""
+        return self._sinks.unaudited
+
+    def receipt(self, receipt: Mapping[str, Any]) -> None:
+        """Take the receipt of one request."""
+        self._hear(receipt)
+        self._sinks.receipt(receipt)
 
 
 class Teller:
