@@ -321,7 +321,7 @@ class Access:
         name, until, _ = value.split(".")
         if self._clock() >= int(until):
             return None
-        known = (*self._fixed, *self._stored())
+        known = (*self._fixed, *(each for each, kept in self._stored().items() if not kept.session))
         return next((self._by_digest(each) for each in known if _mac(key, f"token {each}")[:32] == name), None)
 
     def _key_of(self, text: str, mac: str) -> bytes | None:

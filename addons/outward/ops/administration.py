@@ -17,7 +17,7 @@ from outward.ops.rotation import Rotation
 from outward.ops.stream import Stream
 from outward.ops.web import Request, Response
 from outward.ops.who import Door
-from outward.records.changes import CHANNEL
+from outward.records.changes import CHANNEL, StoredToken
 from outward.records.database import Database, migrate, open_database, open_listener
 from outward.records.state import State
 
@@ -54,6 +54,7 @@ class Administration:
         self._environ = environ
         self._settings, self._policy = settings, policy
         self.state = State(policy(), self._connect, self._chain, lambda: open_listener(settings.records_url, CHANNEL))
+        self._known: tuple[Mapping[str, StoredToken], Mapping[str, Token]] = ({}, {})
         self.stream = Stream()
         self.secrets: Callable[[], tuple[SecretEntry, ...]] = lambda: settings.secrets
         self._access = Access(from_environment(environ), self._stored, Origins(settings.admin.urls))
@@ -124,19 +125,24 @@ class Administration:
 
         return verify(database, self._settings.state, after=after, signatures=False)
 
-    def _stored(self) -> dict[str, Token]:
-        return {
-            sha256: Token(
-                kept.id,
-                sha256,
-                kept.scope,
-                kept.name,
-                kept.expires,
-                kept.revoked,
-                kept.role,
-                session=kept.held is not None,
-                hats=kept.held or (),
-                issuer=kept.issuer,
-            )
-            for sha256, kept in self.state.tokens.items()
-        }
+    def _stored(self) -> Mapping[str, Token]:
+        """Return the tokens by digest; made anew only if one of them has changed: people who sign in are many."""
+        kept, known = self.state.tokens, self._known
+        if known[0] is not kept:
+            known = self._known = kept, {sha256: _token(each) for sha256, each in kept.items()}
+        return known[1]
+
+
+def _token(kept: StoredToken) -> Token:
+    return Token(
+        kept.id,
+        kept.sha256,
+        kept.scope,
+        kept.name,
+        kept.expires,
+        kept.revoked,
+        kept.role,
+        session=kept.held is not None,
+        hats=kept.held or (),
+        issuer=kept.issuer,
+    )
