@@ -318,6 +318,17 @@ def test_http_1_0_is_judged_alike(scene: Scene) -> None:
     assert reason(scene.ask(f"GET /v1/x HTTP/1.0\r\n{host}X-Key: {HELD}\r\n\r\n")) == "secret_misdirected"
 
 
+def test_a_websocket_carries_it_in_its_handshake_alone(scene: Scene) -> None:
+    host = f"Host: api.test:{scene.mirror.port}\r\n"
+    upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n"
+    with scene.tunnel() as sock:
+        sock.sendall(f"GET /v1/x HTTP/1.1\r\n{host}{upgrade}{FIELD}\r\n".encode())
+        assert answered(sock)  # and does not switch, as no server has to
+    assert f"Bearer {VALUE}".encode() in scene.mirror.heads[-1]
+    assert b"websocket" in scene.mirror.heads[-1]
+    assert reason(scene.ask(f"GET /v1/x HTTP/1.1\r\n{host}{upgrade}X-Key: {HELD}\r\n\r\n")) == "secret_misdirected"
+
+
 def test_trailers_go_nowhere_and_bodies_are_counted(scene: Scene) -> None:
     """A placeholder that is cut between chunks is one all the same; extensions and trailers end here."""
     counted = scene.served.metric_sum("outward_secret_bodies_total", 'secret="github"')

@@ -128,7 +128,7 @@ def said(served: Served) -> dict[str, str]:
     for verb in (
         ("secrets", *config), ("secrets", "--json", *config), ("audit", "--json", *config), ("blocked", "--json", *config),
         ("explain", "https://api.test/v1/x", *config), ("explain", "--json", "https://api.test/v1/x", *config),
-        ("check", "--json", str(served.config)), ("suggest", *config), ("audit", "export", *config),
+        ("check", "--json", str(served.config)), ("suggest", *config), ("audit", "export", *config), ("replay", *config),
     ):  # fmt: skip
         done = outward(*verb, SECRET=VALUE)
         assert "Traceback" not in done.stderr, done.stderr
