@@ -45,27 +45,33 @@ async def test_a_file_is_not_loaded_while_it_is_being_written(tmp_path: Path) ->
     assert [(each.event_type, each.target) for each in audits] == [("policy_reloaded", used[0].generation)]
 
 
-@on_loop
-async def test_a_confined_file_that_changes_all_the_time_holds_nobody_else_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its own subtree stays as it was; a change of the main file, and of others', is taken up."""
+@pytest.fixture
+def company(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A main file and two teams' files, looked at often."""
     monkeypatch.setattr(reload, "INTERVAL", 0.02)
     monkeypatch.setattr(reload, "SETTLING", 0.02)
-    path, busy = tmp_path / "outward.yaml", tmp_path / "busy.yaml"
-    main = "version: 1\ninclude: [{files: busy.yaml, under: busy}, {files: calm.yaml, under: calm}]\n"
-    path.write_text(main)
-    busy.write_text("groups: {busy: {allow: [first.test]}}\n")
+    (tmp_path / "outward.yaml").write_text(
+        "version: 1\ninclude: [{files: busy.yaml, under: busy}, {files: calm.yaml, under: calm}]\n"
+    )
+    (tmp_path / "busy.yaml").write_text("groups: {busy: {allow: [first.test]}}\n")
     (tmp_path / "calm.yaml").write_text("groups: {calm: {allow: [a.test]}}\n")
-    used = [load(path, env={}, machine={})]
+    return tmp_path
 
-    def again(restless: frozenset[str]) -> Loaded:
-        return load(path, env={}, machine={}, before=used[-1], restless=restless)
 
-    def hosts(group: str) -> list[str]:
-        policy = used[-1].policy
-        assert policy is not None
-        return [str(rule.pattern) for rule in policy.groups[group].allow.all]
+def hosts(loaded: Loaded, group: str) -> list[str]:
+    """Return what a group allows."""
+    assert loaded.policy is not None
+    return [str(rule.pattern) for rule in loaded.policy.groups[group].allow.all]
+
+
+@on_loop
+async def test_a_confined_file_that_changes_all_the_time_holds_nobody_else_up(company: Path) -> None:
+    """Its own subtree stays as it was; a change of the main file, and of others', is taken up."""
+    used = [load(company / "outward.yaml", env={}, machine={})]
+    busy = company / "busy.yaml"
+
+    def again(names: frozenset[str]) -> Loaded:
+        return load(company / "outward.yaml", env={}, machine={}, before=used[-1], restless=names)
 
     async def write() -> None:
         while True:
@@ -77,12 +83,33 @@ async def test_a_confined_file_that_changes_all_the_time_holds_nobody_else_up(
     tasks = [asyncio.create_task(each) for each in (write(), reloader.watch())]
     try:
         await until(lambda: next(numbers) > 5)
-        (tmp_path / "calm.yaml").write_text("groups: {calm: {allow: [b.test]}}\n")
-        await until(lambda: hosts("calm") == ["b.test"])
-        assert hosts("busy") == ["first.test"]
+        (company / "calm.yaml").write_text("groups: {calm: {allow: [b.test]}}\n")
+        await until(lambda: hosts(used[-1], "calm") == ["b.test"])
+        assert hosts(used[-1], "busy") == ["first.test"]
         tasks[0].cancel()
         busy.write_text("groups: {busy: {allow: [last.test]}}\n")
-        await until(lambda: hosts("busy") == ["last.test"])
+        await until(lambda: hosts(used[-1], "busy") == ["last.test"])
     finally:
         for task in tasks:
             task.cancel()
+
+
+@on_loop
+async def test_a_confined_file_that_changes_while_it_is_read_holds_nobody_else_up(company: Path) -> None:
+    """At every load, and at rest between them; what was read of it is not used."""
+    used = [load(company / "outward.yaml", env={}, machine={})]
+    numbers = itertools.count()
+
+    def again(names: frozenset[str]) -> Loaded:
+        loaded = load(company / "outward.yaml", env={}, machine={}, before=used[-1], restless=names)
+        (company / "busy.yaml").write_text(f"groups: {{busy: {{allow: [n{'0' * next(numbers)}.test]}}}}\n")
+        return loaded
+
+    reloader = Reloader(used[0], again, used.append, Metrics(), lambda _event: None)
+    watching = asyncio.create_task(reloader.watch())
+    try:
+        (company / "calm.yaml").write_text("groups: {calm: {allow: [b.test]}}\n")
+        await until(lambda: hosts(used[-1], "calm") == ["b.test"])
+        assert hosts(used[-1], "busy") == ["first.test"]
+    finally:
+        watching.cancel()

@@ -12,7 +12,7 @@ from pathlib import Path
 from outward.config.confines import Confines, confine
 from outward.config.diagnostics import Report
 from outward.config.document import MAX_NODES, MappingNode, Node, ScalarNode, SequenceNode, parse
-from outward.config.includes import Includes, identity, plain_part, read_includes
+from outward.config.includes import Includes, plain_name, plain_part, read_includes
 from outward.config.namelists import MAX_BYTES as MAX_NAMES
 from outward.config.namelists import NameFile
 from outward.config.nearest import did_you_mean
@@ -246,7 +246,7 @@ def _searched(node: ScalarNode, base: Path) -> list[Path]:
 def _include(path: Path, node: ScalarNode, gathered: Gathered, confined: Confined | None, report: Report) -> None:
     if path in gathered.files:
         return
-    if identity(path) in gathered.includes.taken:
+    if plain_name(path) in gathered.includes.taken:
         message = f"`{path}` is confined by another entry of `include`, which counts"
         report.warning("W170", message, node.place, node.length, "write patterns that share no file")
         return

@@ -25,8 +25,6 @@ _NAME = "[a-z0-9-]{1,63}"
 _MARK = "\ue000"  # stands for the namespace while a pattern is translated
 _CURE = 'write `{files: "namespace_{namespace}.policy.yaml", under: "k8s/{namespace}"}`'
 
-Identity = tuple[int, int]  # device and inode: a file, whatever it is called
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -125,14 +123,15 @@ class Includes:
         entries: those that confine.
         given: the confined files that there are, by the path of their subtree.
         folders: where more of them may appear.
-        taken: the files that an entry confines: nothing else includes them.
+        taken: the names of files that an entry confines: nothing else includes them. By name and not by what a link
+            leads to, so that nobody takes another's file away by a link to it.
     """
 
     plain: list[ScalarNode] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     given: dict[str, list[Given]] = field(default_factory=dict)
     folders: list[Path] = field(default_factory=list)
-    taken: set[Identity] = field(default_factory=set)
+    taken: set[str] = field(default_factory=set)
 
     def covers(self, path: str) -> bool:
         """Tell whether a group's path lies in a subtree that is given away."""
@@ -146,18 +145,17 @@ class Includes:
 
     def search(self, base: Path, main: Path | None, report: Report) -> None:
         """Find the files of the entries; of two entries that match a file, the first one counts."""
-        itself = identity(main) if main else None
+        itself = plain_name(main) if main else ""
         for entry in self.entries:
             self.folders += entry.folders(base)
             matched = False
             for path, under in entry.found(base):
-                which = identity(path)
-                matched = True
-                if which is not None and which in self.taken:
+                name, matched = plain_name(path), True
+                if name in self.taken:
                     _twice(path, entry.node, report)
-                elif which is None or which != itself:
+                elif name != itself:
+                    self.taken.add(name)
                     self._give(entry, path, under, base, report)
-                    self.taken.update({which} if which else ())
             if not matched:
                 report.warning("W101", f"`{entry.files}` matches no file", entry.node.place, entry.node.length)
 
@@ -169,13 +167,9 @@ class Includes:
         self.given.setdefault(under, []).append(given)
 
 
-def identity(path: Path) -> Identity | None:
-    """Return what makes two names one file; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+def plain_name(path: Path) -> str:
+    """Return a file's name from the root on, without `.` and `..`; links stay."""
+    return os.path.abspath(path)  # noqa: PTH100 - `resolve` would follow links
 
 
 def _twice(path: Path, node: Node, report: Report) -> None:

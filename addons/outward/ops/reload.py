@@ -108,15 +108,32 @@ class Reloader:
         more = () if loaded.ok else self._files
         self._files = tuple({*more, *loaded.files})
         self._folders = loaded.folders
+        self._subtrees = [{*map(str, each.latest.files)} for each in loaded.subtrees]
         confined = {path for each in loaded.subtrees for path in each.latest.files}
         self._confined = {*map(str, confined), *(f"{path.parent}/" for path in confined)}
         self._confined |= {f"{folder}/*" for folder in loaded.folders}
 
+    async def _read(self, changing: frozenset[str], *, asked: bool) -> Loaded | None:
+        """Load, but for what changes meanwhile in confined files; None where another file does, as the next look sees.
+
+        Args:
+            changing: names of files that are left out already.
+            asked: take all of them as they are.
+        """
+        while True:
+            loaded = await asyncio.to_thread(self._load, changing)
+            late = frozenset[str]() if asked else restless(self._seen or {}, await self._look()) - changing
+            if not late:
+                return loaded
+            if not late <= self._confined:
+                return None
+            changing = changing.union(late, *(files for files in self._subtrees if files & late))
+
     async def _reload(self, changing: frozenset[str], *, asked: bool) -> None:
         try:
-            loaded = await asyncio.to_thread(self._load, changing)
-            if not asked and not restless(self._seen or {}, await self._look()) <= changing:
-                return  # it has changed while it was read; the next look sees that
+            loaded = await self._read(changing, asked=asked)
+            if loaded is None:
+                return
             self._watch(loaded)
             _demand(loaded)
             generation = _generation(loaded)

@@ -481,6 +481,21 @@ def test_names_that_lead_elsewhere_are_not_followed(folder: Folder) -> None:
         (team / name).unlink()
 
 
+def test_a_link_to_anothers_file_takes_nothing_away(folder: Folder) -> None:
+    """Neither from the operator, whose file it would no longer be, nor from another team."""
+    (folder.root / "base.yaml").write_text("groups: {acme/base: {deny: [evil.example]}}\n")
+    folder.main((MAIN % "").replace("include: [", "include: [base.yaml, "))
+    before = folder.load()
+    (folder.root / "teams/payments/base.yaml").symlink_to("../../base.yaml")
+    (folder.root / "teams/payments/zads.yaml").symlink_to("../ads/a.yaml")
+    (folder.root / "teams/payments/hard.yaml").hardlink_to(folder.root / "teams/ads/a.yaml")
+    loaded = folder.load(before)
+    assert (standing(loaded), standing(loaded, "acme/ads")) == (Standing.KEPT, Standing.WHOLE)
+    assert reason(loaded, "acme/base", "evil.example") == Reason.DENIED_BY_RULE
+    assert reason(loaded, "acme/ads", "ads.example") == Reason.RULE
+    assert reason(loaded, "acme/payments", "pay.example") == Reason.RULE
+
+
 def test_what_costs_without_bound_is_refused_where_it_lies(folder: Folder) -> None:
     """Large files, many files, many values, deep ones."""
     for text in (
