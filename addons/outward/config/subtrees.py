@@ -33,6 +33,7 @@ MAX_FILE = MIB
 MAX_BYTES = 8 * MIB  # of all files of a subtree, its lists of names among them
 MAX_FILES = 100  # of a subtree
 MAX_VALUES = 100_000  # of a file
+_LONGEST = 300  # characters of what is said of a file
 
 
 class Standing(StrEnum):
@@ -126,7 +127,7 @@ class Subtree:
             return None
         first = next(each for each in self.findings if each.level is Level.ERROR)
         more = sum(each.level is Level.ERROR for each in self.findings) - 1
-        told = f"{first.place}: {first.message}" if first.place else first.message
+        told = _shown(f"{first.place}: {first.message}" if first.place else first.message)
         also = f" (and {more} more)" if more else ""
         closed = "until that is mended, everything there is denied"
         return f"{self.path}: {told}{also}; {closed if _is_closed(self.own) else _OUTCOME[self.standing]}"
@@ -218,9 +219,15 @@ class Reading:
             roots = [(_without_allowing(root, given.confines), given) for root, given in latest.roots]
             own = self._compile(roots, MAX_BYTES, report)[1]
             if not report.failed and not any(finding.ident in _AMBIGUOUS for finding in latest.findings):
-                return {path: replace(each, search=_NO_SEARCH, search_place=each.place) for path, each in own.items()}
+                return {path: replace(each, search=_NO_SEARCH, search_place=None) for path, each in own.items()}
         first = next((each.place for each in subtree.findings if each.level is Level.ERROR and each.place), None)
         return {subtree.path: _closed(first or Place(str(latest.sources[0][0].path), 1))}
+
+
+def _shown(text: str) -> str:
+    """Return a team's words as they can stand in a line for others: short, and without signs that do something."""
+    cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in cut)
 
 
 _AMBIGUOUS = ("E003", "E004", "E017", "E039")  # something was said twice, or not read to its end
@@ -341,7 +348,7 @@ _CLOSED = "what this file denies cannot be read, so that everything is denied"
 
 def _closed(place: Place) -> Own:
     rules = Rules(Rule(pattern, place, None, note=_CLOSED) for pattern in _EVERYTHING)
-    return Own(deny=rules, search=_NO_SEARCH, search_place=place, place=place, confined=True)
+    return Own(deny=rules, search=_NO_SEARCH, place=place, confined=True)
 
 
 def _is_closed(own: Mapping[str, Own]) -> bool:

@@ -496,6 +496,17 @@ def test_a_link_to_anothers_file_takes_nothing_away(folder: Folder) -> None:
     assert reason(loaded, "acme/payments", "pay.example") == Reason.RULE
 
 
+def test_what_is_told_of_a_file_stays_a_short_line(folder: Folder) -> None:
+    """Whatever its names hold: others read it in logs and on terminals."""
+    folder.write("payments/p.yaml", 'groups: {acme/payments: {allow: ["@a\\n\\e[31m%s"]}}\n' % ("b" * 5_000))
+    loaded = folder.load()
+    (problem,) = loaded.kept_back
+    assert problem.isprintable()
+    assert "\\n\\x1b[31mbbb" in problem
+    assert len(problem) < 500
+    assert not [each for each in loaded.findings if each.ident == "W112"]
+
+
 def test_what_costs_without_bound_is_refused_where_it_lies(folder: Folder) -> None:
     """Large files, many files, many values, deep ones."""
     for text in (
