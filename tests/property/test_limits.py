@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.policies import group, policy
-from outward.core.limits import GroupLimits, full_at, wait
+from outward.core.limits import GroupLimits, Rate, full_at, wait
 from outward.core.model import Place
 from outward.core.policy import Group
 from outward.proxy.limiter import Limiter, Over
@@ -17,13 +17,13 @@ rates, bursts = st.sampled_from([0.25, 0.5, 1.0, 2.0, 8.0]), st.integers(1, 6)
 
 
 def limited(rate: float | None = None, burst: int = 1, connections: int | None = None) -> GroupLimits:
-    return GroupLimits(PLACE, rate, burst, connections)
+    return GroupLimits(PLACE, None if rate is None else Rate(rate, burst), connections)
 
 
 @given(rates, bursts, gaps)
 def test_the_bucket_is_one_that_is_refilled(rate: float, burst: int, pauses: list[float]) -> None:
     """As a bucket of whole tokens that drips at the rate, in exact numbers."""
-    limits, full, now = limited(rate, burst), 0.0, 1000.0
+    limits, full, now = Rate(rate, burst), 0.0, 1000.0
     tokens, filled = Fraction(burst), Fraction(1000)
     for pause in pauses:
         now += pause
@@ -53,12 +53,12 @@ def test_a_chain_takes_from_all_its_buckets_or_from_none(above, below, asked) ->
     for name, pause in asked:
         now += pause / 4
         path = f"top/{name}"
-        room = not wait(alone["top"], top.limits, now) and not wait(alone[path], children[0].limits, now)
+        room = not wait(alone["top"], top.limits.rate, now) and not wait(alone[path], children[0].limits.rate, now)
         over = subject.ask(path, now)
         assert (over is None) is room
         if room:
-            alone["top"] = full_at(alone["top"], top.limits, now)
-            alone[path] = full_at(alone[path], children[0].limits, now)
+            alone["top"] = full_at(alone["top"], top.limits.rate, now)
+            alone[path] = full_at(alone[path], children[0].limits.rate, now)
         else:
             assert over.seconds >= 1
 

@@ -15,13 +15,13 @@ from harness.origins import origin
 from harness.policies import group, policy, rule
 from harness.raw import Raw, raw
 from outward.config.settings import Limits
-from outward.core.limits import GroupLimits
+from outward.core.limits import GroupLimits, Rate
 from outward.core.model import ClientEntry, Credential, LaneChoice, Place
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
 
 PLACE = Place("policy.yaml", 9)
-HOURLY = GroupLimits(PLACE, per_second=1 / 3600, burst=2)  # so slow that no test waits for the next one
+HOURLY = GroupLimits(PLACE, Rate(1 / 3600, 2))  # so slow that no test waits for the next one
 
 
 def token_of(path: str) -> ClientEntry:
@@ -177,7 +177,7 @@ async def test_a_reload_changes_the_limits_and_forgets_nothing():
         port = server.address[1]
         async with tunnel(world, port, "top/a"), tunnel(world, port, "top/a"):
             assert status(await refused(world, port, "top/a")) == 429
-            world.judge.policy = teams(limits=GroupLimits(PLACE, per_second=1 / 3600, burst=3))
+            world.judge.policy = teams(limits=GroupLimits(PLACE, Rate(1 / 3600, 3)))
             async with tunnel(world, port, "top/b"):
                 assert status(await refused(world, port, "top/a")) == 429
             world.judge.policy = teams()

@@ -17,7 +17,7 @@ from outward.config.document import MappingNode, Node, ScalarNode
 from outward.config.rules import RuleCompiler, Use
 from outward.config.schema import GroupModel, WebSearchModel
 from outward.config.validate import validate
-from outward.core.limits import GroupLimits
+from outward.core.limits import GroupLimits, Rate
 from outward.core.model import (
     Ech,
     Filter,
@@ -174,9 +174,9 @@ def _limits(mine: Own) -> GroupLimits | None:
     own = mine.model.limits
     if own is None or mine.limits_place is None:
         return None
-    rate = own.requests_per_second
-    burst = own.burst or ceil(rate or 1)
-    return GroupLimits(mine.limits_place, rate, burst, own.connections)
+    often = own.requests_per_second
+    rate = None if often is None else Rate(often, own.burst or ceil(often))
+    return GroupLimits(mine.limits_place, rate, own.connections)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,42 +12,51 @@ _ROUNDING = 1e-6  # seconds; who comes exactly on time is not early by what a su
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """How many requests may be made.
+
+    Attributes:
+        per_second: on average.
+        burst: at once after a pause.
+    """
+
+    per_second: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
 class GroupLimits:
     """What a group says for itself and all below it, all of them together.
 
     Attributes:
         place: where that is written.
-        per_second: requests that it may make, on average; None sets no limit.
-        burst: requests that it may make at once after a pause.
+        rate: of requests; None sets no limit.
         connections: of its clients that may be open at a time; None sets no limit.
     """
 
     place: Place
-    per_second: float | None = None
-    burst: int = 1
+    rate: Rate | None = None
     connections: int | None = None
 
 
-def full_at(before: float, limits: GroupLimits, now: float) -> float:
+def full_at(before: float, rate: Rate, now: float) -> float:
     """Return when the bucket is full again once one more request is taken.
 
     Args:
         before: when it would be full without it; anything in the past for a full one.
-        limits: with `per_second`.
+        rate: of the bucket.
         now: seconds of a clock that does not go back.
     """
-    return max(before, now) + 1 / (limits.per_second or 1)
+    return max(before, now) + 1 / rate.per_second
 
 
-def wait(before: float, limits: GroupLimits, now: float) -> float:
-    """Return the seconds until a request may be taken; 0.0 where it may be now, or where there is no rate.
+def wait(before: float, rate: Rate, now: float) -> float:
+    """Return the seconds until a request may be taken; 0.0 where it may be now.
 
     Example:
-        >>> limits = GroupLimits(Place("outward.yaml", 1), per_second=2, burst=1)
-        >>> wait(full_at(0.0, limits, 10.0), limits, 10.0)
+        >>> rate = Rate(per_second=2, burst=1)
+        >>> wait(full_at(0.0, rate, 10.0), rate, 10.0)
         0.5
     """
-    if limits.per_second is None:
-        return 0.0
-    seconds = full_at(before, limits, now) - limits.burst / limits.per_second - now
+    seconds = full_at(before, rate, now) - rate.burst / rate.per_second - now
     return seconds if seconds > _ROUNDING else 0.0

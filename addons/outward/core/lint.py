@@ -8,6 +8,7 @@ from outward.core.claims import PLACEHOLDER
 from outward.core.confusable import looks_like
 from outward.core.cover import covering, overlaps, rule_covers
 from outward.core.identity import is_pattern
+from outward.core.limits import GroupLimits
 from outward.core.model import DEFAULT_PORTS, ClientEntry, Credential, LaneChoice, PatternKind, Place, Rule
 from outward.core.policy import Group, Policy, layers, within
 
@@ -111,18 +112,21 @@ def _limits(group: Group) -> Iterator[Smell]:
     """Yield limits that are never reached, since an ancestor's are at most as high."""
     own = group.limits
     for node in group.chain if own is not None else ():
-        above = node.limits
-        if own is None or above is None or node is group:
+        if own is None or node.limits is None or node is group:
             continue
-        for key, mine, theirs in (
-            ("requests_per_second", own.per_second, above.per_second),
-            ("connections", own.connections, above.connections),
+        for key, mine, above in (
+            ("requests_per_second", _often(own), _often(node.limits)),
+            ("connections", own.connections, node.limits.connections),
         ):
-            if mine is not None and theirs is not None and mine > theirs:
+            if mine is not None and above is not None and mine > above:
                 message = (
-                    f"`{key}: {mine:g}` of `{group.path}` is never reached: all below `{node.path}` have {theirs:g}"
+                    f"`{key}: {mine:g}` of `{group.path}` is never reached: all below `{node.path}` have {above:g}"
                 )
                 yield Smell("W151", message, own.place, "lower it here, or raise it there")
+
+
+def _often(limits: GroupLimits) -> float | None:
+    return None if limits.rate is None else limits.rate.per_second
 
 
 def _fills(path: str, start: str, end: str) -> bool:

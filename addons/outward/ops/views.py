@@ -62,8 +62,8 @@ def group_page(group: Group, settings: WebSearch, toggles: dict[str, Toggle], se
 def _limits_row(path: str, limits: GroupLimits) -> dict[str, Any]:
     return {
         "group": path,
-        "requests_per_second": limits.per_second,
-        "burst": limits.burst if limits.per_second else None,
+        "requests_per_second": None if limits.rate is None else limits.rate.per_second,
+        "burst": None if limits.rate is None else limits.rate.burst,
         "connections": limits.connections,
     }
 

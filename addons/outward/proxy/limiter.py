@@ -65,17 +65,17 @@ class Limiter:
             group: path of the client's group.
             now: seconds of a clock that does not go back.
         """
-        rated = [(key, limits) for key, limits in self._chain(group) if limits.per_second]
+        rated = [(key, limits.rate) for key, limits in self._chain(group) if limits.rate]
         longest, of = 0.0, ""
-        for key, limits in rated:
-            seconds = wait(self._full_at.get(key, 0.0), limits, now)
+        for key, rate in rated:
+            seconds = wait(self._full_at.get(key, 0.0), rate, now)
             if seconds > longest:
                 longest = seconds
-                of = f"{key[0]} may make {limits.per_second:g} requests a second, and {limits.burst} at once"
+                of = f"{key[0]} may make {rate.per_second:g} requests a second, and {rate.burst} at once"
         if longest:
             return Over(of, math.ceil(longest))
-        for key, limits in rated:
-            self._full_at[key] = full_at(self._full_at.get(key, 0.0), limits, now)
+        for key, rate in rated:
+            self._full_at[key] = full_at(self._full_at.get(key, 0.0), rate, now)
         return None
 
     def enter(self, group: str) -> Over | Callable[[], None]:
