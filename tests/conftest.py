@@ -1,6 +1,7 @@
 """How all tests run: over how many processes, and what they show meanwhile."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +15,10 @@ settings.load_profile("outward")
 
 @pytest.hookimpl(trylast=True)  # behind the terminal's own
 def pytest_configure(config: pytest.Config) -> None:
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # as a script's background; the programs of tests would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     terminal = config.pluginmanager.getplugin("terminalreporter")
     if terminal is not None and config.get_verbosity() < 0:
         config.pluginmanager.register(Progress(terminal))

@@ -21,6 +21,7 @@ from harness.origins import origin
 from harness.policies import group, policy, rule
 from harness.raw import raw
 from harness.tokens import pod_entry, pod_token, verifying
+from harness.waiting import PATIENCE
 from outward.config.load import load
 from outward.core.reasons import Reason
 
@@ -120,11 +121,14 @@ def test_as_an_entrypoint_it_is_there_for_as_long_as_the_command(tmp_path: Path)
         [sys.executable, "-I", SCRIPT, "sh", "-c", command], env=environment, stdout=subprocess.PIPE, text=True
     )
     assert started.stdout is not None
-    assert started.stdout.readline().startswith("http://127.0.0.1:")
-    assert started.stdout.readline() == "ready\n"
-    started.send_signal(signal.SIGTERM)
-    assert started.wait(20) == 7
-    started.stdout.close()
+    try:
+        assert started.stdout.readline().startswith("http://127.0.0.1:")
+        assert started.stdout.readline() == "ready\n"
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(PATIENCE) == 7
+    finally:
+        started.kill()
+        started.communicate()
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl renders the overlays")
