@@ -55,7 +55,7 @@ from outward.proxy.leases import Leases
 from outward.proxy.parent import Parent
 from outward.proxy.secrets import SecretError
 from outward.records.credentials import renew
-from outward.records.events import Event
+from outward.records.events import Event, Record, line
 from outward.records.recorder import STORE_LINGER, Recorder
 from outward.records.search_memory import SearchMemory
 
@@ -93,7 +93,8 @@ class Options:
         load: loads the configuration anew, off the loop, given the one in force and the names of confined files that
             stay as they were; None where there is nothing to reload.
         ops: whether the ops port is opened.
-        stdout: descriptor that events are written to as JSON lines; None for none.
+        stdout: descriptor that a line is written to for each event; None for none.
+        as_line: makes it, of JSON where nobody says otherwise.
         lull: seconds before the engine is imported, unless it is needed sooner.
         linger: seconds that the first event of a batch waits for others; 0 writes at once.
         vouch: names that a connection without credentials proves by itself.
@@ -108,6 +109,7 @@ class Options:
     load: Callable[[Loaded, frozenset[str]], Loaded] | None = None
     ops: bool = True
     stdout: int | None = None
+    as_line: Callable[[Record], bytes] = line
     lull: float = 0.0
     linger: float = STORE_LINGER
     vouch: Vouch | None = None
@@ -148,6 +150,7 @@ class Service:
             spill_bytes=settings.spill_bytes,
             keep_allowed=settings.keep_allowed,
             stdout=self._options.stdout,
+            as_line=self._options.as_line,
             stream=stream_of(settings, self.metrics),
             exports=exports_of(settings, self.metrics),
             audit_retention=settings.audit_retention,

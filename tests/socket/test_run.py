@@ -46,14 +46,14 @@ class Runner:
         self, *command: str, options: tuple[str, ...] = (), written: Path | None = None, **config: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command; the origin's CA stands for the system's roots."""
-        return self._outward("run", "--config", written or self.configuration(**config), *options, "--", *command)
+        return self.outward("run", "--config", written or self.configuration(**config), *options, "--", *command)
 
     def blocked(self, *options: str) -> list[dict[str, object]]:
         """Return what `outward blocked` lists of the runs' records."""
-        done = self._outward("blocked", "--json", *options)
+        done = self.outward("blocked", "--json", *options)
         return json.loads(done.stdout)
 
-    def _outward(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    def outward(self, *words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [OUTWARD, *words],
             capture_output=True,
@@ -61,7 +61,7 @@ class Runner:
             timeout=60,
             stdin=subprocess.DEVNULL,
             check=False,
-            cwd=self.folder,
+            cwd=cwd or self.folder,
             env={**environment(), "SSL_CERT_FILE": str(self.web.ca), "HOME": str(self.folder)},
         )
 
@@ -220,6 +220,24 @@ def test_the_summary_as_json(runner: Runner) -> None:
             {"host": "blocked.test", "port": 443, "reason": "no_rule", "count": 2, "suggestion": "- blocked.test"}
         ],
     }
+
+
+def test_what_was_blocked_elsewhere_is_listed_where_it_is_asked_for(runner: Runner) -> None:
+    """Without a file `blocked` and `suggest` are about the folder that they are called in."""
+    folders = [runner.folder / name for name in ("one", "other")]
+    for folder in folders:
+        (folder / ".git").mkdir(parents=True)
+        done = runner.outward("run", "--", "curl", "-s", f"http://{folder.name}.test/", cwd=folder)
+        assert f"{folder.name}.test" in done.stderr
+    below = folders[0] / "src"
+    below.mkdir()
+    mine, every = (runner.outward("blocked", *more, cwd=below) for more in ((), ("--all",)))
+    assert "one.test" in mine.stdout
+    assert "other.test" not in mine.stdout
+    assert "--all shows" in mine.stderr
+    assert ("one.test" in every.stdout, "other.test" in every.stdout, every.stderr) == (True, True, "")
+    assert "other.test" not in runner.outward("suggest", cwd=folders[0]).stdout
+    assert runner.outward("blocked", cwd=runner.folder).stdout == "nothing was blocked\n"
 
 
 def test_report_mode_lets_through_and_tells(runner: Runner) -> None:

@@ -17,7 +17,8 @@ from outward.cli.one_of import OneOf
 from outward.cli.options import config_option
 from outward.cli.table import columns
 from outward.cli.when import When
-from outward.config.discovery import choose
+from outward.config.discovery import choose, project
+from outward.config.places import run_state
 from outward.config.settings import Settings
 from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
@@ -28,6 +29,7 @@ from outward.records.events import Record
 from outward.records.query import Blocked, Filters
 from outward.records.text import clean
 
+_MANY = 1000  # rows that are counted
 _EVERY = 0.5  # seconds between looks, with --follow
 _LONGEST = 512  # characters of a note
 _LATE = 30.0  # seconds that an event may be written after its time, when a slow handshake ended in a denial
@@ -46,12 +48,31 @@ _LATE = 30.0  # seconds that an event may be written after its time, when a slow
 @click.option("--would-deny", is_flag=True, help="List what report mode let through.")
 @click.option("--events", is_flag=True, help="List single events, the newest first.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with events as they come.")
+@click.option("--search", help="Only hosts with this in their name.")
+@click.option("--sort", type=click.Choice(query.SORTS), default="-last_seen", show_default=True, help="Order of rows.")
+@click.option("--all", "everywhere", is_flag=True, help="Of what `run` recorded, that of every folder.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most this many rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --follow, one object a line.")
-def blocked(config: Path | None, *, events: bool, follow: bool, limit: int, as_json: bool, **wanted: Any) -> None:
-    """List what was blocked, each group, host, port and reason once; works whether the proxy runs or not."""
+def blocked(
+    config: Path | None,
+    *,
+    events: bool,
+    follow: bool,
+    limit: int,
+    sort: str,
+    everywhere: bool,
+    as_json: bool,
+    **wanted: Any,
+) -> None:
+    """List what was blocked, each group, host, port and reason once; works whether the proxy runs or not.
+
+    Without --config that is what `run` recorded of the commands in this folder or repository.
+    """
     filters = Filters(**wanted)
     settings, policy = records_of(config, as_json=as_json, group=filters.group)
+    here = None if config or everywhere or filters.client else project(os.environ)
+    if here is not None and settings.state == run_state(os.environ):
+        filters = replace(filters, client=here)
     if policy is None and choose(config, os.environ).file is None:
         policy = load_starter().policy  # what `run` judged by
     filters = replace(filters, ignored=ignored(policy) if policy else ())
@@ -60,7 +81,7 @@ def blocked(config: Path | None, *, events: bool, follow: bool, limit: int, as_j
     except StoreAwayError as error:
         raise click.ClickException(_absent(settings, error)) from error
     try:
-        _show(database, filters, limit, policy, events=events or follow, as_json=as_json, follow=follow)
+        _show(database, filters, limit, policy, events=events or follow, sort=sort, as_json=as_json, follow=follow)
     except StoreAwayError as error:
         raise click.ClickException(f"the records cannot be read: {error}") from error
     except KeyboardInterrupt:
@@ -82,17 +103,19 @@ def _show(
     policy: Policy | None,
     *,
     events: bool,
+    sort: str,
     as_json: bool,
     follow: bool,
 ) -> None:
     if not events:
-        rows = query.summary(database, filters, limit)
+        rows = query.summary(database, filters, limit, sort=sort)
         if as_json:
             lines = query.lines_for(database, rows, policy)
             listed = [{**asdict(row), "suggestion": line} for row, line in zip(rows, lines, strict=True)]
             click.echo(json.dumps(listed, indent=2))
         else:
             click.echo(_text(database, rows, policy), nl=False)
+            _tell_of_others(database, filters)
         return
     found = query.blocked(database, filters, limit)
     if as_json and not follow:
@@ -105,6 +128,15 @@ def _show(
         for record in newer(database, filters, {each["id"] for each in found}):
             click.echo(json.dumps(record) if as_json else _line(record))
             sys.stdout.flush()
+
+
+def _tell_of_others(database: Database, filters: Filters) -> None:
+    """Say on standard error that there is more, where only this folder's was listed."""
+    if not filters.client or filters.client != project(os.environ):
+        return
+    mine, all_of_them = (len(query.summary(database, each, _MANY)) for each in (filters, replace(filters, client=None)))
+    if mine < all_of_them:
+        click.echo(f"outward: this is of {filters.client}; --all shows that of other folders too", err=True)
 
 
 def newer(database: Database, filters: Filters, seen: set[str]) -> Iterator[Record]:

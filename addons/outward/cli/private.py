@@ -25,6 +25,7 @@ class Private:
         web_search: turn hosted search on for the group and the conversation, unless the policy locks it.
         report: let through what the group's rules block.
         internal: networks opened beside those of the configuration.
+        name: what the records call the command: where it runs.
         hidden: what the command has as placeholders.
     """
 
@@ -33,6 +34,7 @@ class Private:
     web_search: bool = False
     report: bool = False
     internal: tuple[Network, ...] = ()
+    name: str | None = None
     hidden: Hidden = field(default_factory=Hidden)
 
     @property
@@ -58,6 +60,7 @@ class Private:
             place=Place("outward run", 1),
             group=self.group,
             opt_in=OptIn.ASSUMED if self.web_search else None,
+            name=self.name,
         )
         if self.token:
             entry = replace(entry, kind=Credential.TOKEN, token_sha256=self.child)

@@ -37,7 +37,7 @@ from outward.cli.summary import Summary
 from outward.cli.tool_files import tool_files, write_tool_files
 from outward.cli.trusted import trusted_before, usable
 from outward.cli.trusting import demand_trust
-from outward.config.discovery import Choice
+from outward.config.discovery import Choice, project
 from outward.config.hidden import Hidden, HideError, hide_variables, known
 from outward.config.load import Loaded
 from outward.config.places import own_folders, run_state
@@ -108,7 +108,12 @@ def run(
     pupil = _pupil(write, choice, loaded, chosen, include) if learning else None
     loaded = pupil.loaded if pupil else loaded
     private = Private(
-        chosen, "" if no_token else new_token(), web_search, report, hidden=_hidden(hide, loaded, known_too=hide_known)
+        chosen,
+        "" if no_token else new_token(),
+        web_search,
+        report,
+        name=project(os.environ) or None,
+        hidden=_hidden(hide, loaded, known_too=hide_known),
     )
     summary = Summary(pupil.lessons.add if pupil else None)
     searched = Searched()

@@ -10,12 +10,17 @@ import click
 
 from outward.cli.common import load_configuration, load_or_exit, require_config
 from outward.cli.options import config_option
+from outward.cli.table import has_colour
 from outward.cli.trusting import demand_trust, if_trusted
 from outward.config.diagnostics import Level
 from outward.ops.logs import FORMATS, set_up
+from outward.records.events import Record, line
+from outward.records.text import clean
 from outward.service import Options, Service, StartError
 
 log = logging.getLogger(__name__)
+
+_USUAL = ((None, None), (None, 443), ("https", 443), ("http", 80))  # ports that need not be said
 
 
 @click.command()
@@ -25,10 +30,14 @@ log = logging.getLogger(__name__)
 def serve(config: Path | None, log_format: str, *, as_json: bool) -> None:
     """Run the proxy. Events go to standard output, the log to standard error.
 
+    On a terminal events are lines for people, elsewhere JSON.
+
     TERM or INT drains and exits 0; a second one stops at once. HUP reloads, and so does a changed file.
     """
     choice = require_config(config)
-    set_up("json" if as_json else log_format)
+    log_format = "json" if as_json else log_format
+    set_up(log_format)
+    people = sys.stdout.isatty() and log_format == "text"
     loaded = load_or_exit(choice)
     demand_trust(loaded, ask=False)
     for finding in (each for each in loaded.all_findings if each.level is Level.WARNING):
@@ -39,6 +48,7 @@ def serve(config: Path | None, log_format: str, *, as_json: bool) -> None:
                 loaded,
                 Options(
                     stdout=sys.stdout.fileno(),
+                    as_line=_for_people if people else line,
                     load=lambda before, restless: if_trusted(
                         load_configuration(choice, before=before, restless=restless)
                     ),
@@ -48,6 +58,28 @@ def serve(config: Path | None, log_format: str, *, as_json: bool) -> None:
             runner.run(_serve(service))
         except StartError as error:
             raise click.ClickException(str(error)) from error
+
+
+def _for_people(record: Record) -> bytes:
+    """Return a record as one line for a terminal: when, what became of it, whose, what it asked for, and why."""
+    denied = record.get("verdict") == "deny"
+    reason = str(record.get("would_reason") or record["reason"])
+    became = "denied" if denied else "reported" if record.get("would_deny") else "allowed"
+    if "repeats_of" in record:
+        became = f"{record['count']} more"
+    host, path, port = (record.get(name) for name in ("host", "path", "port"))
+    scheme = record.get("scheme")
+    asked = f"{record.get('method') or ''} {host or '-'}{'' if (scheme, port) in _USUAL else f':{port}'}{path or ''}"
+    parts = (
+        str(record.get("time") or record["last_seen"])[11:19],
+        f"{became:<8}",
+        record.get("group") or "-",
+        asked.strip(),
+        reason,
+    )
+    text = "  ".join(clean(part, 512) for part in (parts if reason != "rule" else parts[:-1]))
+    hue = ("31" if denied else "33" if became == "reported" else "2") if has_colour() else ""
+    return f"\x1b[{hue}m{text}\x1b[0m\n".encode() if hue else f"{text}\n".encode()
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -16,7 +16,7 @@ from outward.cli.traffic import Groups, read_log
 from outward.cli.when import When
 from outward.cli.write import Draft, Drafts, store
 from outward.config import known
-from outward.config.discovery import Choice, choose
+from outward.config.discovery import Choice, choose, project
 from outward.config.loaded import Loaded
 from outward.config.machine import discoveries
 from outward.config.places import run_state
@@ -156,14 +156,15 @@ def _known(found: Found) -> Known:
 
 def _stored(found: Found, config: Path | None, since: float, group: str | None, as_json: bool) -> tuple[Demand, ...]:
     settings = found.loaded.settings or Settings()
-    if config is None:  # then what `outward run` recorded
+    of_run = config is None
+    if of_run:  # then what `outward run` recorded, of the commands in this folder
         settings, _ = records_of(None, as_json=as_json, group=group)
     if found.choice.file is None and run_state(os.environ) is None:
         raise click.UsageError("no records: give --config, or HOME for those of `outward run`")
     try:
         database = open_database(settings.records_url, settings.state, read_only=True)
         try:
-            return tuple(demands(database, since, group))
+            return tuple(demands(database, since, group, project(os.environ) if of_run else None))
         finally:
             database.close()
     except StoreAwayError as error:

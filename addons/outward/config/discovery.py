@@ -76,6 +76,17 @@ def working_tree(folder: Path | None = None) -> Tree:
     return Tree(_repository(here) or here)
 
 
+def project(env: Mapping[str, str]) -> str:
+    """Return what the working tree is called in the records of `outward run`: its path, from the home folder on."""
+    try:
+        root = working_tree().root
+    except OSError:  # the working folder is gone
+        return ""
+    home = Path(env.get("HOME") or "/")
+    within = home != Path("/") and root.is_relative_to(home)
+    return str(Path("~") / root.relative_to(home)) if within else str(root)
+
+
 def choose(given: Path | None, env: Mapping[str, str], folder: Path | None = None) -> Choice:
     """Return the files to use: the named one alone, else what the tree holds over the user's own or the machine's."""
     if given is not None:

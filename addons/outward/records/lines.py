@@ -1,4 +1,7 @@
-"""JSON lines on standard output. A reader that is slow or gone costs lines, which are counted, never traffic."""
+"""A line for each event on standard output, of JSON unless people read it.
+
+A reader that is slow or gone costs lines, which are counted, never traffic.
+"""
 
 import logging
 import os
@@ -14,15 +17,17 @@ _log = logging.getLogger(__name__)
 class LineSink:
     """Writes events to a descriptor; a worker's handler, since writing may block for ever."""
 
-    def __init__(self, descriptor: int, on_loss: Callable[[int], None]) -> None:
-        self._descriptor = descriptor
+    def __init__(
+        self, descriptor: int, on_loss: Callable[[int], None], as_line: Callable[[Record], bytes] = line
+    ) -> None:
+        self._descriptor, self._as_line = descriptor, as_line
         self._on_loss = on_loss
         self._broken = False
 
     def handle(self, events: list[Event | Tally]) -> None:
         """Write each event as one line, and one more at the end of a fold, for the attempts that none told of."""
         try:
-            self._write(b"".join(line(told(event)) for event in events))
+            self._write(b"".join(self._as_line(told(event)) for event in events))
             self._broken = False
         except OSError as error:
             if not self._broken:

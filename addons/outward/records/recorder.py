@@ -16,7 +16,7 @@ from outward.core.model import Verdict
 from outward.records.audit import AuditEvent
 from outward.records.audit_folds import AuditFolds
 from outward.records.database import Database, open_database
-from outward.records.events import Event, Record, new_id, trim
+from outward.records.events import Event, Record, line, new_id, trim
 from outward.records.folds import Folds, Tally
 from outward.records.keeper import DayKeeper, Keeper
 from outward.records.lines import LineSink
@@ -54,6 +54,7 @@ class Recorder:
         *,
         retention: float,
         stdout: int | None = None,
+        as_line: Callable[[Record], bytes] = line,
         capacity: int = CAPACITY,
         max_bytes: int = MAX_BYTES,
         spill_bytes: int = SPILL_BYTES,
@@ -73,7 +74,8 @@ class Recorder:
             state: the state directory; the spill lies in it.
             counts: where to count.
             retention: seconds that events are kept.
-            stdout: descriptor for JSON lines, or None for none.
+            stdout: descriptor for a line for each event, or None for none.
+            as_line: makes it.
             capacity: events that wait in each queue.
             max_bytes: of the events in the store; see `pruning`.
             spill_bytes: of the spill.
@@ -115,7 +117,7 @@ class Recorder:
             self._tend("audit-anchor", anchor.handle)
         self._stdout: Worker[Event | Tally] | None = None
         if stdout is not None:
-            self._lines = LineSink(stdout, self._unprinted)
+            self._lines = LineSink(stdout, self._unprinted, as_line)
             self._stdout = Worker(
                 "records-stdout", self._lines.handle, capacity=capacity, linger=_STDOUT_LINGER, on_error=self._unprinted
             )

@@ -72,7 +72,7 @@ def test_without_a_configuration_the_starter_policy_says_what_would_allow_a_meth
     state.mkdir(parents=True)
     event = Event(
         host="api.github.com", port=443, group="local", reason=Reason.METHOD_NOT_ALLOWED, time=time.time(),
-        method="POST", path="/gists", scheme="https",
+        method="POST", path="/gists", scheme="https", client_name="~",
     )  # fmt: skip
     database = open_database("sqlite", state)
     migrate(database)
