@@ -34,6 +34,8 @@ class Provider:
         self.claims: dict[str, Any] = {}
         self.words: dict[str, Any] = {}
         self.down = False
+        self.answers = threading.Event()  # cleared, it answers nobody
+        self.answers.set()
         self._codes: dict[str, dict[str, str]] = {}
         self.rotate()
         self.sign = self.signed
@@ -78,6 +80,7 @@ class Provider:
 
     def answer(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
         self.asked.append(handler.path)
+        self.answers.wait(20)
         if self.down:
             status, said = 500, {}
         elif handler.path == "/token":

@@ -4,6 +4,7 @@ import hmac
 import json
 import time
 from base64 import urlsafe_b64encode
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from urllib.parse import parse_qsl, urlsplit
 
@@ -14,6 +15,7 @@ from joserfc.jwk import RSAKey
 
 from harness.admin import TOKEN, admin
 from harness.provider import CLIENT, SECRET, Provider
+from harness.waiting import wait_for
 from outward.config.settings import AdminDoor, Oidc, Role
 from outward.proxy.keyfetch import KeyReader
 from outward.signin import provider as real
@@ -442,6 +444,26 @@ def test_a_provider_that_is_down_keeps_tokens_from_nothing(site):
     assert browser.get("/login/provider").status_code == 503
     assert browser.post("/login", data={"token": TOKEN}).status_code == 303
     assert is_in(browser)
+
+
+def test_a_provider_that_hangs_holds_up_nobody_else(site):
+    """A few wait for it; the next are told so at once, and tokens, pages and probes know nothing of it."""
+    site.use(role_claim=("groups",))
+    side = site.sides[0]
+    site.provider.answers.clear()
+    try:
+        with ThreadPoolExecutor(8) as waiting:
+            asked = [waiting.submit(site.browser().get, "/login/provider") for _ in range(8)]
+            wait_for(lambda: side.administration._admin._entrance._busy == 8)
+            assert site.browser().get("/login/provider").status_code == 503
+            browser = site.browser()
+            assert browser.post("/login", data={"token": TOKEN}).status_code == 303
+            assert is_in(browser)
+            assert browser.get("/healthz").status_code == 200
+            site.provider.answers.set()
+            assert {each.result(30).status_code for each in asked} == {303}
+    finally:
+        site.provider.answers.set()
 
 
 def test_strangers_cannot_have_the_provider_asked_without_end(site):

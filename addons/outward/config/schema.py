@@ -352,7 +352,7 @@ def _path(value: Any) -> Any:
 class OidcModel(Model):
     """Sign-in to the admin page at a provider of identities; `role_claim` may be a path into nested claims."""
 
-    issuer: Annotated[str, Field(pattern=r"^https?://[\x21-\x7e]+$")]
+    issuer: Annotated[str, _reader(values.issuer_url)]
     client_id: Text
     client_secret_file: Text | None = None
     scopes: list[Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]] = ["profile", "email"]

@@ -146,6 +146,18 @@ def web_origin(text: str) -> str:
     return f"{parts.scheme}://{name}" + ("" if port in (None, DEFAULT_PORTS[parts.scheme]) else f":{port}")
 
 
+def issuer_url(text: str) -> str:
+    """Read the address of a provider of identities, and keep it as its tokens have it."""
+    try:
+        parts = urlsplit(text)
+        odd = parts.scheme not in DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc or parts.port == 0
+    except ValueError:
+        odd = True
+    if odd or not text.isascii() or not text.isprintable() or " " in text or "?" in text or "#" in text:
+        raise ValueError("expected the provider's address, such as `https://id.example.com/realms/company`")
+    return text
+
+
 def records_url(text: str) -> str:
     """Read the address of the store."""
     if text != "sqlite" and not re.match("sqlite:///.|postgres(ql)?://", text):
