@@ -144,6 +144,17 @@ def test_lengths_are_bounded_while_waiting_and_when_written() -> None:
     assert lengths == {"path": 1024, "user_agent": 256, "host": 256, "conversation": 256}
 
 
+def test_trimming_bounds_what_an_issuer_says() -> None:
+    """A token has 16 KiB, and events wait by the thousand."""
+    event = Event(subject="s" * 9000, claims=(("job", "c" * 9000), ("id", 7), *((f"c{n}", n) for n in range(50))))
+    trim(event)
+    assert len(event.subject or "") == 257
+    assert [len(str(value)) for _, value in event.claims[:2]] == [257, 1]
+    assert len(event.claims) == 16
+    record = parsed(event)
+    assert (len(str(record["subject"])), str(record["subject"])[-1]) == (256, "…")
+
+
 def test_trimming_a_long_host_keeps_its_user_information_out() -> None:
     event = Event(host="alice:" + "s" * 500 + "@example.com")
     trim(event)

@@ -42,6 +42,7 @@ def test_the_host_that_is_named_is_remembered_for_its_client(location: str, host
 def test_an_answer_without_a_client_or_an_address_is_nothing() -> None:
     subject = Redirects()
     subject.note(None, "a.example", moved("https://cdn.example/"), 0.0)
+    subject.note(Identity(credential="jwt:" + "x" * 2000), "a.example", moved("https://cdn.example/"), 0.0)
     subject.note(ME, "a.example", ResponseHead(304, http_10=False, fields=[], length=0, until_close=False), 0.0)
     assert len(subject) == 0
 

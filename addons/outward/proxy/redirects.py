@@ -13,6 +13,7 @@ from outward.http1.head import ResponseHead
 WITHIN = 30.0  # seconds from the answer to the request that it caused
 MOST = 4096  # that are remembered at a time; then the oldest is forgotten
 _ANY_PORT = 443  # where none is named: the host alone counts
+_LONGEST_NAME = 1024  # characters of a credential's label: its issuer chooses them, and would fill the memory
 _LONGEST = 8192  # characters of a Location
 
 type _Key = tuple[str, str, str]
@@ -38,7 +39,7 @@ class Redirects:
         """
         location = next((value for name, value in response.fields if name == "location"), None)
         named = None if location is None else _host_of(location, host)
-        if who is None or named is None or named == host:
+        if who is None or named is None or named == host or len(who.credential) > _LONGEST_NAME:
             return
         key = (who.client, who.credential, named)
         self._from.pop(key, None)

@@ -123,6 +123,10 @@ def trim(event: Event) -> None:
         event.host = event.host[-MAX_NAME - 1 :] if "@" in event.host else event.host[: MAX_NAME + 1]
     if event.conversation is not None and len(event.conversation) > MAX_NAME:
         event.conversation = event.conversation[: MAX_NAME + 1]
+    if event.subject is not None and len(event.subject) > MAX_NAME:
+        event.subject = event.subject[: MAX_NAME + 1]
+    if event.claims:
+        event.claims = tuple(map(_cut, event.claims[:MAX_CLAIMS]))
 
 
 def recorded(event: Event) -> Record:
@@ -215,6 +219,12 @@ def _rule(rule: Rule) -> Record:
         "line": rule.place.line,
         "pattern": _text(str(rule.pattern), MAX_NAME),
     }
+
+
+def _cut(claim: tuple[str, Scalar]) -> tuple[str, Scalar]:
+    """Cut a claim's value; most are short, and stay as they are."""
+    name, value = claim
+    return (name, value[: MAX_NAME + 1]) if isinstance(value, str) and len(value) > MAX_NAME else claim
 
 
 def _claims(claims: tuple[tuple[str, Scalar], ...]) -> Record:
