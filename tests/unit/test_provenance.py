@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from outward.config.load import load
+from outward.core.policy import Policy
 from outward.ops.provenance import Revision, changes, revision_of, told
 
 POLICY = "version: 1\ngroups:\n  a: {{allow: [{}]}}\n  b: {{deny: [c.example]}}\n"
@@ -79,3 +80,17 @@ def test_what_changed_is_counted_by_group(tmp_path: Path) -> None:
     assert changes(one, gone) == {"a": {"added": 0, "removed": 1}, "b": {"added": 0, "removed": 1}}
     found = told(one, other, file)
     assert (found["commit"], found["groups_changed"], found["rules"]) == (None, 1, {"a": {"added": 1, "removed": 1}})
+
+
+def test_a_path_that_two_files_write_has_the_changes_of_both(tmp_path: Path) -> None:
+    def policy(main: str, team: str) -> Policy:
+        entry = "include: [{files: team.yaml, under: a}]"
+        (tmp_path / "outward.yaml").write_text(f"version: 1\n{entry}\ngroups: {{a: {{deny: [{main}]}}}}\n")
+        (tmp_path / "team.yaml").write_text(f"groups: {{a: {{allow: [{team}]}}}}\n")
+        found = load(tmp_path / "outward.yaml", env={}, machine={}).policy
+        assert found is not None
+        return found
+
+    first = policy("x.example", "y.example")
+    assert changes(first, policy("z.example, x.example", "y.example")) == {"a": {"added": 1, "removed": 0}}
+    assert changes(first, policy("x.example", "v.example")) == {"a": {"added": 1, "removed": 1}}

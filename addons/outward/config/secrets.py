@@ -98,7 +98,8 @@ def check_injections(groups: Iterable[Group], secrets: Iterable[SecretEntry], re
 
 def check_secrets(groups: Mapping[str, Group], secrets: Iterable[SecretEntry], report: Report) -> None:
     """Warn of secrets that no rule sets, of bounds that name no group, and of rules that set one in vain."""
-    used = {name for group in groups.values() for rule in group.allow.all if rule.inject for name in rule.inject.names}
+    rules = [rule for group in layers(groups.values()) for rule in group.allow.all if rule.inject]
+    used = {name for rule in rules if rule.inject for name in rule.inject.names}
     for entry in secrets:
         place, length = entry.place, len(entry.name)
         if entry.name not in used:
@@ -110,7 +111,7 @@ def check_secrets(groups: Mapping[str, Group], secrets: Iterable[SecretEntry], r
                 report.warning(
                     "W135", message, place, length, "name a group that there is, or leave `groups` out for all"
                 )
-    for group in groups.values():
+    for group in layers(groups.values()):
         for rule in group.allow.all:
             first = _before(group, rule) if rule.inject is not None else None
             if first is not None:

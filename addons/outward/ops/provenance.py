@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 from outward.core.model import Place, Rule
-from outward.core.policy import Policy
+from outward.core.policy import Policy, Rules, layers
 from outward.files import read_regular
 
 NAME = "outward.revision"
@@ -53,7 +54,10 @@ def changes(before: Policy, now: Policy) -> Mapping[str, Mapping[str, int]]:
     """Return for each group how many rules were added and removed; groups without a change are left out."""
     found: dict[str, Mapping[str, int]] = {}
     for path in sorted(before.groups.keys() | now.groups.keys()):
-        old, new = _rules(before, path), _rules(now, path)
+        lists = _lists(before, path), _lists(now, path)
+        if all(one[1] is other[1] for one, other in zip_longest(*lists, fillvalue=("", None))):
+            continue  # of files that have not changed
+        old, new = map(_rules, lists)
         added, removed = (new - old).total(), (old - new).total()
         if added or removed:
             found[path] = {"added": added, "removed": removed}
@@ -71,12 +75,14 @@ def told(before: Policy, now: Policy, file: Path) -> dict[str, object]:
     }
 
 
-def _rules(policy: Policy, path: str) -> Counter[tuple[str, Rule]]:
-    group = policy.groups.get(path)
-    if group is None:
-        return Counter()
-    lists = {"allow": group.allow.all, "deny": group.deny.all, "ceiling": group.ceiling.all if group.ceiling else ()}
-    return Counter((name, replace(rule, place=_NOWHERE)) for name, rules in lists.items() for rule in rules)
+def _lists(policy: Policy, path: str) -> list[tuple[str, Rules | None]]:
+    """Return the lists that are written at a path, which several files may do."""
+    nodes = layers([policy.groups[path]] if path in policy.groups else [])
+    return [each for node in nodes for each in (("allow", node.allow), ("deny", node.deny), ("ceiling", node.ceiling))]
+
+
+def _rules(lists: list[tuple[str, Rules | None]]) -> Counter[tuple[str, Rule]]:
+    return Counter((name, replace(rule, place=_NOWHERE)) for name, rules in lists if rules for rule in rules.all)
 
 
 def _said(text: str) -> Revision:
