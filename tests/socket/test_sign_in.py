@@ -17,7 +17,7 @@ from harness.admin import TOKEN, admin
 from harness.provider import CLIENT, SECRET, Provider
 from harness.waiting import wait_for
 from outward.config.settings import AdminDoor, Oidc, Role
-from outward.proxy.keyfetch import KeyReader
+from outward.proxy.keyfetch import KeyReader, Reply
 from outward.signin import provider as real
 from outward.signin.door import Door
 
@@ -435,6 +435,23 @@ def test_a_provider_that_says_odd_things_of_itself_is_not_asked(site, words):
     answer = browser.get("/login/provider")
     assert answer.status_code == 503
     assert "does not answer as it should" in answer.text
+
+
+@pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri"])
+def test_a_provider_elsewhere_leads_nobody_to_this_machine(name):
+    """Not to the ops port of the proxy that asks, for one."""
+    oidc = Oidc("https://id.example", CLIENT, None, (), ("groups",), ROLES, 3600.0)
+    words = {"issuer": oidc.issuer} | dict.fromkeys(
+        ("authorization_endpoint", "token_endpoint", "jwks_uri"), "https://id.example/x"
+    )
+
+    def page(said):
+        return real.Provider(oidc, lambda *_: Reply(200, json.dumps(said).encode())).page(a="b")
+
+    assert page(words) == "https://id.example/x?a=b"
+    for url in ("http://127.0.0.1:9090/", "http://localhost/", "http://id.example/", "file:///x", "https://x y/", 7):
+        with pytest.raises(real.ProviderError, match="`https`"):
+            page(words | {name: url})
 
 
 def test_a_provider_that_is_down_keeps_tokens_from_nothing(site):

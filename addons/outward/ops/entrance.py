@@ -113,7 +113,8 @@ class Entrance:
         if oidc is None:
             raise Problem(404, "there is nothing here")
         secret, now = f"{PERSON}{secrets.token_urlsafe(32)}", time.time()
-        first = oidc.roles[who.held[0]] if who.held else None
+        held = tuple(name for name in who.held if name in oidc.roles)  # a reload may have come between
+        first = oidc.roles[held[0]] if held else None
         person = StoredToken(
             secrets.token_hex(6),
             digest(secret),
@@ -125,13 +126,13 @@ class Entrance:
             role=first.role if first else "viewer",
             issuer=who.issuer,
             subject=who.subject,
-            held=who.held,
+            held=held,
         )
         try:
             self._state.sign_in(person, request.peer)
         except StoreAwayError as error:
             raise _away() from error
-        if not who.held:
+        if not held:
             whom = oidc.contact or "whoever runs this proxy"
             raise Problem(403, f"You are {who.name}, and have no role here.{who.why} Ask {whom} to give you one.")
         # Lax: the browser is on its way here from another site, and a strict cookie would not come along.

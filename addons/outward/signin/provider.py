@@ -137,13 +137,18 @@ class Provider:
         if reply.status != 200 or said.get("issuer") != self._oidc.issuer:
             raise ProviderError(f"`{self._oidc.issuer}` does not say that it is that issuer: status {reply.status}")
         urls = [said.get(f"{name}") for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")]
-        if not all(isinstance(url, str) and url.isprintable() and " " not in url and is_safe(url) for url in urls):
+        if not all(isinstance(url, str) and self._may_be_asked(url) for url in urls):
             raise ProviderError("one of its addresses is missing, or is not `https`")
         methods = said.get("token_endpoint_auth_methods_supported")
         basic = not isinstance(methods, list) or "client_secret_basic" in methods
         names = said.get("authorization_response_iss_parameter_supported") is True
         self._words = _Words(str(urls[0]), str(urls[1]), str(urls[2]), basic, names, self._clock())
         return self._words
+
+    def _may_be_asked(self, url: str) -> bool:
+        """Tell whether a provider may lead to an address: to this machine only if it is there itself."""
+        local = self._oidc.issuer.startswith("http:")
+        return url.isprintable() and " " not in url and (url.startswith("https://") or (local and is_safe(url)))
 
     def _asked(self, url: str, body: bytes | None = None, fields: Mapping[str, str] = _FORM) -> Reply:
         try:
