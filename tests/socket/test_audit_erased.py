@@ -17,6 +17,7 @@ from outward.cli.main import main
 from outward.records import audit_keeper, trail
 from outward.records.audit_keeper import Anchor, AuditKeeper, anchors_in
 from outward.records.chain import Chain
+from outward.records.clocks import Clock
 from outward.records.database import Database, migrate, open_database
 from outward.records.destination import Destination
 from outward.records.recorder import Recorder
@@ -160,9 +161,22 @@ def test_old_rows_go_with_an_event_and_the_chain_holds(database: Database, url: 
     assert not verify(database, tmp_path).ok
 
 
+@pytest.mark.parametrize("days", [800, -40])
+def test_nothing_is_pruned_by_a_clock_that_is_off(
+    database: Database, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    append(Chain(tmp_path), database, *(searched("alice", f"chat-{n}") for n in range(4)))
+    monkeypatch.setattr(audit_keeper, "Clock", lambda: Clock(lambda: time.time() + days * DAY))
+    keeper = AuditKeeper(lambda: open_database(url, tmp_path), tmp_path, counts := Counts(), YEAR, streamed=False)
+    keeper.handle([])
+    assert counts.pruned == {}
+    assert len(trail.listed(database, AuditFilters(), 9)) == 4
+
+
 def test_what_the_stream_has_not_delivered_is_not_pruned(database: Database, url: str, tmp_path: Path) -> None:
     chain = Chain(tmp_path)
     append(chain, database, *(searched("alice", f"chat-{n}", time=time.time() - YEAR - 9 * DAY) for n in range(4)))
+    append(chain, database, act("chat-9"))
     keeper = AuditKeeper(lambda: open_database(url, tmp_path), tmp_path, counts := Counts(), YEAR, streamed=True)
     keeper.handle([])
     assert counts.pruned == {}

@@ -154,6 +154,12 @@ def pruned(chain: str, cut: Cut) -> AuditEvent:
     )
 
 
+def newest(database: Database) -> float | None:
+    """Return the Unix time of the newest audit event; None where there is none."""
+    last = database.execute("SELECT MAX(time_ms) FROM audit_events")[0][0]
+    return None if last is None else float(last) / 1000
+
+
 def chains(database: Database) -> list[str]:
     """Return the names of all chains."""
     return [row[0] for row in database.execute("SELECT chain FROM chain_heads ORDER BY chain")]
