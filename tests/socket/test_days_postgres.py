@@ -150,6 +150,24 @@ def test_a_day_is_dropped_whole_under_load(url: str, database: Database, tmp_pat
     assert taken(database)
 
 
+def test_a_day_is_made_while_its_rows_come(url: str, database: Database, tmp_path: Path) -> None:
+    """Nobody made it in time, so that they lie in the other one, and more come all the time."""
+    days.begin(database)
+    today = f"events_{datetime.now(UTC):%Y%m%d}"
+    with load(url, tmp_path / "state") as running:
+        with database.transaction():
+            database.execute(f"ALTER TABLE events DETACH PARTITION {today}")
+            database.execute(f"INSERT INTO events SELECT * FROM {today}")
+            database.execute(f"DROP TABLE {today}")
+        running.more(20)
+        days.make(database)
+        running.more(20)
+    assert today in parts(database)
+    assert database.execute("SELECT COUNT(*) FROM events_other") == [(0,)]
+    assert {row[0] for row in database.execute("SELECT id FROM events")} == set(running.sent)
+    assert (running.counts.dropped, running.away) == ({}, 0)
+
+
 def test_a_table_is_split_and_joined_while_proxies_write(url: str, database: Database, tmp_path: Path) -> None:
     """No row is lost, doubled or refused, and no writer takes the store for away."""
     write(database, old := of_day(datetime.now(UTC) - timedelta(days=9), 3000))

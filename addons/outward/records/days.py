@@ -147,6 +147,7 @@ def _make(database: Database, name: str, start: str, end: str) -> None:
     if _there(database, name) or start < first:
         return
     database.execute(_NO_WAIT)
+    database.execute(f"LOCK TABLE {OTHER} IN ACCESS EXCLUSIVE MODE")  # or what comes meanwhile is in the way
     database.execute(f"CREATE TABLE {name} (LIKE events INCLUDING DEFAULTS)")
     database.execute(
         f"WITH moved AS (DELETE FROM {OTHER} WHERE id >= '{start}' AND id < '{end}' RETURNING *)"
