@@ -51,7 +51,9 @@ def test_options_and_files_exist(path: Path) -> None:
 def test_the_table_of_bypasses_is_what_is_tried() -> None:
     """A row for each attempt, in their order."""
     rows = re.findall(
-        r"^\| (.+?) \| fails \| fails \| fails \|$", (ROOT / "docs/guides/bypasses.md").read_text(), re.MULTILINE
+        r"^\| (.+?) \| fails \| fails \| (?:fails|answered by the jail itself, no packet) \|$",
+        (ROOT / "docs/guides/bypasses.md").read_text(),
+        re.MULTILINE,
     )
     assert rows == [bypass.title for bypass in BYPASSES]
 
