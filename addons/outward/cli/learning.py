@@ -20,6 +20,7 @@ from outward.core.model import Question, Verdict
 from outward.core.policy import Policy, Rules
 from outward.core.reasons import Reason
 from outward.core.suggest import question_about
+from outward.proxy.resolver import ABSENT
 from outward.records.demands import REASONS
 from outward.records.events import Event
 
@@ -34,6 +35,7 @@ class Lessons:
         asked: how often, by question.
         met: the addresses behind names.
         shut: whether an address was refused that is not public.
+        lost: hosts whose names do not exist.
         more: how many events found no room.
     """
 
@@ -41,6 +43,7 @@ class Lessons:
         self.asked: dict[Question, int] = {}
         self.met: defaultdict[Question, frozenset[Address]] = defaultdict(frozenset)
         self.shut = False
+        self.lost: set[str] = set()
         self.more = 0
 
     def add(self, event: Event) -> None:
@@ -52,6 +55,10 @@ class Lessons:
             event.group, event.host, event.port, method=event.method, path=event.path, scheme=event.scheme
         )
         if question is None or not (is_asked or is_shut or event.verdict is Verdict.ALLOW):
+            return
+        if ABSENT in (event.detail or ""):  # misspelt, or asked for to see whether there is a network
+            if len(self.lost) < MOST:
+                self.lost.add(question.host.name)
             return
         known = question in self.asked or question in self.met
         if not known and max(len(self.asked), len(self.met)) >= MOST:
@@ -116,6 +123,10 @@ class Learning:
         told = told_of(found, self.lessons.demands(), self._include, met=self.lessons.met)
         yield store(self._path, told.proposed.proposals, found.drafts, self.loaded, self._choice, exact=True)
         yield from _left_out(told)
+        lost = sorted(self.lessons.lost - {question.host.name for question in self.lessons.asked})
+        if lost:
+            more = f" and {len(lost) - _LEFT} more" if len(lost) > _LEFT else ""
+            yield f"left out, since the name does not exist: {', '.join(lost[:_LEFT])}{more}"
         if self.lessons.shut:
             yield "addresses that are not public stayed closed in this run: run it again"
         if self.lessons.more:

@@ -23,6 +23,7 @@ IN_FLIGHT = 4096
 KEEP_PER_FAMILY = 8
 MIN_TTL = 5.0  # seconds; an answer with TTL 0 is not kept at all
 MAX_TTL = 3600.0
+ABSENT = "the name does not exist"
 ABSENT_TTL = 5.0  # a name that does not exist
 FAILURE_TTL = 1.0  # servers that fail: RFC 9520 3.2 asks for at least this
 
@@ -182,7 +183,7 @@ def _outcome(answers: Mapping[Kind, Answer]) -> _Outcome:
         return _Outcome(tuple(kept), ttl=min(max(ttl, MIN_TTL), MAX_TTL) if ttl else 0.0)
     codes = {answer.rcode for answer in answers.values()}
     if Rcode.NXDOMAIN in codes:
-        return _Outcome(detail="the name does not exist", ttl=ABSENT_TTL)
+        return _Outcome(detail=ABSENT, ttl=ABSENT_TTL)
     if codes == {Rcode.NOERROR}:
         return _Outcome(detail="the name has no addresses", ttl=ABSENT_TTL)
     return _Outcome(detail=f"a name server failed with code {max(codes)}", ttl=FAILURE_TTL, firm=False)

@@ -40,6 +40,17 @@ def test_what_a_rule_could_open_is_kept_with_the_addresses_that_were_met():
     assert lessons.shut
 
 
+def test_a_name_that_does_not_exist_is_not_asked_for():
+    lessons = Lessons()
+    lost = {"would_deny": True, "would_reason": Reason.NO_RULE, "detail": "a name server: the name does not exist"}
+    lessons.add(event("a.test", Reason.RESOLVE_FAILED, **lost))
+    lessons.add(event("b.test", Reason.RESOLVE_FAILED, **lost))
+    lessons.add(passed("b.test"))
+    lessons.add(event("c.test", Reason.RESOLVE_FAILED, **(lost | {"detail": "no name server answers"})))
+    assert [each.question.host.name for each in lessons.demands()] == ["b.test", "c.test"]
+    assert lessons.lost == {"a.test", "b.test"}
+
+
 def test_what_a_command_asks_for_is_bounded_and_what_found_no_room_is_counted(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(learning, "MOST", 2)
     lessons = Lessons()
