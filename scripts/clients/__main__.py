@@ -5,6 +5,7 @@
     .venv/bin/python scripts/clients --only codex -v   # some of them, with what they printed
 
     .venv/bin/python scripts/clients --sdks            # the vendors' Python and Node SDKs: a call, a search, a denial
+    .venv/bin/python scripts/clients --tools           # programs that are no agents, as they are here (--write)
     .venv/bin/python scripts/clients --hidden          # clients whose keys `run --hide` keeps from them
 
 Needs npm and pip with a registry, and leave to listen on port 443. What cannot be installed is left out, with
@@ -30,6 +31,8 @@ from node_sdks import SDKS as NODE_SDKS  # noqa: E402
 from node_sdks import NodeSdk  # noqa: E402
 from running import ADDRESS, MODES, ROOT, Run, run  # noqa: E402
 from sdks import SDKS, Sdk, snippet  # noqa: E402
+from tools import HEAD as TOOLS_HEAD  # noqa: E402
+from tools import table  # noqa: E402
 
 from harness.vendors_of_agents import ANSWERED, FROM_MEMORY  # noqa: E402
 
@@ -39,6 +42,7 @@ HOSTS = (
     "cloudcode-pa.googleapis.com", "oauth2.googleapis.com", "www.googleapis.com", "mcp.exa.ai",
 )  # fmt: skip
 HEAD = ["agent", "version", "turn with its tools", *(f"search: {mode}" for mode in MODES)]
+_TOOLS = re.compile(r"^\| program \| version \|.*?\n(?=\n|\Z)", re.MULTILINE | re.DOTALL)
 _TABLE = re.compile(r"^\| agent \| version \|.*?\n(?=\n|\Z)", re.MULTILINE | re.DOTALL)
 _ASKS = (b'"web_search_2', b"googleSearch", b'"search_query"', b"tools/call")
 
@@ -207,6 +211,16 @@ def all_hidden(only: str, folder: Path, *, verbose: bool) -> int:
     return differs
 
 
+def all_tools(only: str, *, write: bool) -> int:
+    """Try what is no agent, write the table if that is wanted, and return 1 if one fails."""
+    rows = table(only)
+    if write:
+        lines = ["| " + " | ".join(cells) + " |" for cells in (TOOLS_HEAD, ["---"] * len(TOOLS_HEAD), *rows)]
+        text = GUIDE.read_text("utf-8")
+        GUIDE.write_text(_TOOLS.sub(lambda _: "\n".join(lines) + "\n", text), "utf-8")
+    return int(any("**" in cell for cells in rows for cell in cells))
+
+
 def main() -> int:
     """Run, compare, and return 1 if an agent does not do what the guide says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -216,7 +230,10 @@ def main() -> int:
     parser.add_argument("-v", "--verbose", action="store_true", help="print what the agents printed")
     parser.add_argument("--sdks", action="store_true", help="the vendors' SDKs instead")
     parser.add_argument("--hidden", action="store_true", help="clients whose keys are hidden instead")
+    parser.add_argument("--tools", action="store_true", help="programs that are no agents instead")
     args = parser.parse_args()
+    if args.tools:
+        return all_tools(args.only, write=args.write)
     rows, differs = written(), 0
     with tempfile.TemporaryDirectory() as temporary:
         if args.hidden:
