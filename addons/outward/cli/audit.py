@@ -65,7 +65,7 @@ def audit(
 @click.option(
     "--anchor",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Heads that were kept outside the database, one a line. Default: the file that `records.audit.anchor` names.",
+    help="Heads that were kept outside, of all proxies, one a line. Default: the file of `records.audit.anchor`.",
 )
 @click.pass_obj
 def verify(parent: Path | None, config: Path | None, *, as_json: bool, anchor: Path | None) -> None:
@@ -74,7 +74,7 @@ def verify(parent: Path | None, config: Path | None, *, as_json: bool, anchor: P
 
     with _opened(config or parent, as_json=as_json) as (database, state):
         heads = _anchors(config or parent, anchor, as_json=as_json)
-        report = verify_chains(database, state, anchors=heads)
+        report = verify_chains(database, state, anchors=heads or (), complete=anchor is not None)
     if as_json:
         result = {"ok": report.ok, "rows": report.rows, "chains": report.chains, "problems": report.problems}
         result |= {"erased": report.erased, "pruned": report.starts, "anchors": None if heads is None else len(heads)}

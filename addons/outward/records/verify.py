@@ -81,7 +81,8 @@ def verify(
     *,
     after: Report | None = None,
     signatures: bool = True,
-    anchors: Sequence[Head] | None = None,
+    anchors: Sequence[Head] = (),
+    complete: bool = False,
 ) -> Report:
     """Verify every chain in a database against its rows, its head there, and this state directory's own head.
 
@@ -93,8 +94,8 @@ def verify(
         after: an earlier report without problems, which is continued: of its rows it is only seen that none is missing.
         signatures: verify each row's own; else only those of rows behind the heads. A head's signature vouches, by
             the hashes, for every row up to it, at a hundredth of the time.
-        anchors: heads that were kept outside the database. Each must still be there; a chain that none names is a
-            problem.
+        anchors: heads that were kept outside the database; each must still be there.
+        complete: they are those of all proxies that write here; a chain that none names is a problem.
 
     Raises:
         StoreAwayError: the database cannot be read.
@@ -103,18 +104,18 @@ def verify(
     heads = [Head(*row) for row in database.execute("SELECT chain, seq, hash, signature FROM chain_heads")]
     own = _own_head(state, report)
     chains = {row[0] for row in database.execute("SELECT DISTINCT chain FROM audit_events")}
-    outside = {head.chain for head in anchors or ()}
+    outside = {head.chain for head in anchors}
     told = _Told(pruned=_pruned(database, own))
-    for chain in sorted(chains | {head.chain for head in (*heads, *(anchors or ()))} | ({own.chain} if own else set())):
+    for chain in sorted(chains | {head.chain for head in (*heads, *anchors)} | ({own.chain} if own else set())):
         known = [head for head in (*heads, own) if head is not None and head.chain == chain]
         report.starts[chain] = start = _start(database, chain, told)
         if (not known and not start) or (chain in chains and not any(head.chain == chain for head in heads)):
             report.add(chain, "its head is missing")
-        if anchors is not None and chain not in outside and any(head.seq for head in known):
+        if complete and chain not in outside and any(head.seq for head in known):
             report.add(chain, "no anchor names it: it is new, or not of these proxies")
         vouched = 0 if signatures else max((head.seq for head in known if head.is_signed()), default=0)
         end = _verify_rows(database, chain, vouched, report, after=after or Report(), told=told)
-        known += [head for head in anchors or () if head.chain == chain]
+        known += [head for head in anchors if head.chain == chain]
         _verify_heads(database, chain, known, end, report)
     for chain, numbers in told.bare.items():
         for number in numbers:
