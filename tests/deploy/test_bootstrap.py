@@ -79,9 +79,6 @@ def test_without_a_new_enough_python_it_says_what_to_do(checkout: Path, tmp_path
     assert not (checkout / ".venv").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.network
-@pytest.mark.timeout(600)
 def python(name: str, sign: str) -> str:
     """A script that answers like a Python of a name, and can make no environment."""
     return f"""case "$*" in *version_info*) echo "{sign}$0" ;; -V) echo "Python {name}" ;; *venv*) exit 1 ;; esac"""
@@ -122,6 +119,9 @@ def test_how_this_python_was_built_is_read_from_its_configuration() -> None:
     assert done.stdout == f"{'+' if built else '-'}{sys.executable}\n"
 
 
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.timeout(600)
 def test_it_sets_itself_up_once(checkout: Path, tmp_path: Path) -> None:
     """With an old default Python and a constraint that contradicts the lock; the second time needs no index at all.
 

@@ -175,8 +175,10 @@ def test_without_a_firewall_the_same_attempts_get_out() -> None:
     """The attempts are real: what stops them above is the firewall, not the test."""
     with sidecar(firewall=False) as built:
         for bypass in BY_NETWORK:
+            before = built.network.arrived
             answer = built.agent.succeed(bypass.act, bypass.host, bypass.port)
             assert answer.startswith("got"), f"{bypass.title}: {answer}"
+            assert bypass.host == netns.NODE or built.network.arrived > before, f"{bypass.title}: was not counted"
 
 
 CANARY_SCRIPT = DEPLOY.parent / "base" / "scripts" / "canary.py"

@@ -17,7 +17,7 @@ from harness.postgres import Server, postgres
 from harness.process import Served
 from harness.sse import Sse, Stream, streaming
 from harness.waiting import wait_for
-from outward.records.database import migrations, open_database
+from outward.records.database import StoreAwayError, migrations, open_database
 
 STREAMS = 24
 NEXT = migrations()[-1][0] + 1
@@ -68,10 +68,12 @@ class Fleet(ExitStack):
 
 
 def versions(server: Server, folder: Path) -> set[int]:
-    """Return the migrations that a database has had."""
+    """Return the migrations that a database has had; a proxy migrates it beside its start."""
     database = open_database(server.url, folder)
     try:
         return {row[0] for row in database.execute("SELECT version FROM schema_version")}
+    except StoreAwayError:  # there is no such table yet
+        return set()
     finally:
         database.close()
 
@@ -87,12 +89,13 @@ def test_a_rolling_upgrade_and_its_rollback_cut_no_stream_and_lose_no_record(ser
     newer = release(tmp_path / "next", NEXT, ADDS)
     with streaming() as port, Fleet(tmp_path, server.url, port) as fleet:
         old = fleet.start("old")
+        wait_for(lambda: versions(server, tmp_path))
         assert NEXT not in versions(server, tmp_path)
         loads = [Load(old.proxy, 100)]
         streams = [Stream(old.proxy, port, tunnel=bool(number % 2)) for number in range(STREAMS)]
         wait_for(lambda: all(b"data: 0" in each.got for each in streams) and len(loads[0].decisions) > 50)
         new = fleet.start("new", PYTHONPATH=newer)
-        assert NEXT in versions(server, tmp_path)
+        wait_for(lambda: NEXT in versions(server, tmp_path))
         loads.append(Load(new.proxy, 100))
         side_by_side = [len(each.decisions) for each in loads]
         wait_for(lambda: all(len(each.decisions) > had + 50 for each, had in zip(loads, side_by_side, strict=True)))

@@ -1,7 +1,7 @@
 """Networks of a test's own, out of namespaces: an internet with a canary, a node, and pods behind it. Needs root.
 
-`internet` answers on every address of `ADDRESSES` and counts what arrives; neighbour discovery aside, a packet that it
-has not counted did not get out.
+`internet` answers on every address of `ADDRESSES` and counts what arrives; neighbour discovery aside, and what belongs to a
+connection that was counted, as its end some seconds later, a packet that it has not counted did not get out.
 """
 
 import contextlib
@@ -34,6 +34,7 @@ table inet witness {
     type filter hook input priority filter;
     iifname "lo" accept
     icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert, mld2-listener-report } accept
+    ct state established accept
     counter name "arrived"
   }
 }

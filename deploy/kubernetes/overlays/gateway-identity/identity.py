@@ -135,12 +135,18 @@ async def run(command: list[str], variables: Mapping[str, str]) -> int:
         return 0
     host, port = server.sockets[0].getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    child: asyncio.subprocess.Process | None = None
     early: list[signal.Signals] = []
+
+    def take(number: signal.Signals) -> None:
+        if child is None:  # it is being started: what comes now is passed on below
+            early.append(number)
+        else:
+            _pass_on(child, number)
+
     for number in _PASSED_ON:
-        loop.add_signal_handler(number, early.append, number)
+        loop.add_signal_handler(number, take, number)
     child = await asyncio.create_subprocess_exec(*command, env={**variables, **dict.fromkeys(_VARIABLES, url)})
-    for number in _PASSED_ON:
-        loop.add_signal_handler(number, _pass_on, child, number)
     for number in early:
         _pass_on(child, number)
     status = await child.wait()
