@@ -51,7 +51,7 @@ def configuration(folder: Path, web: Web, lane: str) -> Path:
         "version: 1\n"
         f"server: {{state: '{folder}/state'}}\n"
         f"upstream: {{trust: ['{web.ca}'], internal: [127.0.0.1/32], dns: {{hosts: {{origin.test: [127.0.0.1]}}}}}}\n"
-        f"groups: {{dev: {{lane: {lane}, allow: ['origin.test:{web.port}']}}}}\n"
+        f"groups: {{dev: {{lane: {lane}, denial: connect, allow: ['origin.test:{web.port}']}}}}\n"
         "clients: [{group: dev, anyone: true}]\n"
     )
     return path
@@ -84,7 +84,7 @@ def test_a_jvm_goes_through_the_proxy(
     tmp_path: Path, web: Web, compiled: Path, lane: str, options: tuple[str, ...]
 ) -> None:
     """Both of its clients: allowed pages, in both lanes, by the truststore; refusals; nobody unknown."""
-    words = ("java", "-cp", str(compiled), "Fetch", f"{web.url}/", "https://denied.test/")
+    words = ("java", "-XX:-UsePerfData", "-cp", str(compiled), "Fetch", f"{web.url}/", "https://denied.test/")
     done = run(configuration(tmp_path, web, lane), web, *words, options=options)
     if "no jail" in done.stderr:
         pytest.skip(done.stderr)
