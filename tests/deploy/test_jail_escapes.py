@@ -435,7 +435,7 @@ def test_the_last_denial_is_recorded_whatever_the_command_kills(config: Path) ->
     assert done.returncode == 128 + 9
     assert "denied.test" in done.stderr
     said = subprocess.run(
-        [OUTWARD, "blocked"],
+        [OUTWARD, "blocked", "--all"],
         env=own_state(config),
         cwd=config.parent.parent,
         capture_output=True,
