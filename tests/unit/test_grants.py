@@ -6,11 +6,11 @@ import pytest
 
 from harness.policies import group, policy, rule
 from outward.core.explain import explain
-from outward.core.grants import LONGEST, AskError, Grant, granting, next_end, takes_grants, wish
-from outward.core.model import Grants, Lane, LaneChoice, Mode, Question
+from outward.core.grants import LONGEST, AskError, Grant, grant_of, granting, next_end, takes_grants, wish
+from outward.core.model import Grants, Injection, Lane, LaneChoice, Mode, Place, Question
 from outward.core.names import canonical_host
 from outward.core.paths import PathGlob
-from outward.core.policy import Policy, Rules, decide
+from outward.core.policy import Policy, Rules, decide, set_for
 from outward.core.reasons import Reason
 
 NOW = 1_800_000_000_000
@@ -216,3 +216,21 @@ def test_the_next_moment_at_which_something_changes():
     assert next_end([GRANT, later], GRANT.until - 1) == GRANT.until
     assert NOW < next_end([later], NOW) < later.made
     assert next_end([GRANT], GRANT.until) is None
+
+
+@pytest.mark.parametrize(
+    ("place", "grant"),
+    [(Place("grant g1", 0), "g1"), (Place("outward.yaml", 3), None), (Place("grant g1", 3), None)],
+)
+def test_a_rules_place_tells_whose_grant_it_is(place: Place, grant: str | None):
+    """A file may be called as it likes: its rules have lines."""
+    assert grant_of(place) == grant
+
+
+def test_what_is_set_for_a_host_is_what_its_rules_set_and_what_is_bound_to_it():
+    token, other = Injection("authorization", "Bearer {token}"), Injection("x-key", "{other}")
+    setting = replace(rule("a.test"), inject=token)
+    subject = replace(policy(group(setting, rule("a.test"), path="dev")), bound={"a.test": (other,)})
+    assert list(set_for(subject, "dev", canonical_host("a.test"))) == [other, token]
+    assert list(set_for(subject, "dev", canonical_host("b.test"))) == []
+    assert list(set_for(subject, None, canonical_host("a.test"))) == [other]

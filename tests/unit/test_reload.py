@@ -37,7 +37,7 @@ async def test_a_file_is_not_loaded_while_it_is_being_written(tmp_path: Path) ->
                 file.write(f"      - n{number}.wild.test\n")
                 file.flush()
                 await asyncio.sleep(SETTLING / 4)  # as a slow writer does
-        await until(lambda: used)
+        await until(lambda: audits)  # what comes last
     finally:
         watching.cancel()
     assert used[0] is not None
