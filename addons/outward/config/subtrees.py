@@ -215,7 +215,7 @@ class Reading:
         """Return what the files forbid, without what they allow; where that cannot be known, that all is denied."""
         latest, report = subtree.latest, Report()
         unread = len(latest.roots) < sum(data is None or bool(data.strip()) for _, data in latest.sources)
-        if not unread:
+        if not unread and not any(_is_misplaced(root, given.confines) for root, given in latest.roots):
             roots = [(_without_allowing(root, given.confines), given) for root, given in latest.roots]
             own = self._compile(roots, MAX_BYTES, report)[1]
             if not report.failed and not any(finding.ident in _AMBIGUOUS for finding in latest.findings):
@@ -304,6 +304,15 @@ def _once(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(each for each in found if each.ident != "E027" or each.place not in unknown)
 
 
+def _is_misplaced(root: MappingNode, confines: Confines) -> bool:
+    """Tell whether a document may forbid something where it does not count: a misspelt name, another file."""
+    groups = root.get("groups")
+    paths = groups.values if isinstance(groups, MappingNode) else ()
+    return any(key not in Document.model_fields or key == "include" for key in root.values) or not all(
+        within(path, confines.under) for path in paths
+    )
+
+
 def _without_allowing(root: MappingNode, confines: Confines) -> MappingNode:
     """Return a document without what allows, and without what does not count in it.
 
@@ -312,15 +321,13 @@ def _without_allowing(root: MappingNode, confines: Confines) -> MappingNode:
     groups = root.get("groups")
     sections: dict[str, Node] = {key: root.values[key] for key in ("sets",) if key in root.values}
     if isinstance(groups, MappingNode):
-        kept = {
-            path.text: _forbidding(group, confines)
-            for path, group in groups.items()
-            if confines.under is None or within(path.text, confines.under)
-        }
-        sections["groups"] = _of(groups, kept)
+        sections["groups"] = _of(groups, {key: _forbidding(group, confines) for key, group in groups.values.items()})
     elif groups is not None:
         sections["groups"] = groups
     return _of(root, sections)
+
+
+_SOFTER = (("mode", "report"), ("ech", "pass"))
 
 
 def _forbidding(group: Node, confines: Confines) -> Node:
@@ -330,6 +337,10 @@ def _forbidding(group: Node, confines: Confines) -> Node:
     lane = group.get("lane")
     if isinstance(lane, ScalarNode) and lane.text == "tunnel" and lane.text not in confines.lanes:
         dropped.add("lane")
+    for key, softer in _SOFTER:
+        said = group.get(key)
+        if isinstance(said, ScalarNode) and said.text == softer:
+            dropped.add(key)
     return _of(group, {key: value for key, value in group.values.items() if key not in dropped})
 
 

@@ -9,7 +9,7 @@ from outward.config.diagnostics import Level
 from outward.config.load import Loaded, load, load_confined
 from outward.config.subtrees import MAX_FILES, Standing
 from outward.core.grants import Grant, granting
-from outward.core.model import LaneChoice, Mode, Question, RecordDetail
+from outward.core.model import Ech, LaneChoice, Mode, Question, RecordDetail
 from outward.core.names import canonical_host
 from outward.core.policy import decide
 from outward.core.reasons import Reason
@@ -284,6 +284,42 @@ def test_at_start_it_allows_nothing_and_what_it_forbids_holds(folder: Folder, te
     assert reason(loaded, "acme/payments", "base.example") == base
     assert reason(loaded, "acme/payments", "evil.example") == evil
     assert reason(loaded, "acme/ads", "evil.example") == Reason.RULE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version: 1\ngrups: {acme/payments: {deny: [evil.example]}}\n",
+        "groups: {acme/paymentss: {deny: [evil.example]}}\n",
+        "include: [more.yaml]\n",
+    ],
+)
+def test_at_start_what_it_forbids_is_not_lost_where_it_does_not_count(folder: Folder, text: str) -> None:
+    """A misspelt section or path, and a file that it names, may hold what it denies."""
+    folder.main((MAIN % "").replace("base.example", "base.example, evil.example"))
+    folder.write("payments/p.yaml", "groups: {acme/payments: {}}\n")
+    folder.write("payments/q.yaml", text)
+    loaded = folder.load()
+    assert reason(loaded, "acme/payments", "evil.example") == Reason.DENIED_BY_RULE
+    assert loaded.kept_back[0].endswith("everything there is denied")
+    assert reason(loaded, "acme/ads", "evil.example") == Reason.RULE
+
+
+def test_at_start_what_it_softens_is_not_in_force_and_what_it_tightens_is(folder: Folder) -> None:
+    """It may not let through by reporting what its files allow nothing of."""
+    folder.main((MAIN % ", may: [mode, ech]").replace("acme: {", "acme: {mode: report, ech: pass, "))
+    folder.write("payments/p.yaml", "groups: {acme/payments: {mode: enforce, ech: refuse, allow: [{hst: x.example}]}}\n")
+    loaded = folder.load()
+    assert loaded.policy is not None
+    group = loaded.policy.groups["acme/payments"]
+    assert (group.mode, group.ech) == (Mode.ENFORCE, Ech.REFUSE)
+    folder.main(MAIN % ", may: [mode, ech]")
+    folder.write("payments/p.yaml", "groups: {acme/payments: {mode: report, ech: pass, allow: [{hst: x.example}]}}\n")
+    loaded = folder.load()
+    assert loaded.policy is not None
+    group, above = loaded.policy.groups["acme/payments"], loaded.policy.groups["acme"]
+    assert (group.mode, group.ech) == (above.mode, above.ech)
+    assert loaded.kept_back[0].endswith("its files allow nothing")
 
 
 def test_a_failing_test_of_its_own_keeps_it_back(folder: Folder) -> None:
