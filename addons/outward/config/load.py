@@ -209,6 +209,7 @@ class _Loading:
             gathered.count(each.path.encode() + each.digest)
         generation = over.following(gathered) if over else gathered.generation
         policy = self._policy(generation, compiled.groups, compiled.clients, composed, today)
+        policy = replace(policy, given_away=gathered.includes.covers)
         if self.before is None:  # who reloads asks for no smells
             governed = (*self.governed, *composed.settings.vendors, *(server.host for server in composed.settings.mcp))
             self._smells(policy, compiled, governed)

@@ -55,8 +55,10 @@ def subject_of(values: Mapping[str, object]) -> str | None:
 def claimed_group(policy: Policy, entry: ClientEntry, values: Mapping[str, object]) -> tuple[str | None, str]:
     """Return the group that an entry gives a token, or None; and why there is none, in words.
 
-    With a template such as `k8s/{claim}`, the claim is one segment, and the group is that one and no other. Otherwise
-    the claim is a path, and its nearest ancestor that the policy has counts, inside the own group of an entry with one.
+    With a template such as `k8s/{claim}`, the claim is one segment, and the group is that one and no other; so it is
+    with a map. Otherwise the claim is a path, and its nearest ancestor that the policy has counts, inside the own group
+    of an entry with one. What is given away to confined files has no such ancestor: where they do not write a group,
+    nobody is in one above it instead, which may allow more.
     """
     if entry.group_claim is None:
         return entry.group, ""
@@ -66,12 +68,16 @@ def claimed_group(policy: Policy, entry: ClientEntry, values: Mapping[str, objec
         return None, f"the token has no claim `{named}` that is a text or a whole number"
     if entry.template is not None:
         return _filled(policy, entry.template, named, str(value))
-    path = entry.group_map.get(str(value)) if entry.group_map else str(value)
-    while path and path not in policy.groups:
-        path = path.rpartition("/")[0]
-    if path and within(path, entry.group):
+    path = entry.group_map.get(str(value)) if entry.group_map else _nearest(policy, str(value))
+    if path in policy.groups and within(path, entry.group):
         return path, ""
     return None, f"the claim `{named}` of the token names no group of this policy that it may name"
+
+
+def _nearest(policy: Policy, path: str) -> str:
+    while path and path not in policy.groups and not policy.given_away(path):
+        path = path.rpartition("/")[0]
+    return path
 
 
 def _filled(policy: Policy, template: str, named: str, value: str) -> tuple[str | None, str]:

@@ -194,6 +194,10 @@ def _ungoverned(_host: str) -> str | None:
     return None
 
 
+def _kept(_path: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The compiled, immutable whole of one configuration generation.
@@ -207,6 +211,7 @@ class Policy:
         tokens: the entries of tokens, by the hex digest of the token.
         secrets: names of the secrets that there are.
         bound: what is set for a host, by name, whichever rule allows it.
+        given_away: whether a group's path lies where confined files write: such a group may come and go.
         today: UTC day, `YYYY-MM-DD`; where it is not known, every rule with an end has ended.
     """
 
@@ -217,6 +222,7 @@ class Policy:
     vendor_of: Callable[[str], str | None] = _ungoverned
     secrets: frozenset[str] = frozenset()
     bound: Mapping[str, tuple[Injection, ...]] = field(default_factory=dict)
+    given_away: Callable[[str], bool] = _kept
     today: str = ""
     tokens: Mapping[str, ClientEntry] = field(init=False, repr=False, compare=False)
 

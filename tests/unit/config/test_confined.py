@@ -1,6 +1,7 @@
 """Files that are confined to a subtree: what they may say, whom they reach, and whom a mistake holds up."""
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from outward.config.diagnostics import Level
 from outward.config.load import Loaded, load, load_confined
 from outward.config.subtrees import MAX_FILES, Standing
+from outward.core.claims import Claims
 from outward.core.grants import Grant, granting
+from outward.core.identity import Presented, identify
 from outward.core.model import Ech, LaneChoice, Mode, Question, RecordDetail
 from outward.core.names import canonical_host
 from outward.core.policy import decide
@@ -308,7 +311,9 @@ def test_at_start_what_it_forbids_is_not_lost_where_it_does_not_count(folder: Fo
 def test_at_start_what_it_softens_is_not_in_force_and_what_it_tightens_is(folder: Folder) -> None:
     """It may not let through by reporting what its files allow nothing of."""
     folder.main((MAIN % ", may: [mode, ech]").replace("acme: {", "acme: {mode: report, ech: pass, "))
-    folder.write("payments/p.yaml", "groups: {acme/payments: {mode: enforce, ech: refuse, allow: [{hst: x.example}]}}\n")
+    folder.write(
+        "payments/p.yaml", "groups: {acme/payments: {mode: enforce, ech: refuse, allow: [{hst: x.example}]}}\n"
+    )
     loaded = folder.load()
     assert loaded.policy is not None
     group = loaded.policy.groups["acme/payments"]
@@ -389,6 +394,33 @@ def test_a_file_that_goes_takes_its_rules_along(folder: Folder) -> None:
     assert second.ok
     assert reason(second, "acme/payments/web", "pay.example") == Reason.UNKNOWN_CLIENT
     assert [each.ident for each in second.findings] == ["W101", "W171", "W171"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "claim", "before", "after"),
+    [
+        ('group_map: {"42": acme/payments}', 42, "acme/payments", None),
+        ("group: acme", "acme/payments", "acme/payments", None),
+        ("group: acme", "acme/payments/below", None, None),
+        ("group: acme", "acme/ours/below", "acme", "acme"),
+    ],
+)
+def test_a_token_for_a_group_that_is_gone_is_in_none_above_it(
+    folder: Folder, extra: str, claim: object, before: str | None, after: str | None
+) -> None:
+    """Which may allow more; below what nobody gives away, the nearest group counts."""
+    entry = f'  - {{issuer: "https://i", audience: o, jwks: k.json, group_claim: ns, {extra}}}\n'
+    folder.main(f"{MAIN % ''}{entry}")
+
+    def group() -> str | None:
+        policy = folder.load().policy
+        assert policy is not None
+        claims = Claims({"iss": "https://i", "aud": "o", "ns": claim}, policy.clients[-1].jwks or "")
+        return identify(policy, Presented(ip_address("10.9.9.9"), "Bearer a.b.c", claims)).group
+
+    assert group() == before
+    (folder.root / "teams/payments/p.yaml").unlink()
+    assert group() == after
 
 
 def test_web_search_is_tightened_only(folder: Folder) -> None:
