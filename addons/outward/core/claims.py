@@ -68,7 +68,7 @@ def claimed_group(policy: Policy, entry: ClientEntry, values: Mapping[str, objec
         return None, f"the token has no claim `{named}` that is a text or a whole number"
     if entry.template is not None:
         return _filled(policy, entry.template, named, str(value))
-    path = entry.group_map.get(str(value)) if entry.group_map else _nearest(policy, str(value))
+    path = entry.group_map.get(str(value), "") if entry.group_map else _nearest(policy, str(value))
     if path in policy.groups and within(path, entry.group):
         return path, ""
     return None, f"the claim `{named}` of the token names no group of this policy that it may name"
