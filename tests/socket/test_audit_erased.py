@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ from harness.records import Counts, act, append
 from harness.sink import Sink
 from harness.waiting import wait_for
 from outward.cli.main import main
-from outward.records import audit_keeper, trail
+from outward.records import audit_keeper, erasing, trail
 from outward.records.audit_keeper import Anchor, AuditKeeper, anchors_in
-from outward.records.chain import Chain
+from outward.records.chain import Chain, Head
 from outward.records.clocks import Clock
 from outward.records.database import Database, migrate, open_database
 from outward.records.destination import Destination
@@ -159,6 +160,31 @@ def test_old_rows_go_with_an_event_and_the_chain_holds(database: Database, url: 
     assert counts.pruned == {("age", "audit"): 11}
     database.execute("DELETE FROM audit_events WHERE seq = 8 AND chain = ?", (chain.name,))
     assert not verify(database, tmp_path).ok
+
+
+def test_each_proxy_of_a_fleet_prunes_its_own_chain(database: Database, url: str, tmp_path: Path) -> None:
+    """The first one to look breaks nobody's chain; what it tells of one that is gone is kept as long as it stands."""
+    now, month = time.time(), 30 * DAY
+    one, other = tmp_path / "one", tmp_path / "other"
+    gone = Chain(tmp_path / "gone")
+    longer = Chain(tmp_path / "longer")
+    append(gone, database, searched("carol", "chat-c", time=now - 50 * DAY))
+    append(longer, database, searched("carol", "chat-d", time=now - 80 * DAY))
+    cut = erasing.prunable(database, longer.name, round(now * 1000), delivered=False)
+    assert cut is not None
+    append(Chain(one), database, replace(erasing.pruned(longer.name, cut), time=now - 45 * DAY))
+    for state in (one, other):
+        for days in (50, 40, 1):
+            append(Chain(state), database, searched("alice", f"chat-{days}", time=now - days * DAY))
+    anchors = [Head(*row) for row in database.execute("SELECT chain, seq, hash, signature FROM chain_heads")]
+    erasing.delete(database, longer.name, cut.seq)
+    for state in (one, other):
+        AuditKeeper(lambda: open_database(url, tmp_path), state, Counts(), month, streamed=False).handle([])
+        reports = [verify(database, each, anchors=anchors) for each in (one, other)]
+        assert [report.problems for report in reports] == [[], []]
+    starts = reports[0].starts
+    assert [starts[each.name] for each in (Chain(one), Chain(other), gone, longer)] == [3, 2, 1, 1]
+    assert "carol" not in everything(database)
 
 
 @pytest.mark.parametrize("days", [800, -40])

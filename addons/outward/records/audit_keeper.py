@@ -30,11 +30,16 @@ DAY = 86_400.0  # seconds
 _LOOK = 3600.0  # seconds between two looks at what is too old
 _EVERY = 300.0  # seconds between two anchors, if there is something new
 _AGAIN = 15.0  # seconds until an anchor is tried again
+_GONE = 7 * DAY  # seconds that the newest row of a proxy is too old before it counts as gone
 _LOCK = 0x61756474  # any number, the same in every process of a fleet
 
 
 class AuditKeeper:
-    """Deletes audit events that are too old, those of whole UTC days, from the beginning of each chain."""
+    """Deletes audit events that are too old, those of whole UTC days, from the beginning of its chain.
+
+    Each proxy of a fleet does so with its own chain alone, whose verification believes nobody else. The chain of a
+    proxy that is gone is deleted whole by whoever sees it first.
+    """
 
     def __init__(
         self, connect: Callable[[], Database], state: Path, counts: "Counts", retention: float, *, streamed: bool
@@ -77,15 +82,24 @@ class AuditKeeper:
     def _batch(self, database: Database, own: Chain, chain: str, before_ms: int) -> int:
         """Delete the oldest rows of a chain, with the event that says so, and return how many they were."""
         with database.transaction(_LOCK):
-            cut = erasing.prunable(database, chain, before_ms, delivered=self._streamed, whole=chain != own.name)
+            if chain != own.name and not _is_gone(database, chain, before_ms):
+                return 0
+            cut = erasing.prunable(database, chain, before_ms, delivered=self._streamed)
             if cut is None:
                 return 0
-            head = own.append(database, [as_record(erasing.pruned(chain, cut))])
+            told = [erasing.pruned(chain, cut), *erasing.still_needed(database, chain, cut.seq)]
+            head = own.append(database, [as_record(event) for event in told])
             erasing.delete(database, chain, cut.seq)
         own.save(head)
         what = f"{cut.rows} audit events of chain {chain[:12]}"
         log.info("%s were deleted: they were older than `records.audit.retention`", what)
         return cut.rows
+
+
+def _is_gone(database: Database, chain: str, before_ms: int) -> bool:
+    """Whether a chain's proxy is gone: one that runs has pruned its chain in time, with an event in it."""
+    newest = erasing.newest(database, chain)
+    return newest is not None and newest * 1000 < before_ms - _GONE * 1000
 
 
 class Anchor:

@@ -11,11 +11,13 @@ import orjson
 
 from outward.records.audit import AuditEvent
 from outward.records.database import Database
+from outward.records.events import Record
 from outward.records.sealed import unseal
 
 ERASED, PRUNED = "audit_erased", "audit_pruned"
 BATCH = 5000  # rows that are pruned in one transaction
 _OF_CONVERSATION = '%"target_type":"Conversation"%'  # whose target is a person's, and stands in a column too
+_OF_ROWS = ("change", "by", "chain", "rows", "rows_until", "hash", "count")  # details of the two events here
 _PAGE = 1000
 _TEXT = 1500  # characters of one event's list of rows
 
@@ -112,23 +114,20 @@ class Cut(NamedTuple):
     rows: int
 
 
-def prunable(database: Database, chain: str, before_ms: int, *, delivered: bool, whole: bool) -> Cut | None:
+def prunable(database: Database, chain: str, before_ms: int, *, delivered: bool) -> Cut | None:
     """Return up to which row a chain may be pruned; None where none may go.
-
-    The last row of a chain that goes on stays: its head names it.
 
     Args:
         database: where the rows are.
         chain: which.
         before_ms: Unix time in milliseconds; rows from then on stay, and those behind them.
         delivered: only what the audit stream has delivered may go.
-        whole: its last row may go too: it is the chain of a proxy that is gone.
     """
     first, last = database.execute("SELECT MIN(seq), MAX(seq) FROM audit_events WHERE chain = ?", (chain,))[0]
     if first is None:
         return None
     young = database.execute("SELECT MIN(seq) FROM audit_events WHERE chain = ? AND time_ms >= ?", (chain, before_ms))
-    cut = last if whole else last - 1
+    cut = last
     if young[0][0] is not None:
         cut = min(cut, young[0][0] - 1)
     if delivered:
@@ -154,9 +153,51 @@ def pruned(chain: str, cut: Cut) -> AuditEvent:
     )
 
 
-def newest(database: Database) -> float | None:
-    """Return the Unix time of the newest audit event; None where there is none."""
-    last = database.execute("SELECT MAX(time_ms) FROM audit_events")[0][0]
+def still_needed(database: Database, chain: str, cut: int) -> list[AuditEvent]:
+    """Return anew the events that go with a cut, and that tell of other chains what their verification needs to know.
+
+    Of its own chain an event tells of rows before it, which go with it.
+    """
+    prunings: dict[str, AuditEvent] = {}
+    erasures = []
+    for (body,) in database.execute(
+        "SELECT body FROM audit_events WHERE chain = ? AND seq <= ? AND event_type IN (?, ?) ORDER BY seq",
+        (chain, cut, ERASED, PRUNED),
+    ):
+        try:
+            event, about, last = _again(orjson.loads(body))
+        except (KeyError, TypeError, ValueError):
+            continue  # whose row says so itself
+        rows = "SELECT 1 FROM audit_events WHERE chain = ? AND seq <= ? LIMIT 1"
+        if about != chain and event.event_type == PRUNED:
+            prunings[about] = event
+        elif about != chain and database.execute(rows, (about, last)):
+            erasures.append(event)
+    return [*prunings.values(), *erasures]
+
+
+def _again(record: Record) -> tuple[AuditEvent, str, int]:
+    """Return the event of a record once more, with the chain of which it tells, and its last row there."""
+    details = record["details"]
+    event = AuditEvent(
+        event_type=record["event_type"],
+        target=record["target_details"],
+        target_type="AuditChain",
+        author=record["author_name"],
+        author_class=details["author_class"],
+        message=details["custom_message"],
+        details={name: details[name] for name in _OF_ROWS if name in details},
+    )
+    last = details["rows_until"] if event.event_type == PRUNED else max(in_ranges(details["rows"]))
+    return event, str(details["chain"]), int(last)
+
+
+def newest(database: Database, chain: str | None = None) -> float | None:
+    """Return the Unix time of the newest audit event, of one chain or of all; None where there is none."""
+    last = database.execute(
+        "SELECT MAX(time_ms) FROM audit_events" + ("" if chain is None else " WHERE chain = ?"),
+        () if chain is None else (chain,),
+    )[0][0]
     return None if last is None else float(last) / 1000
 
 
