@@ -15,7 +15,7 @@ from harness.records import Counts, denied
 from harness.waiting import wait_for
 from outward.cli.main import main
 from outward.records import days, query, store
-from outward.records.database import Database, migrate, open_database
+from outward.records.database import Database, StoreAwayError, migrate, open_database
 from outward.records.events import Event, as_record
 from outward.records.query import Filters
 from outward.records.recorder import Recorder
@@ -207,6 +207,44 @@ def test_a_join_that_was_ended_goes_on(url: str, database: Database, monkeypatch
     days.split(database)  # ends what was begun
     assert database.by_day()
     assert {row[0] for row in database.execute("SELECT id FROM events")} == {event.id for event in old}
+
+
+def test_a_split_that_was_ended_leaves_a_table_that_takes_rows(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it failed, or was killed and a proxy looks later."""
+    write(database, of_day(OLD, 3))
+    tomorrow = of_day(datetime.now(UTC) + timedelta(days=3), 1)
+
+    def swap(*_: object) -> None:
+        raise StoreAwayError("ended")
+
+    monkeypatch.setattr(days, "_swap", swap)
+    monkeypatch.setattr(days, "_TRIES", 1)
+    with pytest.raises(StoreAwayError):
+        days.split(database)
+    assert database.execute("SELECT 1 FROM pg_constraint WHERE conname = 'by_day'") == []
+    bound = "ALTER TABLE events ADD CONSTRAINT by_day CHECK (id < '{}') NOT VALID"
+    later = days._id(datetime.now(UTC) + timedelta(days=2))
+    database.execute(bound.format(later))
+    database.tend_days(0.0)
+    assert database.execute("SELECT 1 FROM pg_constraint WHERE conname = 'by_day'") == [(1,)]  # it may still run
+    database.execute("ALTER TABLE events DROP CONSTRAINT by_day")
+    database.execute(bound.format(days._id(datetime.now(UTC) + timedelta(hours=23))))
+    database.tend_days(0.0)
+    write(database, tomorrow)
+    assert database.execute("SELECT COUNT(*) FROM events") == [(4,)]
+
+
+def test_a_young_day_that_an_operator_detached_stays(database: Database) -> None:
+    days.begin(database)
+    today = f"events_{datetime.now(UTC):%Y%m%d}"
+    database.execute(f"ALTER TABLE events DETACH PARTITION {today}")
+    database.execute("CREATE TABLE events_20260105 (LIKE events)")  # ours, of a drop that was ended
+    assert days.drop(database, 0.0) == []  # the clocks disagree
+    dropped = days.drop(database, datetime.now(UTC).timestamp() - MONTH)
+    assert [gone.name for gone in dropped] == ["events_20260105"]
+    assert database.execute("SELECT to_regclass(?) IS NOT NULL", (today,)) == [(True,)]
 
 
 def test_the_verb_splits_and_joins(url: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -39,6 +40,10 @@ _INDEXES = (
     "SELECT i.relname::text, pg_get_indexdef(i.oid), indisprimary FROM pg_index JOIN pg_class i ON i.oid = indexrelid"
     " WHERE indrelid = to_regclass('events') ORDER BY i.relname"
 )
+_BOUND = "by_day"  # the constraint of the one table, while it is being split
+_SPARE = 86_400.0  # seconds that its day is ahead at least, when it begins
+_CUT = re.compile("'([0-9a-f]{12})'")
+_BOUNDS = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = to_regclass('events') AND conname = ?"
 _UPPER = re.compile(r"TO \('([0-9a-f]+)'\)")
 # Who asks for one person's events asks for few; a day's index of its own needs no lock on the others.
 _OF_DAY = ("subject", "client_name")
@@ -58,6 +63,7 @@ def is_split(database: Database) -> bool:
 
 def begin(database: Database) -> None:
     """Keep events by day from the first one on: split the table where it is empty and nobody wanted it whole."""
+    unbind(database)
     shape = database.execute(_SHAPE)
     if shape == [("r", None)] and not database.execute("SELECT 1 FROM events LIMIT 1"):
         with database.transaction(_LOCK):
@@ -68,6 +74,18 @@ def begin(database: Database) -> None:
                     _swap(database, BEFORE)
                     database.execute(f"DROP TABLE {BEFORE}")
     make(database)
+
+
+def unbind(database: Database) -> None:
+    """Drop the bound that a split left which was killed, before its day comes: then the table would take no row.
+
+    One that runs began with a day to spare, and is left alone.
+    """
+    now = database.now()
+    if now is not None and not is_split(database):
+        soon = f"{int((now + _SPARE) * 1000):012x}"
+        if any(found[1] <= soon for (text,) in database.execute(_BOUNDS, (_BOUND,)) if (found := _CUT.search(text))):
+            _unbind(database)
 
 
 def make(database: Database) -> None:
@@ -96,7 +114,7 @@ def drop(database: Database, before: float) -> list[Gone]:
             if name in _uppers(database):
                 database.execute(_NO_WAIT)
                 database.execute(f"ALTER TABLE events DETACH PARTITION {name}")
-    return [_drop(database, name) for (name,) in database.execute(_DETACHED)]
+    return [_drop(database, name) for (name,) in database.execute(_DETACHED) if _ended(database, name, edge)]
 
 
 def split(database: Database) -> None:
@@ -114,11 +132,20 @@ def split(database: Database) -> None:
     cut = _cut(database)
     # Until the last step a row of a clock that is a day ahead would be refused; without this it would have to read all
     # rows while everybody waits.
-    _retried(database, f"ALTER TABLE events ADD CONSTRAINT by_day CHECK (id < '{cut}') NOT VALID", "by_day")
-    with database.transaction():
-        database.patient()
-        database.execute("ALTER TABLE events VALIDATE CONSTRAINT by_day")
-    _alone(database, lambda: _swap(database, BEFORE, cut))
+    _unbind(database)
+    try:
+        _alone(
+            database,
+            lambda: database.execute(f"ALTER TABLE events ADD CONSTRAINT {_BOUND} CHECK (id < '{cut}') NOT VALID"),
+        )
+        with database.transaction():
+            database.patient()
+            database.execute(f"ALTER TABLE events VALIDATE CONSTRAINT {_BOUND}")
+        _alone(database, lambda: _swap(database, BEFORE, cut))
+    except BaseException:
+        with suppress(StoreAwayError):  # else the next look of a proxy does it
+            _unbind(database)
+        raise
     make(database)
 
 
@@ -158,6 +185,17 @@ def _make(database: Database, name: str, start: str, end: str) -> None:
         database.execute(f"CREATE INDEX {name}_{column} ON {name} ({column}, time_ms, id) WHERE {column} IS NOT NULL")
 
 
+def _ended(database: Database, name: str, edge: str) -> bool:
+    """Whether all days of a detached partition ended before an id; one that an operator detached may be younger."""
+    if name == BEFORE:
+        return not database.execute(f"SELECT 1 FROM {name} WHERE id >= '{edge}' LIMIT 1")
+    try:
+        day = datetime.strptime(f"{name.removeprefix('events_')}+0000", "%Y%m%d%z")
+    except ValueError:
+        return False  # no name of ours
+    return _id(day + timedelta(days=1)) <= edge
+
+
 def _drop(database: Database, name: str) -> Gone:
     """Drop a detached partition, and take what it held off the sums of sizes."""
     with database.transaction(_LOCK):
@@ -183,7 +221,7 @@ def _swap(database: Database, kept: str, cut: str | None = None) -> None:
     _index(database, indexes)
     if cut is not None:
         database.execute(f"ALTER TABLE events ATTACH PARTITION {kept} FOR VALUES FROM (MINVALUE) TO ('{cut}')")
-        database.execute(f"ALTER TABLE {kept} DROP CONSTRAINT by_day")
+        database.execute(f"ALTER TABLE {kept} DROP CONSTRAINT {_BOUND}")
     database.execute(f"CREATE TABLE {OTHER} PARTITION OF events DEFAULT")
 
 
@@ -234,12 +272,9 @@ def _cut(database: Database) -> str:
     return _id(midnight + timedelta(days=2))
 
 
-def _retried(database: Database, statement: str, constraint: str) -> None:
-    """Run a statement that needs the table for a moment, unless its constraint is there from an earlier try."""
-    found = "SELECT 1 FROM pg_constraint WHERE conrelid = to_regclass('events') AND conname = ?"
-    if database.execute(found, (constraint,)):
-        _alone(database, lambda: database.execute(f"ALTER TABLE events DROP CONSTRAINT {constraint}"))
-    _alone(database, lambda: database.execute(statement))
+def _unbind(database: Database) -> None:
+    if not is_split(database) and database.execute(_BOUNDS, (_BOUND,)):
+        _alone(database, lambda: database.execute(f"ALTER TABLE events DROP CONSTRAINT IF EXISTS {_BOUND}"))
 
 
 def _alone(database: Database, work: Callable[[], object]) -> None:

@@ -38,12 +38,11 @@ class DayKeeper:
         except StoreAwayError:
             return _EVERY
         try:
-            if database.by_day():
-                agreed = self._clock.agreed(database.now(), lambda: None)
-                gone = database.tend_days(0.0 if agreed is None else agreed - self._retention)
-                if gone:
-                    self._counts.records_pruned("age", "all", gone)
-                    _log.info("a day of %d events was dropped: it is older than `records.retention`", gone)
+            agreed = self._clock.agreed(database.now(), lambda: None)
+            gone = database.tend_days(0.0 if agreed is None else agreed - self._retention)
+            if gone:
+                self._counts.records_pruned("age", "all", gone)
+                _log.info("a day of %d events was dropped: it is older than `records.retention`", gone)
         except StoreAwayError as error:
             self._refused += 1
             level = logging.WARNING if self._refused == _TOO_OFTEN else logging.DEBUG

@@ -122,6 +122,9 @@ class PostgresDatabase:
 
     def tend_days(self, before: float) -> int:
         """Make the days ahead, drop those that ended before a Unix time, and return how many events these held."""
+        days.unbind(self)
+        if not days.is_split(self):
+            return 0
         days.make(self)
         return sum(gone.events for gone in days.drop(self, before))
 
