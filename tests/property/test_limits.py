@@ -1,5 +1,6 @@
 """Limits of groups: never more than a bucket holds, never less than its rate, and all of a chain at once or nothing."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 from hypothesis import given
@@ -18,6 +19,22 @@ rates, bursts = st.sampled_from([0.25, 0.5, 1.0, 2.0, 8.0]), st.integers(1, 6)
 
 def limited(rate: float | None = None, burst: int = 1, connections: int | None = None) -> GroupLimits:
     return GroupLimits(PLACE, None if rate is None else Rate(rate, burst), connections)
+
+
+def test_a_look_from_another_thread_puts_no_dropped_limit_back() -> None:
+    """Even if the policy is replaced in the middle of it."""
+    limiter, after = Limiter(), policy(replace(group(), limits=limited(connections=1)))
+
+    class Replaced(dict[str, Group]):
+        def get(self, path: str, _default: object = None) -> Group:  # type: ignore[override]
+            limiter.use(after)
+            return self[path]
+
+    before = replace(group(), limits=limited(connections=9))
+    limiter.use(replace(policy(), groups=Replaced({before.path: before})))
+    assert limiter.connections() == {before.path: (0, 9)}
+    assert callable(limiter.enter(before.path))
+    assert isinstance(limiter.enter(before.path), Over)
 
 
 @given(rates, bursts, gaps)

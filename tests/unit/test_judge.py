@@ -1,6 +1,8 @@
 """The judge: what it remembers, and what it makes of a ClientHello."""
 
 import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
@@ -30,6 +32,19 @@ DEV = policy(group(rule("a.test")))
 
 def made(rules: Policy = DEV) -> Judge:
     return Judge(rules, Recorder(), Metrics(), Own())
+
+
+def test_another_thread_sees_what_is_in_force_now_and_sets_nothing(monkeypatch: pytest.MonkeyPatch):
+    """The loop may have set another meanwhile: what a thread of the admin API holds is never put back."""
+    judge = made()
+    first, tomorrow = judge.policy, time.time() + 86_400
+    monkeypatch.setattr(time, "time", lambda: tomorrow)
+    with ThreadPoolExecutor(1) as other:
+        seen = other.submit(lambda: judge.policy).result()
+    assert seen.today > first.today
+    assert judge._policy is first
+    assert judge.policy == seen
+    assert judge._policy == seen
 
 
 def test_a_remembered_answer_is_the_one_that_would_be_given():

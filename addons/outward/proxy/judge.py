@@ -3,6 +3,7 @@
 Both lanes use it, so that there is one way from a question to a decision, a record and a metric.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -101,6 +102,7 @@ class Judge:
             own: the proxy's own addresses and listeners.
             patience: seconds that a client has to answer a challenge before that is recorded as a refusal.
         """
+        self._thread = threading.get_ident()
         self._grants: tuple[Grant, ...] = ()
         self.next_end: int | None = None
         self.limiter = Limiter()
@@ -121,21 +123,31 @@ class Judge:
 
     @property
     def policy(self) -> Policy:
-        """The policy in force, which knows what time it is: rules and grants end without anybody's doing."""
+        """The policy in force, which knows what time it is: rules and grants end without anybody's doing.
+
+        Any thread may ask; the loop's alone, which made this, puts what has changed in force.
+        """
         if not self._since <= time.time() < self._until:
+            if threading.get_ident() != self._thread:
+                return self._at(self._policy, time.time())
             self.policy = self._policy
         return self._policy
 
     @policy.setter
     def policy(self, policy: Policy) -> None:
-        day, now = _days(), int(time.time() * 1000)
-        today = time.strftime("%Y-%m-%d", time.gmtime(day * _DAY))
-        dated = policy if policy.today == today else replace(policy, today=today)
-        self._policy = granting(dated, self._grants, now)
+        now = time.time()
+        self._policy = self._at(policy, now)
         self.limiter.use(self._policy)
-        self.next_end = next_end(self._grants, now)
-        self._since, day_ends = day * _DAY, (day + 1) * _DAY
+        self.next_end = next_end(self._grants, int(now * 1000))
+        self._since = int(now // _DAY) * _DAY
+        day_ends = self._since + _DAY
         self._until = day_ends if self.next_end is None else min(day_ends, self.next_end / 1000)
+
+    def _at(self, policy: Policy, now: float) -> Policy:
+        """Return a policy as it is at a Unix time; from any thread."""
+        today = time.strftime("%Y-%m-%d", time.gmtime(now))
+        dated = policy if policy.today == today else replace(policy, today=today)
+        return granting(dated, self._grants, int(now * 1000))
 
     @property
     def grants(self) -> tuple[Grant, ...]:
@@ -313,11 +325,6 @@ class _Memory:
 def _unheld(_decision: Decision, _cut: Callable[[], None]) -> Callable[[], None]:
     """Hold nothing: there are no grants without somebody who holds connections to their ends."""
     return lambda: None
-
-
-def _days() -> int:
-    """Return the days since 1970 in UTC."""
-    return int(time.time() // _DAY)
 
 
 def judge_hello(hello: Hello, host: Host, decision: Decision) -> Reason | None:

@@ -53,7 +53,7 @@ class Limiter:
         """Return by group how many connections are open and how many may be, where that is limited; from any thread."""
         found: dict[str, tuple[int, int]] = {}
         for path in self._paths:
-            for key, limits in self._chain(path):
+            for key, limits in self._nodes(path):  # kept is a chain by the loop alone, which knows what is in force
                 if key[0] == path and limits.connections:
                     found.setdefault(path, (self._open.get(key, 0), limits.connections))
         return found
