@@ -31,6 +31,7 @@ _LOOK = 3600.0  # seconds between two looks at what is too old
 _EVERY = 300.0  # seconds between two anchors, if there is something new
 _AGAIN = 15.0  # seconds until an anchor is tried again
 _GONE = 7 * DAY  # seconds that the newest row of a proxy is too old before it counts as gone
+_ANCHORS = 1 << 30  # bytes of a file of anchors: a proxy adds 100 KB a day at most
 _LOCK = 0x61756474  # any number, the same in every process of a fleet
 
 
@@ -157,10 +158,10 @@ def anchors_in(file: Path) -> list[Head]:
     """Return the heads that a file of anchors names, or what the endpoint was told, a JSON object a line.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is larger than 1 GiB, thirty years of one proxy.
         ValueError: a line is no head.
     """
-    return list(dict.fromkeys(_heads(read_regular(file))))
+    return list(dict.fromkeys(_heads(read_regular(file, _ANCHORS))))
 
 
 def _heads(text: bytes) -> Iterator[Head]:

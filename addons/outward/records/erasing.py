@@ -27,8 +27,8 @@ class Person(NamedTuple):
 
     Attributes:
         subject: as its issuer or certificate names it.
-        client: name or address that audit events show as the author.
-        conversation: what was searched in it.
+        client: name or address that audit events show as the author's.
+        conversation: what was searched in it, and what else was done there.
     """
 
     subject: str | None = None
@@ -58,17 +58,25 @@ def find(database: Database, person: Person) -> Found:
         )
         for chain, seq, body, private in page:
             record = unseal(body, private)
-            details = record["details"]
-            told = Person(details.get("subject"), record["author_name"], record["target_details"])
-            if person.client is not None:
-                told = told._replace(client=wanted if wanted in (told.client, details.get("client_name")) else None)
-            if any(mine is not None and mine == theirs for mine, theirs in zip(person, told, strict=True)):
+            if wanted in _names(person, record):
                 rows.setdefault(chain, []).append(seq)
                 if record["target_type"] == "Conversation" and record["target_details"]:
                     conversations.add(record["target_details"])
         if len(page) < _PAGE:
             return Found(rows, conversations)
         after = page[-1][:2]
+
+
+def _names(person: Person, record: Record) -> tuple[str | None, ...]:
+    """Return what a record says in the places where such a person would stand."""
+    details = record["details"]
+    if person.client is not None:
+        return record["author_name"], record["ip_address"], details.get("client_name")
+    if person.conversation is not None:
+        return record["target_details"], details.get("conversation")
+    # a credential is `jwt:issuer:subject` or `certificate:subject`, and each part may hold colons
+    named = person.subject if str(details.get("credential")).endswith(f":{person.subject}") else None
+    return details.get("subject"), named
 
 
 def erase(database: Database, found: Found) -> int:

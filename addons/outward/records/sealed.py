@@ -15,6 +15,8 @@ from outward.records.events import Record
 
 DIGEST = "private_sha256"
 _TOP = ("author_name", "ip_address")
+# Of what the proxy does, and of who was not let in; all else of theirs is signed as it is.
+_PERSONAL = frozenset(("credential", "subject", "issuer", *_TOP))
 # Of `details`; all else that a client's act holds is private.
 _PUBLIC = frozenset(
     (
@@ -26,19 +28,32 @@ _PUBLIC = frozenset(
 
 
 def seal(record: Record) -> tuple[str, str | None]:
-    """Return the text that is signed, and the private one; None where an act was no client's, and all is signed."""
-    if record["details"]["author_class"] != "Client":
-        return _canonical(record), None
-    top = (*_TOP, "target_details") if record["target_type"] == "Conversation" else _TOP
+    """Return the text that is signed, and the private one; None where nobody is named, or an administrator answers."""
     details: Record = record["details"]
-    hidden = {name: value for name, value in details.items() if name not in _PUBLIC and not name.endswith("_count")}
-    if record["target_type"] != "Conversation":
-        hidden.pop("target_details", None)
+    hidden = {name: value for name, value in details.items() if value is not None and _is_private(name, record)}
+    if not hidden:
+        return _canonical(record), None
+    top = [name for name in (*_TOP, "target_details") if name in hidden]
     private = _canonical(
         {"salt": secrets.token_hex(32), "record": {name: record[name] for name in top}, "details": hidden}
     )
     shown = record | dict.fromkeys(top) | {"details": details | dict.fromkeys(hidden)}
     return _canonical(shown | {DIGEST: digest(private)}), private
+
+
+def _is_private(name: str, record: Record) -> bool:
+    """Whether a field of `details` is a person's."""
+    if name == "target_details":
+        return record["target_type"] == "Conversation" and record["details"]["author_class"] != "Administrator"
+    match record["details"]["author_class"]:
+        case "Administrator":
+            return False
+        case "Client":
+            return name not in _PUBLIC and not name.endswith("_count")
+        case "Proxy":
+            return name in _PERSONAL and name != "author_name"  # which is the proxy's
+        case _:
+            return name in _PERSONAL
 
 
 def unseal(body: str, private: str | None) -> Record:
