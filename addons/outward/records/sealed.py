@@ -43,9 +43,10 @@ def seal(record: Record) -> tuple[str, str | None]:
 
 def _is_private(name: str, record: Record) -> bool:
     """Whether a field of `details` is a person's."""
+    author_class: str = record["details"]["author_class"]
     if name == "target_details":
-        return record["target_type"] == "Conversation" and record["details"]["author_class"] != "Administrator"
-    match record["details"]["author_class"]:
+        return author_class != "Administrator" and str(record["target_type"]) == "Conversation"
+    match author_class:
         case "Administrator":
             return False
         case "Client":
