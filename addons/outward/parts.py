@@ -28,6 +28,7 @@ from outward.proxy.judge import Judge, Verifier
 from outward.proxy.resolver import Resolver
 from outward.records.database import Database, StoreAwayError, driver_of, migrate, open_database
 from outward.records.events import Event
+from outward.records.otel import endpoint, other_protocol
 from outward.records.recorder import Recorder
 from outward.records.search_memory import SearchMemory
 
@@ -219,22 +220,22 @@ def traces_of(settings: Settings, metrics: Metrics) -> "Traces | None":
     Raises:
         StartError: what it needs is not installed.
     """
-    at = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    if not at:
-        return None
-    _need_otlp("OTEL_EXPORTER_OTLP_ENDPOINT")
-    from outward.records.destination import Destination, trusting  # noqa: PLC0415 - few need it
-    from outward.records.otlp import pairs  # noqa: PLC0415 - as above
-    from outward.records.traces import Traces, endpoint  # noqa: PLC0415 - as above
-
     url = endpoint(os.environ)
     if url is None:
         return None
+    own = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    _need_otlp(own if os.environ.get(own) else "OTEL_EXPORTER_OTLP_ENDPOINT")
+    from outward.records.destination import Destination, trusting  # noqa: PLC0415 - few need it
+    from outward.records.traces import Traces, headers  # noqa: PLC0415 - as above
+
+    other = other_protocol(os.environ)
+    if other is not None:
+        log.warning("`%s` is `%s`, which is not spoken here: traces go to %s as `http/protobuf`", *other, url)
     for outcome in ("sent", "dropped"):
         metrics.traced(outcome, 0)
     to = Destination(url, context=lambda: trusting(settings.trust))
-    headers = pairs(os.environ.get("OTEL_EXPORTER_OTLP_HEADERS", ""))
-    return Traces(to, metrics, instance=settings.instance or platform.node(), environ=os.environ, headers=headers)
+    told = headers(os.environ)
+    return Traces(to, metrics, instance=settings.instance or platform.node(), environ=os.environ, headers=told)
 
 
 def _need_otlp(setting: str) -> None:

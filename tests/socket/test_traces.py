@@ -15,9 +15,14 @@ from harness.loops import on_loop
 from harness.policies import group, policy, rule
 from harness.raw import raw
 from harness.waiting import wait_for
+from outward import parts
+from outward.config.settings import Settings
 from outward.core.model import LaneChoice
+from outward.ops.metrics import Metrics
+from outward.parts import traces_of
 from outward.records.destination import Destination
-from outward.records.traces import Traces, endpoint, share
+from outward.records.otel import endpoint
+from outward.records.traces import Traces, headers, share
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 FIELD = f"traceparent: 00-{TRACE}-{PARENT}-01"
@@ -121,6 +126,55 @@ async def test_a_collector_that_is_away_costs_traces_and_nothing_else(tmp_path: 
         async with web_origin(world, "allowed.test") as server, world.tunnel("allowed.test", server.port) as client:
             assert (await client.ask(get("/", f"allowed.test:{server.port}"))).endswith(b"hello")
         await asyncio.to_thread(wait_for, lambda: told.outcomes == {"dropped": 1})
+
+
+@pytest.mark.parametrize(
+    ("sampler", "sampled", "unsampled", "alone"),
+    [
+        ("always_on", True, True, True),
+        ("always_off", False, False, False),
+        ("traceidratio", False, False, None),
+        ("parentbased_always_on", True, False, True),
+        ("parentbased_always_off", True, False, False),
+        ("parentbased_traceidratio", True, False, None),
+        ("unknown", True, False, True),
+    ],
+)
+def test_a_client_is_followed_by_samplers_that_say_so(
+    sampler: str, sampled: bool, unsampled: bool, alone: bool | None
+) -> None:
+    """By the others it is judged as if it had said nothing; a ratio, by the lower half of the trace's id."""
+    environ = {"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": "0.5"}
+    traces = Traces(Destination("http://127.0.0.1:1/"), Told(), instance="a", environ=environ, headers={})
+    value = FIELD.partition(": ")[2]
+    assert (traces.begin(value) is not None) is sampled
+    assert (traces.begin(value.replace("-01", "-00")) is not None) is unsampled
+    assert alone is None or (traces.begin(None) is not None) is alone
+
+
+def test_own_header_fields_come_first_and_another_protocol_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    environ = {"OTEL_EXPORTER_OTLP_HEADERS": "a=1", "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "b=2"}
+    assert (headers(environ), headers({"OTEL_EXPORTER_OTLP_HEADERS": "a=1"}), headers({})) == (
+        {"b": "2"},
+        {"a": "1"},
+        {},
+    )
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    assert traces_of(Settings(), Metrics()) is not None
+    (told,) = caplog.messages
+    assert told.startswith("`OTEL_EXPORTER_OTLP_PROTOCOL` is `grpc`, which is not spoken here: traces go to http://")
+
+
+def test_the_extra_is_needed_where_traces_go_somewhere_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "find_spec", lambda _name: None)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:1/")
+    with pytest.raises(parts.StartError, match="`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` needs the extra `otlp`"):
+        traces_of(Settings(), Metrics())
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    assert traces_of(Settings(), Metrics()) is None
 
 
 def test_the_variables_are_those_of_every_program() -> None:

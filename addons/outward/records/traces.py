@@ -2,12 +2,11 @@
 
 A client that sends `traceparent` (https://www.w3.org/TR/trace-context/) finds the proxy in its own trace, and the
 destination of an inspected request hears of the proxy's span as its parent. Traces help to look; they are no records:
-what a collector does not take at once, or in time, is dropped and counted. Loaded where `OTEL_EXPORTER_OTLP_ENDPOINT`
-is set, and nowhere else.
+what a collector does not take at once, or in time, is dropped and counted. Loaded where the variables say where
+spans go (`records.otel`), and nowhere else.
 """
 
 import os
-import random
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from outward.records.destination import DeliveryError, Destination
 from outward.records.events import Event, Record, recorded
-from outward.records.otlp import NAMES, put, resource_of
+from outward.records.otlp import NAMES, pairs, put, resource_of
 from outward.records.spans import Span
 from outward.records.worker import Worker
 
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 _PARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _NOTHING = ("0" * 32, "0" * 16)  # ids that stand for none
 _SAMPLED = 1
+_SAMPLERS = frozenset(
+    f"{above}{each}" for above in ("", "parentbased_") for each in ("always_on", "always_off", "traceidratio")
+)
 _CAPACITY = 4096  # spans that wait
 _LINGER = 1.0  # seconds
 _SERVER, _CLIENT, _INTERNAL = 2, 3, 1  # kinds of spans
@@ -40,23 +42,20 @@ class TraceCounts(Protocol):
         ...
 
 
-def endpoint(environ: Mapping[str, str]) -> str | None:
-    """Return where spans go, by the variables of every OpenTelemetry program; None where they go nowhere.
+def headers(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return further fields of a request: those for traces, or else those for everything."""
+    own, shared = environ.get("OTEL_EXPORTER_OTLP_TRACES_HEADERS"), environ.get("OTEL_EXPORTER_OTLP_HEADERS")
+    return pairs(own or shared or "")
 
-    Example:
-        >>> endpoint({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"})
-        'http://collector:4318/v1/traces'
-    """
-    off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none"
-    own, shared = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    if off or not (own or shared):
-        return None
-    return own or f"{(shared or '').rstrip('/')}/v1/traces"
+
+def _sampler(environ: Mapping[str, str]) -> str:
+    sampler = environ.get("OTEL_TRACES_SAMPLER", "")
+    return sampler if sampler in _SAMPLERS else "parentbased_always_on"
 
 
 def share(environ: Mapping[str, str]) -> float:
-    """Return which part of the requests without a trace of their own are traced, by `OTEL_TRACES_SAMPLER`."""
-    sampler = environ.get("OTEL_TRACES_SAMPLER", "parentbased_always_on")
+    """Return which part of the requests is traced that no trace of the client's decides for."""
+    sampler = _sampler(environ)
     if sampler.endswith("always_off"):
         return 0.0
     if not sampler.endswith("traceidratio"):
@@ -90,6 +89,7 @@ class Traces:
         """
         self._destination, self._counts, self._headers = destination, counts, headers
         self._resource, self._share = resource_of(instance, environ), share(environ)
+        self._follows = _sampler(environ).startswith("parentbased_")
         self._worker: Worker[tuple[Span, Record, int]] = Worker(
             "traces", self._send, capacity=_CAPACITY, linger=_LINGER, on_error=self._drop
         )
@@ -106,12 +106,12 @@ class Traces:
         """
         match = _PARENT.fullmatch(traceparent or "")
         if match is None or match[1] == _NOTHING[0] or match[2] == _NOTHING[1]:
-            if self._share < 1.0 and random.random() >= self._share:  # noqa: S311 - no secret depends on it
-                return None
-            return Span(os.urandom(16).hex(), os.urandom(8).hex(), None)
-        if not int(match[3], 16) & _SAMPLED:
-            return None
-        return Span(match[1], os.urandom(8).hex(), match[2])
+            trace, parent, said = os.urandom(16).hex(), None, None
+        else:
+            trace, parent, said = match[1], match[2], bool(int(match[3], 16) & _SAMPLED)
+        if said is None or not self._follows:
+            said = int(trace[16:], 16) < self._share * 2**64
+        return Span(trace, os.urandom(8).hex(), parent) if said else None
 
     def end(self, event: Event) -> None:
         """Take a span whose request has ended. Never blocks, never raises."""
