@@ -7,8 +7,10 @@ import pytest
 
 from harness.admin import Admin, admin, denied, grant, rows
 from outward.core.model import Pattern, PatternKind, Place, Rule
+from outward.core.policy import Group, Rules
 from outward.core.reasons import Reason
-from outward.core.secrets import MisdirectedError
+from outward.core.secrets import Injection, MisdirectedError
+from outward.ops.holdings import _bound
 from outward.records.events import Event
 
 
@@ -47,6 +49,17 @@ def test_secrets_are_listed_with_where_they_are_set(running: Admin) -> None:
     assert "sets authorization from github" in rule["limits"]
     assert (github.misdirected, mirror.misdirected, mirror.bound) == (4, 1, [])
     assert mirror.source.startswith("file ")
+
+
+def test_rules_of_every_file_that_writes_a_path_are_listed() -> None:
+    """As a team's own lie below those that the main file has for the same group."""
+    inject = Injection("authorization", "Bearer {github}")
+    above, own = (
+        Rules([Rule(Pattern(PatternKind.EXACT, host), Place(file, 1), inject=inject)])
+        for host, file in (("a.example", "outward.yaml"), ("b.example", "team.yaml"))
+    )
+    group = Group("acme", allow=own, parent=Group("acme", allow=above, parent=Group("", allow=above)))
+    assert [row["pattern"] for row in _bound(group, "github")] == ["b.example", "a.example"]
 
 
 def test_uses_are_listed_by_client_conversation_and_grant(running: Admin) -> None:

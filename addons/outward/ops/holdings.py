@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from outward.config.settings import SecretEntry
-from outward.core.policy import Group, within
+from outward.core.policy import Group, layers, within
 from outward.ops import ask, views
 from outward.ops.ask import Asked
 from outward.ops.web import Response, Route, as_json
@@ -91,9 +91,13 @@ class Holdings:
 
 
 def _bound(group: Group, secret: str) -> list[dict[str, Any]]:
-    """Return a group's own rules that set a secret."""
-    rules = (rule for rule in group.allow.all if rule.inject is not None and secret in rule.inject.names)
-    return [views.allow_row(group, group, rule) for rule in rules]
+    """Return a group's own rules that set a secret, whichever file writes them."""
+    return [
+        views.allow_row(group, layer, rule)
+        for layer in layers([group])
+        for rule in layer.allow.all
+        if rule.inject is not None and secret in rule.inject.names
+    ]
 
 
 def _seen(entry: SecretEntry, wanted: Wanted) -> bool:
