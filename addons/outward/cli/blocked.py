@@ -31,12 +31,14 @@ from outward.records.text import clean
 
 _MANY = 1000  # rows that are counted
 _EVERY = 0.5  # seconds between looks, with --follow
+_NONE = 4  # exit code
 _LONGEST = 512  # characters of a note
 _LATE = 30.0  # seconds that an event may be written after its time, when a slow handshake ended in a denial
 
 
 @click.command()
 @config_option
+@click.option("--id", "ident", metavar="ID", help="Show one decision whole, whatever else is asked; exits with 4 if there is none.")
 @click.option("--group", help="Only this group and those below it.")
 @click.option("--host", help="Only this host.")
 @click.option("--reason", type=OneOf(map(str, Reason)), help="Only this reason code.")
@@ -56,6 +58,7 @@ _LATE = 30.0  # seconds that an event may be written after its time, when a slow
 def blocked(
     config: Path | None,
     *,
+    ident: str | None,
     events: bool,
     follow: bool,
     limit: int,
@@ -81,6 +84,8 @@ def blocked(
     except StoreAwayError as error:
         raise click.ClickException(_absent(settings, error)) from error
     try:
+        if ident is not None:
+            sys.exit(_show_one(database, ident, as_json=as_json))
         _show(database, filters, limit, policy, events=events or follow, sort=sort, as_json=as_json, follow=follow)
     except StoreAwayError as error:
         raise click.ClickException(f"the records cannot be read: {error}") from error
@@ -94,6 +99,21 @@ def _absent(settings: Settings, error: StoreAwayError) -> str:
     cure = "has the proxy run with this configuration yet? Without --config, what `outward run` recorded is shown."
     hint = cure if settings.records_url.startswith("sqlite") else ""
     return f"the records cannot be opened: {error}. {hint}".strip()
+
+
+def _show_one(database: Database, ident: str, *, as_json: bool) -> int:
+    """Print all that is recorded of a decision; return the exit status."""
+    record = query.event(database, ident)
+    if as_json:
+        click.echo(json.dumps(record, indent=2))
+    elif record is None:
+        click.echo(f"outward: no decision has the id `{clean(ident, _LONGEST)}`", err=True)
+    else:
+        for name, value in record.items():
+            if value is not None:
+                said = value if isinstance(value, str) else json.dumps(value)
+                click.echo(f"{name}: {clean(said, _LONGEST)}")
+    return 0 if record is not None else _NONE
 
 
 def _show(

@@ -40,8 +40,10 @@ def blocked(tmp_path: Path):
         write(database, [as_record(event) for event in rows])
     database.close()
 
-    def run(*words: str) -> str:
-        return CliRunner().invoke(main, ["blocked", "--config", str(tmp_path / "outward.yaml"), *words]).output
+    def run(*words: str, status: int = 0) -> str:
+        result = CliRunner().invoke(main, ["blocked", "--config", str(tmp_path / "outward.yaml"), *words])
+        assert result.exit_code == status, result.output
+        return result.output
 
     return run
 
@@ -60,6 +62,18 @@ def test_single_events_say_how_often(blocked):
     assert sorted(line.rpartition("  ")[2] for line in lines if line.endswith("x")) == ["2x", "7x"]
     assert len(lines) == 3
     assert sorted(row["count"] for row in json.loads(blocked("--events", "--json"))) == [1, 2, 7]
+
+
+def test_one_decision_is_shown_whole_by_its_id(blocked):
+    """Whatever was decided and when; exit 4 tells a script that there is none."""
+    (event, *_) = json.loads(blocked("--events", "--json"))
+    assert json.loads(blocked("--id", event["id"], "--json")) == event
+    lines = blocked("--id", event["id"]).splitlines()
+    assert f"id: {event['id']}" in lines
+    assert "host: b.example" in lines
+    assert not [line for line in lines if line.endswith(": None")]
+    assert "no decision has the id `none`" in blocked("--id", "none", status=4)
+    assert blocked("--id", "none", "--json", status=4) == "null\n"
 
 
 def test_without_a_configuration_the_starter_policy_says_what_would_allow_a_method(tmp_path, monkeypatch):
