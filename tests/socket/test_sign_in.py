@@ -28,6 +28,15 @@ ROLES = {
 }
 
 
+def test_what_keeps_a_provider_from_being_asked_is_told_although_it_says_nothing():
+    def ask(*_):
+        raise TimeoutError
+
+    oidc = Oidc("https://p.example", CLIENT, None, ("email",), ("groups",), ROLES, 3600.0, None)
+    with pytest.raises(real.ProviderError, match="TimeoutError"):
+        real.Provider(oidc, ask).page()
+
+
 class Site:
     """The administrator's side of one or two proxies, and their provider."""
 

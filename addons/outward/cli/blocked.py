@@ -38,7 +38,12 @@ _LATE = 30.0  # seconds that an event may be written after its time, when a slow
 
 @click.command()
 @config_option
-@click.option("--id", "ident", metavar="ID", help="Show one decision whole, whatever else is asked; exits with 4 if there is none.")
+@click.option(
+    "--id",
+    "ident",
+    metavar="ID",
+    help="Show one decision whole, whatever else is asked; exits with 4 if there is none.",
+)
 @click.option("--group", help="Only this group and those below it.")
 @click.option("--host", help="Only this host.")
 @click.option("--reason", type=OneOf(map(str, Reason)), help="Only this reason code.")

@@ -120,7 +120,7 @@ class AuditStreamModel(Model):
     token_env: Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     token_file: Text | None = None
     batch: Annotated[Whole, Field(ge=1, le=1000)] = 100
-    denials: bool = False
+    denials: Flag = False
 
 
 class ExportModel(Model):

@@ -154,7 +154,7 @@ class Provider:
         try:
             return self._ask(url, body, fields)
         except Exception as error:  # whatever keeps it from being asked: names, addresses, TLS, time
-            raise ProviderError(f"{url.partition('?')[0]}: {error or type(error).__name__}") from error
+            raise ProviderError(f"{url.partition('?')[0]}: {str(error) or type(error).__name__}") from error
 
 
 def _object(reply: Reply) -> Mapping[str, Any]:

@@ -3,12 +3,13 @@
 import json
 import re
 from pathlib import Path
+from typing import get_type_hints
 
 import jsonschema
 import pytest
 import yaml
 
-from outward.config import rules
+from outward.config import rules, schema
 from outward.config.findings import meanings
 from outward.config.load import load
 from outward.config.schema import LimitsModel, RuleMapping, json_schema
@@ -35,6 +36,14 @@ def test_the_starter_and_the_examples_load_without_a_finding(path: Path):
     machine = dict.fromkeys(("pip", "npm", "apt"), Hosts)
     loaded = load(path, env={}, machine=machine)
     assert loaded.findings == ()
+
+
+def test_every_truth_value_is_read_by_the_same_reader():
+    """`true` and `false` and nothing else, and a whole load without the slow way of finding errors."""
+    models = [each for each in vars(schema).values() if isinstance(each, type) and issubclass(each, schema.Model)]
+    hints = {model.__name__: get_type_hints(model, include_extras=True) for model in models}
+    assert schema.Flag in hints["RuleMapping"].values()
+    assert [f"{model}.{name}" for model, said in hints.items() for name, kind in said.items() if kind is bool] == []
 
 
 def test_what_is_commented_out_in_the_starter_is_the_default():

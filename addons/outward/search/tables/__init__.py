@@ -37,7 +37,6 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "ANY"})
 _KEYS = frozenset({"prefixes", "mounts", "closed", "storage", "endpoints", "tools", "fields"})
 _HEAD = frozenset({"adapter", "hosts", "source", "date", "beside"})
-_DATE = re.compile(r"\{date\}")
 
 
 class TableError(ValueError):
