@@ -170,6 +170,22 @@ def test_what_a_receiver_rejects_is_counted_and_the_rest_arrives(collector: Coll
     assert len(collector.requests) > 2
 
 
+def test_what_a_disk_made_of_a_line_delays_nothing(collector: Collector, tmp_path: Path) -> None:
+    """What is no record is dropped, and what cannot be encoded is refused, alone."""
+    spool = Spill(tmp_path / "export")
+    spool.append([b"5\n", b'{"time": 5}\n', b"[]\n"])
+    spool.close()
+    with exporting_to(collector, tmp_path, counts := Told()) as recorder:
+        send(recorder, 3)
+        wait_for(lambda: counts.outcomes.get("sent") == 3)
+        assert counts.outcomes["rejected"] == 1
+        assert counts.outcomes["dropped"] >= 2
+
+
+def test_an_error_names_no_password() -> None:
+    assert Destination("http://user:pass@logs.example:4318/v1").name == "logs.example:4318"
+
+
 def test_a_full_disk_drops_loudly_and_strangers_first(
     collector: Collector, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,5 +1,6 @@
 """Run-time state: shared by every process with the database, audited once, and closed until it is known."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,10 @@ POLICY = Policy(
     }
 )
 ON, OFF = Toggle(True, "ada", 5.0), Toggle(False, "ada", 5.0)
+
+
+def signed_in(name: str, expires: float) -> StoredToken:
+    return StoredToken(name, name, "all", name, 1.0, expires, revoked=False, held=("admin",))
 
 
 def audited(connect) -> list[tuple[str, str, str]]:
@@ -252,3 +257,17 @@ def test_an_unknown_group_cannot_be_changed(state):
         state.set_web_search("nobody", ON)
     with pytest.raises(KeyError):
         state.set_opt_in(wanted(group="nobody"))
+
+
+def test_a_sign_in_that_ended_is_forgotten(new_state) -> None:
+    """There are many in a year; one that ended a moment ago is still named on the page."""
+    now = time.time()
+    writer, reader = new_state(), new_state()
+    for name, ago in (("old", 2 * 86_400.0), ("young", 60.0)):
+        writer.sign_in(signed_in(name, now - ago), None)
+    writer.add_token(replace(signed_in("token", now - 2 * 86_400.0), held=None), "ada")
+    reader.used("somebody", now - 2 * 86_400.0)
+    for state in (writer, reader):
+        state.refresh()
+        assert sorted(state.tokens) == ["token", "young"]
+    assert reader._used == {}

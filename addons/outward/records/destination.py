@@ -122,7 +122,7 @@ class Destination:
             deadline: seconds for one request.
         """
         parts = urlsplit(url)
-        self.name = parts.netloc
+        self.name = parts.netloc.rpartition("@")[2]  # without a user and a password, since errors name it
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._token, self._deadline = token, deadline
         self._context = context if parts.scheme == "https" else None

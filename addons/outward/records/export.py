@@ -34,6 +34,7 @@ MAX_WAIT = 3600.0  # seconds that a receiver may ask for
 _LINGER = 0.2  # seconds; what a kill can lose is not older
 _OF_STRANGERS = 0.5  # of the bound on disk: a flood of unknown clients leaves room for groups
 _CONTENT = frozenset({400, 413, 422})  # these records are refused; any other status is about the receiver itself
+_UNFIT = 422  # as if the receiver had refused it: what the dialect cannot encode
 _ENOUGH = 16  # requests that are taken before larger ones are tried again
 _ADOPT = 60.0  # seconds between two looks for what a process left that is gone
 _QUICK = 1  # of zlib
@@ -268,7 +269,10 @@ class Export:
             headers = self._headers()
         except (OSError, ValueError) as error:
             raise DeliveryError("headers", f"its header fields cannot be read: {error}") from error
-        body, coding = self._dialect.encode(records), ""
+        try:
+            body, coding = self._dialect.encode(records), ""
+        except Exception as error:  # what a disk or another version made of a record; the rest must not wait for it
+            raise DeliveryError("content", f"it cannot be encoded: {error!r}", status=_UNFIT) from error
         if self._dialect.compressed:
             body, coding = _gzip(body), "gzip"
         fields = {"Content-Type": self._dialect.content_type, "Content-Encoding": coding, **headers}
@@ -293,13 +297,17 @@ def _parsed(lines: Sequence[bytes]) -> list[Record]:
     records = []
     for text in lines:
         with suppress(orjson.JSONDecodeError):
-            records.append(orjson.loads(text))
+            record = orjson.loads(text)
+            if isinstance(record, dict):
+                records.append(record)
     return records
 
 
 def _time(records: Sequence[Record]) -> float | None:
     first = next((record.get("time") or record.get("first_seen") for record in records), None)
-    return datetime.fromisoformat(first).timestamp() if first else None
+    with suppress(TypeError, ValueError):
+        return datetime.fromisoformat(first).timestamp() if first else None
+    return None
 
 
 def _gzip(data: bytes) -> bytes:

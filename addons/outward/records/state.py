@@ -7,6 +7,7 @@ is on.
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EVERY = 0.25  # seconds between two looks at the version
+_DAY = 86_400.0  # seconds
 _USE_EVERY = 60.0  # seconds between two notes of a token's use
 _MAX_BINDINGS = 10_000  # waiting to be written
 
@@ -281,7 +283,10 @@ class State:
             return
         new = changes.since(database, self._version)
         self.toggles = {**self.toggles, **new.toggles}
-        self.tokens = {**self.tokens, **{token.sha256: token for token in new.tokens}}
+        now = time.time()
+        known = {**self.tokens, **{token.sha256: token for token in new.tokens}}
+        self.tokens = {sha256: token for sha256, token in known.items() if not _is_over(token, now)}
+        self._used = {ident: used for ident, used in list(self._used.items()) if now - used < _USE_EVERY}
         self._take_opt_ins(new.opt_ins)
         self._version, self.loaded = new.version, True
         self.access.take(new.grants)
@@ -341,6 +346,11 @@ class State:
     def _bind_first(self, database: Database, audit: changes.Audit) -> bool:
         conversation, group, credential = self._unbound[0]
         return changes.bind(database, conversation, group, credential, audit)
+
+
+def _is_over(token: StoredToken, now: float) -> bool:
+    """Whether a sign-in ended more than a day ago: there are many; tokens, which are few, stay."""
+    return token.held is not None and token.expires is not None and token.expires < now - _DAY
 
 
 def _write_uses(uses: dict[str, float], database: Database) -> bool:
