@@ -121,6 +121,7 @@ def test_it_gets_ready_and_writes_one_event_for_a_denial(start: Start, tmp_path:
             "jwks",
             "webhooks",
             "subtrees",
+            "audit_anchor",
         ),
         "ok",
     )

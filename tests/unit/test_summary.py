@@ -45,7 +45,7 @@ def test_each_host_stands_once_with_its_count_reason_and_line() -> None:
         "  b.example:8443     1x  no_rule: No rule allows this host",
         "  d.example          1x  denied_by_rule: A deny rule names this host",
         "      The rule was written on purpose: ask the one who owns the policy.",
-        "outward: what is allowed can only be read; a URL can still carry data out",
+        "outward: what is allowed can only be read from; what a request asks for can still carry data out",
         "to allow, in the configuration under groups, local, allow:",
         "  - blocked.example",
         '  - "b.example:8443"',
@@ -127,7 +127,7 @@ def test_what_report_mode_could_not_let_through_stands_apart() -> None:
         "      Check the spelling and the proxy's DNS servers.",
         "  down.example       1x  upstream_failed: The destination could not be reached",
         "      Connection refused. Check that it is up, and that this is its port; then try again.",
-        "outward: what is allowed can only be read; a URL can still carry data out",
+        "outward: what is allowed can only be read from; what a request asks for can still carry data out",
         "to allow, in the configuration under groups, local, allow:",
         "  - blocked.example",
     ]
@@ -151,7 +151,7 @@ def test_what_failed_is_not_called_blocked() -> None:
     assert [line for line in summary.text("local") if not line.startswith("  ")] == [
         "outward: blocked 1 host",
         "outward: could not reach 3 hosts",
-        "outward: what is allowed can only be read; a URL can still carry data out",
+        "outward: what is allowed can only be read from; what a request asks for can still carry data out",
     ]
     assert sum("The parent proxy: no answer. Try again." in line for line in summary.text("local")) == 1
     assert all(len(line) <= 40 for line in summary.text("local", 40) if line.startswith("      "))
@@ -191,8 +191,10 @@ def test_the_summary_says_through_what_data_can_leave() -> None:
     text = f"version: 1\ngroups: {{local: {{allow: [{hosts}]}}}}\nclients: [{{group: local, anyone: true}}]\n"
     summary = summarised(blocked("x.example", Reason.DENIED_BY_RULE))
     summary.policy = load_text(text, env={}, machine={}).policy
-    told = "outward: data can leave through h0.example, h1.example, h2.example, h3.example, h4.example and 2 more; "
-    assert told + "to other hosts, in a URL" in list(summary.text("local"))
+    told = (
+        "outward: the policy lets data be sent to h0.example, h1.example, h2.example, h3.example, h4.example and 2 more"
+    )
+    assert told in list(summary.text("local"))
 
 
 def test_what_the_group_ignores_is_not_told() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import time
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 
-from outward.cli.common import find_config, load_or_exit, load_starter
+from outward.cli.common import called, find_config, load_or_exit, load_starter
 from outward.cli.explain_code import explain_code, is_code
 from outward.cli.options import config_option
 from outward.cli.private import NoGroupError, choose_group
@@ -30,6 +31,7 @@ from outward.core.suggest import cure, written
 from outward.core.urls import question_of
 
 DENIED = 4  # exit code
+_DECISION = re.compile(r"[0-9a-f]{32}")
 
 
 @click.command()
@@ -65,6 +67,8 @@ def explain(
     if url is not None and is_code(url):
         explain_code(url, as_json=as_json)
         return
+    if url is not None and _DECISION.fullmatch(url):
+        raise click.UsageError(f"that is a decision: `{called()} blocked --id {url}` shows it")
     loaded = _loaded(config, as_json=as_json)
     if url is not None and url.startswith("@"):
         _explain_set(loaded, url, as_json=as_json)

@@ -11,25 +11,25 @@ from outward.config.render import render_text
 from outward.core.reasons import MEANINGS, Reason
 
 FILE = "outward.yaml"
-_FINDING = re.compile(r"[EW]\d{3}")
+_FINDING = re.compile(r"[EW]\d{3}", re.IGNORECASE)
 
 
 def is_code(text: str) -> bool:
     """Tell whether a text is a finding of `check` or a reason of a decision, and no host."""
-    return _FINDING.fullmatch(text) is not None or text in set(Reason)
+    return _FINDING.fullmatch(text) is not None or text.lower() in set(Reason)
 
 
 def explain_code(code: str, *, as_json: bool) -> None:
     """Print what a code means."""
     about: dict[str, object]
-    if code not in set(Reason):
-        meaning = meanings().get(code)
+    if code.lower() not in set(Reason):
+        meaning = meanings().get(code.upper())
         if meaning is None:
             raise click.UsageError(f"there is no finding {code}")
         about = {"code": code, "means": meaning.means, "example": meaning.example, "check": said(meaning)}
         text = page(meaning)
     else:
-        reason = Reason(code)
+        reason = Reason(code.lower())
         told = MEANINGS[reason]
         about = {"reason": code, "status": told.status, "title": told.title, "cure": told.cure}
         text = f"{code}: {told.title} (HTTP {told.status})\n  {told.cure}"

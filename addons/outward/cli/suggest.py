@@ -19,7 +19,7 @@ from outward.config import known
 from outward.config.discovery import Choice, choose, project
 from outward.config.loaded import Loaded
 from outward.config.machine import discoveries
-from outward.config.places import run_state
+from outward.config.places import FILE_NAME, run_state
 from outward.config.settings import Settings
 from outward.core.evidence import Demand, Evidence
 from outward.core.names import MalformedHostError, canonical_host
@@ -37,6 +37,9 @@ from outward.search.suffixes import registrable
 _OFFERS = 3
 
 
+IN_FORCE = Path("-")
+
+
 @click.command()
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @config_option
@@ -52,7 +55,14 @@ _OFFERS = 3
 @click.option("--wide", is_flag=True, help="Write the sets and wildcards that are offered, although they allow more.")
 @click.option("--format", "kind", type=click.Choice(["text", "yaml", "diff", "json"]), default="text", help="Form.")
 @click.option("--json", "is_json", is_flag=True, help="The same as --format json.")
-@click.option("--write", type=click.Path(dir_okay=False, path_type=Path), help="Add the lines to this policy file.")
+@click.option(
+    "--write",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value=str(IN_FORCE),
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Add the lines to this policy file, or to the one in force.",
+)
 def suggest(
     file: Path | None, *, config: Path | None, group: str | None, since: float, form: str | None,
     include: tuple[str, ...], wide: bool, kind: str, is_json: bool, write: Path | None,
@@ -72,6 +82,7 @@ def suggest(
     asked = _logged(file, form, found, group) if file and form else _stored(found, config, since, group, is_json)
     told = told_of(found, asked, named, wide=wide)
     if write is not None:
+        write = (found.choice.file or Path(FILE_NAME)) if write == IN_FORCE else write
         click.echo(store(write, told.proposed.proposals, found.drafts, found.loaded, found.choice))
     elif kind == "diff":
         click.echo(as_diff(found.drafts.changed(told.proposed.proposals)), nl=False)

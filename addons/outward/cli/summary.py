@@ -149,7 +149,10 @@ class Summary:
 
     def _sorted(self) -> list[Row]:
         rows = [row for row in self.rows.values() if not self._is_noise(row)]
+        sent_to = {row.host for row in rows if row.reason is Reason.SECRET_MISDIRECTED}
         for row in rows:
+            if row.host in sent_to:  # somebody tried to send a key there
+                continue
             found = (suggestion(self.policy, asked, row.reason) for asked in row.questions)
             row.lines = list(dict.fromkeys(line for line in found if line is not None))
         return sorted(rows, key=lambda row: (-row.count, row.host, row.port or 0))
@@ -166,9 +169,9 @@ def _exits(group: Group) -> str:
     """Return through which hosts the policy lets data out."""
     hosts = writable(group)
     if not hosts:
-        return "outward: what is allowed can only be read; a URL can still carry data out"
+        return "outward: what is allowed can only be read from; what a request asks for can still carry data out"
     more = f" and {len(hosts) - MAX_EXITS} more" if len(hosts) > MAX_EXITS else ""
-    return f"outward: data can leave through {', '.join(hosts[:MAX_EXITS])}{more}; to other hosts, in a URL"
+    return f"outward: the policy lets data be sent to {', '.join(hosts[:MAX_EXITS])}{more}"
 
 
 def _hosts(rows: Iterable[Row]) -> str:

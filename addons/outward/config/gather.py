@@ -25,7 +25,19 @@ MAX_FILES = 10_000
 _SECTIONS = ("groups", "sets")
 _LISTS = ("clients", "tests")
 _INCLUDABLE = ("version", *_SECTIONS, *_LISTS)
-_KNOWN = (*_INCLUDABLE, "include", "server", "records", "upstream", "vendors", "mcp")
+_KNOWN = (
+    *_INCLUDABLE,
+    "include",
+    "server",
+    "records",
+    "upstream",
+    "vendors",
+    "vendor_tables",
+    "mcp",
+    "webhooks",
+    "secrets",
+    "admin",
+)
 
 
 @dataclass(frozen=True, slots=True)
