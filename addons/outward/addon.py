@@ -26,10 +26,10 @@ from outward.config.loaded import Loaded
 from outward.config.render import render_text
 from outward.core.model import Decision, Stage
 from outward.core.reasons import Reason
-from outward.mitmdump.connections import Connection
+from outward.mitmdump.connections import MitmConnection
 from outward.mitmdump.messages import request_bytes
-from outward.mitmdump.turns import Turn
-from outward.proxy.client import peer_address
+from outward.mitmdump.turns import MitmExchange
+from outward.proxy.downstream import peer_address
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.judge import refuse
 from outward.proxy.question import event_of
@@ -82,7 +82,7 @@ class Outward:
 
     def __init__(self) -> None:
         self.service: Service | None = None
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, MitmConnection] = {}
         self._tasks: set[asyncio.Future[None]] = set()
 
     # Life ---------------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ class Outward:
         if client.proxy_mode.type_name != "regular":
             client.error = "Outward judges mitmproxy's regular mode only"
         elif self.service is not None:
-            self._connections[client.id] = Connection(self.service, peer_address(client.peername[0]))
+            self._connections[client.id] = MitmConnection(self.service, peer_address(client.peername[0]))
 
     def client_disconnected(self, client: Client) -> None:
         """Record what a client leaves open."""
@@ -150,7 +150,7 @@ class Outward:
         """Judge a CONNECT."""
         connection = self._of(flow)
         exchange = await connection.connect(request_bytes(flow.request, absolute=False))
-        turn = flow.metadata[_TURN] = Turn(connection, flow, exchange)
+        turn = flow.metadata[_TURN] = MitmExchange(connection, flow, exchange)
         if connection.tunnel is None:
             await turn.tell()
         else:
@@ -167,7 +167,7 @@ class Outward:
         """Judge a request."""
         connection = self._of(flow)
         raw = request_bytes(flow.request, absolute=connection.tunnel is None)
-        turn = Turn(connection, flow, connection.request(raw, sealed=flow.request.scheme == "https"))
+        turn = MitmExchange(connection, flow, connection.request(raw, sealed=flow.request.scheme == "https"))
         flow.metadata[_TURN] = turn
         if flow.error is not None:
             turn.exchange.refuse(Reason.MALFORMED_REQUEST, Stage.REQUEST)  # mitmproxy has refused it, in its own words
@@ -242,7 +242,7 @@ class Outward:
         if _TURN not in flow.metadata:
             event = refuse(event_of(None, None), Reason.INTERNAL_ERROR, Stage.REQUEST)
             exchange = Exchange(self.service.judge, b"", None, event, Decision())
-            flow.metadata[_TURN] = Turn(self._connections[flow.client_conn.id], flow, exchange)
+            flow.metadata[_TURN] = MitmExchange(self._connections[flow.client_conn.id], flow, exchange)
         flow.metadata[_TURN].break_off(hook)
 
     # Parts --------------------------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ class Outward:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _of(self, flow: http.HTTPFlow) -> Connection:
+    def _of(self, flow: http.HTTPFlow) -> MitmConnection:
         """Return the connection that a flow belongs to.
 
         Raises:

@@ -10,18 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from outward.config.loaded import Loaded
-from outward.config.settings import Settings, Tls
-from outward.core.addresses import Own
-from outward.core.policy import Policy, Rules
-from outward.ops.health import Check, Health
-from outward.ops.logs import level
-from outward.ops.metrics import Metrics
-from outward.ops.origins import Origins
-from outward.ops.reload import Reloader
-from outward.ops.rotation import Rotation
-from outward.ops.server import OpsServer
-from outward.parts import (
+from outward.builders import (
     Observed,
     StartError,
     administration_of,
@@ -46,25 +35,36 @@ from outward.parts import (
     webhooks_of,
     whole,
 )
+from outward.config.loaded import Loaded
+from outward.config.settings import Settings, TlsSettings
+from outward.core.addresses import Own
+from outward.core.policy import Policy, Rules
+from outward.ops.health import Check, Health
+from outward.ops.logs import level
+from outward.ops.metrics import Metrics
+from outward.ops.origins import Origins
+from outward.ops.reload import Reloader
+from outward.ops.rotation import Rotation
+from outward.ops.server import OpsServer
 from outward.proxy.challenges import PATIENCE
 from outward.proxy.dial import Dialer
-from outward.proxy.gate import Gate, Vouch
-from outward.proxy.interfaces import own_addresses
 from outward.proxy.judge import Judge
 from outward.proxy.leases import Leases
+from outward.proxy.listener import ProxyListener, Vouch
+from outward.proxy.local_addresses import own_addresses
 from outward.proxy.parent import Parent
 from outward.proxy.secrets import SecretError
 from outward.records.credentials import renew
-from outward.records.events import Event, Record, line
-from outward.records.recorder import STORE_LINGER, Recorder
-from outward.records.search_memory import SearchMemory
+from outward.records.events.recorder import STORE_LINGER, Recorder
+from outward.records.events.values import Event, Record, line
+from outward.records.state.search_memory import SearchMemory
 
 if TYPE_CHECKING:
     from outward.proxy.assembly import Inspection
     from outward.proxy.desk import Desk
     from outward.proxy.governance import SearchGovernor
-    from outward.records.export import Export
-    from outward.records.webhooks import Webhooks
+    from outward.records.sending.export import Export
+    from outward.records.sending.webhooks import Webhooks
 
 __all__ = ["Options", "Service", "StartError"]
 
@@ -169,7 +169,7 @@ class Service:
         self._inspection: Inspection | None = None
         self._governor: SearchGovernor | None = None
         self._ops: OpsServer | None = None
-        self._gate: Gate | None = None
+        self._gate: ProxyListener | None = None
         self._reloader: Reloader | None = None
         self._leases: Leases | None = None
         self._desk: Desk | None = None
@@ -292,7 +292,7 @@ class Service:
             self._inspection = Inspection(self.settings, self.judge, self.dialer, self._governor)
         except (AuthorityError, TrustError) as error:
             raise StartError(str(error)) from error
-        self._gate = Gate(self.judge, self.dialer, self._inspection.engine, self.settings.limits)
+        self._gate = ProxyListener(self.judge, self.dialer, self._inspection.engine, self.settings.limits)
         self._gate.tls, self._gate.bound = doorway_of(self.settings, self.metrics), self._look_around
         self._gate.vouch = self._options.vouch or self._gate.vouch
         await bind("proxy", self._gate.start, self.settings.listen)
@@ -505,7 +505,7 @@ class Service:
         task.add_done_callback(self._tasks.discard)
 
 
-def _pem_files(tls: Tls | None) -> list[Path]:
+def _pem_files(tls: TlsSettings | None) -> list[Path]:
     return [path for path in (tls.cert, tls.key, tls.client_ca) if path] if tls else []
 
 

@@ -16,8 +16,8 @@ from python_build import described
 from records_bench import DAY, fill
 
 from harness.admin import Admin
-from outward.records.audit import AuditEvent, as_record
-from outward.records.chain import Chain
+from outward.records.audit.chain import Chain
+from outward.records.audit.values import AuditEvent, as_record
 from outward.records.database import Database
 
 GROUPS = "".join(f"  acme/team-{number}: {{allow: [docs.example.com]}}\n" for number in range(20))

@@ -20,9 +20,9 @@ from records_bench import searches
 
 from harness.postgres import BIN, SYSTEM, postgres
 from harness.records import Counts, denied
-from outward.records import days, pruning
 from outward.records.database import Database, migrate, open_database
-from outward.records.recorder import Recorder
+from outward.records.events import days, pruning
+from outward.records.events.recorder import Recorder
 
 DAY = 86_400.0
 

@@ -37,14 +37,14 @@ from outward.config.settings import Limits, SecretEntry
 from outward.core.addresses import Own
 from outward.core.model import LaneChoice
 from outward.core.secrets import Injection
+from outward.dns.resolver import Resolver
 from outward.ops.metrics import Metrics
 from outward.proxy.ca import Authority
 from outward.proxy.dial import Dialer
 from outward.proxy.engine import Engine
-from outward.proxy.gate import Gate
 from outward.proxy.judge import Judge
-from outward.proxy.resolver import Resolver
-from outward.records.events import Event
+from outward.proxy.listener import ProxyListener
+from outward.records.events.values import Event
 
 NAME = "localhost"  # mitmdump asks the system for it
 KEPT, NEW, PLAIN = 2_000, 200, 2_000
@@ -79,7 +79,7 @@ async def serve(pipe: Connection, state: Path, profile: bool, secrets: int, else
     dialer = Dialer(resolver, judge, limits, None)
     engine = Engine(judge, dialer, Authority(state / "ca"), limits, state / "roots.pem")
     await engine.load()
-    gate = Gate(judge, dialer, engine, limits)
+    gate = ProxyListener(judge, dialer, engine, limits)
     await gate.start("127.0.0.1", 0)
     judge.own = replace(judge.own, listeners=frozenset({(ip_address("127.0.0.1"), gate.address[1])}))
     done, profiler = asyncio.Event(), cProfile.Profile(time.process_time)

@@ -24,12 +24,12 @@ from harness.postgres import BIN, SYSTEM, postgres
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
-from outward.records.destination import Destination
-from outward.records.events import Event
-from outward.records.export import Export
-from outward.records.otlp import Otlp
-from outward.records.recorder import Recorder
-from outward.records.spill import Spill
+from outward.records.events.recorder import Recorder
+from outward.records.events.spill import Spill
+from outward.records.events.values import Event
+from outward.records.sending.destination import Destination
+from outward.records.sending.export import Export
+from outward.records.sending.otlp import Otlp
 
 YEAR = 365 * 86_400.0
 

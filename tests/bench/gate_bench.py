@@ -32,12 +32,12 @@ from harness.raw import client_hello
 from outward.config.settings import Limits
 from outward.core.addresses import Own
 from outward.core.model import LaneChoice
+from outward.dns.resolver import Resolver
 from outward.ops.metrics import Metrics
 from outward.proxy.dial import Dialer
-from outward.proxy.gate import Gate
 from outward.proxy.judge import Judge
-from outward.proxy.resolver import Resolver
-from outward.records.events import Event
+from outward.proxy.listener import ProxyListener
+from outward.records.events.values import Event
 
 REFUSALS, TUNNELS, BULK = 20_000, 4_000, 2 << 30
 HELLO = client_hello("allowed.test")
@@ -63,7 +63,7 @@ async def serve(pipe: Connection, profile: bool) -> None:
     metrics.use_policy(rules)
     judge = Judge(rules, Nowhere(), metrics, Own())
     resolver = Resolver((("127.0.0.1", 9),), {"allowed.test": (ip_address("127.0.0.1"),)}, 1.0)
-    gate = Gate(judge, Dialer(resolver, judge, limits, None), StandInEngine(), limits)
+    gate = ProxyListener(judge, Dialer(resolver, judge, limits, None), StandInEngine(), limits)
     await gate.start("127.0.0.1", 0)
     bare = await asyncio.get_running_loop().create_server(Bare, "127.0.0.1", 0, backlog=1024)
     pipe.send((gate.address, bare.sockets[0].getsockname()))

@@ -15,11 +15,11 @@ from python_build import described
 from outward.core.model import Pattern, PatternKind, Place, Rule
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
-from outward.records import query, store
 from outward.records.database import Database, migrate, open_database
-from outward.records.events import Event, as_record, line
-from outward.records.query import Filters
-from outward.records.recorder import Recorder
+from outward.records.events import query, store
+from outward.records.events.query import Filters
+from outward.records.events.recorder import Recorder
+from outward.records.events.values import Event, as_record, line
 
 DAY = 86_400.0
 RULE = Rule(Pattern(PatternKind.BELOW, "example.com"), Place("/etc/outward/outward.yaml", 12))

@@ -21,7 +21,7 @@ from harness.process import OUTWARD, environment
 from outward.core.model import Mode, Stage, Verdict
 from outward.core.reasons import Reason
 from outward.core.toggles import Toggle
-from outward.records.changes import OptIn
+from outward.records.state.runtime_settings import OptInChange
 
 FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
 WIDE, NARROW = {"width": 1280, "height": 944}, {"width": 390, "height": 844}
@@ -88,7 +88,7 @@ def fill(running: Admin) -> None:
             f"/api/v1/requests/{asked[1]['id']}",
             json={"decision": "approve", "until": "1d", "note": "until the SDK is pinned"},
         )
-    state.set_opt_in(OptIn(CHAT, GROUP, True, None, "chat backend (8f2c)", now - 400), "10.1.0.9")
+    state.set_opt_in(OptInChange(CHAT, GROUP, True, None, "chat backend (8f2c)", now - 400), "10.1.0.9")
     state.set_web_search(GROUP, Toggle(False, "ada (command line)", now - 300))
     state.set_web_search(GROUP, Toggle(True, "ada (command line)", now - 200))
 

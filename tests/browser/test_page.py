@@ -13,7 +13,7 @@ from outward.config.load import load_text
 from outward.core.model import Mode, Stage, Verdict
 from outward.core.reasons import Reason
 from outward.core.secrets import MisdirectedError
-from outward.records.events import Event
+from outward.records.events.values import Event
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -24,13 +24,14 @@ from outward.ops.administration import Administration
 from outward.ops.health import Health
 from outward.ops.metrics import Metrics
 from outward.ops.server import OpsServer
-from outward.records import changes, receipts, store
-from outward.records.acts import secret_used
-from outward.records.audit import SECRET_USED
-from outward.records.audit import as_record as as_audit
-from outward.records.changes import StoredToken
+from outward.records.audit.events import secret_used
+from outward.records.audit.values import SECRET_USED
+from outward.records.audit.values import as_record as as_audit
 from outward.records.database import migrate, open_database
-from outward.records.events import Event, as_record, new_id
+from outward.records.events import store
+from outward.records.events.values import Event, as_record, new_id
+from outward.records.state import receipts, runtime_settings
+from outward.records.state.runtime_settings import StoredToken
 
 _NUMBERS = count()
 
@@ -185,7 +186,7 @@ def grant(running: Admin, secret: str, scope: str, *, expires: float | None = No
     """Keep a token as `outward token create` does, and wait until it counts."""
     sha256 = hashlib.sha256(secret.encode()).hexdigest()
     database = running.database()
-    changes.add_token(
+    runtime_settings.add_token(
         database, StoredToken(f"id-{secret}", sha256, scope, secret, time.time(), expires, False, role), unaudited
     )
     database.close()

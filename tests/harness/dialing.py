@@ -13,11 +13,11 @@ from outward.core.addresses import Address, Own
 from outward.core.model import Decision
 from outward.core.names import Host, canonical_host
 from outward.core.policy import Policy
+from outward.dns.resolver import Resolver
 from outward.ops.metrics import Metrics
 from outward.proxy.dial import Dialer, DialError
 from outward.proxy.judge import Judge
-from outward.proxy.resolver import Resolver
-from outward.records.events import Event
+from outward.records.events.values import Event
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 

@@ -13,7 +13,7 @@ from outward.core.policy import Group, Policy, Rules, decide
 from outward.http1.fields import HeadError
 from outward.http1.head import parse_head
 from outward.http1.headreader import HeadReader
-from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
+from outward.tls.client_hello import Hello, HelloError, HelloReader, NotTlsError
 
 TARGETS: dict[str, Callable[[bytes], None]] = {}
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")

@@ -21,14 +21,14 @@ from harness.raw import Raw
 from outward.config.settings import Limits
 from outward.core.addresses import Own
 from outward.core.policy import Policy
+from outward.dns.resolver import Resolver
 from outward.ops.metrics import Metrics
+from outward.proxy.context import ConnectionContext
 from outward.proxy.dial import Dialer
-from outward.proxy.gate import Gate
 from outward.proxy.judge import Judge
-from outward.proxy.passport import Passport
-from outward.proxy.resolver import Resolver
+from outward.proxy.listener import ProxyListener
 from outward.proxy.tunnel import ESTABLISHED
-from outward.records.events import Event
+from outward.records.events.values import Event
 
 LIMITS = Limits(resolve_timeout=2.0, connect_timeout=2.0, head_timeout=5.0, handshake_timeout=5.0, idle_timeout=30.0)
 
@@ -53,10 +53,10 @@ class StandInEngine:
     """Keeps what it is handed and closes, where the inspect lane itself is not the subject."""
 
     def __init__(self) -> None:
-        self.handled: list[tuple[bytes, bytes, Passport]] = []
+        self.handled: list[tuple[bytes, bytes, ConnectionContext]] = []
 
-    async def handle(self, transport: asyncio.Transport, head: bytes, rest: bytes, passport: Passport) -> None:
-        self.handled.append((head, rest, passport))
+    async def handle(self, transport: asyncio.Transport, head: bytes, rest: bytes, context: ConnectionContext) -> None:
+        self.handled.append((head, rest, context))
         transport.close()
 
 
@@ -64,7 +64,7 @@ class StandInEngine:
 class World:
     """A running gate and its witnesses."""
 
-    gate: Gate
+    gate: ProxyListener
     judge: Judge
     recorder: Recorder
     dns: DnsStub
@@ -87,7 +87,7 @@ async def gate_for(policy: Policy, limits: Limits = LIMITS, host: str = "127.0.0
     metrics.use_policy(policy)
     async with dns_stub() as dns:
         resolver = Resolver((dns.address,), {}, limits.resolve_timeout)
-        gate = Gate(judge, Dialer(resolver, judge, limits, None), engine, limits)
+        gate = ProxyListener(judge, Dialer(resolver, judge, limits, None), engine, limits)
         await gate.start(host, 0)
         judge.own = replace(judge.own, listeners=frozenset({(ip_address(gate.address[0]), gate.address[1])}))
         try:

@@ -9,7 +9,7 @@ import yaml
 
 from outward.config.load import load_text
 from outward.core.policy import Policy
-from outward.search.govern import Governance, Outcome, Request
+from outward.search.govern import Governance, Governed, SearchRequest
 from outward.search.observation import Observation
 from outward.search.registry import Registry, registry_of
 
@@ -57,17 +57,17 @@ class Desk:
         query: str = "",
         raw: bytes | None = None,
         group: str = "acme",
-    ) -> Outcome:
+    ) -> Governed:
         """Judge one request."""
         node = self.policy.groups[group]
         sent = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
-        request = Request(
+        request = SearchRequest(
             self.registry.vendor_of(host) or "none", host, method, path, self.policy, node,
             replace(node.web_search, **(settings or {})), opted_in, query=query, headers=headers or {}, body=sent,
         )  # fmt: skip
         return self.governance.judge(request)
 
-    def read(self, outcome: Outcome, body: bytes, content_type: str, status: int = 200) -> tuple[Observation, bytes]:
+    def read(self, outcome: Governed, body: bytes, content_type: str, status: int = 200) -> tuple[Observation, bytes]:
         """Read a whole response; returns the observation and what the client gets."""
         observation = self.governance.observe(outcome, status, {"content-type": content_type})
         assert observation is not None

@@ -28,23 +28,23 @@ from outward.core.addresses import Own
 from outward.core.model import Verdict
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
+from outward.dns.resolver import Resolver
 from outward.ops.metrics import Metrics
 from outward.proxy.ca import Authority
 from outward.proxy.dial import Dialer
-from outward.proxy.dialect import Told
+from outward.proxy.dialect import VendorDenial
 from outward.proxy.engine import Engine
-from outward.proxy.gate import Gate
 from outward.proxy.inspection.governor import Governor, Pass, Tap
 from outward.proxy.judge import Judge
-from outward.proxy.resolver import Resolver
-from outward.records.events import Event
+from outward.proxy.listener import ProxyListener
+from outward.records.events.values import Event
 
 
 @dataclass
 class World:
     """A running gate with its engine, and their witnesses."""
 
-    gate: Gate
+    gate: ProxyListener
     judge: Judge
     engine: Engine
     recorder: Recorder
@@ -113,7 +113,7 @@ async def inspecting(
         dialer = Dialer(Resolver((dns.address,), {}, limits.resolve_timeout), judge, limits, None)
         engine = Engine(judge, dialer, authority, limits, trusted, crls, governor=governor, hook_timeout=hook_timeout)
         await engine.load()
-        gate = Gate(judge, dialer, engine, limits)
+        gate = ProxyListener(judge, dialer, engine, limits)
         await gate.start("127.0.0.1", 0)
         judge.own = replace(judge.own, listeners=frozenset({(ip_address(gate.address[0]), gate.address[1])}))
         try:
@@ -129,8 +129,8 @@ class PassingGovernor:
     def __init__(self, tap: Tap | None = None) -> None:
         self.tap = tap
 
-    def dialect(self, *_about: object) -> Told:
-        return Told()
+    def dialect(self, *_about: object) -> VendorDenial:
+        return VendorDenial()
 
     def request_needs_body(self, _vendor: str, _head: object) -> bool:
         return True

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from outward.core.reasons import Reason
-from outward.records.audit import AuditEvent, as_record
-from outward.records.chain import Chain
+from outward.records.audit.chain import Chain
+from outward.records.audit.values import AuditEvent, as_record
 from outward.records.database import Database
-from outward.records.events import Event
-from outward.records.recorder import Recorder
+from outward.records.events.recorder import Recorder
+from outward.records.events.values import Event
 
 _CHATS = count()
 

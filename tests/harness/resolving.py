@@ -6,8 +6,8 @@ import pytest
 
 from harness.dns_stub import DnsStub
 from outward.core.reasons import Reason
-from outward.proxy.nameservers import Nameservers
-from outward.proxy.resolver import ResolveError, Resolver
+from outward.dns.nameservers import Nameservers
+from outward.dns.resolver import ResolveError, Resolver
 
 
 class Clock:

@@ -14,12 +14,12 @@ from harness.policies import group, policy, rule
 from outward.core.model import WebSearch
 from outward.core.paths import PathGlob
 from outward.core.policy import Policy
-from outward.proxy.consent import FileConsent
 from outward.proxy.governance import SearchGovernor
-from outward.records.audit import AuditEvent
-from outward.records.machines import StoredMachines
-from outward.records.recorder import Recorder
-from outward.records.search_counts import SearchCounts
+from outward.proxy.search_settings import FileConsent
+from outward.records.audit.values import AuditEvent
+from outward.records.events.recorder import Recorder
+from outward.records.state.machines import StoredMachines
+from outward.records.state.search_counts import SearchCounts
 from outward.search.registry import Registry
 
 

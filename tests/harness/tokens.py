@@ -10,7 +10,7 @@ from joserfc.jwk import ECKey
 
 from harness.loops import until
 from outward.core.model import ClientEntry, Credential, Place
-from outward.proxy.credentials import Verifier
+from outward.proxy.credentials import JwtVerifier
 from outward.proxy.judge import Judge
 
 KEY = ECKey.generate_key("P-256", {"kid": "cluster-1"})
@@ -54,7 +54,7 @@ class Judging(Protocol):
 
 async def verifying(world: Judging) -> None:
     """Have a gate verify tokens, and wait until it has read the keys."""
-    verifier = Verifier()
+    verifier = JwtVerifier()
     verifier.use(world.judge.policy)
     world.judge.verifier = verifier
     await until(lambda: verifier.keysets.get(world.judge.policy.clients[0].jwks or "") is not None)

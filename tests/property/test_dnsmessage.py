@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outward.proxy.dnsmessage import MAX_ALIASES, Kind, MessageError, read_answer, wire_name, write_question
+from outward.dns.message import MAX_ALIASES, MessageError, RecordType, read_answer, wire_name, write_question
 
 LABELS = st.from_regex(r"[a-z0-9_]([a-z0-9_-]{0,20}[a-z0-9_])?", fullmatch=True)
 NAMES = st.lists(LABELS, min_size=1, max_size=6).map(".".join)
 IDENTS = st.integers(0, 0xFFFF)
-KINDS = st.sampled_from(Kind)
+KINDS = st.sampled_from(RecordType)
 
 
 @given(NAMES, IDENTS, KINDS)
-def test_a_question_reads_as_what_was_asked(name: str, ident: int, kind: Kind):
+def test_a_question_reads_as_what_was_asked(name: str, ident: int, kind: RecordType):
     message = dns.message.from_wire(write_question(ident, wire_name(name), kind))
     (question,) = message.question
     assert (message.id, question.name.to_text(), question.rdtype) == (ident, f"{name}.", kind)
@@ -34,7 +34,7 @@ def answers(draw: st.DrawFn):
     """An answer as dnspython writes it, compressed, with its aliases and a record that nobody asked for."""
     kind = draw(KINDS)
     chain = draw(st.lists(NAMES, min_size=1, max_size=MAX_ALIASES + 3, unique=True))
-    texts = draw(st.lists(st.ip_addresses(v=4 if kind is Kind.A else 6).map(str), max_size=5, unique=True))
+    texts = draw(st.lists(st.ip_addresses(v=4 if kind is RecordType.A else 6).map(str), max_size=5, unique=True))
     ttls = draw(st.lists(st.integers(0, 2**31 - 1), min_size=len(chain), max_size=len(chain)))
     query = dns.message.make_query(f"{chain[0]}.", kind.name)
     response = dns.message.make_response(query)
@@ -57,7 +57,7 @@ def test_an_answer_reads_as_it_was_meant(answer):
     else:
         assert sorted(map(str, read.addresses)) == sorted(texts)
         assert read.ttl == min(ttls)
-        assert all(isinstance(each, IPv4Address if kind is Kind.A else IPv6Address) for each in read.addresses)
+        assert all(isinstance(each, IPv4Address if kind is RecordType.A else IPv6Address) for each in read.addresses)
 
 
 @given(answers(), st.data())
@@ -75,7 +75,7 @@ def test_a_damaged_answer_is_an_answer_or_a_message_error_and_never_anything_els
 
 
 @given(st.binary(max_size=600), KINDS)
-def test_random_bytes_are_no_answer(data: bytes, kind: Kind):
+def test_random_bytes_are_no_answer(data: bytes, kind: RecordType):
     with pytest.raises(MessageError):
         read_answer(data, 0x1234, wire_name("www.example.test"), kind)
 
@@ -91,7 +91,7 @@ def test_owner_names_that_lead_nowhere_are_refused(owner: bytes):
     assert len(head) == 0x22
     record = b"\0\1\0\1\0\0\1\0\0\4\x7f\0\0\1"
     with pytest.raises(MessageError):
-        read_answer(head + owner + record, 0x1234, name, Kind.A)
+        read_answer(head + owner + record, 0x1234, name, RecordType.A)
 
 
 def test_a_chain_of_pointers_is_cut_short():
@@ -101,16 +101,16 @@ def test_a_chain_of_pointers_is_cut_short():
     text = b"\0\0\x10\0\1\0\0\0\1" + len(pointers).to_bytes(2) + pointers
     last = (0xC000 | 0x22 + 11 + 80).to_bytes(2) + b"\0\1\0\1\0\0\1\0\0\4\x7f\0\0\1"
     with pytest.raises(MessageError, match="pointer"):
-        read_answer(head + text + last, 0x1234, name, Kind.A)
+        read_answer(head + text + last, 0x1234, name, RecordType.A)
 
 
 def test_a_record_that_ends_behind_the_message_is_refused():
     name = wire_name("www.example.test")
     head = b"\x12\x34\x81\x80\0\1\0\2\0\0\0\0" + name + b"\0\1\0\1"
     address, text = b"\xc0\x0c\0\1\0\1\0\0\1\0\0\4\xc0\0\2\1", b"\0\0\x10\0\1\0\0\0\1\0"
-    assert read_answer(head + address + text + b"\2\1a", 0x1234, name, Kind.A).addresses
+    assert read_answer(head + address + text + b"\2\1a", 0x1234, name, RecordType.A).addresses
     with pytest.raises(MessageError, match="behind"):
-        read_answer(head + address + text + b"\3\1a", 0x1234, name, Kind.A)
+        read_answer(head + address + text + b"\3\1a", 0x1234, name, RecordType.A)
 
 
 def test_the_root_and_the_longest_name_fit():
@@ -119,6 +119,6 @@ def test_the_root_and_the_longest_name_fit():
     assert len(wire) == 255
     answer = read_answer(
         b"\x12\x34\x81\x80\0\1\0\1\0\0\0\0" + wire + b"\0\1\0\1\xc0\x0c\0\1\0\1\0\0\1\0\0\4\xc0\0\2\1",
-        0x1234, wire, Kind.A,
+        0x1234, wire, RecordType.A,
     )  # fmt: skip
     assert [str(each) for each in answer.addresses] == ["192.0.2.1"]

@@ -13,7 +13,7 @@ from outward.core.names import Host, canonical_host
 from outward.http1.fields import HeadError, hop_fields
 from outward.http1.head import END, Head, Within, parse_head, parse_response_head
 from outward.http1.headreader import HeadReader
-from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
+from outward.tls.client_hello import Hello, HelloError, HelloReader, NotTlsError
 
 LIMITS = Limits(head_bytes=4096, header_count=20)
 INSIDE = Within(canonical_host("a.test"), 443)

@@ -14,7 +14,7 @@ from outward.core.names import Host
 from outward.core.paths import PathGlob
 from outward.core.policy import Group, Policy, Rules, decide
 from outward.core.reasons import Reason
-from outward.search.narrowing import Language, Narrowed, narrow
+from outward.search.narrowing import FilterCapabilities, Narrowed, narrow
 from outward.search.scope import Scope, covers
 
 SEEDS, CASES = 24, 2_500  # 60,000 cases in all
@@ -79,7 +79,7 @@ class Case:
         policy = Policy(groups={self.group.path: self.group})
         self.allow = _list(random, 4) if random.random() < 0.5 else None
         self.block = [name for name in _list(random, 2) if name in NAMES] if random.random() < 0.3 else []
-        self.language = Language(
+        self.language = FilterCapabilities(
             limit=random.choice((None, None, 1, 3)), blocks=random.random() < 0.7, registrable=random.random() < 0.1
         )
         self.scope = Scope(policy, self.group, self.settings)
@@ -174,7 +174,7 @@ def test_the_table_of_examples() -> None:
     for allow, deny, asked, expected in table:
         group = Group("acme", allow=_written(allow), deny=_written(deny), web_search=WebSearch(filter=Filter.STRICT))
         scope = Scope(Policy(groups={"acme": group}), group, group.web_search)
-        assert list(narrow(scope, Language(), asked).allowed) == expected, (allow, deny, asked)
+        assert list(narrow(scope, FilterCapabilities(), asked).allowed) == expected, (allow, deny, asked)
 
 
 def _written(patterns: list[str]) -> Rules:

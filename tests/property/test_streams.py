@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from outward.search.inflate import EncodingError, Inflater, decompress
-from outward.search.streams import DocumentReader, LinesReader, Reader, SseReader
+from outward.search.streams import DocumentReader, JsonStream, LinesReader, SseReader
 
 VALUES: list[Any] = [
     {"a": 'x]\\"},{', "b": [1, [2, {}]], "é": "日本語🙂"},
@@ -41,7 +41,7 @@ BODIES: dict[str, tuple[type[Any], bytes, list[Any]]] = {
 }
 
 
-def _read(reader: Reader, chunks: list[bytes]) -> list[Any]:
+def _read(reader: JsonStream, chunks: list[bytes]) -> list[Any]:
     found = [value for chunk in chunks for value in reader.feed(chunk)]
     return [*found, *reader.finish()]
 

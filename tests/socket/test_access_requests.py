@@ -9,14 +9,14 @@ import pytest
 from harness.waiting import wait_for
 from outward.core.grants import Grant
 from outward.core.policy import Policy
-from outward.records import requests
-from outward.records.chain import Chain
-from outward.records.changes import CHANNEL
+from outward.records.audit.chain import Chain
+from outward.records.audit.verify import verify
 from outward.records.database import StoreAwayError, migrate, open_database, open_listener
-from outward.records.events import new_id
-from outward.records.requests import AccessRequest, CrowdedError, SettledError, Wanted
-from outward.records.state import State
-from outward.records.verify import verify
+from outward.records.events.values import new_id
+from outward.records.state import requests
+from outward.records.state.live import State
+from outward.records.state.requests import AccessRequest, RequestsQuery, SettledError, TooManyRequestsError
+from outward.records.state.runtime_settings import CHANNEL
 
 NOW = round(time.time() * 1000)
 HOUR = 3_600_000
@@ -87,7 +87,7 @@ def told(connect) -> list[str]:
 
 def kept(connect, **wanted) -> list[AccessRequest]:
     database = connect()
-    found = requests.listed(database, Wanted(**wanted), 1000)
+    found = requests.listed(database, RequestsQuery(**wanted), 1000)
     database.close()
     return found
 
@@ -111,7 +111,7 @@ def test_equal_requests_are_one_row_and_one_audit_event(state, connect):
 def test_a_flood_is_bounded_by_client_and_by_group(state, connect):
     for number in range(requests.MOST_OF_CLIENT):
         state.access.ask(asked(f"h{number}.test"), "10.0.0.1")
-    with pytest.raises(CrowdedError, match="of this client"):
+    with pytest.raises(TooManyRequestsError, match="of this client"):
         state.access.ask(asked("more.test"), "10.0.0.1")
     assert state.access.ask(asked("h1.test"), "10.0.0.1").count == 2
     database = connect()
@@ -119,7 +119,7 @@ def test_a_flood_is_bounded_by_client_and_by_group(state, connect):
         for number in range(requests.MOST_OF_GROUP - requests.MOST_OF_CLIENT):
             requests.put(database, asked(f"g{number}.test", asker=f"other {number // 10}"))
     database.close()
-    with pytest.raises(CrowdedError, match="of this group"):
+    with pytest.raises(TooManyRequestsError, match="of this group"):
         state.access.ask(asked("more.test", asker="a third"), "10.0.0.9")
     state.access.ask(asked("more.test", group="beside"), "10.0.0.1")
 

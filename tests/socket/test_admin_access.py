@@ -8,7 +8,7 @@ import pytest
 
 from harness.admin import POLICY, TOKEN, admin, denied, grant, rows
 from harness.records import unaudited
-from outward.records import changes
+from outward.records.state import runtime_settings
 
 DECISION = "0193f0000000000000000000000000aa"
 
@@ -47,7 +47,7 @@ def test_an_expired_or_revoked_token_answers_401(running):
     assert running.client("late").get("/api/v1/groups").status_code == 401
     assert running.client("gone").get("/api/v1/groups").status_code == 200
     database = running.database()
-    assert changes.revoke_token(database, "id-gone", unaudited)
+    assert runtime_settings.revoke_token(database, "id-gone", unaudited)
     database.close()
     running.administration.state.refresh()
     assert running.client("gone").get("/api/v1/groups").status_code == 401

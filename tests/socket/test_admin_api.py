@@ -11,8 +11,8 @@ from harness.admin import denied, grant, rows
 from harness.waiting import PATIENCE
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
-from outward.records import query
-from outward.records.query import Filters
+from outward.records.events import query
+from outward.records.events.query import Filters
 
 DECISION = "0193f0000000000000000000000000aa"
 

@@ -7,10 +7,10 @@ import pytest
 from harness.admin import denied, grant, rows
 from outward.core.model import Mode, Verdict
 from outward.core.reasons import Reason
-from outward.records import pruning, store
-from outward.records.events import as_record
-from outward.records.over_time import MOST, over_time
-from outward.records.query import Filters, summary
+from outward.records.events import pruning, store
+from outward.records.events.over_time import MOST, over_time
+from outward.records.events.query import Filters, summary
+from outward.records.events.values import as_record
 
 PASSED = {"verdict": Verdict.ALLOW, "reason": Reason.RULE, "status": 200}
 REPORTED = PASSED | {

@@ -12,9 +12,9 @@ from outward.core.model import Question
 from outward.core.names import canonical_host
 from outward.core.policy import decide
 from outward.ops.access import digest
-from outward.records import changes
-from outward.records.changes import StoredToken
 from outward.records.database import StoreAwayError
+from outward.records.state import runtime_settings
+from outward.records.state.runtime_settings import StoredToken
 
 POLICY = """
 version: 1
@@ -49,7 +49,7 @@ def token(running, role: str, scope: str):
     def unaudited(_database):
         pass
 
-    changes.add_token(
+    runtime_settings.add_token(
         database, StoredToken(f"{role}-{scope}", digest(secret), scope, role, time.time(), None, False, role), unaudited
     )
     database.close()

@@ -11,7 +11,7 @@ from outward.core.policy import Group, Rules
 from outward.core.reasons import Reason
 from outward.core.secrets import Injection, MisdirectedError
 from outward.ops.holdings import _bound
-from outward.records.events import Event
+from outward.records.events.values import Event
 
 
 @pytest.fixture(scope="module")

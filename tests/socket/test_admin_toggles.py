@@ -4,7 +4,7 @@ import pytest
 
 from harness.admin import POLICY, admin, grant, rows
 from outward.config.load import load_text
-from outward.records.verify import verify
+from outward.records.audit.verify import verify
 
 CLIENTS = f"""
   - {{group: acme, certificate: runner.example, name: runner}}

@@ -13,11 +13,11 @@ from harness.records import Counts, act, append
 from harness.waiting import wait_for
 from outward.cli.main import main
 from outward.ops.chainwatch import ChainWatch
-from outward.records.audit import as_record
-from outward.records.chain import COLUMNS, Chain, ChainError, begin
+from outward.records.audit.chain import COLUMNS, Chain, ChainError, begin
+from outward.records.audit.values import as_record
+from outward.records.audit.verify import ChainReport, verify
 from outward.records.database import Database, migrate, open_database
-from outward.records.recorder import Recorder
-from outward.records.verify import Report, verify
+from outward.records.events.recorder import Recorder
 
 
 @pytest.fixture
@@ -134,10 +134,10 @@ def test_the_page_says_what_is_known_while_a_verification_runs() -> None:
     """One runs at a time, the next goes on from its report, and after an hour everything is verified again."""
     now, go, asked = [0.0], threading.Event(), []
 
-    def check(after: Report | None) -> Report:
+    def check(after: ChainReport | None) -> ChainReport:
         asked.append(after)
         go.wait(10)
-        return Report(rows=len(asked))
+        return ChainReport(rows=len(asked))
 
     watch = ChainWatch(check, lambda: now[0])
     assert watch.report(0.0) is None

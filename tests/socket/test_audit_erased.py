@@ -16,16 +16,17 @@ from harness.sink import Sink
 from harness.waiting import wait_for
 from outward.cli.main import main
 from outward.files import MIB
-from outward.records import acts, audit_keeper, erasing, trail
-from outward.records.audit_keeper import Anchor, AuditKeeper, anchors_in
-from outward.records.chain import Chain, Head
-from outward.records.changes import StoredToken
+from outward.records.audit import audit_query, erasing, events
+from outward.records.audit import keeper as audit_keeper
+from outward.records.audit.audit_query import AuditFilters
+from outward.records.audit.chain import Chain, ChainHead
+from outward.records.audit.keeper import Anchor, AuditKeeper, anchors_in
+from outward.records.audit.verify import ChainReport, verify
 from outward.records.clocks import Clock
 from outward.records.database import Database, migrate, open_database
-from outward.records.destination import Destination
-from outward.records.recorder import Recorder
-from outward.records.trail import AuditFilters
-from outward.records.verify import Report, verify
+from outward.records.events.recorder import Recorder
+from outward.records.sending.destination import Destination
+from outward.records.state.runtime_settings import StoredToken
 
 DAY = 86_400.0
 YEAR = 365 * DAY
@@ -96,7 +97,7 @@ def test_a_persons_fields_are_erased_and_the_chain_still_holds(database: Databas
     assert "what bob asked" in left
     code, said = asked("verify", "--config", config)
     assert (code, said) == (0, "ok: 4 audit events in 1 chain, personal fields of 2 erased\n")
-    listed = trail.listed(database, AuditFilters(), 9)
+    listed = audit_query.listed(database, AuditFilters(), 9)
     (told,) = (each for each in listed if each["event_type"] == "audit_erased")
     gone = [each for each in listed if each["details"].get("erased")]
     (kept,) = (each for each in listed if each not in (told, *gone))
@@ -135,11 +136,11 @@ def test_who_is_no_client_is_erased_too(database: Database, url: str, tmp_path: 
     append(
         Chain(tmp_path),
         database,
-        acts.opt_in_bound("chat-a", "acme/a", "jwt:https://id.example:alice"),
-        acts.signed_in(bob, "10.0.0.8"),
+        events.opt_in_bound("chat-a", "acme/a", "jwt:https://id.example:alice"),
+        events.signed_in(bob, "10.0.0.8"),
         act(None, author="build-7", ip_address="10.0.0.9", details={"conversation": "chat-b"}),
         act(None, author="build-7", ip_address="10.0.0.10", details={"conversation": "chat-c"}),
-        acts.policy_reloaded("1", "2", asked=True),
+        events.policy_reloaded("1", "2", asked=True),
     )
     bodies = str(database.execute("SELECT body FROM audit_events"))
     assert [word for word in said_of if word in bodies] == []
@@ -203,7 +204,7 @@ def test_each_proxy_of_a_fleet_prunes_its_own_chain(database: Database, url: str
     for state in (one, other):
         for days in (50, 40, 1):
             append(Chain(state), database, searched("alice", f"chat-{days}", time=now - days * DAY))
-    anchors = [Head(*row) for row in database.execute("SELECT chain, seq, hash, signature FROM chain_heads")]
+    anchors = [ChainHead(*row) for row in database.execute("SELECT chain, seq, hash, signature FROM chain_heads")]
     erasing.delete(database, longer.name, cut.seq)
     for state in (one, other):
         AuditKeeper(lambda: open_database(url, tmp_path), state, Counts(), month, streamed=False).handle([])
@@ -223,7 +224,7 @@ def test_nothing_is_pruned_by_a_clock_that_is_off(
     keeper = AuditKeeper(lambda: open_database(url, tmp_path), tmp_path, counts := Counts(), YEAR, streamed=False)
     keeper.handle([])
     assert counts.pruned == {}
-    assert len(trail.listed(database, AuditFilters(), 9)) == 4
+    assert len(audit_query.listed(database, AuditFilters(), 9)) == 4
 
 
 def test_what_the_stream_has_not_delivered_is_not_pruned(database: Database, url: str, tmp_path: Path) -> None:
@@ -284,7 +285,7 @@ def test_an_anchor_is_told_to_an_endpoint_once_it_answers(tmp_path: Path, monkey
     lines = "".join(json.dumps(each) + "\n" for each in sink.taken)
     told.write_text(lines * (2 * MIB // len(lines)))  # as many as come in some weeks
     database = open_database("sqlite", tmp_path)
-    report: Report = verify(database, tmp_path, anchors=anchors_in(told))
+    report: ChainReport = verify(database, tmp_path, anchors=anchors_in(told))
     assert report.problems == []
     database.close()
     sink.stop()

@@ -10,9 +10,9 @@ from harness.loops import on_loop, until
 from harness.records import Counts, denied, recording, stored
 from harness.searching import governed
 from outward.core.model import OptIn, WebSearch
-from outward.records.audit import AuditEvent, as_record
+from outward.records.audit.values import AuditEvent, as_record
+from outward.records.audit.verify import verify
 from outward.records.database import open_database
-from outward.records.verify import verify
 
 LONG = [f"{'x' * 60}.{'y' * 60}.{'z' * 60}-{number}.example" for number in range(100)]
 OFF = WebSearch(enabled=False, opt_in=OptIn.ASSUMED)

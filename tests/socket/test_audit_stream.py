@@ -10,12 +10,12 @@ import trustme
 
 from harness.sink import Sink
 from harness.waiting import wait_for
-from outward.config.settings import AuditStream as Settings
-from outward.records.audit import AuditEvent, as_record
-from outward.records.audit_stream import AuditStream
-from outward.records.chain import Chain
+from outward.config.settings import AuditStreamSettings as Settings
+from outward.records.audit.chain import Chain
+from outward.records.audit.stream import AuditStreamSettings
+from outward.records.audit.values import AuditEvent, as_record
 from outward.records.database import Database, migrate, open_database
-from outward.records.destination import Destination, secret_of, trusting
+from outward.records.sending.destination import Destination, secret_of, trusting
 
 
 class Counts:
@@ -41,7 +41,7 @@ class Log:
         self.database: Database = open_database(url, folder)
         migrate(self.database)
         self._chain = Chain(folder)
-        self._streams: list[AuditStream] = []
+        self._streams: list[AuditStreamSettings] = []
 
     def append(self, count: int = 1, message: str = "") -> None:
         """Append rows in one transaction."""
@@ -51,10 +51,12 @@ class Log:
             head = self._chain.append(self.database, [as_record(event) for event in events])
         self._chain.save(head)
 
-    def stream(self, sink: Sink, counts: Counts | None = None, *, batch: int = 100, **options: object) -> AuditStream:
+    def stream(
+        self, sink: Sink, counts: Counts | None = None, *, batch: int = 100, **options: object
+    ) -> AuditStreamSettings:
         """Start a stream to a sink, with short waits."""
         destination = Destination(sink.url, deadline=0.3, **options)  # type: ignore[arg-type]
-        stream = AuditStream(
+        stream = AuditStreamSettings(
             destination,
             lambda: open_database(self.url, self.folder),
             counts or Counts(),
@@ -225,7 +227,7 @@ def test_an_event_that_is_refused_by_itself_is_named_and_holds_its_own_chain_onl
 
 
 def test_long_events_make_small_batches(plain: Log, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("outward.records.audit_stream.MAX_BYTES", 5000)
+    monkeypatch.setattr("outward.records.audit.stream.MAX_BYTES", 5000)
     plain.append(6, "x" * 2000)
     plain.stream(sink)
     wait_for(lambda: len(sink.ids) == 6)
@@ -242,7 +244,7 @@ def test_the_destination_says_when_to_come_back(plain: Log, sink: Sink) -> None:
 
 
 def test_waits_grow_to_a_bound_and_are_spread(plain: Log, sink: Sink) -> None:
-    stream = AuditStream(Destination(sink.url), lambda: plain.database, counts := Counts(), retries=(1.0, 60.0))
+    stream = AuditStreamSettings(Destination(sink.url), lambda: plain.database, counts := Counts(), retries=(1.0, 60.0))
     waits = [stream._retry("status", 0.0) for _ in range(40)]
     assert all(min(60, 2**number) / 2 <= wait <= min(60, 2**number) for number, wait in enumerate(waits))
     assert len(set(waits[10:])) > 10

@@ -9,12 +9,12 @@ import pytest
 
 from harness.records import Counts, act, append
 from harness.waiting import wait_for
-from outward.records import trail
-from outward.records.chain import Chain
+from outward.records.audit import audit_query
+from outward.records.audit.audit_query import AuditFilters
+from outward.records.audit.chain import Chain
+from outward.records.audit.verify import ChainReport, verify
 from outward.records.database import migrate, open_database
-from outward.records.recorder import Recorder
-from outward.records.trail import AuditFilters
-from outward.records.verify import Report, verify
+from outward.records.events.recorder import Recorder
 
 
 def test_the_recorder_brings_audit_events_to_the_chain(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_the_recorder_brings_audit_events_to_the_chain(tmp_path: Path) -> None:
     recorder.close(10)
     opened = open_database("sqlite", tmp_path, read_only=True)
     assert verify(opened, tmp_path).ok
-    (record,) = trail.listed(opened, AuditFilters(target="chat-7"), 10)
+    (record,) = audit_query.listed(opened, AuditFilters(target="chat-7"), 10)
     assert (record["details"]["vendor"], record["details"]["search_count"]) == ("anthropic", 2)
     opened.close()
 
@@ -76,7 +76,7 @@ def test_several_writers_on_one_database_keep_whole_chains(
 
     in_parallel(write, 3)
     opened = open_database(url, tmp_path)
-    report: Report = verify(opened, tmp_path / ("0" if apart else "one"))
+    report: ChainReport = verify(opened, tmp_path / ("0" if apart else "one"))
     assert report.problems == []
     assert sorted(report.chains.values()) == ([20, 20, 20] if apart else [60])
     if apart:

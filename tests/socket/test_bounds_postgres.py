@@ -9,11 +9,11 @@ import pytest
 from harness.postgres import Server
 from harness.records import Counts, denied
 from harness.waiting import wait_for
-from outward.records import query
 from outward.records.clocks import Clock
 from outward.records.database import Database, migrate, open_database
-from outward.records.query import Filters
-from outward.records.recorder import Recorder
+from outward.records.events import query
+from outward.records.events.query import Filters
+from outward.records.events.recorder import Recorder
 
 DAY = 86_400.0
 MONTH = 30 * DAY
@@ -100,7 +100,7 @@ def test_a_clock_that_is_forty_days_off_prunes_nothing_by_age(
     wait_for(lambda: counts.written == 1)
     recorder.close(10)
     wrong = lambda: Clock(lambda: time.time() + days * DAY)  # noqa: E731
-    monkeypatch.setattr("outward.records.keeper.Clock", wrong)
+    monkeypatch.setattr("outward.records.events.keeper.Clock", wrong)
     recorder = Recorder(server.url, tmp_path, counts, retention=MONTH)
     recorder.start()
     wait_for(lambda: recorder.clock_problem)

@@ -14,11 +14,11 @@ from harness.postgres import BIN, SYSTEM, Server, postgres
 from harness.records import Counts, denied
 from harness.waiting import wait_for
 from outward.cli.main import main
-from outward.records import days, query, store
 from outward.records.database import Database, StoreAwayError, migrate, open_database
-from outward.records.events import Event, as_record
-from outward.records.query import Filters
-from outward.records.recorder import Recorder
+from outward.records.events import days, query, store
+from outward.records.events.query import Filters
+from outward.records.events.recorder import Recorder
+from outward.records.events.values import Event, as_record
 
 DAY = 86_400.0
 MONTH = 30 * DAY

@@ -9,9 +9,9 @@ from outward.core.evidence import Evidence
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
 from outward.records.database import Database, migrate, open_database
-from outward.records.demands import demands
-from outward.records.events import Event, as_record
-from outward.records.store import write
+from outward.records.events.demands import demands
+from outward.records.events.store import write
+from outward.records.events.values import Event, as_record
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -20,7 +20,7 @@ from harness.loops import on_loop
 from harness.process import Served, outward
 from outward.demo.chat import Chat
 from outward.demo.small_web import PAGES, QUESTION
-from outward.demo.stage import GROUP, Stage, stage
+from outward.demo.stage import GROUP, DemoStage, stage
 
 SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 CLOCK = {"name": "clock", "input_schema": {"type": "object"}}
@@ -76,7 +76,7 @@ def test_the_logs_of_the_story_can_be_read_by_scripts() -> None:
 class Talk:
     """One kept-alive connection of a chat backend through the proxy."""
 
-    stage: Stage
+    stage: DemoStage
     chat: Chat
     http: httpx.AsyncClient
     dials: list[str]

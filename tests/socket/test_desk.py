@@ -23,8 +23,8 @@ from outward.core.policy import Policy
 from outward.proxy import transparent
 from outward.proxy.desk import Desk
 from outward.records.database import StoreAwayError
-from outward.records.events import as_record
-from outward.records.requests import CrowdedError
+from outward.records.events.values import as_record
+from outward.records.state.requests import TooManyRequestsError
 
 
 class Kept:
@@ -373,7 +373,7 @@ async def test_a_flood_and_a_store_that_is_away_are_said(tmp_path):
         world.kept.failure = StoreAwayError("PostgreSQL: secret host")
         code, body = await told(world, post("https://new.test/"))
         assert (code, "secret" in str(body)) == (503, False)
-        world.kept.failure = CrowdedError("20 requests of this client wait for an answer already")
+        world.kept.failure = TooManyRequestsError("20 requests of this client wait for an answer already")
         assert (await told(world, post("https://new.test/")))[0] == 429
         codes = [(await told(world, post(f"https://h{number}.test/")))[0] for number in range(12)]
         assert codes[-1] == 429

@@ -18,8 +18,8 @@ from outward.core.names import canonical_host
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.proxy.dial import Dialer, DialError
-from outward.proxy.interfaces import own_addresses
-from outward.proxy.race import ordered
+from outward.proxy.happy_eyeballs import ordered
+from outward.proxy.local_addresses import own_addresses
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from harness.pki import Ca, key_pem, write
 from harness.process import Echo, Served
 from harness.waiting import wait_for
 from harness.web import Web
-from outward.proxy.doorway import certificate_names
+from outward.proxy.listener_tls import certificate_names
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,13 @@ from harness.sink import Sink
 from harness.waiting import wait_for
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
-from outward.records import export as exporting
-from outward.records.destination import Destination, headers_in
-from outward.records.events import Event
-from outward.records.export import Export
-from outward.records.otlp import Otlp
-from outward.records.recorder import Recorder
-from outward.records.spill import Spill
+from outward.records.events.recorder import Recorder
+from outward.records.events.spill import Spill
+from outward.records.events.values import Event
+from outward.records.sending import export as exporting
+from outward.records.sending.destination import Destination, headers_in
+from outward.records.sending.export import Export
+from outward.records.sending.otlp import Otlp
 
 
 class Told(Counts):

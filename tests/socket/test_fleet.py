@@ -12,9 +12,9 @@ from harness.process import Served
 from harness.records import unaudited
 from harness.waiting import wait_for
 from outward.ops.access import digest
-from outward.records import changes
-from outward.records.changes import StoredToken
 from outward.records.database import open_database
+from outward.records.state import runtime_settings
+from outward.records.state.runtime_settings import StoredToken
 
 PROMISE = 1.0  # seconds
 
@@ -80,7 +80,7 @@ def test_a_token_and_its_revocation_reach_every_proxy_within_a_second(
     seconds = []
     for number in range(5):
         secret = f"owt_token-{number}"
-        changes.add_token(
+        runtime_settings.add_token(
             database, StoredToken(f"t{number}", digest(secret), "acme", "", 0.0, None, revoked=False), unaudited
         )
         for status in (200, 401):
@@ -88,7 +88,7 @@ def test_a_token_and_its_revocation_reach_every_proxy_within_a_second(
                 seconds_until(lambda proxy=proxy: proxy.get("/api/v1/groups", secret)[0] == status)  # noqa: B023 - at once
                 for proxy in proxies
             ]
-            changes.revoke_token(database, f"t{number}", unaudited)
+            runtime_settings.revoke_token(database, f"t{number}", unaudited)
     database.close()
     report("token", seconds)
 

@@ -13,7 +13,7 @@ from harness.policies import group, policy, rule
 from harness.ports import free_port
 from harness.raw import raw
 from outward.config.settings import Limits
-from outward.core.model import ClientEntry, Credential, Denial, Lane, LaneChoice, Mode, Place, Stage, Verdict
+from outward.core.model import ClientEntry, Credential, DenyDelivery, Lane, LaneChoice, Mode, Place, Stage, Verdict
 from outward.core.paths import PathGlob
 from outward.core.reasons import Reason
 
@@ -180,10 +180,10 @@ async def test_a_refused_plain_request_is_recorded_as_one_that_was_read():
 
 @on_loop
 async def test_a_group_that_answers_inside_tls_gets_its_refused_connects_there():
-    async with gate_for(policy(group(denial=Denial.INSIDE))) as world:
+    async with gate_for(policy(group(denial=DenyDelivery.INSIDE))) as world:
         async with raw(world.address) as client:
             await client.ask(connect("evil.test"))
-        assert [passport.decision.reason for _, _, passport in world.engine.handled] == [Reason.NO_RULE]
+        assert [context.decision.reason for _, _, context in world.engine.handled] == [Reason.NO_RULE]
         async with raw(world.address) as client:
             assert status(await client.ask(request("GET http://evil.test/ HTTP/1.0"))) == 403
         assert len(world.events) == 1
@@ -194,8 +194,8 @@ async def test_report_mode_lets_through_and_says_so():
     reported = group(mode=Mode.REPORT, lane=LaneChoice.INSPECT)
     async with gate_for(policy(reported)) as world, raw(world.address) as client:
         await client.ask(request("GET http://evil.test/ HTTP/1.1", "Host: evil.test"))
-        (_, _, passport) = world.engine.handled[0]
-        assert (passport.event.would_deny, passport.event.reason) == (True, Reason.REPORT_ONLY)
+        (_, _, context) = world.engine.handled[0]
+        assert (context.event.would_deny, context.event.reason) == (True, Reason.REPORT_ONLY)
 
 
 @on_loop

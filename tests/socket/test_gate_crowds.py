@@ -16,7 +16,7 @@ from outward.config.settings import Limits
 from outward.core.addresses import Own
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
-from outward.proxy import deadlines, gate
+from outward.proxy import deadlines, listener
 from outward.proxy.judge import Judge
 
 DEV = group(rule("allowed.test"))
@@ -95,7 +95,7 @@ async def test_a_crowded_source_makes_room_among_its_own():
 
 @on_loop
 async def test_a_flood_is_cut_recorded_and_cannot_hold_sockets(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(gate, "_SPARE", 0)
+    monkeypatch.setattr(listener, "_SPARE", 0)
     limits, wide = Limits(connections=1), policy(group(rule("allowed.test")))
     async with origin() as server, gate_for(wide, limits) as world:
         world.dns.add("allowed.test", "A", "127.0.0.1")
@@ -111,7 +111,7 @@ async def test_a_flood_is_cut_recorded_and_cannot_hold_sockets(monkeypatch: pyte
 @on_loop
 async def test_what_one_source_is_refused_takes_no_room_from_the_others(monkeypatch: pytest.MonkeyPatch):
     """Its refused connections get time to read their answers, but only a number of them."""
-    monkeypatch.setattr(gate, "_SPARE", 2)
+    monkeypatch.setattr(listener, "_SPARE", 2)
     monkeypatch.setattr(deadlines, "LINGER", 60.0)
     wide = policy(group(rule("allowed.test")))
     async with gate_for(wide, Limits(connections=10, connections_per_client=2)) as world, origin() as server:

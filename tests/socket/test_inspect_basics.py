@@ -14,7 +14,7 @@ from harness.policies import group, policy, rule
 from harness.raw import raw
 from outward.core.model import Lane, LaneChoice, Stage, Verdict
 from outward.core.policy import Policy
-from outward.proxy.inspection.tls import Tls
+from outward.proxy.inspection.tls import TlsEndpoint
 
 
 def allowing(*hosts: str) -> Policy:
@@ -267,7 +267,7 @@ async def test_a_body_that_ends_with_tls_is_whole_only_if_its_end_is_told_there(
         context = world.server_tls("allowed.test")
 
         async def cutting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            tls, request = Tls(context), b""
+            tls, request = TlsEndpoint(context), b""
             while not request.endswith(b"\r\n\r\n"):
                 request += tls.receive(await reader.read(2**14))
                 writer.write(tls.pending())

@@ -22,13 +22,13 @@ from outward.config.settings import Settings
 from outward.core.addresses import Own
 from outward.core.model import LaneChoice, Stage
 from outward.core.reasons import Reason
+from outward.dns.resolver import Resolver
 from outward.ops.metrics import Metrics
 from outward.proxy import engine
 from outward.proxy.assembly import Inspection
 from outward.proxy.ca import Authority
 from outward.proxy.dial import Dialer
 from outward.proxy.judge import Judge
-from outward.proxy.resolver import Resolver
 from outward.proxy.trust import TrustError, load_crls
 
 INSPECT = policy(group(rule("allowed.test"), rule("other.test"), rule("127.0.0.1"), lane=LaneChoice.INSPECT))

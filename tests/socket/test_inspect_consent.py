@@ -13,10 +13,10 @@ from harness.policies import group, policy, rule
 from outward.core.model import ClientEntry, Credential, Place, WebSearch
 from outward.core.reasons import Reason
 from outward.proxy.governance import SearchGovernor
-from outward.records.chain import Chain
-from outward.records.changes import OptIn
+from outward.records.audit.chain import Chain
 from outward.records.database import migrate, open_database
-from outward.records.state import State
+from outward.records.state.live import State
+from outward.records.state.runtime_settings import OptInChange
 from outward.search.registry import registry_of
 
 SEARCH = {"tools": [{"type": "web_search_20250305", "name": "web_search"}], "messages": []}
@@ -51,7 +51,7 @@ def state(tmp_path: Path):
     migrate(database)
     database.close()
     subject = State(DEV, lambda: open_database("sqlite", tmp_path), lambda: Chain(tmp_path))
-    subject.set_opt_in(OptIn("chat", "dev", True, None, "backend", 5.0))
+    subject.set_opt_in(OptInChange("chat", "dev", True, None, "backend", 5.0))
     yield subject
     subject.close()
 

@@ -12,7 +12,7 @@ from harness.inspection import get, inspecting, one, web_origin
 from harness.loops import on_loop, until
 from harness.policies import group, policy, rule
 from harness.raw import client_hello, raw
-from outward.core.model import Denial, Ech, LaneChoice, Stage
+from outward.core.model import DenyDelivery, Ech, LaneChoice, Stage
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.proxy import deadlines
@@ -164,7 +164,7 @@ async def test_ech_is_refused_where_the_group_says_so(tmp_path: Path) -> None:
 
 @on_loop
 async def test_a_blocked_connect_is_answered_inside_tls_where_the_group_says_so(tmp_path: Path) -> None:
-    async with inspecting(allowing(denial=Denial.INSIDE), tmp_path) as world:
+    async with inspecting(allowing(denial=DenyDelivery.INSIDE), tmp_path) as world:
         async with world.tunnel("evil.test", 443) as client:
             reply = await client.ask(get("/secret", "evil.test", "Accept: text/html"))
         one(world, Reason.NO_RULE, reply)
@@ -176,7 +176,7 @@ async def test_a_blocked_connect_is_answered_inside_tls_where_the_group_says_so(
 
 @on_loop
 async def test_a_blocked_connect_inside_is_recorded_even_where_nothing_follows(tmp_path: Path) -> None:
-    async with inspecting(allowing(denial=Denial.INSIDE), tmp_path) as world:
+    async with inspecting(allowing(denial=DenyDelivery.INSIDE), tmp_path) as world:
         async with raw(world.address) as client:
             await client.send(connect("evil.test"))
             await client.head()

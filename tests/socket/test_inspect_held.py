@@ -15,8 +15,8 @@ from harness.policies import group, policy, rule
 from outward.core.model import OnViolation, OptIn, WebSearch
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
-from outward.proxy.consent import FileConsent
 from outward.proxy.governance import SearchGovernor
+from outward.proxy.search_settings import FileConsent
 from outward.search import observation, streams
 from outward.search.registry import registry_of
 

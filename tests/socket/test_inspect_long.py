@@ -17,8 +17,8 @@ from harness.loops import on_loop, until
 from harness.policies import group, policy, rule
 from harness.searching import Memory
 from outward.core.model import OnViolation, OptIn, WebSearch
-from outward.proxy.consent import FileConsent
 from outward.proxy.governance import SearchGovernor
+from outward.proxy.search_settings import FileConsent
 from outward.search.observation import Observation
 from outward.search.registry import registry_of
 

@@ -14,8 +14,8 @@ from harness.policies import group, policy, rule
 from outward.core.model import Lane, OnViolation, OptIn, Stage, Verdict, WebSearch
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
-from outward.proxy.consent import FileConsent
 from outward.proxy.governance import SearchGovernor
+from outward.proxy.search_settings import FileConsent
 from outward.search.registry import registry_of
 
 SEARCH = {"tools": [{"type": "web_search_20250305", "name": "web_search"}], "messages": [], "stream": True}

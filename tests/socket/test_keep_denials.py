@@ -12,13 +12,13 @@ from harness.records import Counts, denied
 from harness.waiting import wait_for
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
-from outward.records import query, sums
 from outward.records.database import Database, migrate, open_database
-from outward.records.events import Event
-from outward.records.query import Filters
-from outward.records.recorder import Recorder
-from outward.records.sums import Sums
-from outward.records.traffic import of_store
+from outward.records.events import query, sums
+from outward.records.events.query import Filters
+from outward.records.events.recorder import Recorder
+from outward.records.events.sums import Sums
+from outward.records.events.traffic import of_store
+from outward.records.events.values import Event
 
 MONTH = 30 * 86_400.0
 

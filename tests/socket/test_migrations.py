@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from outward.records.database import Database, StoreAwayError, migrate, migrations, open_database, statements
-from outward.records.query import Filters, summary
+from outward.records.events.query import Filters, summary
 
 STEPS = migrations()
 

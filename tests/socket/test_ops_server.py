@@ -14,7 +14,7 @@ from outward.ops import server
 from outward.ops.health import Health
 from outward.ops.metrics import Metrics
 from outward.ops.server import OpsServer
-from outward.ops.web import Problem, Request, Response
+from outward.ops.web import OpsRequest, Problem, Response
 
 
 async def answer(ops: OpsServer, raw: bytes) -> bytes:
@@ -34,7 +34,7 @@ def get(path: str, *fields: str) -> bytes:
 LARGE = get("/large")
 
 
-async def app(request: Request) -> Response:
+async def app(request: OpsRequest) -> Response:
     async def events() -> AsyncIterator[bytes]:
         for number in range(3):
             yield b"data: %d\n\n" % number
@@ -218,7 +218,7 @@ async def test_an_answer_that_nobody_reads_is_dropped(ops: OpsServer, monkeypatc
 async def test_closing_ends_open_streams() -> None:
     ended = []
 
-    async def endless(_request: Request) -> Response:
+    async def endless(_request: OpsRequest) -> Response:
         async def events() -> AsyncIterator[bytes]:
             try:
                 while True:

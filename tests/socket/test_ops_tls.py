@@ -17,7 +17,7 @@ from outward.config.values import web_origin
 from outward.ops.access import Access
 from outward.ops.origins import Origins
 from outward.ops.server import CONNECTIONS
-from outward.ops.web import Problem, Request
+from outward.ops.web import OpsRequest, Problem
 
 TOKEN = "owt_test-all-0123456789"
 
@@ -106,8 +106,8 @@ def test_the_certificate_is_replaced_without_a_restart(served):
     assert float(line.split()[1]) == ends
 
 
-def asked(host: str, peer: str, *, secure: bool = False, **fields: str) -> Request:
-    return Request("GET", "/login", (("host", host), *fields.items()), b"", peer, secure)
+def asked(host: str, peer: str, *, secure: bool = False, **fields: str) -> OpsRequest:
+    return OpsRequest("GET", "/login", (("host", host), *fields.items()), b"", peer, secure)
 
 
 @pytest.mark.parametrize(

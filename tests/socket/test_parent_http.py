@@ -23,9 +23,9 @@ from harness.raw import raw
 from outward.config.settings import Limits
 from outward.core.model import Rule, Stage, Verdict
 from outward.core.reasons import Reason
-from outward.proxy.alert import Alert
 from outward.proxy.parent import Parent
 from outward.proxy.tunnel import ESTABLISHED
+from outward.tls.alert import Alert
 
 POLICY = policy(group(rule("www.example.test"), rule("old.example.test", ports={8080})))
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

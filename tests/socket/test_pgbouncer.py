@@ -11,11 +11,11 @@ from harness.postgres import Server
 from harness.process import Served
 from harness.records import Counts, denied
 from harness.waiting import wait_for
-from outward.records import query
+from outward.records.audit.verify import verify
 from outward.records.database import open_database
-from outward.records.query import Filters
-from outward.records.recorder import Recorder
-from outward.records.verify import verify
+from outward.records.events import query
+from outward.records.events.query import Filters
+from outward.records.events.recorder import Recorder
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not installed: apt-get install pgbouncer")
 

@@ -15,8 +15,8 @@ import pytest
 
 from harness.records import Counts, denied, recording, stored
 from harness.waiting import wait_for
-from outward.records.events import Event
-from outward.records.spill import Spill
+from outward.records.events.spill import Spill
+from outward.records.events.values import Event
 
 
 def test_an_event_is_on_stdout_by_itself_and_in_the_store(tmp_path: Path) -> None:
@@ -58,8 +58,8 @@ import sys, time
 from pathlib import Path
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
-from outward.records.events import Event
-from outward.records.recorder import Recorder
+from outward.records.events.values import Event
+from outward.records.events.recorder import Recorder
 recorder = Recorder("sqlite", Path(sys.argv[1]), Metrics(), retention=1e6)
 recorder.start()
 while True:

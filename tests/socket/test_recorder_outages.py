@@ -16,7 +16,7 @@ from harness.process import Served
 from harness.records import MONTH, Counts, act, audited, denied, recording, stored
 from harness.waiting import wait_for
 from outward.records.database import Database, StoreAwayError, open_database
-from outward.records.recorder import Recorder
+from outward.records.events.recorder import Recorder
 
 
 class Switchable:
@@ -112,7 +112,7 @@ import resource, sys
 from pathlib import Path
 from harness.records import Counts, denied
 from harness.waiting import wait_for
-from outward.records.recorder import Recorder
+from outward.records.events.recorder import Recorder
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 state, counts = Path(sys.argv[1]), Counts()

@@ -8,10 +8,10 @@ import pytest
 from harness.postgres import Server
 from harness.records import Counts, denied
 from harness.waiting import wait_for
-from outward.records import query
 from outward.records.database import Database, StoreAwayError, migrate, open_database
-from outward.records.query import Filters
-from outward.records.recorder import Recorder
+from outward.records.events import query
+from outward.records.events.query import Filters
+from outward.records.events.recorder import Recorder
 
 MONTH = 30 * 86_400.0
 

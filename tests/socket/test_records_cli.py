@@ -20,9 +20,9 @@ from harness.waiting import wait_for
 from outward.cli.main import main
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
-from outward.records.audit import AuditEvent
-from outward.records.events import Event
-from outward.records.recorder import Recorder
+from outward.records.audit.values import AuditEvent
+from outward.records.events.recorder import Recorder
+from outward.records.events.values import Event
 
 POLICY = """version: 1
 server: {{listen: "127.0.0.1:0", ops: "127.0.0.1:0", state: "{state}"}}

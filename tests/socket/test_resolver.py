@@ -10,8 +10,8 @@ from harness.dns_stub import dns_stub
 from harness.loops import on_loop
 from harness.resolving import Clock, made, refused, texts
 from outward.core.reasons import Reason
-from outward.proxy import resolver
-from outward.proxy.resolver import Resolver
+from outward.dns import resolver
+from outward.dns.resolver import Resolver
 
 
 @on_loop

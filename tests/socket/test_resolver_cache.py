@@ -11,9 +11,9 @@ from harness.dns_stub import dns_stub
 from harness.loops import on_loop, until
 from harness.resolving import Clock, made, refused, texts
 from outward.core.reasons import Reason
-from outward.proxy import nameservers, resolver
-from outward.proxy.nameservers import Nameservers
-from outward.proxy.resolver import Resolver
+from outward.dns import nameservers, resolver
+from outward.dns.nameservers import Nameservers
+from outward.dns.resolver import Resolver
 
 
 @on_loop

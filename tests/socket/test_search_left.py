@@ -14,7 +14,7 @@ from outward.core.model import OptIn, WebSearch
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.governor import Refuse
 from outward.records.database import Database, migrate, open_database
-from outward.records.search_counts import Grant, SearchCounts, read
+from outward.records.state.search_counts import SearchCounts, SearchReservation, read
 
 HOST = "api.anthropic.com"
 ASK: dict[str, Any] = {
@@ -66,7 +66,7 @@ class Slow(SearchCounts):
 
     door: Door
 
-    def reserve(self, *args: Any) -> Grant:
+    def reserve(self, *args: Any) -> SearchReservation:
         grant = super().reserve(*args)
         self.door.pass_through()
         return grant

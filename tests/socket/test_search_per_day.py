@@ -18,7 +18,7 @@ from harness.searching import Desk, governed
 from outward.core.model import OptIn, Unfilterable, Verdict, WebSearch
 from outward.core.reasons import Reason
 from outward.records.database import Database, StoreAwayError, migrate, open_database
-from outward.records.search_counts import Grant, SearchCounts, day_of, read, within
+from outward.records.state.search_counts import SearchCounts, SearchReservation, day_of, read, within
 
 HOST = "api.anthropic.com"
 ASK: dict[str, Any] = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "q"}]}
@@ -265,7 +265,7 @@ def test_what_is_added_while_the_database_is_away_is_counted_later(tmp_path: Pat
 
     counts = SearchCounts(connect, lambda: NOON)
     counts.add("a", "xai", 3)
-    counts.settle(Grant(DAY, "a", "xai", 2), 1)
+    counts.settle(SearchReservation(DAY, "a", "xai", 2), 1)
     with pytest.raises(StoreAwayError):
         counts.reserve("a", "xai", (("a", 9),), 1)
     away[0] = False

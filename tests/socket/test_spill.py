@@ -8,8 +8,8 @@ import pytest
 
 from harness.records import Counts, denied, recording, stored
 from harness.waiting import wait_for
-from outward.records.events import as_record, line
-from outward.records.spill import Spill, SpillFullError
+from outward.records.events.spill import Spill, SpillFullError
+from outward.records.events.values import as_record, line
 
 
 @pytest.mark.parametrize("cut", [1, 40])

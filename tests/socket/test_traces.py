@@ -15,14 +15,14 @@ from harness.loops import on_loop
 from harness.policies import group, policy, rule
 from harness.raw import raw
 from harness.waiting import wait_for
-from outward import parts
+from outward import builders
+from outward.builders import traces_of
 from outward.config.settings import Settings
 from outward.core.model import LaneChoice
 from outward.ops.metrics import Metrics
-from outward.parts import traces_of
-from outward.records.destination import Destination
 from outward.records.otel import endpoint
-from outward.records.traces import Traces, headers, share
+from outward.records.sending.destination import Destination
+from outward.records.sending.traces import Traces, headers, share
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 FIELD = f"traceparent: 00-{TRACE}-{PARENT}-01"
@@ -169,9 +169,9 @@ def test_own_header_fields_come_first_and_another_protocol_is_told(
 
 
 def test_the_extra_is_needed_where_traces_go_somewhere_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "find_spec", lambda _name: None)
+    monkeypatch.setattr(builders, "find_spec", lambda _name: None)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:1/")
-    with pytest.raises(parts.StartError, match="`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` needs the extra `otlp`"):
+    with pytest.raises(builders.StartError, match="`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` needs the extra `otlp`"):
         traces_of(Settings(), Metrics())
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     assert traces_of(Settings(), Metrics()) is None

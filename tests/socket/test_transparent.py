@@ -21,10 +21,10 @@ from harness.loops import on_loop, until
 from harness.origins import client_context, origin, server_context
 from harness.policies import group, policy, rule
 from harness.raw import client_hello, raw
-from outward.core.model import ClientEntry, Credential, Denial, LaneChoice, Place, Stage, Verdict
+from outward.builders import StartError, transparent_of
+from outward.core.model import ClientEntry, Credential, DenyDelivery, LaneChoice, Place, Stage, Verdict
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
-from outward.parts import StartError, transparent_of
 from outward.proxy import transparent
 
 PLACE = Place("policy.yaml", 1)
@@ -239,7 +239,7 @@ async def test_no_later_request_goes_elsewhere(going: Going, tmp_path: Path, lin
 
 def inside(clients: tuple[ClientEntry, ...] | None = None) -> Policy:
     """A policy whose refusals are told inside TLS."""
-    return policy(group(rule("allowed.test"), denial=Denial.INSIDE), clients=clients)
+    return policy(group(rule("allowed.test"), denial=DenyDelivery.INSIDE), clients=clients)
 
 
 @on_loop

@@ -15,7 +15,7 @@ from outward.core.names import canonical_host
 from outward.proxy import trust
 from outward.proxy.ca import Authority
 from outward.proxy.inspection.contexts import Contexts
-from outward.proxy.inspection.tls import Tls, words
+from outward.proxy.inspection.tls import TlsEndpoint, words
 from outward.proxy.trust import TrustError
 
 HOST = "www.example.test"
@@ -132,7 +132,7 @@ class Verifying:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         pem = certificate.public_bytes(serialization.Encoding.PEM)
         context.load_cert_chain(write(self.folder / "server.pem", key_pem(key), pem, issuer.pem))
-        server, client = Tls(context), self.contexts.connect(canonical_host(HOST))
+        server, client = TlsEndpoint(context), self.contexts.connect(canonical_host(HOST))
         client.shake()
         try:
             while not client.shaken:

@@ -16,7 +16,7 @@ from harness.postgres import Server
 from harness.searching import governed
 from outward.core.model import OptIn, Unfilterable, WebSearch
 from outward.records.database import Database, StoreAwayError, migrate, open_database
-from outward.records.machines import StoredMachines
+from outward.records.state.machines import StoredMachines
 from outward.search.machines import Machine, Machines
 from outward.search.sandbox import made
 

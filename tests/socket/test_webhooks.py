@@ -20,20 +20,21 @@ import trustme
 from harness.records import denied
 from harness.sink import Sink
 from harness.waiting import wait_for
+from outward.builders import webhooks_of
 from outward.config.load import load_text
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
 from outward.core.secrets import MisdirectedError
 from outward.ops.access import Buckets
 from outward.ops.metrics import Metrics
-from outward.parts import webhooks_of
-from outward.records import audit, store
-from outward.records.acts import secret_used
+from outward.records.audit import values
+from outward.records.audit.events import secret_used
 from outward.records.database import migrate, open_database
-from outward.records.destination import Destination, secret_in
-from outward.records.events import as_record, new_id
-from outward.records.requests import AccessRequest
-from outward.records.webhooks import FORMATS, Hook, Notice, Webhooks, unlinked
+from outward.records.events import store
+from outward.records.events.values import as_record, new_id
+from outward.records.sending.destination import Destination, secret_in
+from outward.records.sending.webhooks import FORMATS, Hook, Notice, Webhooks, unlinked
+from outward.records.state.requests import AccessRequest
 
 
 class Counts:
@@ -195,7 +196,7 @@ def used(host="api.example", group="acme/platform"):
 def test_a_secret_that_is_used_where_it_never_was_is_told_once(make, sink, connect):
     """Never its value, which nobody here has; what the audit log knows already is not told."""
     hooks, counts = make(sink.url, events=("secret_new_use",))
-    record = audit.as_record(secret_used("key", used("old.example")))
+    record = values.as_record(secret_used("key", used("old.example")))
     database = connect()
     with database.transaction():
         database.execute(

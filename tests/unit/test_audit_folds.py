@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from outward.records.acts import policy_reloaded
-from outward.records.audit import AuditEvent
-from outward.records.audit_folds import OF_KIND, OF_SEARCHES, WINDOW, AuditFolds
+from outward.records.audit.events import policy_reloaded
+from outward.records.audit.folds import OF_KIND, OF_SEARCHES, WINDOW, AuditFolds
+from outward.records.audit.values import AuditEvent
 
 BLOCKED, INVOKED = "web_search_blocked", "web_search_invoked"
 

@@ -15,7 +15,7 @@ from outward.core.identity import Presented, identify
 from outward.core.model import ClientEntry, Credential, Place
 from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
-from outward.proxy.credentials import ALGORITHMS, SKEW, Verifier
+from outward.proxy.credentials import ALGORITHMS, SKEW, JwtVerifier
 from outward.proxy.keysets import KeySets
 
 NOW = 1_800_000_000.0
@@ -94,7 +94,7 @@ def world(tmp_path):
         ),
     )
     policy = Policy(groups={path: Group(path) for path in ("acme", "acme/platform", "agents")}, clients=clients)
-    verifier = Verifier(KeySets(), clock=lambda: NOW)
+    verifier = JwtVerifier(KeySets(), clock=lambda: NOW)
     verifier.use(policy)
     wait_for(lambda: verifier.keysets.get(str(gitlab)) and verifier.keysets.get(str(kubernetes)))
     yield policy, verifier

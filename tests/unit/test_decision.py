@@ -3,7 +3,7 @@
 import pytest
 
 from harness.policies import group, policy, rule
-from outward.core.model import Decision, Denial, Ech, Lane, LaneChoice, Mode, Question, Verdict
+from outward.core.model import Decision, DenyDelivery, Ech, Lane, LaneChoice, Mode, Question, Verdict
 from outward.core.names import Host, canonical_host
 from outward.core.policy import Rules, decide
 from outward.core.reasons import Reason
@@ -21,7 +21,9 @@ def test_every_rule_of_a_host_counts_however_many_there_are(text: str) -> None:
 
 def test_a_decision_carries_all_that_is_known_of_it() -> None:
     """The lanes, the record and the denial read nothing else."""
-    subject = group(rule("a.test"), mode=Mode.REPORT, denial=Denial.INSIDE, ech=Ech.REFUSE, lane=LaneChoice.INSPECT)
+    subject = group(
+        rule("a.test"), mode=Mode.REPORT, denial=DenyDelivery.INSIDE, ech=Ech.REFUSE, lane=LaneChoice.INSPECT
+    )
     expected = Decision(
         verdict=Verdict.ALLOW,
         reason=Reason.RULE,
@@ -31,8 +33,8 @@ def test_a_decision_carries_all_that_is_known_of_it() -> None:
         mode=Mode.REPORT,
         question=Question("dev", Host("a.test"), 443),
         vendor=None,
-        sighted=False,
-        denial=Denial.INSIDE,
+        needs_inspection=False,
+        denial=DenyDelivery.INSIDE,
         ech=Ech.REFUSE,
         generation="g1",
     )

@@ -9,7 +9,7 @@ import pytest
 from outward.core.model import Stage
 from outward.core.reasons import MEANINGS, Reason
 from outward.proxy.denial import denial
-from outward.records.events import Event
+from outward.records.events.values import Event
 
 
 def event(**facts: object) -> Event:

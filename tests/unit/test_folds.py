@@ -3,8 +3,8 @@
 from itertools import count
 
 from outward.core.reasons import Reason
-from outward.records.events import Event
-from outward.records.folds import GROUPS, OF_SOURCE, SHARE, STRANGERS, WINDOW, Folds
+from outward.records.events.folds import GROUPS, OF_SOURCE, SHARE, STRANGERS, WINDOW, Folds
+from outward.records.events.values import Event
 
 
 def denied(host: str = "blocked.example", **facts: object) -> Event:

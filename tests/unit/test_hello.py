@@ -5,7 +5,7 @@ import pytest
 from harness.hellos import extension, hello, record, server_name
 from harness.raw import client_hello
 from outward.core.reasons import Reason
-from outward.proxy.hello import MAX_HELLO, Hello, HelloError, HelloReader, NotTlsError
+from outward.tls.client_hello import MAX_HELLO, Hello, HelloError, HelloReader, NotTlsError
 
 
 def read(data: bytes) -> Hello | None:

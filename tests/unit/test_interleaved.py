@@ -1,4 +1,4 @@
-"""Where threads share state, every interleaving of two of them keeps what is promised, and none does without its guard."""
+"""Where threads share live, every interleaving of two of them keeps what is promised, and none does without its guard."""
 
 import sys
 import time
@@ -14,13 +14,13 @@ from harness.racing import Race, race
 from harness.records import denied
 from outward.core.model import WebSearch
 from outward.ops.metrics import Metrics
-from outward.records import state as state_module
-from outward.records.audit import AuditEvent
-from outward.records.changes import OptIn
-from outward.records.events import Event
-from outward.records.recorder import Recorder
-from outward.records.search_counts import SearchCounts
-from outward.records.state import State
+from outward.records.audit.values import AuditEvent
+from outward.records.events.recorder import Recorder
+from outward.records.events.values import Event
+from outward.records.state import live as state_module
+from outward.records.state.live import State
+from outward.records.state.runtime_settings import OptInChange
+from outward.records.state.search_counts import SearchCounts
 from outward.records.worker import Worker
 
 Raced = tuple[Callable[[], object], Callable[[], object], Callable[[], None]]
@@ -167,18 +167,18 @@ class News:
     version, grants = 1, ()
     tokens: tuple[object, ...] = ()
 
-    def __init__(self, opt_ins: tuple[OptIn, ...], toggles: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, opt_ins: tuple[OptInChange, ...], toggles: Mapping[str, Any] | None = None) -> None:
         self.opt_ins, self.toggles = opt_ins, toggles or {}
 
 
-def opt_in(*, active: bool, credential: str | None = None) -> OptIn:
-    return OptIn("c", PATH, active, credential, "a", 1.0)
+def opt_in(*, active: bool, credential: str | None = None) -> OptInChange:
+    return OptInChange("c", PATH, active, credential, "a", 1.0)
 
 
 def consent(one: Race, monkeypatch: pytest.MonkeyPatch, news: News) -> State:
     made = State(POLICY, lambda: None, lambda: None)  # type: ignore[arg-type, return-value]
     made._opt_ins[("c", PATH)] = opt_in(active=True)
-    monkeypatch.setattr(state_module.changes, "since", lambda *_about: news)
+    monkeypatch.setattr(state_module.runtime_settings, "since", lambda *_about: news)
     monkeypatch.setattr(made.access, "take", lambda _grants: None)
     one.guard(made, "_binding")
     return made

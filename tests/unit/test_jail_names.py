@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from outward.jail import names
-from outward.jail.names import Names
+from outward.jail.names import ResolverNames
 
 
 def query(name: str, kind: int = 1, *, flags: int = 0x0100, space: int = 1, more: bytes = b"") -> bytes:
@@ -22,7 +22,7 @@ def address(answer: tuple[bytes, str | None] | None) -> bytes:
 
 
 def test_each_name_has_an_address_of_its_own():
-    subject = Names()
+    subject = ResolverNames()
     first = subject.answer(query("a.test"))
     assert address(first) == bytes((198, 18, 0, 1))
     assert address(subject.answer(query("b.test", more=b"\0\0\x29\x10\0\0\0\0\0\0\0"))) == bytes((198, 18, 0, 2))
@@ -35,7 +35,7 @@ def test_each_name_has_an_address_of_its_own():
 
 @pytest.mark.parametrize("kind", [28, 65, 16, 15, 33, 12])
 def test_nothing_else_is_known_of_a_name(kind: int):
-    found = Names().answer(query("a.test", kind))
+    found = ResolverNames().answer(query("a.test", kind))
     assert found is not None
     assert struct.unpack_from("!6H", found[0]) == (7, 0x8180, 1, 0, 0, 0)
     assert found[0][12:] == query("a.test", kind)[12:]
@@ -60,13 +60,13 @@ def test_nothing_else_is_known_of_a_name(kind: int):
     ],
 )
 def test_what_is_no_question_gets_no_answer(odd: bytes):
-    assert Names().answer(odd) is None
+    assert ResolverNames().answer(odd) is None
 
 
 def test_the_oldest_names_are_forgotten(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(names, "_MOST", 2)
     monkeypatch.setattr(names, "_COUNT", 3)
-    subject = Names()
+    subject = ResolverNames()
     given = [address(subject.answer(query(f"{name}.test"))) for name in "abcd"]
     assert [each[-1] for each in given] == [1, 2, 3, 1]
     assert [subject.name_of(each) for each in given[1:]] == [None, "c.test", "d.test"]

@@ -21,9 +21,9 @@ from outward.http1.head import Head
 from outward.ops.metrics import Metrics
 from outward.proxy import judge as subject
 from outward.proxy.answer import denial_of
-from outward.proxy.hello import Hello
 from outward.proxy.judge import Judge, fill, judge_hello
 from outward.proxy.question import event_of
+from outward.tls.client_hello import Hello
 
 PEER = ip_address("192.0.2.7")
 HOST = canonical_host("a.test")

@@ -9,7 +9,7 @@ from outward.core.model import Lane, Stage, Verdict
 from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
-from outward.records.events import Event
+from outward.records.events.values import Event
 
 DOCUMENTED = [
     "requests_total",

@@ -9,8 +9,8 @@ from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from harness.records import denied
 from outward.core.model import Pattern, PatternKind, Place, Rule, Verdict
 from outward.core.reasons import Reason
-from outward.records.events import Event, as_record, repeats_of
-from outward.records.ocsf import VERSION, event_of
+from outward.records.events.values import Event, as_record, repeats_of
+from outward.records.sending.ocsf import VERSION, event_of
 
 
 @pytest.fixture(scope="module")

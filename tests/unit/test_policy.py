@@ -7,7 +7,7 @@ import pytest
 from harness.policies import pattern
 from outward.core.model import (
     Decision,
-    Denial,
+    DenyDelivery,
     Ech,
     Lane,
     LaneChoice,
@@ -203,7 +203,7 @@ def test_a_failure_inside_denies() -> None:
 
 def test_the_zero_values_deny() -> None:
     assert (bool(Verdict.DENY), Verdict(0), Decision().allowed, Decision().denial, Decision().ech) == (
-        False, Verdict.DENY, False, Denial.CONNECT, Ech.PASS,
+        False, Verdict.DENY, False, DenyDelivery.CONNECT, Ech.PASS,
     )  # fmt: skip
     assert not decide(Policy(), Question("g", Host("a.test"), 443)).allowed
 
@@ -243,8 +243,8 @@ def test_a_rule_without_tls_opens_no_way_round_what_must_be_seen() -> None:
     decisions = [decide(subject, Question("g", Host(host), 443)) for host in ("a.test", "model.test")]
     assert [each.reason for each in decisions] == [Reason.DENIED_BY_RULE, Reason.RULE]
     assert decisions[1].lane is Lane.INSPECT
-    blind = policy(replace(group, lane=LaneChoice.TUNNEL), vendor="model.test")
-    assert decide(blind, Question("g", Host("model.test"), 443)).reason is Reason.WEB_SEARCH_UNINSPECTABLE
+    l4_only = policy(replace(group, lane=LaneChoice.TUNNEL), vendor="model.test")
+    assert decide(l4_only, Question("g", Host("model.test"), 443)).reason is Reason.WEB_SEARCH_UNINSPECTABLE
 
 
 @pytest.mark.parametrize("choice", [LaneChoice.TUNNEL, LaneChoice.AUTO])

@@ -3,7 +3,7 @@
 import pytest
 
 from outward.records.clocks import Clock
-from outward.records.pruning import STRANGERS, excess
+from outward.records.events.pruning import STRANGERS, excess
 
 DAY = 86_400.0
 

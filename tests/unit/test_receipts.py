@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from harness.records import MONTH, Counts
-from outward.records import receipts
 from outward.records.database import Database, migrate, open_database
-from outward.records.events import new_id
-from outward.records.keeper import Keeper
+from outward.records.events.keeper import Keeper
+from outward.records.events.values import new_id
+from outward.records.state import receipts
 
 SOURCE = {"url": "https://example.org/" + "x" * 400, "title": "t" * 100}
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from outward.cli.check import checked
 from outward.cli.main import main
-from outward.config.findings import Meaning, meanings
+from outward.config.findings import FindingMeaning, meanings
 from outward.config.schema import json_schema
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ def test_the_reference_is_current() -> None:
 
 
 @pytest.mark.parametrize("meaning", EXAMPLES, ids=[each.code for each in EXAMPLES])
-def test_an_example_brings_its_finding_with_a_cure(meaning: Meaning) -> None:
+def test_an_example_brings_its_finding_with_a_cure(meaning: FindingMeaning) -> None:
     found = [each for each in checked(meaning.example or "", "outward.yaml").findings if each.ident == meaning.code]
     assert found
 

@@ -4,13 +4,15 @@ import pytest
 
 from outward.config.settings import Limits
 from outward.core.identity import Identity
-from outward.core.model import Decision, Denial
+from outward.core.model import Decision, DenyDelivery
 from outward.core.reasons import Reason
 from outward.http1.head import parse_head
 from outward.proxy.refusing import answers_inside
 
 
-def _asks(denial: Denial, target: str = "blocked.test:443", agent: str = "", identity: Identity | None = None) -> bool:
+def _asks(
+    denial: DenyDelivery, target: str = "blocked.test:443", agent: str = "", identity: Identity | None = None
+) -> bool:
     fields = f"User-Agent: {agent}\r\n" if agent else ""
     head = parse_head(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n".encode(), Limits())
     return answers_inside(head, Decision(denial=denial), identity or Identity())
@@ -29,20 +31,20 @@ def _asks(denial: Denial, target: str = "blocked.test:443", agent: str = "", ide
     ],
 )
 def test_who_ends_at_a_refused_connect_is_answered_there(agent: str, inside: bool):
-    assert _asks(Denial.AUTO, agent=agent) is inside
-    assert _asks(Denial.INSIDE, agent=agent)
-    assert not _asks(Denial.CONNECT, agent=agent)
+    assert _asks(DenyDelivery.AUTO, agent=agent) is inside
+    assert _asks(DenyDelivery.INSIDE, agent=agent)
+    assert not _asks(DenyDelivery.CONNECT, agent=agent)
 
 
 def test_a_proxy_that_asks_for_its_own_client_is_answered_at_the_connect():
-    assert not _asks(Denial.AUTO, agent="x\r\nVia: 1.1 outward")
+    assert not _asks(DenyDelivery.AUTO, agent="x\r\nVia: 1.1 outward")
 
 
 @pytest.mark.parametrize(("port", "inside"), [(443, True), (8443, True), (22, False), (5432, False), (80, False)])
 def test_where_no_tls_is_to_be_expected_nobody_waits_for_it(port: int, inside: bool):
-    assert _asks(Denial.AUTO, f"blocked.test:{port}") is inside
+    assert _asks(DenyDelivery.AUTO, f"blocked.test:{port}") is inside
 
 
-@pytest.mark.parametrize("denial", Denial)
-def test_a_stranger_gets_no_tunnel(denial: Denial):
+@pytest.mark.parametrize("denial", DenyDelivery)
+def test_a_stranger_gets_no_tunnel(denial: DenyDelivery):
     assert not _asks(denial, identity=Identity(refusal=Reason.UNKNOWN_CLIENT))

@@ -12,7 +12,7 @@ from outward.core.policy import Policy
 from outward.ops import reload
 from outward.ops.metrics import Metrics
 from outward.ops.reload import SETTLING, Reloader
-from outward.records.audit import AuditEvent
+from outward.records.audit.values import AuditEvent
 
 START = "version: 1\ngroups:\n  dev:\n    allow: ['*.wild.test']\n    deny:\n      - secret.wild.test\n"
 LINES = 40

@@ -3,8 +3,8 @@
 import pytest
 
 from harness.raw import client_hello
-from outward.proxy.hello import HelloError, NotTlsError
-from outward.proxy.retry import SecondReader, ServerReader
+from outward.tls.client_hello import HelloError, NotTlsError
+from outward.tls.hello_retry import SecondReader, ServerReader
 
 MAGIC = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 HELLO = client_hello("allowed.test")

@@ -15,7 +15,7 @@ from outward.core.policy import Group, Policy, Rules, address_denied, address_re
 from outward.core.reasons import Reason
 from outward.ops.metrics import Metrics
 from outward.proxy.judge import Judge
-from outward.records.events import Event
+from outward.records.events.values import Event
 
 TEN = ip_network("10.0.0.0/8")
 PRIVATE = ip_address("10.1.2.3")

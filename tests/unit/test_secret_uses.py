@@ -13,11 +13,11 @@ import pytest
 from outward.config.settings import SecretEntry
 from outward.proxy import secrets as subject
 from outward.proxy.secrets import Lookout, SecretError, Secrets
-from outward.records.acts import secret_used
-from outward.records.audit import SECRET_USED, as_record
+from outward.records.audit.events import secret_used
+from outward.records.audit.values import SECRET_USED, as_record
 from outward.records.database import migrate, open_database
-from outward.records.events import Event
-from outward.records.uses import Wanted, used_before, uses
+from outward.records.events.values import Event
+from outward.records.state.uses import UsesQuery, used_before, uses
 
 HOUR = 3600.0
 
@@ -114,15 +114,16 @@ def test_uses_are_summed_by_client_and_host(database):
     use(database, 5)
     use(database, 6, secret="other", group="acme")
     found = [
-        (each.secret, each.client, each.first[11:13], each.last[11:13], each.hours) for each in uses(database, Wanted())
+        (each.secret, each.client, each.first[11:13], each.last[11:13], each.hours)
+        for each in uses(database, UsesQuery())
     ]
     assert found == [
         ("other", "10.0.0.1", "06", "06", 1),
         ("key", "10.0.0.1", "01", "05", 2),
         ("key", "10.0.0.2", "02", "02", 1),
     ]
-    assert [each.secret for each in uses(database, Wanted(since=5.5 * HOUR))] == ["other"]
-    assert {each.secret for each in uses(database, Wanted(scope="acme/dev"))} == {"key"}
+    assert [each.secret for each in uses(database, UsesQuery(since=5.5 * HOUR))] == ["other"]
+    assert {each.secret for each in uses(database, UsesQuery(scope="acme/dev"))} == {"key"}
 
 
 @pytest.mark.parametrize(

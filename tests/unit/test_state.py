@@ -10,12 +10,12 @@ from harness.waiting import wait_for
 from outward.core.model import WebSearch
 from outward.core.policy import Group, Policy
 from outward.core.toggles import Toggle
-from outward.records import changes
-from outward.records.chain import Chain
-from outward.records.changes import OptIn, StoredToken
+from outward.records.audit.chain import Chain
+from outward.records.audit.verify import verify
 from outward.records.database import StoreAwayError, migrate, open_database
-from outward.records.state import LockedError, State
-from outward.records.verify import verify
+from outward.records.state import runtime_settings
+from outward.records.state.live import LockedError, State
+from outward.records.state.runtime_settings import OptInChange, StoredToken
 
 POLICY = Policy(
     groups={
@@ -68,7 +68,7 @@ def state(new_state):
 
 
 def wanted(conversation="chat", group="acme", active=True):
-    return OptIn(conversation, group, active, None, "backend", 5.0)
+    return OptInChange(conversation, group, active, None, "backend", 5.0)
 
 
 def test_a_change_is_in_force_at_once_and_audited_once(state, connect, tmp_path):
@@ -101,10 +101,10 @@ def test_a_change_reaches_another_process_within_a_second(state, connect, new_st
     other.set_opt_in(wanted(active=False))
     wait_for(lambda: not state.opted_in("acme", "chat", "token:1"), 1)
     database = connect()
-    changes.add_token(database, StoredToken("t1", "0" * 64, "acme", "ci", 1.0, None, False), unaudited)
+    runtime_settings.add_token(database, StoredToken("t1", "0" * 64, "acme", "ci", 1.0, None, False), unaudited)
     wait_for(lambda: "0" * 64 in state.tokens)
-    assert changes.revoke_token(database, "t1", unaudited)
-    assert not changes.revoke_token(database, "t1", unaudited)
+    assert runtime_settings.revoke_token(database, "t1", unaudited)
+    assert not runtime_settings.revoke_token(database, "t1", unaudited)
     wait_for(lambda: state.tokens["0" * 64].revoked, 1)
     database.close()
 

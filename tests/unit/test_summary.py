@@ -11,7 +11,7 @@ from outward.core.model import Credential, Mode, Pattern, PatternKind, Place, Qu
 from outward.core.names import canonical_host
 from outward.core.policy import Group, Policy, Rules, decide
 from outward.core.reasons import Reason
-from outward.records.events import Event
+from outward.records.events.values import Event
 
 
 def summarised(*events: Event) -> Summary:

@@ -17,14 +17,14 @@ from outward.cli.options import config_option
 from outward.cli.runtime import actor
 from outward.cli.table import columns
 from outward.cli.when import When
-from outward.records import trail
-from outward.records.audit import EVENT_TYPES
+from outward.records.audit import audit_query
+from outward.records.audit.audit_query import AuditFilters
+from outward.records.audit.values import EVENT_TYPES
 from outward.records.database import Database, StoreAwayError, migrate, open_database
-from outward.records.events import Record
-from outward.records.trail import AuditFilters
+from outward.records.events.values import Record
 
 if TYPE_CHECKING:
-    from outward.records.chain import Head
+    from outward.records.audit.chain import ChainHead
 
 _EVERY = 0.5  # seconds between looks, with --follow
 _OVERLAP = 30.0  # seconds that a row may appear after its time
@@ -50,7 +50,7 @@ def audit(
         return
     filters = AuditFilters(**wanted)
     with _opened(config, as_json=as_json, group=wanted.get("group")) as (database, _state):
-        found = trail.listed(database, filters, limit)
+        found = audit_query.listed(database, filters, limit)
         if not follow:
             click.echo(json.dumps(found, indent=2) + "\n" if as_json else _table(found), nl=False)
             return
@@ -70,7 +70,7 @@ def audit(
 @click.pass_obj
 def verify(parent: Path | None, config: Path | None, *, as_json: bool, anchor: Path | None) -> None:
     """Verify the chain of audit events; exit 1 where it is broken."""
-    from outward.records.verify import verify as verify_chains  # noqa: PLC0415 - loads cryptography
+    from outward.records.audit.verify import verify as verify_chains  # noqa: PLC0415 - loads cryptography
 
     with _opened(config or parent, as_json=as_json) as (database, state):
         heads = _anchors(config or parent, anchor, as_json=as_json)
@@ -101,7 +101,7 @@ def export(
 ) -> None:
     """Print audit events as JSON lines, the oldest first, each as GitLab streams them."""
     with _opened(config or parent, as_json=as_json) as (database, _state):
-        for record in trail.exported(database, since, until):
+        for record in audit_query.exported(database, since, until):
             click.echo(json.dumps(record))
 
 
@@ -117,9 +117,9 @@ def erase(parent: Path | None, /, config: Path | None, *, as_json: bool, **perso
     refuse_inside("audit erase")
     if sum(value is not None for value in person.values()) != 1:
         raise click.UsageError("say who: one of --subject, --client and --conversation")
-    from outward.records import erasing  # noqa: PLC0415 - few erase
-    from outward.records.audit import as_record  # noqa: PLC0415 - as above
-    from outward.records.chain import Chain  # noqa: PLC0415 - loads cryptography
+    from outward.records.audit import erasing  # noqa: PLC0415 - few erase
+    from outward.records.audit.chain import Chain  # noqa: PLC0415 - loads cryptography
+    from outward.records.audit.values import as_record  # noqa: PLC0415 - as above
 
     settings, _ = records_of(config or parent, as_json=as_json, administers=True)
     try:
@@ -145,9 +145,9 @@ def erase(parent: Path | None, /, config: Path | None, *, as_json: bool, **perso
         click.echo(f"personal fields of {events} audit events erased, and {receipts} receipts")
 
 
-def _anchors(config: Path | None, given: Path | None, *, as_json: bool) -> "list[Head] | None":
+def _anchors(config: Path | None, given: Path | None, *, as_json: bool) -> "list[ChainHead] | None":
     """Return the heads of a file of anchors; None where there is none."""
-    from outward.records.audit_keeper import anchors_in  # noqa: PLC0415 - loads cryptography
+    from outward.records.audit.keeper import anchors_in  # noqa: PLC0415 - loads cryptography
 
     configured = records_of(config, as_json=as_json, administers=True)[0].audit_anchor
     file = given or (configured if isinstance(configured, Path) else None)
@@ -178,7 +178,9 @@ def _following(database: Database, filters: AuditFilters, found: list[Record]) -
     seen = {record["id"] for record in found}
     started = time.time()
     while True:
-        recent = trail.listed(database, filters.since_at_least(max(started, time.time() - _OVERLAP) - _OVERLAP), 10_000)
+        recent = audit_query.listed(
+            database, filters.since_at_least(max(started, time.time() - _OVERLAP) - _OVERLAP), 10_000
+        )
         yield from (record for record in reversed(recent) if record["id"] not in seen)
         seen |= {record["id"] for record in recent}
         time.sleep(_EVERY)

@@ -23,10 +23,10 @@ from outward.config.settings import Settings
 from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
 from outward.ops.views import ignored
-from outward.records import query
 from outward.records.database import Database, StoreAwayError, open_database
-from outward.records.events import Record
-from outward.records.query import Blocked, Filters
+from outward.records.events import query
+from outward.records.events.query import Blocked, Filters
+from outward.records.events.values import Record
 from outward.records.text import clean
 
 _MANY = 1000  # rows that are counted

@@ -9,8 +9,8 @@ import click
 from outward.cli.options import config_option
 from outward.cli.runtime import actor, known_group, runtime
 from outward.cli.web_search import json_option
-from outward.records import receipts
-from outward.records.changes import OptIn
+from outward.records.state import receipts
+from outward.records.state.runtime_settings import OptInChange
 from outward.search.receipts import Receipt
 
 group_option = click.option("--group", "-g", required=True, help="Path of the group whose clients it counts for.")
@@ -43,7 +43,7 @@ def opt_out(name: str, group: str, as_json: bool, config: Path | None) -> None:
 
 def _set(name: str, group: str, *, active: bool, as_json: bool, config: Path | None) -> None:
     with runtime(config, as_json=as_json, needs_policy=active) as (state, _):
-        changed = state.set_opt_in(OptIn(name, known_group(state, group), active, None, actor(), time.time()))
+        changed = state.set_opt_in(OptInChange(name, known_group(state, group), active, None, actor(), time.time()))
     if as_json:
         facts = {"conversation": name, "group": group, "opted_in": active, "changed": changed}
         click.echo(json.dumps(facts, indent=2))

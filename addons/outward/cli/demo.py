@@ -11,7 +11,7 @@ import click
 
 from outward.cli.serve import new_event_loop
 from outward.demo.chat import Chat
-from outward.demo.page import Page
+from outward.demo.page import DemoPage
 from outward.demo.stage import stage
 from outward.demo.story import story
 from outward.ops.logs import set_up
@@ -62,7 +62,7 @@ async def _serve(folder: Path, port: int, as_json: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with stage(folder) as found:
-        server = OpsServer(Page(found), lambda _where: None)
+        server = OpsServer(DemoPage(found), lambda _where: None)
         try:
             await server.start("127.0.0.1", port)
         except OSError as error:

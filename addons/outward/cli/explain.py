@@ -21,7 +21,7 @@ from outward.config.known import set_named
 from outward.config.loaded import Loaded
 from outward.config.machine import discoveries
 from outward.config.settings import Settings
-from outward.core.explain import Step, Trail
+from outward.core.explain import DecisionTrace, Step
 from outward.core.explain import explain as trail_of
 from outward.core.grants import granting, takes_grants
 from outward.core.model import Lane
@@ -115,7 +115,7 @@ def _granted(policy: Policy, settings: Settings, group: str) -> Policy:
     if not takes_grants(policy, group):
         return policy
     from outward.records.database import StoreAwayError, open_database  # noqa: PLC0415 - few groups take grants
-    from outward.records.requests import grants_since  # noqa: PLC0415 - as above
+    from outward.records.state.requests import grants_since  # noqa: PLC0415 - as above
 
     try:
         database = open_database(settings.records_url, settings.state, read_only=True)
@@ -153,7 +153,7 @@ def _explain_search(policy: Policy, path: str, *, as_json: bool) -> None:
     click.echo(as_text(group, tools))
 
 
-def _as_text(trail: Trail, other: str | None) -> str:
+def _as_text(trail: DecisionTrace, other: str | None) -> str:
     question, decision = trail.question, trail.decision
     asked = f"{question.method or 'CONNECT'} {question.host}:{question.port}{question.path or ''}"
     verdict = "allowed" if decision.allowed else "denied"
@@ -189,7 +189,7 @@ def _step(step: Step) -> str:
     return f"{step.kind:5} {step.rule.pattern}  {step.outcome}  ({step.group}, {step.rule.place})"
 
 
-def _as_json(trail: Trail) -> dict[str, Any]:
+def _as_json(trail: DecisionTrace) -> dict[str, Any]:
     question, decision = trail.question, trail.decision
     return {
         "verdict": decision.verdict.name.lower(),

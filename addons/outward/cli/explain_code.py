@@ -6,7 +6,7 @@ import re
 import click
 
 from outward.cli.check import checked
-from outward.config.findings import Meaning, meanings
+from outward.config.findings import FindingMeaning, meanings
 from outward.config.render import render_text
 from outward.core.reasons import MEANINGS, Reason
 
@@ -36,7 +36,7 @@ def explain_code(code: str, *, as_json: bool) -> None:
     click.echo(json.dumps(about, indent=2) if as_json else text)
 
 
-def said(meaning: Meaning) -> str:
+def said(meaning: FindingMeaning) -> str:
     """Return what `check` says of a code's example."""
     if meaning.example is None:
         return ""
@@ -44,7 +44,7 @@ def said(meaning: Meaning) -> str:
     return render_text(findings[:1], {FILE: meaning.example})
 
 
-def page(meaning: Meaning) -> str:
+def page(meaning: FindingMeaning) -> str:
     """Return all about a code, for people."""
     level = "error" if meaning.code.startswith("E") else "warning"
     parts = [f"{meaning.code} ({level}): {meaning.means}"]

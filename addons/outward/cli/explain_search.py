@@ -10,19 +10,19 @@ from collections.abc import Iterator, Sequence
 from outward.core.model import Unfilterable
 from outward.core.policy import Group
 from outward.search.explain import Explained
-from outward.search.narrowing import Dropped, Unsaid
+from outward.search.narrowing import Dropped, Inexpressible
 
 _MOST = 16  # entries of one list
 _WORDS = {
-    Unsaid.MALFORMED: "not a domain",
-    Unsaid.PUBLIC_SUFFIX: "a public suffix, under which anybody may have a name",
-    Unsaid.NOT_ALLOWED: "not allowed as a whole, as the vendor would read it",
-    Unsaid.SUBDOMAINS_NOT_ALLOWED: "names below are not allowed, and the vendor would search them",
-    Unsaid.TOUCHES_DENY: "a deny rule lies within, and the vendor would search what it denies",
-    Unsaid.PATH_NOT_SUPPORTED: "this vendor's filter knows no paths",
-    Unsaid.NOT_REGISTRABLE: "this vendor takes registrable domains only",
-    Unsaid.CALLER_BLOCKS: "the caller's own filter blocks it",
-    Unsaid.VENDOR_REFUSES: "the vendor does not search it",
+    Inexpressible.MALFORMED: "not a domain",
+    Inexpressible.PUBLIC_SUFFIX: "a public suffix, under which anybody may have a name",
+    Inexpressible.NOT_ALLOWED: "not allowed as a whole, as the vendor would read it",
+    Inexpressible.SUBDOMAINS_NOT_ALLOWED: "names below are not allowed, and the vendor would search them",
+    Inexpressible.TOUCHES_DENY: "a deny rule lies within, and the vendor would search what it denies",
+    Inexpressible.PATH_NOT_SUPPORTED: "this vendor's filter knows no paths",
+    Inexpressible.NOT_REGISTRABLE: "this vendor takes registrable domains only",
+    Inexpressible.CALLER_BLOCKS: "the caller's own filter blocks it",
+    Inexpressible.VENDOR_REFUSES: "the vendor does not search it",
 }
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from outward.cli.suggest import Found, drafts_of, host_named, told_of
-from outward.cli.suggestions import Told
+from outward.cli.suggest import PolicyFiles, drafts_of, host_named, told_of
+from outward.cli.suggestions import ProposalText
 from outward.cli.write import Drafts, store
 from outward.config.discovery import Choice
 from outward.config.loaded import Loaded
@@ -20,9 +20,9 @@ from outward.core.model import Question, Verdict
 from outward.core.policy import Policy, Rules
 from outward.core.reasons import Reason
 from outward.core.suggest import question_about
-from outward.proxy.resolver import ABSENT
-from outward.records.demands import REASONS
-from outward.records.events import Event
+from outward.dns.resolver import ABSENT
+from outward.records.events.demands import REASONS
+from outward.records.events.values import Event
 
 MOST = 20_000  # kinds of request
 _LEFT = 10
@@ -119,7 +119,7 @@ class Learning:
         Raises:
             click.ClickException: it cannot be written; the file stays as it was.
         """
-        found = Found(self._choice, self.loaded, self.loaded.policy or Policy(), self._drafts)
+        found = PolicyFiles(self._choice, self.loaded, self.loaded.policy or Policy(), self._drafts)
         told = told_of(found, self.lessons.demands(), self._include, met=self.lessons.met)
         yield store(self._path, told.proposed.proposals, found.drafts, self.loaded, self._choice, exact=True)
         yield from _left_out(told)
@@ -133,7 +133,7 @@ class Learning:
             yield f"{self.lessons.more} requests more than could be kept: run it again"
 
 
-def _left_out(told: Told) -> Iterator[str]:
+def _left_out(told: ProposalText) -> Iterator[str]:
     left = told.proposed.left_out
     for each in left[:_LEFT]:
         include = f"; --include {each.host.name} writes it" if each.named else ""

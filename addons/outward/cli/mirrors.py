@@ -13,9 +13,9 @@ from outward.core.addresses import Address, Network, is_loopback
 from outward.core.model import Decision
 from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.reasons import Reason
+from outward.dns.resolver import ResolveError, Resolver
 from outward.proxy.dial import Dialer
 from outward.proxy.judge import Judge
-from outward.proxy.resolver import ResolveError, Resolver
 
 PATIENCE = 2.0  # seconds for all names together; a mirror that takes longer is not opened
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from outward.cli.descent import descends
 from outward.config.hidden import Hidden
 from outward.core.addresses import Network
-from outward.core.model import ClientEntry, Credential, Denial, Mode, OptIn, Place
+from outward.core.model import ClientEntry, Credential, DenyDelivery, Mode, OptIn, Place
 from outward.core.policy import Policy
 
 USER = "run"  # Basic username, and so the name of the conversation
@@ -52,7 +52,7 @@ class Private:
         group = policy.groups[self.group]
         if self.report:
             group = replace(group, mode=Mode.REPORT)
-        group = replace(group, denial=group.denial or Denial.AUTO)  # the command trusts the CA
+        group = replace(group, denial=group.denial or DenyDelivery.AUTO)  # the command trusts the CA
         if self.web_search and group.web_search.locked_by is None:
             group = replace(group, web_search=replace(group.web_search, enabled=True, decided_by="--web-search"))
         entry = ClientEntry(

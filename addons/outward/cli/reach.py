@@ -7,13 +7,13 @@ import click
 
 from outward.config.settings import Settings
 from outward.core.addresses import Address, Own, judge_address
-from outward.core.explain import Trail
+from outward.core.explain import DecisionTrace
 from outward.core.model import Verdict
 from outward.core.policy import Policy, Rules
 from outward.core.reasons import Reason
 
 
-def meet(policy: Policy, settings: Settings, trail: Trail, *, resolve: bool) -> Trail:
+def meet(policy: Policy, settings: Settings, trail: DecisionTrace, *, resolve: bool) -> DecisionTrace:
     """Return the trail with what the addresses of its host change.
 
     Args:
@@ -36,21 +36,21 @@ def meet(policy: Policy, settings: Settings, trail: Trail, *, resolve: bool) -> 
     )
 
 
-def elsewhere(settings: Settings, trail: Trail) -> str | None:
+def elsewhere(settings: Settings, trail: DecisionTrace) -> str | None:
     """Return who else has a say about an allowed host; None for nobody."""
     if trail.decision.allowed and _through_parent(settings, trail) and trail.question.host.address is None:
         return "The parent proxy resolves the name, and may refuse it."
     return None
 
 
-def _through_parent(settings: Settings, trail: Trail) -> bool:
+def _through_parent(settings: Settings, trail: DecisionTrace) -> bool:
     direct = Rules(settings.no_proxy).hold(trail.question.host, trail.question.port)
     return settings.parent_proxy is not None and not direct
 
 
 def _resolved(settings: Settings, name: str) -> tuple[Address, ...]:
     """Ask the name servers that the proxy would ask."""
-    from outward.proxy.resolver import ResolveError, Resolver  # noqa: PLC0415 - only where it is asked for
+    from outward.dns.resolver import ResolveError, Resolver  # noqa: PLC0415 - only where it is asked for
 
     async def ask() -> tuple[Address, ...]:
         return await Resolver(settings.dns_servers, settings.dns_hosts, settings.limits.resolve_timeout).resolve(name)

@@ -23,7 +23,7 @@ def records() -> None:
 @config_option
 def split(as_json: bool, config: Path | None) -> None:
     """Keep events by day, so that days are dropped as a whole. What is there becomes the first part."""
-    from outward.records import days  # noqa: PLC0415 - with the driver of PostgreSQL alone
+    from outward.records.events import days  # noqa: PLC0415 - with the driver of PostgreSQL alone
 
     with _opened(config, as_json=as_json) as database:
         days.split(database)
@@ -35,7 +35,7 @@ def split(as_json: bool, config: Path | None) -> None:
 @config_option
 def join(as_json: bool, config: Path | None) -> None:
     """Put events back into one table; old ones move over, the newest first, and are not seen until then."""
-    from outward.records import days  # noqa: PLC0415 - as above
+    from outward.records.events import days  # noqa: PLC0415 - as above
 
     with _opened(config, as_json=as_json) as database:
         days.join(database)

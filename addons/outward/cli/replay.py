@@ -18,7 +18,7 @@ from outward.core.cases import hold
 from outward.core.replay import Change, Replayed
 from outward.core.replay import replay as play
 from outward.records.database import StoreAwayError, open_database
-from outward.records.traffic import FORMATS, Fact, of_store, recorded
+from outward.records.events.traffic import FORMATS, Fact, of_store, recorded
 
 FAILED = 4  # exit code
 _CHANGES = (Change.NEWLY_BLOCKED, Change.NEWLY_ALLOWED)

@@ -22,12 +22,12 @@ from outward.core.grants import takes_grants
 from outward.ops.ask import end
 from outward.ops.asking import granted, shown, yaml_of
 from outward.ops.web import Problem
-from outward.records import requests as stored
 from outward.records.database import Database
-from outward.records.deciding import Decided, UndecidableError, decided
-from outward.records.events import rfc3339
-from outward.records.requests import OPEN, STATES, AccessRequest, SettledError, Wanted
-from outward.records.state import State
+from outward.records.events.values import rfc3339
+from outward.records.state import requests as stored
+from outward.records.state.deciding import Decided, UndecidableError, decided
+from outward.records.state.live import State
+from outward.records.state.requests import OPEN, STATES, AccessRequest, RequestsQuery, SettledError
 
 _NO_GRANTS = (
     "Nothing is open by this: {group} takes no grants. Set `grants: allowed` there and approve it again, "
@@ -53,7 +53,7 @@ def list_(*, group: str | None, state: str, limit: int, as_json: bool, config: P
     with runtime(config, as_json=as_json) as (found, database):
         if group is not None:
             known_group(found, group)
-        wanted = Wanted(group=group, state=None if state == "all" else state)
+        wanted = RequestsQuery(group=group, state=None if state == "all" else state)
         rows = [shown(each, found.policy) for each in stored.listed(database, wanted, limit)]
     if as_json:
         click.echo(json.dumps(rows, indent=2))

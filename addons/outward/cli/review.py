@@ -16,7 +16,7 @@ from outward.core.lint import Smell
 from outward.core.policy import Policy
 from outward.core.review import exits_below, ownerless, unused, used
 from outward.records.database import StoreAwayError, open_database
-from outward.records.traffic import of_store, recorded
+from outward.records.events.traffic import of_store, recorded
 
 
 def review(loaded: Loaded, policy: Policy) -> Iterator[Finding]:

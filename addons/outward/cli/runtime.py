@@ -10,9 +10,9 @@ import click
 from outward.cli.common import load_for_operator, require_config
 from outward.config.settings import Settings
 from outward.core.policy import Policy
-from outward.records.chain import Chain, begin
+from outward.records.audit.chain import Chain, begin
 from outward.records.database import Database, StoreAwayError, migrate, open_database
-from outward.records.state import State
+from outward.records.state.live import State
 
 UNREAD = Policy(generation="")  # stands for a policy that does not load
 

@@ -16,7 +16,7 @@ from outward.cli.when import When
 from outward.config.settings import SecretEntry
 from outward.proxy.secrets import SecretError, check
 from outward.records.database import StoreAwayError, driver_of, open_database, sqlite_path
-from outward.records.uses import Refusals, Use, Wanted, refusals, uses
+from outward.records.state.uses import Refusals, SecretUse, UsesQuery, refusals, uses
 
 _MONTH = 30 * 86_400  # seconds
 
@@ -36,7 +36,7 @@ def secrets(*, group: str | None, since: float | None, as_json: bool, config: Pa
     settings, _ = records_of(config, as_json=as_json, group=group, administers=True)
     try:
         database = open_database(settings.records_url, settings.state, read_only=True)
-        wanted = Wanted(scope=group, since=time.time() - _MONTH if since is None else since)
+        wanted = UsesQuery(scope=group, since=time.time() - _MONTH if since is None else since)
         try:
             used, refused = uses(database, wanted), refusals(database, wanted)
         finally:
@@ -52,7 +52,7 @@ def secrets(*, group: str | None, since: float | None, as_json: bool, config: Pa
         click.echo(_entries(rows) + _uses(used), nl=False)
 
 
-def _row(entry: SecretEntry, used: list[Use], refused: Refusals | None) -> dict[str, Any]:
+def _row(entry: SecretEntry, used: list[SecretUse], refused: Refusals | None) -> dict[str, Any]:
     problem = None
     try:
         check(entry, os.environ)
@@ -87,7 +87,7 @@ def _entries(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def _uses(used: list[Use]) -> str:
+def _uses(used: list[SecretUse]) -> str:
     if not used:
         return "\nnobody has used one\n"
     head = ("SECRET", "GROUP", "CLIENT", "CONVERSATION", "HOST", "FIRST (UTC)", "LAST (UTC)")

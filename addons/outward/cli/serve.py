@@ -14,7 +14,7 @@ from outward.cli.table import has_colour
 from outward.cli.trusting import demand_trust, if_trusted
 from outward.config.diagnostics import Level
 from outward.ops.logs import FORMATS, set_up
-from outward.records.events import Record, line
+from outward.records.events.values import Record, line
 from outward.records.text import clean
 from outward.service import Options, Service, StartError
 

@@ -11,7 +11,7 @@ import click
 from outward.cli.common import load_or_exit, load_starter, records_of
 from outward.cli.inside import refuse_inside
 from outward.cli.options import config_option
-from outward.cli.suggestions import Told, as_diff, as_json, as_text, as_yaml
+from outward.cli.suggestions import ProposalText, as_diff, as_json, as_text, as_yaml
 from outward.cli.traffic import Groups, read_log
 from outward.cli.when import When
 from outward.cli.write import Draft, Drafts, store
@@ -29,8 +29,8 @@ from outward.core.proposal import Known, propose
 from outward.core.reasons import Reason
 from outward.core.widen import offered, sets_for, taken, wildcards_for
 from outward.records.database import StoreAwayError, open_database
-from outward.records.demands import REASONS, demands
-from outward.records.traffic import FORMATS, recorded
+from outward.records.events.demands import REASONS, demands
+from outward.records.events.traffic import FORMATS, recorded
 from outward.search.registry import governed
 from outward.search.suffixes import registrable
 
@@ -91,7 +91,7 @@ def suggest(
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PolicyFiles:
     """A configuration, and its files that hold groups."""
 
     choice: Choice
@@ -100,12 +100,12 @@ class Found:
     drafts: Drafts
 
 
-def _policy(config: Path | None, *, as_json: bool) -> Found:
+def _policy(config: Path | None, *, as_json: bool) -> PolicyFiles:
     choice = choose(config, os.environ)
     loaded = load_starter() if choice.file is None else load_or_exit(choice, as_json=as_json)
     if loaded.policy is None:
         raise click.ClickException("the configuration has no policy")
-    return Found(choice, loaded, loaded.policy, Drafts(drafts_of(loaded, choice)))
+    return PolicyFiles(choice, loaded, loaded.policy, Drafts(drafts_of(loaded, choice)))
 
 
 def drafts_of(loaded: Loaded, choice: Choice) -> Iterator[Draft]:
@@ -126,8 +126,8 @@ def host_named(text: str) -> str:
 
 
 def told_of(
-    found: Found, asked: Iterable[Demand], include: frozenset[str], *, wide: bool = False, met: Met | None = None
-) -> Told:
+    found: PolicyFiles, asked: Iterable[Demand], include: frozenset[str], *, wide: bool = False, met: Met | None = None
+) -> ProposalText:
     """Return what is proposed.
 
     Args:
@@ -145,10 +145,10 @@ def told_of(
     wildcards = wildcards_for(found.policy, proposed, beside)
     if wide:
         list(taken(proposed, wildcards))
-    return Told(proposed, offered(proposed, [*wildcards, *sets], _OFFERS), found.drafts, found.policy)
+    return ProposalText(proposed, offered(proposed, [*wildcards, *sets], _OFFERS), found.drafts, found.policy)
 
 
-def _known(found: Found) -> Known:
+def _known(found: PolicyFiles) -> Known:
     settings = found.loaded.settings or Settings()
     own = (*governed(), *settings.vendors, *(server.host for server in settings.mcp))
     today = datetime.now(UTC).date()
@@ -165,7 +165,9 @@ def _known(found: Found) -> Known:
     )
 
 
-def _stored(found: Found, config: Path | None, since: float, group: str | None, as_json: bool) -> tuple[Demand, ...]:
+def _stored(
+    found: PolicyFiles, config: Path | None, since: float, group: str | None, as_json: bool
+) -> tuple[Demand, ...]:
     settings = found.loaded.settings or Settings()
     of_run = config is None
     if of_run:  # then what `outward run` recorded, of the commands in this folder
@@ -182,7 +184,7 @@ def _stored(found: Found, config: Path | None, since: float, group: str | None, 
         raise click.ClickException(f"the records cannot be read: {error}") from error
 
 
-def _logged(file: Path, form: str, found: Found, group: str | None) -> Iterator[Demand]:
+def _logged(file: Path, form: str, found: PolicyFiles, group: str | None) -> Iterator[Demand]:
     facts, _ = read_log(file, form)
     foreign = Groups(found.policy, group)
 

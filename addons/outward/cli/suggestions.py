@@ -11,7 +11,7 @@ from outward.core.evidence import Evidence
 from outward.core.model import Place
 from outward.core.policy import Policy, within
 from outward.core.proposal import LeftOut, Proposal, Proposed
-from outward.records.events import rfc3339
+from outward.records.events.values import rfc3339
 from outward.records.text import clean
 
 _LONGEST = 1000
@@ -20,7 +20,7 @@ _LEFT = 20  # hosts that are shown
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ProposalText:
     """What there is to tell."""
 
     proposed: Proposed
@@ -39,7 +39,7 @@ class Told:
         yield from sorted({each.group for each in proposed.proposals} | {each.group for each in proposed.left_out})
 
 
-def as_text(told: Told) -> str:
+def as_text(told: ProposalText) -> str:
     """Return the lines by group, each with its evidence; ends with a newline."""
     lines = []
     for group in told.groups():
@@ -115,7 +115,7 @@ def _time(seconds: float) -> str:
     return f"{rfc3339(seconds)[:16].replace('T', ' ')} UTC"
 
 
-def as_yaml(told: Told) -> str:
+def as_yaml(told: ProposalText) -> str:
     """Return the entries as a part of a configuration, the evidence as comments."""
     lines = ["groups:"] if told.proposed.proposals else []
     for group in dict.fromkeys(each.group for each in told.proposed.proposals):
@@ -142,7 +142,7 @@ def as_diff(changed: Iterable[tuple[Draft, str]]) -> str:
     )
 
 
-def as_json(told: Told) -> str:
+def as_json(told: ProposalText) -> str:
     """Return all of it as JSON."""
     proposed = told.proposed
     return json.dumps(

@@ -17,7 +17,7 @@ from outward.core.model import Question, Verdict
 from outward.core.policy import Group, Policy
 from outward.core.reasons import MEANINGS, Reason
 from outward.core.suggest import cure, question_about, suggestion
-from outward.records.events import Event
+from outward.records.events.values import Event
 from outward.records.text import clean
 
 MAX_ROWS = 1000
@@ -30,7 +30,7 @@ _BY_REQUEST = (Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
 
 
 @dataclass(slots=True)
-class Row:
+class SummaryRow:
     """What was blocked, or would have been, or could not be reached.
 
     Attributes:
@@ -67,7 +67,7 @@ class Summary:
         self._pupil = pupil
         self.opened: tuple[Network, ...] | None = None
         self.policy = Policy()
-        self.rows: dict[tuple[str, int | None, Reason, bool], Row] = {}
+        self.rows: dict[tuple[str, int | None, Reason, bool], SummaryRow] = {}
         self.more = 0
 
     def add(self, event: Event) -> None:
@@ -89,7 +89,7 @@ class Summary:
             if len(self.rows) >= MAX_ROWS:
                 self.more += 1
                 return
-            row = self.rows[key] = Row(event.host or "-", event.port, reason, passed, _what(event, reason))
+            row = self.rows[key] = SummaryRow(event.host or "-", event.port, reason, passed, _what(event, reason))
         row.count += 1
         if not row.questions or (reason in _BY_REQUEST and len(row.questions) < MAX_LINES):
             asked = question_about(
@@ -142,12 +142,12 @@ class Summary:
             lines = as_file(lines, self.opened)
         yield from (f"  {line}" for line in lines)
 
-    def _is_noise(self, row: Row) -> bool:
+    def _is_noise(self, row: SummaryRow) -> bool:
         """Tell whether the command's group ignores a host."""
         groups = self.policy.groups
         return any((group := groups.get(asked.group or "")) and group.ignores(asked.host) for asked in row.questions)
 
-    def _sorted(self) -> list[Row]:
+    def _sorted(self) -> list[SummaryRow]:
         rows = [row for row in self.rows.values() if not self._is_noise(row)]
         sent_to = {row.host for row in rows if row.reason is Reason.SECRET_MISDIRECTED}
         for row in rows:
@@ -174,12 +174,12 @@ def _exits(group: Group) -> str:
     return f"outward: the policy lets data be sent to {', '.join(hosts[:MAX_EXITS])}{more}"
 
 
-def _hosts(rows: Iterable[Row]) -> str:
+def _hosts(rows: Iterable[SummaryRow]) -> str:
     count = len({row.host for row in rows})
     return f"{count} host{'' if count == 1 else 's'}"
 
 
-def _told(rows: Iterable[Row], width: int, columns: int | None) -> Iterator[str]:
+def _told(rows: Iterable[SummaryRow], width: int, columns: int | None) -> Iterator[str]:
     """Yield a line for each row, and what to do where no entry would allow it: once for rows in turn."""
     last = ""
     for row in rows:
@@ -189,7 +189,7 @@ def _told(rows: Iterable[Row], width: int, columns: int | None) -> Iterator[str]
         last = "" if row.lines else row.what
 
 
-def _plain(row: Row) -> dict[str, object]:
+def _plain(row: SummaryRow) -> dict[str, object]:
     first = row.lines[0] if row.lines else None
     plain: dict[str, object] = {
         "host": row.host,

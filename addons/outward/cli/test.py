@@ -16,7 +16,7 @@ from outward.cli.trusting import mention
 from outward.config.cases import parse_cases
 from outward.config.diagnostics import Report
 from outward.config.loaded import Loaded
-from outward.core.cases import Case, Outcome, hold
+from outward.core.cases import Case, CaseResult, hold
 from outward.files import MIB, read_regular
 
 FAILED = 4  # exit code
@@ -63,7 +63,7 @@ def _cases(files: Sequence[Path], loaded: Loaded, groups: Sequence[str], *, as_j
     return tuple(cases)
 
 
-def _as_text(outcomes: Sequence[Outcome]) -> str:
+def _as_text(outcomes: Sequence[CaseResult]) -> str:
     failed = [outcome for outcome in outcomes if not outcome.passed]
     red, plain = ("\x1b[31m", "\x1b[0m") if has_colour() else ("", "")
     lines = []
@@ -77,7 +77,7 @@ def _as_text(outcomes: Sequence[Outcome]) -> str:
     return "\n".join([*lines, f"{len(outcomes) - len(failed)} passed, {len(failed)} failed"])
 
 
-def _as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def _as_json(outcomes: Sequence[CaseResult]) -> list[dict[str, Any]]:
     return [
         {
             "group": outcome.case.question.group,
@@ -95,7 +95,7 @@ def _as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     ]
 
 
-def _junit(outcomes: Sequence[Outcome]) -> bytes:
+def _junit(outcomes: Sequence[CaseResult]) -> bytes:
     """Return the outcomes in the form that CI systems read (`testsuite` of JUnit)."""
     failed = sum(not outcome.passed for outcome in outcomes)
     suite = ET.Element("testsuite", name="outward", tests=str(len(outcomes)), failures=str(failed))

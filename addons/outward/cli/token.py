@@ -14,9 +14,9 @@ from outward.cli.runtime import actor, known_group, runtime
 from outward.cli.table import columns
 from outward.cli.web_search import json_option
 from outward.ops.access import ALL, ROLES, digest, new_secret
-from outward.records import changes
-from outward.records.changes import StoredToken
-from outward.records.events import rfc3339
+from outward.records.events.values import rfc3339
+from outward.records.state import runtime_settings
+from outward.records.state.runtime_settings import StoredToken
 
 _SPAN = re.compile(r"([0-9]{1,5})(m|h|d|w)")
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -79,7 +79,7 @@ def create(*, scope: str, name: str, expires: float | None, role: str, as_json: 
 def list_(as_json: bool, config: Path | None) -> None:
     """List tokens and people who are signed in, without secrets."""
     with runtime(config, as_json=as_json) as (_, database):
-        kept = [each for each in changes.tokens(database) if each.held is None or _state(each) == "valid"]
+        kept = [each for each in runtime_settings.tokens(database) if each.held is None or _state(each) == "valid"]
     rows = [
         {
             "id": each.id,

@@ -8,7 +8,7 @@ import click
 
 from outward.cli.private import NoGroupError, choose_group
 from outward.core.policy import Policy
-from outward.records.traffic import FORMATS, Fact, fold
+from outward.records.events.traffic import FORMATS, Fact, fold
 
 
 def read_log(file: Path, form: str) -> tuple[Counter[Fact], int]:

@@ -10,7 +10,7 @@ from outward.cli.common import load_or_exit
 from outward.cli.inside import refuse_inside
 from outward.cli.trusting import tell
 from outward.config import trust as trusted
-from outward.config.discovery import Choice, Found, choose, describe
+from outward.config.discovery import Choice, FoundPolicy, choose, describe
 
 
 @click.command()
@@ -28,7 +28,7 @@ def trust(file: Path | None, *, as_json: bool) -> None:
     refuse_inside("trust")
     choice = choose(None, os.environ)
     if file is not None:
-        choice = Choice(choice.base, Found(file.parent.resolve() / file.name))
+        choice = Choice(choice.base, FoundPolicy(file.parent.resolve() / file.name))
     if choice.found is None:
         raise click.UsageError(describe(choice) or "this working tree brings no outward.yaml; nothing needs your trust")
     found = load_or_exit(choice, as_json=as_json).brought

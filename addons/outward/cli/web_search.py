@@ -12,7 +12,7 @@ from outward.cli.runtime import UNREAD, actor, known_group, runtime
 from outward.cli.table import columns
 from outward.core.toggles import Toggle
 from outward.ops.views import web_search as view
-from outward.records.state import LockedError, State
+from outward.records.state.live import LockedError, State
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

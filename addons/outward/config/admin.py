@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, Node, at
 from outward.config.schema import AdminModel, OidcModel
-from outward.config.settings import AdminDoor, Oidc, Role, Settings, Tls
+from outward.config.settings import AdminDoor, Oidc, Role, Settings, TlsSettings
 from outward.config.values import resolve_path
 from outward.core.names import is_loopback_name
 from outward.core.policy import Policy
@@ -28,7 +28,7 @@ def admin_door(node: Node | None, model: AdminModel, base: Path, home: str | Non
         return AdminDoor()
     tls = None
     if model.tls is not None:
-        tls = Tls(resolve_path(model.tls.cert, base, home), resolve_path(model.tls.key, base, home))
+        tls = TlsSettings(resolve_path(model.tls.cert, base, home), resolve_path(model.tls.key, base, home))
     oidc = _oidc(node, model.oidc, base, home, report) if model.oidc is not None else None
     if oidc is not None:
         _check_urls(node, model.urls, report)

@@ -15,7 +15,7 @@ from outward.config.clients import compile_clients
 from outward.config.diagnostics import Finding, Level, Report
 from outward.config.document import Node, ScalarNode, at
 from outward.config.gather import Gathered
-from outward.config.groups import Own, build_groups, read_groups
+from outward.config.groups import WrittenGroup, build_groups, read_groups
 from outward.config.includes import Includes
 from outward.config.machine import Machine
 from outward.config.rules import RuleCompiler
@@ -23,7 +23,7 @@ from outward.config.schema import Document
 from outward.config.secrets import check_injections
 from outward.config.sets import Sets
 from outward.config.settings import SecretEntry
-from outward.config.subtrees import Reading, Standing, Subtree, outermost_first
+from outward.config.subtrees import Standing, Subtree, SubtreeReader, outermost_first
 from outward.config.validate import validate
 from outward.core.cases import Case
 from outward.core.model import ClientEntry, Place
@@ -53,10 +53,10 @@ class Compiled:
     subtrees: dict[str, Subtree] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     discovered: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    _own: Mapping[str, Own] = field(default_factory=dict)
+    _own: Mapping[str, WrittenGroup] = field(default_factory=dict)
     _includes: Includes = field(default_factory=Includes)
     _about: dict[str, list[Case]] = field(default_factory=dict)
-    _reading: Reading | None = None
+    _reading: SubtreeReader | None = None
 
     def take(
         self, gathered: Gathered, base: Path, before: Iterable[Subtree] = (), restless: Collection[str] = ()
@@ -72,7 +72,7 @@ class Compiled:
         rules = self._rules(gathered)
         self._own, self._includes = read_groups(gathered.groups, rules, self.report), gathered.includes
         rules.check_unused()
-        reading = Reading(self.machine, self.today, self.discovered, {each.path: each for each in before})
+        reading = SubtreeReader(self.machine, self.today, self.discovered, {each.path: each for each in before})
         given = gathered.includes.given
         calm = {path: each for path, each in given.items() if not any(str(one.path) in restless for one in each)}
         kept = {path: reading.before[path] for path in given.keys() - calm.keys() if path in reading.before}

@@ -14,7 +14,7 @@ from outward.config.no_proxy import direct
 from outward.config.roots import problem_in_roots
 from outward.config.schema import Document, ServerModel, TlsModel, UpstreamModel, VendorModel
 from outward.config.secrets import read_secrets
-from outward.config.settings import Limits, McpServer, Opened, Settings, Tls
+from outward.config.settings import Limits, McpServer, Opened, Settings, TlsSettings
 from outward.config.streams import audit_stream, export, webhooks
 from outward.config.validate import validate
 from outward.config.values import resolve_path
@@ -114,9 +114,9 @@ def _opened(vendor: VendorModel) -> Opened:
     return Opened(tuple(vendor.allow_endpoints), tools, fields, vendor.unknown == "report")
 
 
-def _tls(model: TlsModel, base: Path, home: str | None) -> Tls:
+def _tls(model: TlsModel, base: Path, home: str | None) -> TlsSettings:
     client_ca = None if model.client_ca is None else resolve_path(model.client_ca, base, home)
-    return Tls(resolve_path(model.cert, base, home), resolve_path(model.key, base, home), client_ca)
+    return TlsSettings(resolve_path(model.cert, base, home), resolve_path(model.key, base, home), client_ca)
 
 
 def _files(root: MappingNode, key: str, base: Path, home: str | None, report: Report) -> list[str]:

@@ -33,7 +33,7 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundPolicy:
     """A file that nobody named.
 
     Attributes:
@@ -60,7 +60,7 @@ class Choice:
     """
 
     base: Path | None = None
-    found: Found | None = None
+    found: FoundPolicy | None = None
     named: bool = False
     passed: Path | None = None
 
@@ -106,7 +106,7 @@ def choose(given: Path | None, env: Mapping[str, str], folder: Path | None = Non
         return Choice(base, passed=beside if not folders and os.path.lexists(beside) else None)
     if not _ours(found):
         return Choice(base, passed=found)
-    return Choice(base, Found(Path(FILE_NAME) if folder is None and found.parent == here else found))
+    return Choice(base, FoundPolicy(Path(FILE_NAME) if folder is None and found.parent == here else found))
 
 
 def _folders(here: Path, env: Mapping[str, str]) -> Iterator[Path]:

@@ -8,7 +8,7 @@ import yaml
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class FindingMeaning:
     """What a code stands for.
 
     Attributes:
@@ -23,7 +23,7 @@ class Meaning:
 
 
 @cache
-def meanings() -> dict[str, Meaning]:
+def meanings() -> dict[str, FindingMeaning]:
     """Return every code with its meaning, in their order.
 
     Example:
@@ -31,4 +31,4 @@ def meanings() -> dict[str, Meaning]:
         'duplicate key'
     """
     text = files("outward.config").joinpath("findings.yaml").read_text("utf-8")
-    return {code: Meaning(code, **entry) for code, entry in yaml.safe_load(text).items()}
+    return {code: FindingMeaning(code, **entry) for code, entry in yaml.safe_load(text).items()}

@@ -14,7 +14,7 @@ from typing import Any
 
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, Node, ScalarNode
-from outward.config.rules import RuleCompiler, Use
+from outward.config.rules import ListPurpose, RuleCompiler
 from outward.config.schema import GroupModel, WebSearchModel
 from outward.config.validate import validate
 from outward.core.limits import GroupLimits, Rate
@@ -40,7 +40,7 @@ _LISTS = frozenset({"allow", "deny", "ceiling", "ignore", "web_search"})
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class WrittenGroup:
     """What a group itself says.
 
     Attributes:
@@ -68,7 +68,7 @@ def is_path(text: str) -> bool:
 
 def read_groups(
     written: Mapping[str, tuple[ScalarNode, Node]], rules: RuleCompiler, report: Report, *, confined: bool = False
-) -> dict[str, Own]:
+) -> dict[str, WrittenGroup]:
     """Return what each group says, by path.
 
     Args:
@@ -77,7 +77,7 @@ def read_groups(
         report: takes the findings.
         confined: whether the source may only tighten settings.
     """
-    own: dict[str, Own] = {}
+    own: dict[str, WrittenGroup] = {}
     for path, (key, node) in written.items():
         if is_path(path):
             own[path] = replace(_read(node, rules, report), place=key.place, confined=confined)
@@ -88,7 +88,7 @@ def read_groups(
 
 
 def build_groups(
-    layers: Iterable[Mapping[str, Own]],
+    layers: Iterable[Mapping[str, WrittenGroup]],
     report: Report,
     over: Mapping[str, Group] = MappingProxyType({}),
     ground: Group | None = None,
@@ -101,7 +101,7 @@ def build_groups(
         over: groups that these are laid over; one of the same path becomes the parent.
         ground: parent of a path's first segment that is not among them.
     """
-    own: dict[str, list[Own]] = {}
+    own: dict[str, list[WrittenGroup]] = {}
     for layer in layers:
         for path, each in layer.items():
             own.setdefault(path, []).append(each)
@@ -111,33 +111,33 @@ def build_groups(
     return groups
 
 
-def _read(node: Node, rules: RuleCompiler, report: Report) -> Own:
+def _read(node: Node, rules: RuleCompiler, report: Report) -> WrittenGroup:
     if isinstance(node, ScalarNode) and node.is_null:
-        return Own()
+        return WrittenGroup()
     model = validate(GroupModel, node, report, _LISTS)
     if not isinstance(node, MappingNode):
-        return Own()
+        return WrittenGroup()
     ceiling = node.values.get("ceiling")
     if isinstance(ceiling, ScalarNode) and ceiling.is_null:
         cure = "write `[]` if descendants may add nothing, or leave the key out for no ceiling"
         report.error("E007", "`ceiling` is empty, which could mean two things", ceiling.place, ceiling.length, cure)
     _check_ech(node, model, report)
     _check_limits(node, model, report)
-    ignore = rules.compile(node.get("ignore"), Use.DENY)
+    ignore = rules.compile(node.get("ignore"), ListPurpose.DENY)
     _check_ignored(ignore, report)
     search = node.get("web_search")
     sources = search.get("sources") if isinstance(search, MappingNode) else None
     inherits = sources is None or (isinstance(sources, ScalarNode) and sources.text == "inherit")
-    return Own(
+    return WrittenGroup(
         model=model or GroupModel(),
         search=(validate(WebSearchModel, search, report, frozenset({"sources"}), "web_search") if search else None)
         or WebSearchModel(),
         search_place=search.place if search else None,
         limits_place=node.values["limits"].place if "limits" in node.values else None,
-        sources=None if inherits else rules.compile(sources, Use.ALLOW),
-        allow=Rules(rules.compile(node.get("allow"), Use.ALLOW)),
-        deny=Rules(rules.compile(node.get("deny"), Use.DENY)),
-        ceiling=None if ceiling is None else Rules(rules.compile(ceiling, Use.ALLOW)),
+        sources=None if inherits else rules.compile(sources, ListPurpose.ALLOW),
+        allow=Rules(rules.compile(node.get("allow"), ListPurpose.ALLOW)),
+        deny=Rules(rules.compile(node.get("deny"), ListPurpose.DENY)),
+        ceiling=None if ceiling is None else Rules(rules.compile(ceiling, ListPurpose.ALLOW)),
         ignore=ignore,
     )
 
@@ -170,7 +170,7 @@ def _check_limits(node: MappingNode, model: GroupModel | None, report: Report) -
     report.error("E007", "`limits` sets no limit", limits.place, limits.length, cure)
 
 
-def _limits(mine: Own) -> GroupLimits | None:
+def _limits(mine: WrittenGroup) -> GroupLimits | None:
     own = mine.model.limits
     if own is None or mine.limits_place is None:
         return None
@@ -183,7 +183,7 @@ def _limits(mine: Own) -> GroupLimits | None:
 class _Layers:
     """What is written, the lowest layer first, and what it is laid over."""
 
-    own: Mapping[str, list[Own]]
+    own: Mapping[str, list[WrittenGroup]]
     over: Mapping[str, Group]
     ground: Group | None
 
@@ -196,13 +196,13 @@ def _build(path: str, layers: _Layers, groups: dict[str, Group], report: Report)
         return layers.over[path]
     above = path.rpartition("/")[0]
     group = layers.over.get(path) or (_build(above, layers, groups, report) if above else layers.ground)
-    for mine in layers.own.get(path) or (Own(),):
+    for mine in layers.own.get(path) or (WrittenGroup(),):
         group = _laid(path, mine, group, report)
     groups[path] = group or Group(path)
     return groups[path]
 
 
-def _laid(path: str, mine: Own, parent: Group | None, report: Report) -> Group:
+def _laid(path: str, mine: WrittenGroup, parent: Group | None, report: Report) -> Group:
     inherited = parent or Group("")
     return Group(
         path=path,
@@ -222,7 +222,7 @@ def _laid(path: str, mine: Own, parent: Group | None, report: Report) -> Group:
     )
 
 
-def _lane(path: str, mine: Own, inherited: Group, report: Report) -> LaneChoice:
+def _lane(path: str, mine: WrittenGroup, inherited: Group, report: Report) -> LaneChoice:
     own = mine.model.lane
     if mine.confined and own is LaneChoice.AUTO and inherited.lane is LaneChoice.INSPECT:
         report.warning("W112", f"`lane: auto` of `{path}` has no effect: {_LOOSENS}", mine.place, 1, _TIGHTEN)
@@ -235,7 +235,7 @@ _TIGHTEN = "leave it out; who includes this file can say it in the main file"
 _STRICT = (OptIn.REQUIRED, Filter.STRICT, Unfilterable.BLOCK, OnViolation.CUT, RecordDetail.FULL)
 
 
-def _web_search(path: str, mine: Own, inherited: WebSearch, report: Report) -> WebSearch:
+def _web_search(path: str, mine: WrittenGroup, inherited: WebSearch, report: Report) -> WebSearch:
     own = mine.search
     if inherited.locked_by is not None:
         if mine.search_place is not None:
@@ -260,7 +260,7 @@ def _web_search(path: str, mine: Own, inherited: WebSearch, report: Report) -> W
     return _tightened(path, mine, chosen, inherited, report) if mine.confined else chosen
 
 
-def _tightened(path: str, mine: Own, chosen: WebSearch, inherited: WebSearch, report: Report) -> WebSearch:
+def _tightened(path: str, mine: WrittenGroup, chosen: WebSearch, inherited: WebSearch, report: Report) -> WebSearch:
     """Return settings without what loosens the inherited ones; whether search is on is a lock's to bound."""
     loose: dict[str, Any] = {
         name: getattr(inherited, name)
@@ -278,7 +278,7 @@ def _tightened(path: str, mine: Own, chosen: WebSearch, inherited: WebSearch, re
     return replace(chosen, **loose)
 
 
-def _per_day(path: str, mine: Own, inherited: WebSearch, report: Report) -> tuple[tuple[str, int], ...]:
+def _per_day(path: str, mine: WrittenGroup, inherited: WebSearch, report: Report) -> tuple[tuple[str, int], ...]:
     """Return the limits that hold for a group, its own last; warn of one that can never be reached."""
     own = mine.search.per_day
     if own is None:

@@ -27,7 +27,7 @@ _CURE = 'write `{files: "namespace_{namespace}.policy.yaml", under: "k8s/{namesp
 
 
 @dataclass(frozen=True)
-class Entry:
+class ConfinedEntry:
     """An entry that confines files.
 
     Attributes:
@@ -128,7 +128,7 @@ class Includes:
     """
 
     plain: list[ScalarNode] = field(default_factory=list)
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[ConfinedEntry] = field(default_factory=list)
     given: dict[str, list[Given]] = field(default_factory=dict)
     folders: list[Path] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
@@ -159,7 +159,7 @@ class Includes:
             if not matched:
                 report.warning("W101", f"`{entry.files}` matches no file", entry.node.place, entry.node.length)
 
-    def _give(self, entry: Entry, path: Path, under: str, base: Path, report: Report) -> None:
+    def _give(self, entry: ConfinedEntry, path: Path, under: str, base: Path, report: Report) -> None:
         if not is_path(under):
             report.error("E038", f"`{under}` is not a group's path", entry.node.place, entry.node.length, _CURE)
             return
@@ -195,11 +195,11 @@ def read_includes(root: MappingNode, report: Report) -> Includes:
     return found
 
 
-def _entry(node: MappingNode, report: Report) -> Entry | None:
+def _entry(node: MappingNode, report: Report) -> ConfinedEntry | None:
     model, files, under = validate(ConfinedModel, node, report), at(node, "files"), at(node, "under")
     if model is None or files is None or under is None:
         return None
-    entry = Entry(model.files, model.under, frozenset(model.may), files)
+    entry = ConfinedEntry(model.files, model.under, frozenset(model.may), files)
     for wrong, problem in ((files, _in_files(entry)), (under, _in_under(entry))):
         if problem:
             report.error("E038", problem, wrong.place, wrong.length, _CURE)
@@ -207,7 +207,7 @@ def _entry(node: MappingNode, report: Report) -> Entry | None:
     return entry
 
 
-def _in_files(entry: Entry) -> str:
+def _in_files(entry: ConfinedEntry) -> str:
     if "\0" in entry.files:
         return "not a path"
     folder, base = os.path.split(entry.files)
@@ -223,7 +223,7 @@ def _in_files(entry: Entry) -> str:
     return ""
 
 
-def _in_under(entry: Entry) -> str:
+def _in_under(entry: ConfinedEntry) -> str:
     if not is_path(entry.under.replace(_NAMESPACE, "n")):
         return f"`{entry.under}` is not a group's path"
     bound = _NAMESPACE in os.path.basename(entry.files)  # noqa: PTH119 - a pattern

@@ -6,7 +6,7 @@ from datetime import date
 from outward.config.diagnostics import Level, Report
 from outward.config.document import MappingNode, Node, at, parse
 from outward.config.machine import Machine
-from outward.config.rules import RuleCompiler, Use
+from outward.config.rules import ListPurpose, RuleCompiler
 from outward.config.sets import Sets, shipped_sets
 from outward.core.model import Place, Rule
 from outward.core.policy import Rules
@@ -33,7 +33,7 @@ def telemetry() -> dict[str, Rules]:
 
 def _shipped(name: str) -> tuple[Rule, ...]:
     compiler = RuleCompiler(Sets({}, {}, Report()), Report(), date.min)
-    return compiler.compile_texts([f"@{name}"], _PLACE, Use.DENY)
+    return compiler.compile_texts([f"@{name}"], _PLACE, ListPurpose.DENY)
 
 
 def named(texts: Collection[str], machine: Machine, today: date) -> dict[str, tuple[Rule, ...]]:
@@ -62,7 +62,9 @@ def set_named(name: str, texts: Collection[str], machine: Machine, today: date) 
         ValueError: there is no such set, or it cannot be read; the message says which are near.
     """
     report = Report()
-    rules = RuleCompiler(Sets(_own(texts), machine, report), report, today).compile_texts([name], _PLACE, Use.ALLOW)
+    rules = RuleCompiler(Sets(_own(texts), machine, report), report, today).compile_texts(
+        [name], _PLACE, ListPurpose.ALLOW
+    )
     if report.failed:
         first = next(each for each in report.sorted() if each.level is Level.ERROR)
         raise ValueError(f"{first.message}{f'; {first.help}' if first.help else ''}")
@@ -82,6 +84,8 @@ def _compiled(
 ) -> Iterator[tuple[str, tuple[Rule, ...]]]:
     for name in dict.fromkeys(names):
         report = Report()
-        rules = RuleCompiler(Sets(own, machine, report), report, today).compile_texts([f"@{name}"], _PLACE, Use.ALLOW)
+        rules = RuleCompiler(Sets(own, machine, report), report, today).compile_texts(
+            [f"@{name}"], _PLACE, ListPurpose.ALLOW
+        )
         if rules and not report.failed:
             yield f"@{name}", rules

@@ -17,7 +17,7 @@ from outward.config.compiled import Compiled
 from outward.config.compose import Composed, check_anyone, check_transparent, compose
 from outward.config.confines import FOUND, subtree_confines
 from outward.config.diagnostics import Report
-from outward.config.discovery import Found
+from outward.config.discovery import FoundPolicy
 from outward.config.environment import overlay
 from outward.config.gather import Confined, Gathered, gather_bytes, gather_file
 from outward.config.groups import is_path
@@ -40,7 +40,7 @@ VendorOf = Callable[[str], str | None]
 def load(
     path: Path | None,
     *,
-    found: Found | None = None,
+    found: FoundPolicy | None = None,
     env: Mapping[str, str] | None = None,
     vendor_of: VendorOf | None = None,
     adapters: Collection[str] = (),

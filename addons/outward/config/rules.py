@@ -33,7 +33,7 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
 
 
-class Use(Enum):
+class ListPurpose(Enum):
     """What a list is for: it decides the default of ports and what wildcards may cover."""
 
     ALLOW = "allow"
@@ -53,10 +53,10 @@ class RuleCompiler:
     sets: Sets
     report: Report
     today: date
-    _done: dict[tuple[str, Use], tuple[Rule, ...]] = field(default_factory=dict)
+    _done: dict[tuple[str, ListPurpose], tuple[Rule, ...]] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
 
-    def compile(self, node: Node | None, use: Use) -> tuple[Rule, ...]:
+    def compile(self, node: Node | None, use: ListPurpose) -> tuple[Rule, ...]:
         """Return the rules of a list node; None and null are empty lists."""
         if node is None or (isinstance(node, ScalarNode) and node.is_null):
             return ()
@@ -70,7 +70,7 @@ class RuleCompiler:
             rules.extend(self._entry(item, use))
         return tuple(rules)
 
-    def compile_texts(self, texts: Iterable[str], place: Place, use: Use) -> tuple[Rule, ...]:
+    def compile_texts(self, texts: Iterable[str], place: Place, use: ListPurpose) -> tuple[Rule, ...]:
         """Return the rules of entries that stand in no file; all get one place."""
         return self.compile(
             SequenceNode(
@@ -93,9 +93,9 @@ class RuleCompiler:
             elif name in self.sets.files:
                 self.sets.names(name)
             elif name not in used and not isinstance(members, MappingNode):
-                self.compile(members, Use.ALLOW)
+                self.compile(members, ListPurpose.ALLOW)
 
-    def _entry(self, node: Node, use: Use) -> Iterable[Rule]:
+    def _entry(self, node: Node, use: ListPurpose) -> Iterable[Rule]:
         if isinstance(node, ScalarNode):
             if node.is_null:
                 self.report.error("E010", "an empty entry", node.place, node.length, "write a host or remove the line")
@@ -110,7 +110,7 @@ class RuleCompiler:
             return ()
         return () if rule is None else (rule,)
 
-    def _set(self, node: ScalarNode, use: Use) -> tuple[Rule, ...]:
+    def _set(self, node: ScalarNode, use: ListPurpose) -> tuple[Rule, ...]:
         name = node.text[1:]
         known = self._done.get((name, use))
         if known is not None:
@@ -132,23 +132,23 @@ class RuleCompiler:
         self._open.pop()
         return rules
 
-    def _listed(self, source: NameFile, names: HostList, use: Use) -> Rule:
+    def _listed(self, source: NameFile, names: HostList, use: ListPurpose) -> Rule:
         """Return the rule that a file of names is; where it stands is where the set names the file."""
-        if use is Use.ALLOW:
+        if use is ListPurpose.ALLOW:
             check_width(names, self.report)
-        ports = DEFAULT_PORTS if use is Use.ALLOW else None
+        ports = DEFAULT_PORTS if use is ListPurpose.ALLOW else None
         return Rule(Pattern(PatternKind.LIST, names=names), source.place, ports)
 
-    def _rule(self, host: ScalarNode, use: Use, extras: "_Extras") -> Rule | None:
+    def _rule(self, host: ScalarNode, use: ListPurpose, extras: "_Extras") -> Rule | None:
         try:
-            pattern, port = parse_pattern(host.text, public_suffix=extras.public_suffix or use is Use.DENY)
+            pattern, port = parse_pattern(host.text, public_suffix=extras.public_suffix or use is ListPurpose.DENY)
         except PatternError as error:
             self.report.error(error.ident, str(error), host.place, host.length, error.cure)
             return None
         if port is not None and extras.ports is not None:
             self.report.error("E013", "the port is written twice", host.place, host.length, "keep one of them")
             return None
-        default = DEFAULT_PORTS if use is Use.ALLOW else None
+        default = DEFAULT_PORTS if use is ListPurpose.ALLOW else None
         ports = frozenset((port,)) if port is not None else extras.ports or default
         if extras.addresses and pattern.kind is PatternKind.ANY:
             cure = "name the host that may resolve to them: anybody's name could be made to"
@@ -169,7 +169,7 @@ class RuleCompiler:
             inject=extras.inject,
         )
 
-    def _mapping(self, node: MappingNode, use: Use) -> Rule | None:
+    def _mapping(self, node: MappingNode, use: ListPurpose) -> Rule | None:
         before = len(self.report.findings)
         for key in node.keys.values():
             if key.text not in _KEYS:
@@ -214,7 +214,7 @@ class _ExtrasReader:
     report: Report
     today: date
 
-    def read(self, use: Use) -> _Extras:
+    def read(self, use: ListPurpose) -> _Extras:
         extras = _Extras(
             ports=self._ports(),
             methods=self._methods(),
@@ -228,13 +228,13 @@ class _ExtrasReader:
             note=self._text("note"),
             inject=self._inject(),
         )
-        if extras.addresses and use is Use.DENY:
+        if extras.addresses and use is ListPurpose.DENY:
             cure = "a deny rule that names a network as its host refuses every name that resolves into it"
             self._error("E014", "`addresses` opens, and a deny rule opens nothing", self.node.values["addresses"], cure)
         if extras.encoded_slash and extras.paths is None:
             cure = "it says how `paths` are read: add them, or leave it out"
             self._error("E014", "`encoded_slash` has no meaning here", self.node.values["encoded_slash"], cure)
-        if not extras.tls and (use is Use.DENY or extras.methods is not None or extras.paths is not None):
+        if not extras.tls and (use is ListPurpose.DENY or extras.methods is not None or extras.paths is not None):
             cure = "`tls: false` stands on an allow rule without `methods` and `paths`: the tunnel cannot be read"
             self._error("E014", "`tls: false` has no meaning here", self.node.values["tls"], cure)
         if not extras.tls and extras.inject is not None:
@@ -317,7 +317,7 @@ class _ExtrasReader:
                 self._error("E014", "not a network of addresses", node, f"write {error}")
         return tuple(found)
 
-    def _until(self, use: Use) -> str | None:
+    def _until(self, use: ListPurpose) -> str | None:
         node = self.node.values.get("until")
         if node is None:
             return None
@@ -329,7 +329,7 @@ class _ExtrasReader:
         if day is None:
             self._error("E014", "`until` is not a day", node, "write the day in UTC, such as `until: 2027-01-31`")
             return None
-        if use is Use.ALLOW and day <= self.today + _SOON:
+        if use is ListPurpose.ALLOW and day <= self.today + _SOON:
             ended = day <= self.today
             message = (
                 f"this rule has allowed nothing since {day}" if ended else f"this rule allows nothing from {day} on"

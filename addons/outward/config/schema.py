@@ -13,7 +13,7 @@ from outward.config import patterns, values
 from outward.config.settings import DEFAULT_STATE, Limits
 from outward.config.shapes import BeforeValidator, Field, Model, WithJsonSchema
 from outward.core.model import (
-    Denial,
+    DenyDelivery,
     Ech,
     Filter,
     Grants,
@@ -241,7 +241,7 @@ class GroupModel(Model):
     ignore: Rules | None = None
     mode: Mode | None = None
     lane: LaneChoice | None = None
-    denial: Denial | None = None
+    denial: DenyDelivery | None = None
     ech: Ech | None = None
     grants: Grants | None = None
     limits: GroupLimitsModel | None = None

@@ -76,7 +76,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Tls:
+class TlsSettings:
     """TLS to the proxy itself.
 
     Attributes:
@@ -142,12 +142,12 @@ class AdminDoor:
     """
 
     urls: tuple[str, ...] = ()
-    tls: Tls | None = None
+    tls: TlsSettings | None = None
     oidc: Oidc | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class AuditStream:
+class AuditStreamSettings:
     """Where audit events are sent.
 
     Attributes:
@@ -260,7 +260,7 @@ class Settings:
     ops: tuple[str, int] = ("127.0.0.1", 9090)
     state: Path = field(default_factory=lambda: Path(DEFAULT_STATE).expanduser())
     instance: str = ""
-    tls: Tls | None = None
+    tls: TlsSettings | None = None
     ca: tuple[Path, Path] | None = None
     workers: int = 1
     grace: float = 30.0
@@ -273,7 +273,7 @@ class Settings:
     export: ExportTo | None = None
     audit_retention: float | None = None
     audit_anchor: Path | str | None = field(default=None, repr=False)
-    audit_stream: AuditStream | None = None
+    audit_stream: AuditStreamSettings | None = None
     trust: tuple[str, ...] = ("system",)
     crl: tuple[str, ...] = ()
     dns_servers: tuple[tuple[str, int], ...] = ()

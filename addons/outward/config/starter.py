@@ -13,7 +13,7 @@ from hashlib import sha256
 from outward.config.diagnostics import Report
 from outward.config.loaded import Loaded
 from outward.config.machine import Machine, discoveries
-from outward.config.rules import RuleCompiler, Use
+from outward.config.rules import ListPurpose, RuleCompiler
 from outward.config.sets import Hosts, Sets
 from outward.config.settings import Settings
 from outward.core.addresses import Network
@@ -41,7 +41,7 @@ def starter_policy(
     report = Report()
     asked = _ask(discoveries(os.environ if env is None else env) if machine is None else machine)
     sets = Sets({}, asked, report)
-    rules = RuleCompiler(sets, report, date.min).compile_texts(SETS, _PLACE, Use.ALLOW)
+    rules = RuleCompiler(sets, report, date.min).compile_texts(SETS, _PLACE, ListPurpose.ALLOW)
     names = "\n".join(f"{rule.pattern} {rule.ports}" for rule in rules)
     policy = Policy(
         generation=sha256(names.encode()).hexdigest()[:12],

@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, Node, SequenceNode, at
 from outward.config.schema import AuditStreamModel, ExportModel, WebhookModel
-from outward.config.settings import AuditStream, ExportTo, Webhook
+from outward.config.settings import AuditStreamSettings, ExportTo, Webhook
 from outward.config.values import resolve_path
 from outward.core.addresses import METADATA, embedded
 
 
 def audit_stream(
     node: Node | None, model: AuditStreamModel | None, base: Path, env: Mapping[str, str], report: Report
-) -> AuditStream | None:
+) -> AuditStreamSettings | None:
     """Return where audit events are sent, or None.
 
     Args:
@@ -35,7 +35,7 @@ def audit_stream(
         named = at(node, "token_env") or node
         message = f"`{model.token_env}` is not set here"
         report.warning("W119", message, named.place, named.length, "the proxy does not start without it")
-    return AuditStream(model.url, model.token_env, token_file, model.batch, model.denials)
+    return AuditStreamSettings(model.url, model.token_env, token_file, model.batch, model.denials)
 
 
 def webhooks(

@@ -18,7 +18,7 @@ from outward.config.confines import Confines, confine
 from outward.config.diagnostics import Finding, Level, Report
 from outward.config.document import MappingNode, Node, ScalarNode
 from outward.config.gather import Gathered, LeadsOutError, Reach, document, merge, read_names
-from outward.config.groups import Own, read_groups
+from outward.config.groups import WrittenGroup, read_groups
 from outward.config.includes import Given
 from outward.config.machine import Machine
 from outward.config.nearest import did_you_mean
@@ -68,7 +68,7 @@ class Content:
     sources: tuple[tuple[Given, bytes | None], ...]
     roots: tuple[tuple[MappingNode, Given], ...]
     gathered: Gathered
-    own: Mapping[str, Own]
+    own: Mapping[str, WrittenGroup]
     findings: tuple[Finding, ...]
     texts: Mapping[str, str]
     moves: bool
@@ -112,7 +112,7 @@ class Subtree:
     standing: Standing
     latest: Content
     good: Content | None
-    own: Mapping[str, Own] = field(repr=False)
+    own: Mapping[str, WrittenGroup] = field(repr=False)
     faults: tuple[Finding, ...] = ()
 
     @property
@@ -141,7 +141,7 @@ class Subtree:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class SubtreeReader:
     """What reading subtrees needs.
 
     Attributes:
@@ -198,7 +198,7 @@ class Reading:
 
     def _compile(
         self, roots: Sequence[tuple[MappingNode, Given]], left: int, report: Report
-    ) -> tuple[Gathered, dict[str, Own], bool]:
+    ) -> tuple[Gathered, dict[str, WrittenGroup], bool]:
         gathered = Gathered(MappingNode("", 1, 1, 1), reach=Reach(Path(), left=left))
         for root, given in roots:
             gathered.reach = Reach(given.folder.resolve(), given.prefix, gathered.reach.left if gathered.reach else 0)
@@ -211,7 +211,7 @@ class Reading:
         self.discovered.update(used)
         return gathered, groups, bool(used)
 
-    def _rest(self, subtree: Subtree) -> Mapping[str, Own]:
+    def _rest(self, subtree: Subtree) -> Mapping[str, WrittenGroup]:
         """Return what the files forbid, without what they allow; where that cannot be known, that all is denied."""
         latest, report = subtree.latest, Report()
         unread = len(latest.roots) < sum(data is None or bool(data.strip()) for _, data in latest.sources)
@@ -357,12 +357,12 @@ _EVERYTHING = (
 _CLOSED = "what this file denies cannot be read, so that everything is denied"
 
 
-def _closed(place: Place) -> Own:
+def _closed(place: Place) -> WrittenGroup:
     rules = Rules(Rule(pattern, place, None, note=_CLOSED) for pattern in _EVERYTHING)
-    return Own(deny=rules, search=_NO_SEARCH, place=place, confined=True)
+    return WrittenGroup(deny=rules, search=_NO_SEARCH, place=place, confined=True)
 
 
-def _is_closed(own: Mapping[str, Own]) -> bool:
+def _is_closed(own: Mapping[str, WrittenGroup]) -> bool:
     return any(rule.note is _CLOSED for each in own.values() for rule in each.deny.all)
 
 

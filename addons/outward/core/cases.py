@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from outward.core.explain import Trail, explain
+from outward.core.explain import DecisionTrace, explain
 from outward.core.model import Place, Question, Verdict
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
@@ -33,11 +33,11 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CaseResult:
     """A case and the way to the decision that it met."""
 
     case: Case
-    trail: Trail
+    trail: DecisionTrace
 
     @property
     def verdict(self) -> Verdict:
@@ -61,6 +61,6 @@ class Outcome:
         return f"expected {wanted}, got {self.verdict.name.lower()} ({self.reason})"
 
 
-def hold(policy: Policy, case: Case) -> Outcome:
+def hold(policy: Policy, case: Case) -> CaseResult:
     """Ask the policy what a case asks."""
-    return Outcome(case, explain(policy, case.question))
+    return CaseResult(case, explain(policy, case.question))

@@ -32,7 +32,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
+class DecisionTrace:
     """The way to a decision.
 
     Attributes:
@@ -67,7 +67,7 @@ _MISSES: dict[Reason, str] = {
 }
 
 
-def explain(policy: Policy, question: Question) -> Trail:
+def explain(policy: Policy, question: Question) -> DecisionTrace:
     """Return the decision of a question and the way to it.
 
     Over TLS a request is two questions, and the proxy asks them in turn: may the client connect, and, if the connection
@@ -77,13 +77,13 @@ def explain(policy: Policy, question: Question) -> Trail:
     decision = decide(policy, judged)
     group = policy.groups.get(question.group) if question.group is not None else None
     if group is None:
-        return Trail(question, judged, decision)
+        return DecisionTrace(question, judged, decision)
     closed = shut(policy, question.host, decision)
     if decision.allowed and closed:
         decision = replace(decision, verdict=Verdict.DENY, reason=Reason.ADDRESS_NOT_PUBLIC)
     if question.clear and decision.allowed:
         decision = replace(decision, lane=Lane.INSPECT)  # a request in the clear is read, whatever the group's lane
-    return Trail(
+    return DecisionTrace(
         question=question,
         judged=judged,
         decision=decision,
@@ -106,15 +106,15 @@ def deciding(policy: Policy, question: Question) -> Question:
 
 def _steps(policy: Policy, group: Group, question: Question, decision: Decision) -> Iterator[Step]:
     """Yield the rules up to the one that decided."""
-    blind = _blind(group, question)
+    l4_only = _blind(group, question)
     for node in group.chain:
         for rule in node.deny.for_host(question.host):
-            hit = refuses(rule, question, blind)
+            hit = refuses(rule, question, l4_only)
             yield Step(node.path, "deny", rule, "denies" if hit else _passed(rule, question), hit)
             if hit:
                 return
     for node, rule in group.offers(question.host):
-        outcome = _allow_outcome(policy, node, rule, question, blind)
+        outcome = _allow_outcome(policy, node, rule, question, l4_only)
         decided = decision.rule == rule and outcome == "allows"  # of a list, each look-up makes one
         yield Step(node.path, "allow", rule, outcome, decided)
         if decided:
@@ -127,24 +127,26 @@ def _passed(rule: Rule, question: Question) -> str:
     return "is for other ports, methods or paths"
 
 
-def _allow_outcome(policy: Policy, node: Group, rule: Rule, question: Question, blind: bool) -> str:
-    miss = misses(policy, rule, question, blind)
+def _allow_outcome(policy: Policy, node: Group, rule: Rule, question: Question, l4_only: bool) -> str:
+    miss = misses(policy, rule, question, l4_only)
     if miss is not None:
-        return "needs inspection, which `lane: tunnel` forbids" if blind and rule.needs_sight else _MISSES[miss]
-    above = _ceiling_above(policy, node, question, blind)
+        return "needs inspection, which `lane: tunnel` forbids" if l4_only and rule.needs_sight else _MISSES[miss]
+    above = _ceiling_above(policy, node, question, l4_only)
     if above is not None:
         return f"lies outside the ceiling of `{above}`"
     return "allows"
 
 
-def _ceiling_above(policy: Policy, node: Group, question: Question, blind: bool) -> str | None:
+def _ceiling_above(policy: Policy, node: Group, question: Question, l4_only: bool) -> str | None:
     """Return the path of the nearest ancestor whose ceiling does not admit the question."""
     closing = (
         ancestor.path
         for ancestor in node.chain
         if ancestor is not node
         and ancestor.ceiling is not None
-        and all(misses(policy, rule, question, blind) is not None for rule in ancestor.ceiling.for_host(question.host))
+        and all(
+            misses(policy, rule, question, l4_only) is not None for rule in ancestor.ceiling.for_host(question.host)
+        )
     )
     return next(closing, None)
 

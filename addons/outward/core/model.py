@@ -54,7 +54,7 @@ class Mode(StrEnum):
     REPORT = "report"
 
 
-class Denial(StrEnum):
+class DenyDelivery(StrEnum):
     """How a blocked CONNECT is answered: at once, or inside TLS so that the agent can read the reason.
 
     Automatically is inside, unless the client names itself as one that ends at a refused CONNECT.
@@ -312,8 +312,8 @@ class Decision:
     would_reason: Reason | None = None
     question: Question | None = None
     vendor: str | None = None
-    sighted: bool = True
-    denial: Denial = Denial.CONNECT
+    needs_inspection: bool = True
+    denial: DenyDelivery = DenyDelivery.CONNECT
     ech: Ech = Ech.PASS
     inject: tuple[Injection, ...] = ()
     generation: str = ""

@@ -13,7 +13,7 @@ from outward.core.limits import GroupLimits
 from outward.core.model import (
     ClientEntry,
     Decision,
-    Denial,
+    DenyDelivery,
     Ech,
     Grants,
     Lane,
@@ -54,11 +54,11 @@ class Rules:
         sighted: whether any of them judges more than host and port.
     """
 
-    __slots__ = ("_any", "_below", "_exact", "_lists", "_networks", "all", "networks", "sighted")
+    __slots__ = ("_any", "_below", "_exact", "_lists", "_networks", "all", "needs_inspection", "networks")
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self.all = tuple(rules)
-        self.sighted = any(rule.needs_sight for rule in self.all)
+        self.needs_inspection = any(rule.needs_sight for rule in self.all)
         self._exact: dict[str, tuple[Rule, ...]] = {}
         self._below: dict[str, tuple[Rule, ...]] = {}
         self._any: tuple[Rule, ...] = ()
@@ -140,7 +140,7 @@ class Group:
     parent: "Group | None" = None
     mode: Mode = Mode.ENFORCE
     lane: LaneChoice = LaneChoice.AUTO
-    denial: Denial | None = None
+    denial: DenyDelivery | None = None
     ech: Ech = Ech.PASS
     web_search: WebSearch = field(default_factory=WebSearch)
     limits: GroupLimits | None = None
@@ -271,8 +271,8 @@ def _decide(policy: Policy, question: Question) -> Decision:
         reason, rule = Reason.SECRET_MISDIRECTED, None
     else:
         reason, rule = (Reason.MALFORMED_REQUEST, None) if own else _verdict(policy, group, question)
-    sighted = vendor is not None or bool(bound) or _needs_sight(group, question.host)
-    lane = _lane(group, rule if reason is Reason.RULE and vendor is None else None, sighted=sighted)
+    needs_inspection = vendor is not None or bool(bound) or _needs_sight(group, question.host)
+    lane = _lane(group, rule if reason is Reason.RULE and vendor is None else None, needs_inspection=needs_inspection)
     would_reason = reason if reason in _SOFTENED and group.mode is Mode.REPORT else None
     verdict = Verdict(reason is Reason.RULE or would_reason is not None)
     barred = _barred(question, rule if reason is Reason.RULE else None, lane, vendor) if verdict else None
@@ -289,8 +289,8 @@ def _decide(policy: Policy, question: Question) -> Decision:
         would_reason=would_reason,
         question=question,
         vendor=vendor,
-        sighted=sighted,
-        denial=group.denial or Denial.CONNECT,
+        needs_inspection=needs_inspection,
+        denial=group.denial or DenyDelivery.CONNECT,
         ech=group.ech,
         inject=(rule.inject,) if rule and rule.inject and reason is Reason.RULE else bound,
         generation=policy.generation,
@@ -304,7 +304,7 @@ def for_any_request(policy: Policy, decision: Decision) -> bool:
     judged before anything else: it takes a question of its own.
     """
     group = policy.groups.get(decision.group or "")
-    if group is None or decision.sighted:
+    if group is None or decision.needs_inspection:
         return False
     return not any(node.deny.networks for node in group.chain)
 
@@ -326,11 +326,11 @@ def _barred(question: Question, rule: Rule | None, lane: Lane, vendor: str | Non
     return None
 
 
-def _lane(group: Group, rule: Rule | None, *, sighted: bool) -> Lane:
+def _lane(group: Group, rule: Rule | None, *, needs_inspection: bool) -> Lane:
     if rule is not None and not rule.tls:
         return Lane.TUNNEL
     if group.lane is LaneChoice.AUTO:
-        return Lane.INSPECT if sighted else Lane.TUNNEL
+        return Lane.INSPECT if needs_inspection else Lane.TUNNEL
     return Lane(group.lane)
 
 
@@ -338,15 +338,15 @@ def _needs_sight(group: Group, host: Host) -> bool:
     """Tell whether any rule on the chain, ceilings included, judges more of the host's requests than the host."""
     for node in group.chain:
         for rules in (node.allow, node.deny, node.ceiling):
-            if rules is not None and rules.sighted and any(rule.needs_sight for rule in rules.for_host(host)):
+            if rules is not None and rules.needs_inspection and any(rule.needs_sight for rule in rules.for_host(host)):
                 return True
-    return group.granted.sighted and any(rule.needs_sight for rule in group.granted.for_host(host))
+    return group.granted.needs_inspection and any(rule.needs_sight for rule in group.granted.for_host(host))
 
 
 def _verdict(policy: Policy, group: Group, question: Question) -> tuple[Reason, Rule | None]:
     """Return the reason and the rule that gave it."""
-    blind = question.method is None and group.lane is LaneChoice.TUNNEL
-    denying = _denying(group, question, blind)
+    l4_only = question.method is None and group.lane is LaneChoice.TUNNEL
+    denying = _denying(group, question, l4_only)
     if denying is not None:
         return Reason.DENIED_BY_RULE, denying
     closest, blocked = Reason.NO_RULE, None
@@ -366,7 +366,7 @@ def _miss(
     unseen = question.method is None and (group.lane is LaneChoice.TUNNEL or not rule.tls)
     miss = misses(policy, rule, question, unseen) or above_ceiling(policy, node, question, unseen)
     if miss is None and unseen:
-        denying = _denying(group, question, blind=True)
+        denying = _denying(group, question, l4_only=True)
         return (None, None) if denying is None else (Reason.DENIED_BY_RULE, denying)
     return miss, None if miss is Reason.NO_RULE else rule
 
@@ -380,7 +380,7 @@ def address_denied(policy: Policy, decision: Decision, address: Address) -> Rule
     if question is None or group is None or not any(node.deny.networks for node in group.chain):
         return None
     for each in (address, *embedded(address)):
-        denying = _denying(group, replace(question, host=Host(str(each), each)), blind=question.method is None)
+        denying = _denying(group, replace(question, host=Host(str(each), each)), l4_only=question.method is None)
         if denying is not None:
             return denying
     return None
@@ -405,39 +405,39 @@ def opened(policy: Policy, decision: Decision) -> Iterator[Network]:
             yield from rule.addresses
 
 
-def _denying(group: Group, question: Question, blind: bool) -> Rule | None:
+def _denying(group: Group, question: Question, l4_only: bool) -> Rule | None:
     for node in group.chain:
         for rule in node.deny.for_host(question.host):
-            if refuses(rule, question, blind):
+            if refuses(rule, question, l4_only):
                 return rule
     return None
 
 
-def above_ceiling(policy: Policy, node: Group, question: Question, blind: bool) -> Reason | None:
+def above_ceiling(policy: Policy, node: Group, question: Question, l4_only: bool) -> Reason | None:
     """Judge an allow rule of `node` by the ceilings of the node's ancestors."""
     ancestor = node.parent
     while ancestor is not None:
         if ancestor.ceiling is not None and not any(
-            misses(policy, rule, question, blind) is None for rule in ancestor.ceiling.for_host(question.host)
+            misses(policy, rule, question, l4_only) is None for rule in ancestor.ceiling.for_host(question.host)
         ):
             return Reason.NO_RULE
         ancestor = ancestor.parent
     return None
 
 
-def misses(policy: Policy, rule: Rule, question: Question, blind: bool) -> Reason | None:
+def misses(policy: Policy, rule: Rule, question: Question, l4_only: bool) -> Reason | None:
     """Return why an allow rule for the host does not allow the question, or None where it does."""
-    miss = _mismatch(rule, question, blind)
+    miss = _mismatch(rule, question, l4_only)
     return Reason.RULE_EXPIRED if miss is None and policy.expired(rule) else miss
 
 
-def _mismatch(rule: Rule, question: Question, blind: bool) -> Reason | None:
+def _mismatch(rule: Rule, question: Question, l4_only: bool) -> Reason | None:
     if rule.pattern.kind is PatternKind.ANY and is_local_name(question.host.name):
         return Reason.NO_RULE
     if rule.ports is not None and question.port not in rule.ports:
         return Reason.PORT_NOT_ALLOWED
     if question.method is None:
-        return Reason.METHOD_NOT_ALLOWED if blind and rule.needs_sight else None
+        return Reason.METHOD_NOT_ALLOWED if l4_only and rule.needs_sight else None
     if rule.methods is not None and question.method not in rule.methods:
         return Reason.METHOD_NOT_ALLOWED
     if rule.paths is not None and not allows(rule.paths, question.path or "", encoded_slash=rule.encoded_slash):
@@ -445,12 +445,12 @@ def _mismatch(rule: Rule, question: Question, blind: bool) -> Reason | None:
     return None
 
 
-def refuses(rule: Rule, question: Question, blind: bool) -> bool:
+def refuses(rule: Rule, question: Question, l4_only: bool) -> bool:
     """Tell whether a deny rule for the host denies the question; what cannot be seen or read counts as a match."""
     if rule.ports is not None and question.port not in rule.ports:
         return False
     if question.method is None:
-        return blind or not rule.needs_sight
+        return l4_only or not rule.needs_sight
     if rule.methods is not None and question.method not in rule.methods:
         return False
     return rule.paths is None or denies(rule.paths, question.path or "", encoded_slash=rule.encoded_slash)

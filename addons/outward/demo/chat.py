@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
-from outward.demo.client import Answer, call
-from outward.demo.stage import GROUP, Stage
+from outward.demo.client import DemoResponse, call
+from outward.demo.stage import GROUP, DemoStage
 from outward.demo.vendors import CARELESS, HOSTS
 
 _PATIENCE = 5.0  # seconds for a receipt to be written
@@ -31,7 +31,7 @@ class Chat:
         opted_in: whether the developer has turned web search on for it.
     """
 
-    def __init__(self, stage: Stage, name: str) -> None:
+    def __init__(self, stage: DemoStage, name: str) -> None:
         self.name, self.opted_in = name, False
         self._stage = stage
 
@@ -116,7 +116,7 @@ class Chat:
         items: list[Event] = (await (await self._api("GET", path)).json())["items"]
         return items
 
-    async def _api(self, method: str, path: str, body: Event | None = None) -> Answer:
+    async def _api(self, method: str, path: str, body: Event | None = None) -> DemoResponse:
         return await call(self._stage.ops, self._stage.admin, method, path, body)
 
 
@@ -130,7 +130,7 @@ async def _until[T](ask: Callable[[], Awaitable[T]]) -> T:
         await asyncio.sleep(_POLL)
 
 
-async def _server_sent(answer: Answer) -> AsyncIterator[Event]:
+async def _server_sent(answer: DemoResponse) -> AsyncIterator[Event]:
     """Yield the JSON of each server-sent event."""
     held = b""
     async for piece in answer.pieces():

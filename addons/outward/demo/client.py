@@ -17,7 +17,7 @@ _TIMEOUT = 30.0  # seconds for a head
 
 
 @dataclass(slots=True)
-class Answer:
+class DemoResponse:
     """The head of a response, and where its body comes from."""
 
     status: int
@@ -59,7 +59,7 @@ class ThroughProxy:
     token: str
     tls: ssl.SSLContext
 
-    async def post(self, host: str, port: int, path: str, body: Mapping[str, Any] | None) -> Answer:
+    async def post(self, host: str, port: int, path: str, body: Mapping[str, Any] | None) -> DemoResponse:
         """Send JSON to a host; without a body it is a GET. A refused CONNECT is the answer."""
         reader, writer = await asyncio.open_connection(*self.proxy)
         secret = base64.b64encode(f"{self.user}:{self.token}".encode()).decode()
@@ -72,7 +72,9 @@ class ThroughProxy:
         return await _exchange((reader, writer), "GET" if body is None else "POST", path, inner, body)
 
 
-async def call(address: Address, token: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
+async def call(
+    address: Address, token: str, method: str, path: str, body: Mapping[str, Any] | None = None
+) -> DemoResponse:
     """Send one request to the admin API."""
     reader, writer = await asyncio.open_connection(*address)
     fields = {"Host": "{}:{}".format(*address), "Authorization": f"Bearer {token}", "Accept": "application/json"}
@@ -85,7 +87,7 @@ async def _exchange(
     target: str,
     fields: Mapping[str, str],
     body: Mapping[str, Any] | None = None,
-) -> Answer:
+) -> DemoResponse:
     reader, writer = connection
     data = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
@@ -97,4 +99,4 @@ async def _exchange(
     status, *rest = head.strip().split("\r\n")
     pairs = (line.partition(":") for line in rest)
     found = {name.lower(): value.strip() for name, _, value in pairs}
-    return Answer(int(status.split()[1]), found, reader, writer)
+    return DemoResponse(int(status.split()[1]), found, reader, writer)

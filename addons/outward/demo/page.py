@@ -12,10 +12,10 @@ from typing import Any
 from outward.core.names import MalformedHostError, parse_authority
 from outward.demo.chat import Chat
 from outward.demo.small_web import QUESTION
-from outward.demo.stage import GROUP, Stage
+from outward.demo.stage import GROUP, DemoStage
 from outward.demo.story import BLOCKED_HOST
 from outward.demo.vendors import HOSTS
-from outward.ops.web import Problem, Request, Response, as_json
+from outward.ops.web import OpsRequest, Problem, Response, as_json
 
 _SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -25,14 +25,14 @@ _SECURITY = {
 _ROWS = 6
 
 
-class Page:
+class DemoPage:
     """Answers the browser.
 
     Args:
         stage: the demo's world.
     """
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: DemoStage) -> None:
         self._stage = stage
         self._number = 41
         self._chat = self._new()
@@ -41,7 +41,7 @@ class Page:
         self._number += 1
         return Chat(self._stage, f"chat-{self._number}")
 
-    async def __call__(self, request: Request) -> Response:
+    async def __call__(self, request: OpsRequest) -> Response:
         """Answer one request."""
         _screen(request)
         match request.method, request.path:
@@ -90,7 +90,7 @@ def _line(event: dict[str, Any]) -> bytes:
     return json.dumps(event).encode() + b"\n"
 
 
-def _screen(request: Request) -> None:
+def _screen(request: OpsRequest) -> None:
     """Refuse foreign names (DNS rebinding) and foreign pages."""
     host = request.header("host") or ""
     try:

@@ -8,7 +8,7 @@ QUERY = "CVE-2025-50182 urllib3 patched version"
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class WebPage:
     """A page that can be found.
 
     Attributes:
@@ -27,25 +27,25 @@ class Page:
 
 
 PAGES = (
-    Page(
+    WebPage(
         "github.com",
         "/urllib3/urllib3/security/advisories/GHSA-48p4-8xcf-vxj5",
         "urllib3 does not control redirects in browsers and Node.js · GHSA-48p4-8xcf-vxj5",
         "Yes: CVE-2025-50182 is patched in urllib3 2.5.0.",
     ),
-    Page(
+    WebPage(
         "nvd.nist.gov",
         "/vuln/detail/CVE-2025-50182",
         "NVD: CVE-2025-50182",
         "Affected are 2.2.0 and later versions before 2.5.0, where they run in Pyodide.",
     ),
-    Page(
+    WebPage(
         "urllib3.readthedocs.io",
         "/en/stable/changelog.html",
         "Changelog · urllib3 documentation",
         "Use 2.5.0 or later; versions before 2.2.0 do not have this flaw.",
     ),
-    Page(
+    WebPage(
         "exploits.example.net",
         "/urllib3",
         "urllib3 exploits, collected",
@@ -58,7 +58,7 @@ FROM_MEMORY = (
 )
 
 
-def search(domains: Sequence[str] | None) -> list[Page]:
+def search(domains: Sequence[str] | None) -> list[WebPage]:
     """Return what a vendor finds under a domain filter: each entry means the name and every name below it."""
     if domains is None:
         return list(PAGES)

@@ -17,7 +17,7 @@ from outward.demo.client import Address, ThroughProxy
 from outward.demo.vendors import HOSTS, PACE, Vendor
 from outward.ops.access import digest, new_secret
 from outward.proxy.ca import Authority
-from outward.records.changes import StoredToken
+from outward.records.state.runtime_settings import StoredToken
 from outward.search.registry import vendor_of
 from outward.service import Options, Service, StartError
 
@@ -49,7 +49,7 @@ clients:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class DemoStage:
     """What the chat is given.
 
     Attributes:
@@ -74,7 +74,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path, pace: float = PACE) -> AsyncIterator[Stage]:
+async def stage(folder: Path, pace: float = PACE) -> AsyncIterator[DemoStage]:
     """Run the demo's world in a folder that nobody else uses.
 
     Args:
@@ -102,7 +102,7 @@ async def stage(folder: Path, pace: float = PACE) -> AsyncIterator[Stage]:
         _keep_token(service, admin)
         policy = config.read_text("utf-8")
         tls = ssl.create_default_context(cafile=folder / "state" / "ca.pem")
-        yield Stage(vendors, service.address, service.ops_address, tls, token, admin, policy)
+        yield DemoStage(vendors, service.address, service.ops_address, tls, token, admin, policy)
     finally:
         await service.drain(0.5)
         await service.stop()

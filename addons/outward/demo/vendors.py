@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from outward.core.names import canonical_host
-from outward.demo.small_web import FROM_MEMORY, QUERY, Page, search
+from outward.demo.small_web import FROM_MEMORY, QUERY, WebPage, search
 from outward.files import replace_file
 from outward.proxy.ca import Authority
 
@@ -109,7 +109,7 @@ def _pieces(text: str) -> Iterator[str]:
         yield f" {word}" if number else word
 
 
-def anthropic_events(pages: list[Page] | None) -> Iterator[Event]:
+def anthropic_events(pages: list[WebPage] | None) -> Iterator[Event]:
     """Yield the events of a Messages stream: one search with its results, then cited text; or text from memory."""
     message: Event = {"id": "msg_demo", "type": "message", "role": "assistant", "model": "demo", "content": []}
     message |= {"stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1}}
@@ -134,7 +134,7 @@ def anthropic_events(pages: list[Page] | None) -> Iterator[Event]:
     yield {"type": "message_stop"}
 
 
-def _text_blocks(pages: list[Page]) -> list[tuple[Event, list[Event]]]:
+def _text_blocks(pages: list[WebPage]) -> list[tuple[Event, list[Event]]]:
     """Return one block of text for each page, cited at its end."""
     blocks = []
     for page in pages:
@@ -153,7 +153,7 @@ def _deltas(text: str) -> list[Event]:
     return [{"type": "text_delta", "text": piece} for piece in _pieces(text)]
 
 
-def openai_events(pages: list[Page] | None) -> Iterator[Event]:
+def openai_events(pages: list[WebPage] | None) -> Iterator[Event]:
     """Yield the events of a Responses stream: one search with its sources, then text with citations."""
     response: Event = {"id": "resp_demo", "object": "response", "model": "demo", "status": "in_progress", "output": []}
     yield {"type": "response.created", "sequence_number": 0, "response": response}

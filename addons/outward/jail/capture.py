@@ -16,7 +16,7 @@ import threading
 from collections.abc import Collection
 
 from outward.jail import system
-from outward.jail.names import Names
+from outward.jail.names import ResolverNames
 
 PORTS = (22, 80, 443)  # below 1024, where no program of the jail may listen
 _DNS = 53
@@ -60,7 +60,7 @@ class Capture:
             local: ports of the machine's own localhost that are led to the proxy too.
         """
         self._proxy, self._server, self._local = proxy, server, local
-        self._names = Names()
+        self._names = ResolverNames()
         self._held: set[tuple[str, int]] = set()
         self._lock = threading.Lock()
 

@@ -17,7 +17,7 @@ _LONGEST = _HEADER.size + 253
 _SECONDS = 30  # that an answer may be kept
 
 
-class Names:
+class ResolverNames:
     """Names and the addresses that stand for them."""
 
     def __init__(self) -> None:

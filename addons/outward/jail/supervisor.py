@@ -89,7 +89,7 @@ class Supervisor:
         notification, thread, *_, descriptor, address, length, _, _, _ = _NOTIFICATION.unpack(buffer)
         failed = errno.EPERM
         try:
-            call = Call(self._notifications, self._root, notification, thread, descriptor & 0xFFFFFFFF)
+            call = ConnectCall(self._notifications, self._root, notification, thread, descriptor & 0xFFFFFFFF)
             call.connect(address, length, self._capture)
             failed = 0
         except OSError as error:
@@ -100,7 +100,7 @@ class Supervisor:
             fcntl.ioctl(self._notifications, _SEND, _RESPONSE.pack(notification, 0, -failed, 0))
 
 
-class Call:
+class ConnectCall:
     """One `connect` of a process of the jail, which waits for its answer."""
 
     def __init__(self, notifications: int, root: int, notification: int, thread: int, descriptor: int) -> None:

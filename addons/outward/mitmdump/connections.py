@@ -13,20 +13,20 @@ from outward.core.reasons import Reason
 from outward.http1.fields import HeadError
 from outward.http1.head import parse_head
 from outward.proxy.answer import close_event
+from outward.proxy.context import ConnectionContext
 from outward.proxy.dial import DialError
-from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
+from outward.proxy.happy_eyeballs import ordered
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.hooks import Hooks, Parts
 from outward.proxy.judge import judge_hello, refuse
-from outward.proxy.passport import Passport
 from outward.proxy.question import ask, event_of
-from outward.proxy.race import ordered
 from outward.proxy.refusing import answers_inside
 from outward.service import Service
+from outward.tls.client_hello import Hello, HelloError, HelloReader, NotTlsError
 
 
 @dataclass(slots=True)
-class Connection:
+class MitmConnection:
     """A client's connection.
 
     Attributes:
@@ -43,7 +43,7 @@ class Connection:
     service: Service
     peer: Address
     hooks: Hooks | None = None
-    tunnel: Passport | None = None
+    tunnel: ConnectionContext | None = None
     relayed: bool = False
     judged: dict[tuple[str, int], str] = field(default_factory=dict)
     open: set[Exchange] = field(default_factory=set)
@@ -146,18 +146,18 @@ class Connection:
             identity = replace(identity, conversation=head.conversation)
         event, decision = ask(judge, head, identity, None if head.path is None else "http")
         limited = decision.allowed and judge.limits(event, identity.group, started, Stage.CONNECT)
-        passport = Passport(self.peer, identity, head, decision, event, started, cut=lambda: self.cut())  # noqa: PLW0108 - the one of that time
-        hooks = Hooks(Parts(judge, limits, self.service.governor), passport)
+        context = ConnectionContext(self.peer, identity, head, decision, event, started, cut=lambda: self.cut())  # noqa: PLW0108 - the one of that time
+        hooks = Hooks(Parts(judge, limits, self.service.governor), context)
         if head.path is not None:
             self.hooks = hooks
             return hooks.request(raw)
         if not limited and (decision.allowed or answers_inside(head, decision, identity)):
-            self.hooks, self.tunnel = hooks, passport
+            self.hooks, self.tunnel = hooks, context
         challenge = identity.challenge
         return Exchange(judge, raw, head, event, decision, identity=identity, challenge=challenge, started=started)
 
 
-def _passes(tunnel: Passport, hello: Hello) -> bool:
+def _passes(tunnel: ConnectionContext, hello: Hello) -> bool:
     """Tell whether a tunnel is relayed from its ClientHello on; one that stands by a grant could not be ended."""
     decision, event = tunnel.decision, tunnel.event
     if (

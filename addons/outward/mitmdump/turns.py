@@ -15,7 +15,7 @@ from outward.core.reasons import Reason
 from outward.http1.fields import HeadError
 from outward.http1.forwarding import request_head, response_head
 from outward.http1.head import ResponseHead, parse_response_head
-from outward.mitmdump.connections import Connection
+from outward.mitmdump.connections import MitmConnection
 from outward.mitmdump.messages import put_request, put_response, response_bytes, response_of
 from outward.proxy.inspection.budget import too_long
 from outward.proxy.inspection.exchange import Exchange
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Turn:
+class MitmExchange:
     """A request under way.
 
     Attributes:
@@ -35,7 +35,7 @@ class Turn:
         head: of the answer.
     """
 
-    connection: Connection
+    connection: MitmConnection
     flow: http.HTTPFlow
     exchange: Exchange
     head: ResponseHead | None = None
@@ -106,7 +106,7 @@ class Turn:
             exchange.raw,
             exchange.request,
             tls=self._hooks.sealed,
-            overrides=not exchange.decision.sighted,
+            overrides=not exchange.decision.needs_inspection,
             length=None if body is None else len(body),
             fields={**verdict.fields, **exchange.placed, **exchange.traced},
         )

@@ -19,7 +19,7 @@ from outward.config.settings import Oidc
 from outward.core.policy import within
 from outward.files import read_regular
 from outward.ops.origins import Origins
-from outward.ops.web import Problem, Request
+from outward.ops.web import OpsRequest, Problem
 
 COOKIE = "outward_session"
 _GUARD = "__Host-"
@@ -194,7 +194,7 @@ class Access:
         seeds = tuple(self._fixed) or (self._spare,)
         self._keys = tuple(hashlib.sha256(f"outward session {seed}".encode()).digest() for seed in seeds)
 
-    def screen(self, request: Request) -> None:
+    def screen(self, request: OpsRequest) -> None:
         """Refuse what came through a proxy, or from another site's page.
 
         Raises:
@@ -213,13 +213,13 @@ class Access:
             raise Problem(403, "not from another site's page")
         self.origins.screen(request)
 
-    def holds(self, request: Request, token: Token) -> bool:
+    def holds(self, request: OpsRequest, token: Token) -> bool:
         """Tell whether the token that a request was let in with is still in force; for answers that take long."""
         scheme, _, secret = (request.header("authorization") or "").partition(" ")
         found = self._by_digest(digest(secret.strip())) if scheme else self.session(request)
         return found is not None and (found.id, found.scope) == (token.id, token.scope)
 
-    def token(self, request: Request, *, cookie: bool = False) -> Token:
+    def token(self, request: OpsRequest, *, cookie: bool = False) -> Token:
         """Return the token that a request carries.
 
         Args:
@@ -266,14 +266,14 @@ class Access:
         role = self.oidc.roles[hat]
         return self._in_force(replace(kept, role=role.role, scope=role.group or ALL, hats=hats, hat=hat))
 
-    def wear(self, request: Request, person: Token, hat: str) -> str:
+    def wear(self, request: OpsRequest, person: Token, hat: str) -> str:
         """Return the Set-Cookie value that puts another of a person's roles in force."""
         secret = self.read_cookie(request).partition("~")[0]
         place = self.oidc.place(hat) if self.oidc else 0
         left = int((person.expires or 0.0) - self._clock())
         return self.cookie(request, f"{secret}~{place}", left, same_site="Lax")
 
-    def attempt(self, request: Request) -> None:
+    def attempt(self, request: OpsRequest) -> None:
         """Count a sign-in at the provider, which costs it and us a few requests.
 
         Raises:
@@ -282,7 +282,7 @@ class Access:
         if not self._sign_ins.take(request.peer):
             raise Problem(429, "too many sign-ins from here: wait a moment", {"Retry-After": "10"})
 
-    def sign_in(self, request: Request, secret: str) -> str:
+    def sign_in(self, request: OpsRequest, secret: str) -> str:
         """Return the Set-Cookie value of a new session.
 
         Raises:
@@ -299,7 +299,7 @@ class Access:
         return self.cookie(request, f"{value}.{_mac(key, value)}", SESSION)
 
     def cookie(
-        self, request: Request, value: str, seconds: int, *, name: str = COOKIE, same_site: str = "Strict"
+        self, request: OpsRequest, value: str, seconds: int, *, name: str = COOKIE, same_site: str = "Strict"
     ) -> str:
         """Return the Set-Cookie value of one of our cookies; for no seconds, its end.
 
@@ -309,7 +309,7 @@ class Access:
         guard, mark = (_GUARD, "; Secure") if self.origins.secure(request) else ("", "")
         return f"{guard}{name}={value}; Path=/; HttpOnly; SameSite={same_site}; Max-Age={seconds}{mark}"
 
-    def session(self, request: Request) -> Token | None:
+    def session(self, request: OpsRequest) -> Token | None:
         """Return the token of a browser's session, or None."""
         cookie = self.read_cookie(request)
         if cookie.startswith(PERSON):
@@ -330,12 +330,12 @@ class Access:
             return None
         return next((key for key in self._keys if hmac.compare_digest(mac, _mac(key, text))), None)
 
-    def csrf(self, request: Request) -> str:
+    def csrf(self, request: OpsRequest) -> str:
         """Return the proof that a form was served within this session."""
         cookie = self.read_cookie(request)
         return _person_csrf(cookie) if cookie.startswith(PERSON) else _mac(self._keys[0], f"form {cookie}")
 
-    def check_form(self, request: Request, form: Mapping[str, str]) -> None:
+    def check_form(self, request: OpsRequest, form: Mapping[str, str]) -> None:
         """Refuse a form that this session was not served.
 
         Raises:
@@ -349,7 +349,7 @@ class Access:
         if not good:
             raise Problem(403, "the form is out of date: go back and load the page again")
 
-    def read_cookie(self, request: Request, name: str = COOKIE) -> str:
+    def read_cookie(self, request: OpsRequest, name: str = COOKIE) -> str:
         """Return the value of one of our cookies; over TLS that of the guarded one alone."""
         wanted = f"{_GUARD}{name}" if self.origins.secure(request) else name
         for pair in (request.header("cookie") or "").split(";"):

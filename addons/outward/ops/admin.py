@@ -20,14 +20,15 @@ from outward.ops.entrance import BEGIN, CALLBACK, Entrance
 from outward.ops.openapi import document
 from outward.ops.pages import Pages, wants_html
 from outward.ops.places import Places
-from outward.ops.reader import Reader
+from outward.ops.reader import DatabasePool
 from outward.ops.stream import Stream, Watcher
-from outward.ops.web import Problem, Request, Response, Route, Router, as_problem, redirect
-from outward.ops.who import Door
-from outward.records import query, verify
+from outward.ops.web import OpsRequest, Problem, Response, Route, Router, as_problem, redirect
+from outward.ops.who import SignIn
+from outward.records.audit import verify
 from outward.records.database import Database
-from outward.records.events import Record
-from outward.records.state import State
+from outward.records.events import query
+from outward.records.events.values import Record
+from outward.records.state.live import State
 from outward.threads import Threads
 
 WATCHERS, EXPORTS, ANSWERS = (64, 16), (8, 2), (64, 32)  # places in all, and for each token
@@ -49,10 +50,10 @@ class Admin:
         policy: Callable[[], Policy],
         state: State,
         connect: Callable[[], Database],
-        check_chain: Callable[[Database, verify.Report | None], verify.Report],
+        check_chain: Callable[[Database, verify.ChainReport | None], verify.ChainReport],
         access: Access,
         stream: Stream,
-        door: Callable[[], Door | None],
+        door: Callable[[], SignIn | None],
         now: Callable[[], float],
         secrets: Callable[[], tuple[SecretEntry, ...]],
     ) -> None:
@@ -70,7 +71,7 @@ class Admin:
             secrets: returns what the configuration in force says of its secrets.
         """
         self._access, self._stream = access, stream
-        self._reader = Reader(connect)
+        self._reader = DatabasePool(connect)
         self._sources = Sources(policy, state, self._reader, now, secrets)
         self._watchers, self._exports = Places("streams", *WATCHERS), Places("exports", *EXPORTS)
         self._answers = Places("answers", *ANSWERS)
@@ -79,7 +80,7 @@ class Admin:
         self._check_chain = check_chain
         self._chains = ChainWatch(self._verified)
 
-    async def __call__(self, request: Request) -> Response:
+    async def __call__(self, request: OpsRequest) -> Response:
         """Answer one request."""
         try:
             return await self._answer(request)
@@ -97,7 +98,7 @@ class Admin:
         self._pages_of_exports.close()
         self._reader.close()
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: OpsRequest) -> Response:
         self._access.screen(request)
         if request.path.startswith(_STATIC):
             return _static(request)
@@ -136,11 +137,11 @@ class Admin:
             [*Api(self._sources).routes(), Route("GET", "/api/v1/openapi.json", _document), *self._pages.routes()]
         )
 
-    def _verified(self, after: verify.Report | None) -> verify.Report:
+    def _verified(self, after: verify.ChainReport | None) -> verify.ChainReport:
         with self._reader.database() as database:
             return self._check_chain(database, after)
 
-    def _sign_in(self, request: Request) -> Response:
+    def _sign_in(self, request: OpsRequest) -> Response:
         """Sign in by a token, and out."""
         if request.method in ("GET", "HEAD"):
             return self._pages.sign_in(self._entrance.way(request)) if request.path == "/login" else redirect("/login")
@@ -211,7 +212,7 @@ def _document(asked: Asked) -> Response:
     return Response(200, json.dumps(document(), indent=2).encode())
 
 
-def _static(request: Request) -> Response:
+def _static(request: OpsRequest) -> Response:
     """Serve one of our own few files; a name with a separator is none of them."""
     name = request.path.removeprefix(_STATIC)
     folder = resources.files("outward.ops").joinpath("static")

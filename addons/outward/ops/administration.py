@@ -15,16 +15,16 @@ from outward.ops.access import Access, Token, from_environment, token_file
 from outward.ops.origins import Origins
 from outward.ops.rotation import Rotation
 from outward.ops.stream import Stream
-from outward.ops.web import Request, Response
-from outward.ops.who import Door
-from outward.records.changes import CHANNEL, StoredToken
+from outward.ops.web import OpsRequest, Response
+from outward.ops.who import SignIn
 from outward.records.database import Database, migrate, open_database, open_listener
-from outward.records.state import State
+from outward.records.state.live import State
+from outward.records.state.runtime_settings import CHANNEL, StoredToken
 
 if TYPE_CHECKING:
     from outward.ops.admin import Admin
-    from outward.records.chain import Chain
-    from outward.records.verify import Report
+    from outward.records.audit.chain import Chain
+    from outward.records.audit.verify import ChainReport
 
 
 class Administration:
@@ -59,7 +59,7 @@ class Administration:
         self.secrets: Callable[[], tuple[SecretEntry, ...]] = lambda: settings.secrets
         self._access = Access(from_environment(environ), self._stored, Origins(settings.admin.urls))
         self._access.oidc, self._access.used = settings.admin.oidc, self.state.used
-        self.door: Door | None = None
+        self.door: SignIn | None = None
         self._admin: Admin | None = None
         self._building = asyncio.Lock()
 
@@ -82,7 +82,7 @@ class Administration:
         """Return the addresses that the page is reached at now."""
         return self._access.origins
 
-    async def __call__(self, request: Request) -> Response:
+    async def __call__(self, request: OpsRequest) -> Response:
         """Answer one request of an administrator."""
         async with self._building:
             if self._admin is None:
@@ -116,12 +116,12 @@ class Administration:
         return database
 
     def _chain(self) -> "Chain":
-        from outward.records.chain import Chain  # noqa: PLC0415 - cryptography is not needed before the first change
+        from outward.records.audit.chain import Chain  # noqa: PLC0415 - cryptography is not needed before the first change
 
         return Chain(self._settings.state)
 
-    def _verify(self, database: Database, after: "Report | None") -> "Report":
-        from outward.records.verify import verify  # noqa: PLC0415 - as above
+    def _verify(self, database: Database, after: "ChainReport | None") -> "ChainReport":
+        from outward.records.audit.verify import verify  # noqa: PLC0415 - as above
 
         return verify(database, self._settings.state, after=after, signatures=False)
 

@@ -18,16 +18,18 @@ from outward.ops.access import Token
 from outward.ops.ask import Asked, scope
 from outward.ops.asking import Asking
 from outward.ops.holdings import Holdings
-from outward.ops.reader import Reader
+from outward.ops.reader import DatabasePool
 from outward.ops.web import Problem, Response, Route, as_json
-from outward.records import query, receipts, search_counts, trail
-from outward.records.changes import OptIn
+from outward.records.audit import audit_query
 from outward.records.database import StoreAwayError
-from outward.records.events import Record, rfc3339
-from outward.records.over_time import over_time
-from outward.records.query import Filters
-from outward.records.state import LockedError, State
-from outward.records.store import milliseconds
+from outward.records.events import query
+from outward.records.events.over_time import over_time
+from outward.records.events.query import Filters
+from outward.records.events.store import milliseconds
+from outward.records.events.values import Record, rfc3339
+from outward.records.state import receipts, search_counts
+from outward.records.state.live import LockedError, State
+from outward.records.state.runtime_settings import OptInChange
 from outward.search.receipts import Receipt
 
 type Handler = Callable[[Asked], Response]
@@ -51,7 +53,7 @@ class Sources:
 
     policy: Callable[[], Policy]
     state: State
-    reader: Reader
+    reader: DatabasePool
     now: Callable[[], float]
     secrets: Callable[[], tuple[SecretEntry, ...]]
 
@@ -293,7 +295,7 @@ class Api:
     def _set_opt_in(
         self, asked: Asked, conversation: str, group: str, *, active: bool, credential: str | None = None
     ) -> None:
-        wanted = OptIn(conversation, group, active, credential, actor(asked.token), self._from.now())
+        wanted = OptInChange(conversation, group, active, credential, actor(asked.token), self._from.now())
         try:
             self._from.state.set_opt_in(wanted, asked.request.peer)
         except StoreAwayError as error:
@@ -321,7 +323,7 @@ class Api:
         limit, after = ask.page(found)
         wanted = ask.audit_filters(asked, found)
         with self._from.reader.database() as database:
-            rows = trail.listed(database, wanted, limit + 1, after)
+            rows = audit_query.listed(database, wanted, limit + 1, after)
         last = rows[limit - 1] if len(rows) > limit else None
         return _list(rows[:limit], (milliseconds(last["created_at"]), last["id"]) if last else None)
 

@@ -16,9 +16,9 @@ from outward.core.names import MalformedHostError, canonical_host
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.ops.access import ALL, Token
-from outward.ops.web import Problem, Request
-from outward.records.query import MAX_LIMIT, SORTS, Cursor, Filters
-from outward.records.trail import AuditFilters
+from outward.ops.web import OpsRequest, Problem
+from outward.records.audit.audit_query import AuditFilters
+from outward.records.events.query import MAX_LIMIT, SORTS, Cursor, Filters
 
 _CURSOR = re.compile(r"([0-9]{1,15}):([^\x00]{0,256})")
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -42,7 +42,7 @@ class Asked:
         params: of the path.
     """
 
-    request: Request
+    request: OpsRequest
     token: Token
     params: dict[str, str] = field(default_factory=dict)
 

@@ -10,11 +10,18 @@ from outward.core.policy import Policy
 from outward.ops import ask
 from outward.ops.ask import Asked
 from outward.ops.web import Problem, Response, Route, as_json
-from outward.records import requests
 from outward.records.database import StoreAwayError
-from outward.records.deciding import Decided, UndecidableError, decided, lasting
-from outward.records.events import new_id, rfc3339
-from outward.records.requests import STATES, AccessRequest, CrowdedError, SettledError, Wanted, words
+from outward.records.events.values import new_id, rfc3339
+from outward.records.state import requests
+from outward.records.state.deciding import Decided, UndecidableError, decided, lasting
+from outward.records.state.requests import (
+    STATES,
+    AccessRequest,
+    RequestsQuery,
+    SettledError,
+    TooManyRequestsError,
+    words,
+)
 
 if TYPE_CHECKING:
     from outward.ops.api import Handler, Sources
@@ -62,7 +69,7 @@ class Asking:
         if state not in (None, *STATES):
             raise Problem(400, f"`state` is one of {', '.join(STATES)}")
         with self._from.reader.database() as database:
-            rows = requests.listed(database, Wanted(ask.scope(asked.token), group, state), limit + 1, after)
+            rows = requests.listed(database, RequestsQuery(ask.scope(asked.token), group, state), limit + 1, after)
         return rows[:limit], len(rows) > limit
 
     def make(self, asked: Asked) -> Response:
@@ -90,7 +97,7 @@ class Asking:
         )  # fmt: skip
         try:
             return self._from.state.access.ask(kept, asked.request.peer)
-        except CrowdedError as error:
+        except TooManyRequestsError as error:
             raise Problem(429, str(error), {"Retry-After": "3600"}) from error
         except StoreAwayError as error:
             raise Problem(503, *_AWAY) from error

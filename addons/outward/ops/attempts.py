@@ -15,10 +15,10 @@ from outward.ops.ask import Asked
 from outward.ops.chart import Chart, chart
 from outward.ops.queue import UNTIL, USUAL, askable
 from outward.ops.web import Problem, Response, Route
-from outward.records import query
 from outward.records.database import Database
-from outward.records.over_time import Series, over_time
-from outward.records.query import Filters
+from outward.records.events import query
+from outward.records.events.over_time import Series, over_time
+from outward.records.events.query import Filters
 
 PERIODS = (("1h", "1 hour"), ("24h", "24 hours"), ("7d", "7 days"), ("all", "All"))
 VIEWS = (("blocked", "Blocked"), ("reported", "Would be blocked"), ("allowed", "Allowed"))
@@ -28,7 +28,7 @@ _OF_ALLOWED = ("group", "search")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AttemptsQuery:
     """What the page was asked for.
 
     Attributes:
@@ -102,7 +102,7 @@ class Attempts:
             usual=USUAL,
         )
 
-    def _wanted(self, asked: Asked) -> Wanted:
+    def _wanted(self, asked: Asked) -> AttemptsQuery:
         found = asked.query("view", "period", "since", "until", "sort", "cursor", "host", *_FILTERS, form=True)
         if "host" in found:  # what the page was called with before names could be searched
             found["search"] = found.pop("host")
@@ -124,7 +124,7 @@ class Attempts:
             ):  # then the writer's totals answer, however many
                 filters = replace(filters, since=None, seen_since=filters.since)
         now = self._from.now()
-        return Wanted(
+        return AttemptsQuery(
             view=view,
             asking=asking,
             times=times,
@@ -135,7 +135,7 @@ class Attempts:
             until=min(now, ask.moment("until", limits.get("until")) or now),
         )
 
-    def _series(self, database: Database, wanted: Wanted) -> Series | None:
+    def _series(self, database: Database, wanted: AttemptsQuery) -> Series | None:
         """Return the counts over time; None where nothing can be counted: hours know no host that was allowed."""
         if wanted.filters.allowed and wanted.filters.search is not None:
             return None
@@ -154,7 +154,7 @@ def _drawn(series: Series) -> Chart | None:
     return chart(series) if any(series.counts) else None
 
 
-def _line(database: Database, row: query.Blocked, policy: Policy, wanted: Wanted) -> dict[str, Any]:
+def _line(database: Database, row: query.Blocked, policy: Policy, wanted: AttemptsQuery) -> dict[str, Any]:
     """Return a line of the list, with what would allow it, and the form that asks for it."""
     line = {name: getattr(row, name) for name in row.__slots__}
     line |= {"first_seen": row.first, "last_seen": row.last, "cure": None, "wish": None, "opens": False}
@@ -168,12 +168,12 @@ def _line(database: Database, row: query.Blocked, policy: Policy, wanted: Wanted
     return line
 
 
-def _export(wanted: Wanted) -> str:
+def _export(wanted: AttemptsQuery) -> str:
     report = {"would_deny": "true"} if wanted.filters.would_deny else {}
     return urlencode({**wanted.asking, **wanted.times, **report})
 
 
-def _span(wanted: Wanted) -> str:
+def _span(wanted: AttemptsQuery) -> str:
     """Say what the counts of the list count; see `query.summary`."""
     if wanted.filters.by_event:
         return f"Counts are of the newest {query.MAX_COUNTED:,} attempts that match."

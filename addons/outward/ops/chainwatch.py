@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable
 
 from outward.ops.web import Problem
-from outward.records.verify import Report
+from outward.records.audit.verify import ChainReport
 
 WHOLE = 3600.0  # seconds between two verifications of every row
 _PATIENCE = 0.5  # seconds that an asker waits
 
 _log = logging.getLogger(__name__)
 
-type Check = Callable[[Report | None], Report]
+type Check = Callable[[ChainReport | None], ChainReport]
 """Verifies the chains, going on from a report or from nothing."""
 
 
@@ -28,10 +28,10 @@ class ChainWatch:
         self._check, self._clock = check, clock
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._report: Report | None = None
+        self._report: ChainReport | None = None
         self._whole_at = -WHOLE
 
-    def report(self, patience: float = _PATIENCE) -> Report | None:
+    def report(self, patience: float = _PATIENCE) -> ChainReport | None:
         """Return what the last verification found, after waiting a while for a new one; None before the first."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from outward.records.over_time import Series
-from outward.records.store import HOUR
+from outward.records.events.over_time import Series
+from outward.records.events.store import HOUR
 
 WIDTH, HEIGHT, _GAP = 720, 120, 0.2
 _LEAST = 2.0  # of a bar that counts something, so that it can be seen

@@ -11,11 +11,11 @@ from typing import Protocol
 
 from outward.config.admin import is_safe
 from outward.ops.access import ALL, PERSON, Access, digest
-from outward.ops.web import Problem, Request, Response, redirect
-from outward.ops.who import Door, Who
-from outward.records.changes import StoredToken
+from outward.ops.web import OpsRequest, Problem, Response, redirect
+from outward.ops.who import SignIn, Who
 from outward.records.database import StoreAwayError
-from outward.records.state import State
+from outward.records.state.live import State
+from outward.records.state.runtime_settings import StoredToken
 from outward.threads import Threads
 
 BEGIN = "/login/provider"
@@ -25,7 +25,7 @@ _PATIENCE = 600  # seconds that a person has at the provider
 _MOST = 8  # sign-ins that are worked on
 
 
-class Page(Protocol):
+class SignInPage(Protocol):
     """Shows the sign-in page."""
 
     def __call__(self, way: str | None, problem: Problem | None = None) -> Response:
@@ -35,7 +35,7 @@ class Page(Protocol):
 class Entrance:
     """Leads people to the provider and takes them back."""
 
-    def __init__(self, access: Access, state: State, door: Callable[[], Door | None], page: Page) -> None:
+    def __init__(self, access: Access, state: State, door: Callable[[], SignIn | None], page: SignInPage) -> None:
         """Prepare.
 
         Args:
@@ -52,13 +52,13 @@ class Entrance:
         """Start nothing more."""
         self._threads.close()
 
-    def way(self, request: Request) -> str | None:
+    def way(self, request: OpsRequest) -> str | None:
         """Return where a person may sign in at the provider; None where there is none."""
         if self._door() is None:
             return None
         return BEGIN if self._home(request) else f"{self._main()}{BEGIN}"
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(self, request: OpsRequest) -> Response:
         """Answer one of the two paths."""
         if request.method != "GET":
             raise Problem(405, "this method has no meaning here", {"Allow": "GET"})
@@ -71,7 +71,7 @@ class Entrance:
         finally:
             self._busy -= 1
 
-    def leave(self, request: Request) -> None:
+    def leave(self, request: OpsRequest) -> None:
         """End a person's sign-in, in every proxy."""
         token = self._access.session(request)
         if token is not None and token.session:
@@ -80,7 +80,7 @@ class Entrance:
             except StoreAwayError as error:
                 raise _away() from error
 
-    def _begin(self, request: Request) -> Response:
+    def _begin(self, request: OpsRequest) -> Response:
         door, home = self._door(), self._home(request)
         if door is None:
             raise Problem(404, "there is nothing here")
@@ -93,7 +93,7 @@ class Entrance:
             return self._page(self.way(request), problem)
         return redirect(there, self._begun(request, secret, _PATIENCE))
 
-    def _end(self, request: Request) -> Response:
+    def _end(self, request: OpsRequest) -> Response:
         door, home = self._door(), self._home(request)
         if door is None or home is None:
             raise Problem(404, "there is nothing here")
@@ -107,7 +107,7 @@ class Entrance:
             return answer
         return redirect("/", over, cookie)
 
-    def _let_in(self, request: Request, who: Who) -> str:
+    def _let_in(self, request: OpsRequest, who: Who) -> str:
         """Keep a person's sign-in, and return the session's cookie."""
         oidc = self._access.oidc
         if oidc is None:
@@ -138,10 +138,10 @@ class Entrance:
         # Lax: the browser is on its way here from another site, and a strict cookie would not come along.
         return self._access.cookie(request, secret, int(oidc.session), same_site="Lax")
 
-    def _begun(self, request: Request, secret: str, seconds: int) -> str:
+    def _begun(self, request: OpsRequest, secret: str, seconds: int) -> str:
         return self._access.cookie(request, secret, seconds, name=SIGN_IN, same_site="Lax")
 
-    def _home(self, request: Request) -> str | None:
+    def _home(self, request: OpsRequest) -> str | None:
         """Return the listed address that a request was sent to, if a session may be begun there."""
         origin = self._access.origins.of(request)
         return origin if origin is not None and is_safe(origin) else None

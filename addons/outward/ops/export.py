@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from outward.records.events import Record
+from outward.records.events.values import Record
 from outward.threads import Threads
 
 FIELDS = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from outward.ops.metrics import Metrics
 from outward.ops.origins import Origins, not_for_this_host
 from outward.ops.server import App
-from outward.ops.web import Problem, Request, Response
+from outward.ops.web import OpsRequest, Problem, Response
 from outward.threads import Threads
 
 type Check = Callable[[], str | None]
@@ -48,7 +48,7 @@ class Health:
         self._threads = Threads("scrape", 1)  # whoever may scrape needs no token, and gets no more than this one
         self._busy = self._scrapes = 0
 
-    async def __call__(self, request: Request) -> Response:
+    async def __call__(self, request: OpsRequest) -> Response:
         """Answer one request."""
         answer = {"/healthz": self._healthy, "/readyz": self._ready, "/metrics": self._scrape}.get(request.path)
         if answer is None:
@@ -57,7 +57,7 @@ class Health:
             raise Problem(405, "this method has no meaning here", {"Allow": "GET, HEAD"})
         return await answer(request)
 
-    async def _pass_on(self, request: Request) -> Response:
+    async def _pass_on(self, request: OpsRequest) -> Response:
         if self._mounted is None:
             raise Problem(404, "there is nothing here")
         if self._busy >= MOST:
@@ -68,10 +68,10 @@ class Health:
         finally:
             self._busy -= 1
 
-    async def _healthy(self, _request: Request) -> Response:
+    async def _healthy(self, _request: OpsRequest) -> Response:
         return Response(200, b'{"status": "ok"}\n')
 
-    async def _ready(self, request: Request) -> Response:
+    async def _ready(self, request: OpsRequest) -> Response:
         """Answer 200 or 503, with each check: `ok` or what is wrong, unless another site's page may be asking."""
         details = {name: _run(check) or "ok" for name, check in self._checks.items()}
         ready = all(detail == "ok" for detail in details.values())
@@ -79,10 +79,10 @@ class Health:
         told = {"checks": details} if self._is_known(request) else {}
         return Response(200 if ready else 503, f"{json.dumps({'ready': ready, **told})}\n".encode())
 
-    def _is_known(self, request: Request) -> bool:
+    def _is_known(self, request: OpsRequest) -> bool:
         return self._origins().knows(request.header("host") or "")
 
-    async def _scrape(self, request: Request) -> Response:
+    async def _scrape(self, request: OpsRequest) -> Response:
         """Render in a thread: the first scrape imports, and none should hold up traffic."""
         if not self._is_known(request):
             raise not_for_this_host()  # it names groups

@@ -13,7 +13,7 @@ from outward.ops import ask, views
 from outward.ops.ask import Asked
 from outward.ops.web import Response, Route, as_json
 from outward.records.database import Database
-from outward.records.uses import Use, Wanted, refusals, uses
+from outward.records.state.uses import SecretUse, UsesQuery, refusals, uses
 
 if TYPE_CHECKING:
     from outward.ops.api import Handler, Sources
@@ -48,7 +48,7 @@ class Holdings:
             rows = [use.as_json() for use in uses(database, self.wanted(asked, found))]
         return _list(rows, limit, after)
 
-    def wanted(self, asked: Asked, found: dict[str, str]) -> Wanted:
+    def wanted(self, asked: Asked, found: dict[str, str]) -> UsesQuery:
         """Read which uses are wanted, within the token's scope; by default those of a month.
 
         Raises:
@@ -58,9 +58,9 @@ class Holdings:
         if group is not None:
             asked.token.demand(group)
         since = self._from.now() - _MONTH if since is None else since
-        return Wanted(ask.scope(asked.token), group, since, found.get("secret"), found.get("conversation"))
+        return UsesQuery(ask.scope(asked.token), group, since, found.get("secret"), found.get("conversation"))
 
-    def held(self, database: Database, wanted: Wanted, used: list[Use] | None = None) -> list[dict[str, Any]]:
+    def held(self, database: Database, wanted: UsesQuery, used: list[SecretUse] | None = None) -> list[dict[str, Any]]:
         """Return the secrets that a group of the scope may use, by name; `used` are the uses, if they are at hand."""
         newest = {use.secret: use.last for use in reversed(uses(database, wanted) if used is None else used)}
         refused = refusals(database, wanted)
@@ -100,7 +100,7 @@ def _bound(group: Group, secret: str) -> list[dict[str, Any]]:
     ]
 
 
-def _seen(entry: SecretEntry, wanted: Wanted) -> bool:
+def _seen(entry: SecretEntry, wanted: UsesQuery) -> bool:
     """Tell whether a group of the scope, and of the group that is asked for, may use a secret."""
     paths = [path for path in (wanted.scope, wanted.group) if path is not None]
     return not entry.groups or all(

@@ -21,7 +21,7 @@ from outward.core.model import Lane, Stage, Verdict
 from outward.core.policy import Policy, layers
 from outward.core.reasons import Reason
 from outward.ops.series import OTHER, Family, Histogram, Number
-from outward.records.events import Event
+from outward.records.events.values import Event
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from outward.config.values import web_origin
 from outward.core.names import MalformedHostError, is_local_name, parse_authority
-from outward.ops.web import Problem, Request
+from outward.ops.web import OpsRequest, Problem
 
 
 class Origins:
@@ -32,7 +32,7 @@ class Origins:
             return False
         return host.address is not None or is_local_name(host.name) or host.name in self._names
 
-    def of(self, request: Request) -> str | None:
+    def of(self, request: OpsRequest) -> str | None:
         """Return the listed address that a request was sent to, or None."""
         for scheme in ("https",) if request.secure else ("https", "http"):
             try:
@@ -43,11 +43,11 @@ class Origins:
                 return origin
         return None
 
-    def secure(self, request: Request) -> bool:
+    def secure(self, request: OpsRequest) -> bool:
         """Tell whether a request came over TLS, all the way or to something in front that the operator has listed."""
         return request.secure or (self.of(request) or "").startswith("https:")
 
-    def screen(self, request: Request) -> None:
+    def screen(self, request: OpsRequest) -> None:
         """Refuse an unknown name, and secrets in the clear from another machine unless the address is listed.
 
         Raises:

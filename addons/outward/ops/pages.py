@@ -22,12 +22,14 @@ from outward.ops.holdings import Holdings
 from outward.ops.queue import UNTIL, USUAL, Queue, askable
 from outward.ops.templating import templates
 from outward.ops.tokens import Tokens
-from outward.ops.web import Problem, Request, Response, Route, redirect
-from outward.records import query, receipts, trail, verify
-from outward.records.events import Record, rfc3339
-from outward.records.query import Filters
-from outward.records.store import milliseconds
-from outward.records.uses import uses
+from outward.ops.web import OpsRequest, Problem, Response, Route, redirect
+from outward.records.audit import audit_query, verify
+from outward.records.events import query
+from outward.records.events.query import Filters
+from outward.records.events.store import milliseconds
+from outward.records.events.values import Record, rfc3339
+from outward.records.state import receipts
+from outward.records.state.uses import uses
 
 HTML = "text/html; charset=utf-8"
 SECURITY = {
@@ -46,7 +48,7 @@ _RECENT = 2000  # events of a client that are looked at for its other attempts
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class ChainStatus:
     """What the audit page says of the chain; `ok` is None while the first verification runs."""
 
     ok: bool | None
@@ -60,7 +62,7 @@ class Pages:
         check_chain: returns what the last verification of the audit chain found.
     """
 
-    def __init__(self, sources: Sources, access: Access, check_chain: Callable[[], verify.Report | None]) -> None:
+    def __init__(self, sources: Sources, access: Access, check_chain: Callable[[], verify.ChainReport | None]) -> None:
         self._from, self._access, self._check_chain = sources, access, check_chain
 
     def routes(self) -> list[Route[Handler]]:
@@ -181,7 +183,7 @@ class Pages:
         found = asked.query("cursor")
         after = ask.read_cursor(found["cursor"]) if "cursor" in found else None
         with self._from.reader.database() as database:
-            rows = trail.listed(database, trail.AuditFilters(scope=scope(asked.token)), _ROWS + 1, after)
+            rows = audit_query.listed(database, audit_query.AuditFilters(scope=scope(asked.token)), _ROWS + 1, after)
         last = rows[_ROWS - 1] if len(rows) > _ROWS else None
         return self._page(
             "audit.html",
@@ -248,7 +250,7 @@ _BY_RULES = (
 )
 
 
-def wants_html(request: Request) -> bool:
+def wants_html(request: OpsRequest) -> bool:
     """Tell whether an error should be a page."""
     return not request.path.startswith("/api/") and "text/html" in (request.header("accept") or "")
 
@@ -301,11 +303,11 @@ def _facts(row: Record) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _chain(report: verify.Report | None) -> Chain:
+def _chain(report: verify.ChainReport | None) -> ChainStatus:
     if report is None:
-        return Chain(None, "Load the page again in a moment.")
+        return ChainStatus(None, "Load the page again in a moment.")
     verified = f"{report.rows:,} rows were verified: new ones now, older ones within the hour."
-    return Chain(report.ok, verified if report.ok else " ".join(report.problems[:3]))
+    return ChainStatus(report.ok, verified if report.ok else " ".join(report.problems[:3]))
 
 
 def _line(row: query.Blocked) -> dict[str, Any]:

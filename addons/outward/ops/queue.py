@@ -14,7 +14,7 @@ from outward.ops.api import Handler, Sources
 from outward.ops.ask import Asked
 from outward.ops.asking import Asking, granted, shown
 from outward.ops.web import Problem, Response, Route, redirect
-from outward.records.requests import OPEN, STATES
+from outward.records.state.requests import OPEN, STATES
 
 UNTIL = (("1h", "1 hour"), ("8h", "8 hours"), ("1d", "1 day"), ("7d", "7 days"), ("30d", "30 days"))
 USUAL = "8h"

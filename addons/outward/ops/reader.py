@@ -10,7 +10,7 @@ from outward.records.database import Database, StoreAwayError
 _MOST = 4
 
 
-class Reader:
+class DatabasePool:
     """A pool for the threads that answer administrators."""
 
     def __init__(self, connect: Callable[[], Database]) -> None:

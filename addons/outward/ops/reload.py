@@ -17,8 +17,8 @@ from outward.config.loaded import Loaded
 from outward.config.watch import fingerprint, restless
 from outward.ops import provenance
 from outward.ops.metrics import Metrics
-from outward.records.acts import policy_reload_failed, policy_reloaded
-from outward.records.audit import AuditEvent
+from outward.records.audit.events import policy_reload_failed, policy_reloaded
+from outward.records.audit.values import AuditEvent
 
 log = logging.getLogger(__name__)
 

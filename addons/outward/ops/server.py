@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
 
-from outward.ops.web import Problem, Request, Response, as_problem
+from outward.ops.web import OpsRequest, Problem, Response, as_problem
 
 _log = logging.getLogger(__name__)
 
-type App = Callable[[Request], Awaitable[Response]]
+type App = Callable[[OpsRequest], Awaitable[Response]]
 
 HEAD_BYTES = 16_384
 BODY_BYTES = 64 << 10
@@ -193,7 +193,7 @@ class OpsServer:
                 return
             wait = IDLE_TIMEOUT
 
-    async def _respond(self, request: Request) -> Response:
+    async def _respond(self, request: OpsRequest) -> Response:
         try:
             return await self._app(request)
         except Problem as problem:
@@ -204,7 +204,9 @@ class OpsServer:
             return as_problem(Problem(500, "this is our fault; the log has more"))
 
 
-async def _read(reader: asyncio.StreamReader, peer: str, wait: float, *, secure: bool) -> tuple[Request | None, bool]:
+async def _read(
+    reader: asyncio.StreamReader, peer: str, wait: float, *, secure: bool
+) -> tuple[OpsRequest | None, bool]:
     """Read one request and whether the connection may be kept; None at the end of the stream."""
     try:
         async with asyncio.timeout(wait):
@@ -222,10 +224,10 @@ async def _read(reader: asyncio.StreamReader, peer: str, wait: float, *, secure:
         async with asyncio.timeout(READ_TIMEOUT):
             body = await reader.readexactly(length)
     keep = version == 1 and "close" not in (request.header("connection") or "").lower()
-    return Request(request.method, request.target, request.headers, body, peer, secure), keep
+    return OpsRequest(request.method, request.target, request.headers, body, peer, secure), keep
 
 
-def _parse(head: bytes, peer: str) -> tuple[Request, int]:
+def _parse(head: bytes, peer: str) -> tuple[OpsRequest, int]:
     line, *fields = head.split(b"\r\n")
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
@@ -236,10 +238,10 @@ def _parse(head: bytes, peer: str) -> tuple[Request, int]:
         if found is None:
             raise Problem(400, "a field is malformed")
         headers.append((found[1].decode("ascii").lower(), found[2].decode("latin-1")))
-    return Request(match[1].decode(), match[2].decode(), tuple(headers), b"", peer), int(match[3])
+    return OpsRequest(match[1].decode(), match[2].decode(), tuple(headers), b"", peer), int(match[3])
 
 
-def _content_length(request: Request) -> int:
+def _content_length(request: OpsRequest) -> int:
     """Return the length of the body; only a plain Content-Length is understood."""
     if request.header("transfer-encoding") is not None:
         raise Problem(411, "send a Content-Length")

@@ -5,7 +5,7 @@ from typing import Any
 from outward.core.model import Lane, Mode, Stage
 from outward.core.reasons import Reason
 from outward.ops.access import ROLES
-from outward.records.requests import STATES
+from outward.records.state.requests import STATES
 
 type Json = dict[str, Any]
 

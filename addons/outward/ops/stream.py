@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import orjson
 
-from outward.records.events import Event, Record, as_record
+from outward.records.events.values import Event, Record, as_record
 
 QUEUE = 1000
 HEARTBEAT = 15.0  # seconds; keeps middleboxes from closing, and notices who has gone

@@ -13,10 +13,10 @@ from outward.ops.access import ALL, ROLES, Access, digest, new_secret
 from outward.ops.api import Handler, Sources
 from outward.ops.ask import Asked
 from outward.ops.web import Problem, Response, Route, as_json, redirect
-from outward.records import changes
-from outward.records.changes import StoredToken
 from outward.records.database import StoreAwayError
-from outward.records.events import rfc3339
+from outward.records.events.values import rfc3339
+from outward.records.state import runtime_settings
+from outward.records.state.runtime_settings import StoredToken
 
 LONGEST = 366 * 86_400.0  # seconds that a token made here may count
 _NAME = re.compile(r"[A-Za-z0-9_ .,:@/+-]{1,64}")
@@ -102,7 +102,7 @@ class Tokens:
     def _rows(self, asked: Asked, limit: int, after: tuple[int, str] | None) -> tuple[list[dict[str, Any]], str | None]:
         asked.token.demand_admin()
         with self._from.reader.database() as database:
-            rows = changes.listed_tokens(database, ask.scope(asked.token), self._from.now(), limit + 1, after)
+            rows = runtime_settings.listed_tokens(database, ask.scope(asked.token), self._from.now(), limit + 1, after)
         last = rows[limit - 1] if len(rows) > limit else None
         cursor = ask.write_cursor((round(last.created * 1000), last.id)) if last else None
         return [self._shown(row) for row in rows[:limit]], cursor

@@ -6,17 +6,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from outward.core.cover import covering
-from outward.core.explain import Trail
+from outward.core.explain import DecisionTrace
 from outward.core.limits import GroupLimits
-from outward.core.model import DEFAULT_PORTS, Denial, Question, Rule, WebSearch
+from outward.core.model import DEFAULT_PORTS, DenyDelivery, Question, Rule, WebSearch
 from outward.core.names import MalformedHostError, canonical_host, parse_authority
 from outward.core.policy import Group, Policy, layers, listed
 from outward.core.reasons import Reason
 from outward.core.suggest import suggestion
 from outward.core.toggles import Toggle
 from outward.ops.web import Problem
-from outward.records.events import rfc3339
-from outward.records.search_counts import within
+from outward.records.events.values import rfc3339
+from outward.records.state.search_counts import within
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _SCOPED = 500  # rules of one list that an answer holds
@@ -45,7 +45,7 @@ def group_page(group: Group, settings: WebSearch, toggles: dict[str, Toggle], se
         "chain": list(dict.fromkeys(node.path for node in chain)),
         "mode": str(group.mode),
         "lane": str(group.lane),
-        "denial": str(group.denial or Denial.CONNECT),
+        "denial": str(group.denial or DenyDelivery.CONNECT),
         "ech": str(group.ech),
         "limits": [_limits_row(node.path, node.limits) for node in chain if node.limits is not None],
         "allow": [allow_row(group, node, rule) for node in chain for rule in node.allow.all[:_SCOPED]],
@@ -190,7 +190,7 @@ def read_question(body: dict[str, Any]) -> Question:
     return Question(texts["group"], host, port, method, (path or "/") if method else None, clear=clear)
 
 
-def trail(found: Trail) -> dict[str, Any]:
+def trail(found: DecisionTrace) -> dict[str, Any]:
     """Return a decision with the way to it."""
     question, decision = found.question, found.decision
     return {
@@ -229,7 +229,7 @@ def _place(rule: Rule) -> dict[str, Any]:
     return {"pattern": str(rule.pattern), "file": rule.place.file, "line": rule.place.line}
 
 
-def told(found: Trail) -> Iterator[dict[str, str | None]]:
+def told(found: DecisionTrace) -> Iterator[dict[str, str | None]]:
     """Yield the way to a decision in sentences, for people, with the place of each rule and what is said about it."""
     question, decision = found.question, found.decision
     if not found.chain:

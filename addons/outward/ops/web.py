@@ -45,7 +45,7 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class OpsRequest:
     """One request.
 
     Attributes:

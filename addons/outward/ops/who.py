@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from outward.ops.web import Request
+from outward.ops.web import OpsRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class Who:
     why: str = ""
 
 
-class Door(Protocol):
+class SignIn(Protocol):
     """Both halves of a sign-in; see `signin.door`."""
 
     def begin(self, origin: str, secret: str) -> str:
         """Return where to send a person."""
 
-    def end(self, request: Request, origin: str, secret: str) -> Who:
+    def end(self, request: OpsRequest, origin: str, secret: str) -> Who:
         """Return who has signed in."""

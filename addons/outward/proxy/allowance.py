@@ -14,9 +14,9 @@ from typing import Protocol
 from outward.core.reasons import Reason
 from outward.proxy.judge import Judge
 from outward.records.database import StoreAwayError
-from outward.records.search_counts import Grant
-from outward.search.govern import Outcome, Request, refused
-from outward.search.seen import Seen
+from outward.records.state.search_counts import SearchReservation
+from outward.search.evidence import SearchEvidence
+from outward.search.govern import Governed, SearchRequest, refused
 from outward.threads import Threads
 
 _log = logging.getLogger(__name__)
@@ -25,20 +25,20 @@ _AT_ONCE = 20  # searches that one request may reserve where nothing else bounds
 _UNCOUNTED = "the searches of this group are limited and cannot be counted now, and none is made uncounted"
 
 
-class Counts(Protocol):
+class SearchCounter(Protocol):
     """Where searches are counted; see `records.search_counts`."""
 
-    def reserve(self, group: str, vendor: str, limits: tuple[tuple[str, int], ...], wanted: int) -> Grant:
+    def reserve(self, group: str, vendor: str, limits: tuple[tuple[str, int], ...], wanted: int) -> SearchReservation:
         """Reserve searches; waits, and raises `StoreAwayError`."""
 
-    def settle(self, grant: Grant, used: int) -> None:
+    def settle(self, grant: SearchReservation, used: int) -> None:
         """Say what was used of them; never waits."""
 
     def add(self, group: str, vendor: str, searches: int) -> None:
         """Count what was not reserved; never waits."""
 
 
-type Rejudge = Callable[[Request], Awaitable[Outcome]]
+type Rejudge = Callable[[SearchRequest], Awaitable[Governed]]
 
 
 class Allowance:
@@ -49,17 +49,19 @@ class Allowance:
         counts: where they are counted; None where nowhere, and groups with a limit do not search then.
     """
 
-    def __init__(self, judge: Judge, counts: Counts | None) -> None:
+    def __init__(self, judge: Judge, counts: SearchCounter | None) -> None:
         self._judge, self._counts = judge, counts
         self._threads = Threads("search-counts", 1)
 
     @staticmethod
-    def first(request: Request) -> Request:
+    def first(request: SearchRequest) -> SearchRequest:
         """Return a request as it is judged before anything is reserved."""
         limits = request.settings.per_day
         return replace(request, left=min(_AT_ONCE, *(most for _, most in limits))) if limits else request
 
-    async def reserve(self, request: Request, outcome: Outcome, rejudge: Rejudge) -> tuple[Outcome, Grant | None]:
+    async def reserve(
+        self, request: SearchRequest, outcome: Governed, rejudge: Rejudge
+    ) -> tuple[Governed, SearchReservation | None]:
         """Reserve what a request may search; returns what becomes of it, and what is to be settled.
 
         Args:
@@ -84,7 +86,9 @@ class Allowance:
             return refused(outcome, Reason.WEB_SEARCH_SPENT, detail), None
         return await self._fitted(replace(request, left=grant.searches), grant, rejudge)
 
-    async def _fitted(self, request: Request, grant: Grant, rejudge: Rejudge) -> tuple[Outcome, Grant | None]:
+    async def _fitted(
+        self, request: SearchRequest, grant: SearchReservation, rejudge: Rejudge
+    ) -> tuple[Governed, SearchReservation | None]:
         """Judge a request anew with what was reserved for it; what is not sent then costs nothing."""
         try:
             outcome = await rejudge(request)
@@ -96,7 +100,7 @@ class Allowance:
         self.settle(grant, 0)
         return outcome, None
 
-    async def _granted(self, request: Request, vendor: str, wanted: int) -> Grant | None:
+    async def _granted(self, request: SearchRequest, vendor: str, wanted: int) -> SearchReservation | None:
         """Reserve searches; None where they cannot be counted."""
         group, limits = request.group.path, request.settings.per_day
         if self._counts is None:
@@ -112,17 +116,17 @@ class Allowance:
             reserving.add_done_callback(self._give_back)
             raise
 
-    def _give_back(self, reserving: asyncio.Future[Grant]) -> None:
+    def _give_back(self, reserving: asyncio.Future[SearchReservation]) -> None:
         """Give back what was reserved when nobody waited for it any more."""
         if not reserving.cancelled() and reserving.exception() is None:
             self.settle(reserving.result(), 0)
 
-    def settle(self, grant: Grant | None, used: int) -> None:
+    def settle(self, grant: SearchReservation | None, used: int) -> None:
         """Give back what a request did not use, or count what it used beyond."""
         if grant is not None and self._counts is not None:
             self._counts.settle(grant, used)
 
-    def answered(self, group: str, vendor: str, grant: Grant | None, seen: Seen) -> None:
+    def answered(self, group: str, vendor: str, grant: SearchReservation | None, seen: SearchEvidence) -> None:
         """Count the searches of an answer; one that was not seen to its end may have made all it was allowed."""
         used = max(seen.searches, seen.billed)
         if used:

@@ -13,16 +13,16 @@ from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
 from outward.core.suggest import MISSES, cure, question_about, suggestion
 from outward.http1.head import Head
-from outward.proxy.alert import alert_of
+from outward.proxy.context import ConnectionContext
 from outward.proxy.deadlines import Deadlines
 from outward.proxy.denial import denial, denial_status
-from outward.proxy.dialect import Told, vendor_denial
+from outward.proxy.dialect import VendorDenial, vendor_denial
 from outward.proxy.judge import Judge
 from outward.proxy.own import REQUESTS
-from outward.proxy.passport import Passport
-from outward.records.events import Event
+from outward.records.events.values import Event
+from outward.tls.alert import alert_of
 
-Dialect = Callable[[Reason, str], Told]
+Dialect = Callable[[Reason, str], VendorDenial]
 """Returns what a vendor would say: from a reason and a message for people."""
 
 _DROPPED = 1024 * 1024  # bytes
@@ -49,7 +49,7 @@ def vendor_denial_of(judge: Judge, event: Event, line: str | None, dialect: Dial
         told = dialect(event.reason, said)
     except Exception:  # noqa: BLE001 - who cannot say it in the vendor's words says it in ours
         judge.metrics.internal_error("dialect")
-        told = Told()
+        told = VendorDenial()
     event.status = event.status or told.status or denial_status(event.reason, challenge=False)
     return vendor_denial(event, told, advice, suggested, head=event.method == "HEAD")
 
@@ -111,11 +111,11 @@ def line_for(event: Event, policy: Policy) -> str | None:
     return line if exact == line else f"{line}  # any path: `paths` would narrow it to yours"
 
 
-def refusal_of(judge: Judge, event: Event, passport: Passport) -> bytes:
+def refusal_of(judge: Judge, event: Event, context: ConnectionContext) -> bytes:
     """Return what refuses a client whose connection a lane has taken and not opened."""
-    if passport.original is None or passport.head.path is not None:
-        return denial_of(judge, event, passport.head, challenge=False)
-    return b"" if passport.decision.plain else alert_of(event.reason).wire
+    if context.original is None or context.head.path is not None:
+        return denial_of(judge, event, context.head, challenge=False)
+    return b"" if context.decision.plain else alert_of(event.reason).wire
 
 
 def close_event(judge: Judge, event: Event, started: float) -> None:

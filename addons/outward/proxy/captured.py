@@ -14,7 +14,7 @@ from outward.http1.head import Head
 from outward.proxy.transparent import Redirected
 
 if TYPE_CHECKING:
-    from outward.proxy.gate import Gate
+    from outward.proxy.listener import ProxyListener
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger: closing waits for nothing, and says so
 
@@ -24,7 +24,7 @@ class Captured(Redirected):
 
     __slots__ = ("_name_of",)
 
-    def __init__(self, gate: "Gate", names: tuple[str, ...], name_of: Callable[[str], str | None]) -> None:
+    def __init__(self, gate: "ProxyListener", names: tuple[str, ...], name_of: Callable[[str], str | None]) -> None:
         """Accept for a gate.
 
         Args:

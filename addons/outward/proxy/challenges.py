@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from outward.records.events import MAX_AGENT, MAX_PATH, Event
+from outward.records.events.values import MAX_AGENT, MAX_PATH, Event
 
 PATIENCE = 2.0  # seconds that a client has to answer
 OF_SOURCE = 64  # of one source that wait at a time; a further one is recorded at once

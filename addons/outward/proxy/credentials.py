@@ -35,7 +35,7 @@ class _Verified:
     keys: object = field(repr=False)
 
 
-class Verifier:
+class JwtVerifier:
     """Turns the JWT in a Proxy-Authorization field into verified claims."""
 
     def __init__(self, keysets: KeySets | None = None, clock: Callable[[], float] = time.time) -> None:

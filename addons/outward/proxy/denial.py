@@ -16,7 +16,7 @@ import orjson
 from outward.core.model import Stage
 from outward.core.reasons import MEANINGS, Reason
 from outward.core.suggest import cure
-from outward.records.events import Event
+from outward.records.events.values import Event
 
 REASON_PHRASE = "Blocked by egress policy"
 

@@ -20,14 +20,14 @@ from outward.core.suggest import cure
 from outward.http1.head import Head
 from outward.ops import views
 from outward.ops.access import Buckets
-from outward.ops.web import JSON, Problem, Request, Response, Route, Router, as_json, as_problem
+from outward.ops.web import JSON, OpsRequest, Problem, Response, Route, Router, as_json, as_problem
 from outward.proxy.judge import Judge
 from outward.proxy.own import REQUESTS, ROOT
 from outward.proxy.question import event_of
-from outward.records import query
 from outward.records.database import StoreAwayError
-from outward.records.events import Record, as_record, new_id, rfc3339
-from outward.records.requests import AccessRequest, CrowdedError, words
+from outward.records.events import query
+from outward.records.events.values import Record, as_record, new_id, rfc3339
+from outward.records.state.requests import AccessRequest, TooManyRequestsError, words
 from outward.threads import Threads
 
 _LISTED = 500  # hosts of an answer
@@ -36,7 +36,7 @@ _NOWHERE = "requests are not kept here: ask the one who owns the policy for the 
 _AWAY = Problem(503, "the records do not answer now", {"Retry-After": "5"})
 
 
-class Keeper(Protocol):
+class DeskStore(Protocol):
     """What the desk reads and writes; every method may wait, is called from threads, and may raise `Problem`."""
 
     @property
@@ -59,7 +59,7 @@ class Keeper(Protocol):
 class Desk:
     """Answers."""
 
-    def __init__(self, judge: Judge, keeper: Keeper) -> None:
+    def __init__(self, judge: Judge, keeper: DeskStore) -> None:
         self._judge, self._keeper = judge, keeper
         self._threads = Threads("desk", 2)
         self._answers, self._asks = Buckets(rate=20, burst=60), Buckets(rate=1 / 6, burst=10)
@@ -93,14 +93,14 @@ class Desk:
             body: whole.
         """
         target = f"{head.path}{'?' if '?' in head.target else ''}"
-        request = Request(head.method, target, tuple(head.fields), body, identity.client)
+        request = OpsRequest(head.method, target, tuple(head.fields), body, identity.client)
         try:
             response = await self._answer(request, identity)
         except Problem as problem:
             response = as_problem(problem)
         return _wire(response, head=head.method == "HEAD")
 
-    async def _answer(self, request: Request, identity: Identity) -> Response:
+    async def _answer(self, request: OpsRequest, identity: Identity) -> Response:
         """Screen and route.
 
         Raises:
@@ -128,11 +128,11 @@ class Desk:
             raise Problem(403, "the group is gone")
         return policy, group
 
-    def _root(self, _request: Request, _identity: Identity, _params: Mapping[str, str]) -> Response:
+    def _root(self, _request: OpsRequest, _identity: Identity, _params: Mapping[str, str]) -> Response:
         paths = ("/me", "/allowed", "/decisions/{id}", "/requests", "/requests/{id}")
         return as_json({"answers": [f"{ROOT}{path}" for path in paths], "ask": _HOW if self.asking else _NOWHERE})
 
-    def _me(self, _request: Request, identity: Identity, _params: Mapping[str, str]) -> Response:
+    def _me(self, _request: OpsRequest, identity: Identity, _params: Mapping[str, str]) -> Response:
         policy, group = self._policy(identity)
         return as_json(
             {
@@ -145,7 +145,7 @@ class Desk:
             }
         )
 
-    def _allowed(self, _request: Request, identity: Identity, _params: Mapping[str, str]) -> Response:
+    def _allowed(self, _request: OpsRequest, identity: Identity, _params: Mapping[str, str]) -> Response:
         policy, group = self._policy(identity)
         rules = [(node, rule) for node in group.chain for rule in node.allow.all]
         rules += [(group, rule) for rule in group.granted.all]
@@ -155,7 +155,7 @@ class Desk:
         shown = [_host(rule) for rule in islice(holding, _LISTED)]
         return as_json({"group": group.path, "allowed": shown, "more": any(True for _ in holding)})
 
-    def _decision(self, _request: Request, identity: Identity, params: Mapping[str, str]) -> Response:
+    def _decision(self, _request: OpsRequest, identity: Identity, params: Mapping[str, str]) -> Response:
         found = self._keeper.decision(params["id"])
         if found is None or not _is_of(found, identity):
             raise Problem(404, "there is no such decision of yours; one that was just made is here within a second")
@@ -167,13 +167,13 @@ class Desk:
         more = {"reason": str(reason), "title": MEANINGS[reason].title, "detail": advice, "suggestion": line}
         return as_json({**{name: found[name] for name in shown}, **more})
 
-    def _request(self, _request: Request, identity: Identity, params: Mapping[str, str]) -> Response:
+    def _request(self, _request: OpsRequest, identity: Identity, params: Mapping[str, str]) -> Response:
         found = self._keeper.request(params["id"])
         if found is None or found.group != identity.group:
             raise Problem(404, "there is no such request of your group")
         return as_json(_shown(found))
 
-    def _ask(self, request: Request, identity: Identity, _params: Mapping[str, str]) -> Response:
+    def _ask(self, request: OpsRequest, identity: Identity, _params: Mapping[str, str]) -> Response:
         """Keep what a client asks for."""
         if not self.asking:
             raise Problem(503, _NOWHERE)
@@ -190,7 +190,7 @@ class Desk:
         asked = asked_for(wanted, identity, why)
         try:
             kept = self._keeper.ask(asked, identity.client)
-        except CrowdedError as error:
+        except TooManyRequestsError as error:
             raise Problem(429, str(error), {"Retry-After": "3600"}) from error
         except StoreAwayError as error:
             raise _AWAY from error

@@ -20,14 +20,14 @@ from outward.core.model import Decision, Rule
 from outward.core.names import Host
 from outward.core.policy import Rules
 from outward.core.reasons import Reason
+from outward.dns.resolver import ResolveError, Resolver
 from outward.ops.metrics import Metrics
 from outward.ops.series import Histogram
 from outward.proxy.deadlines import Deadlines
+from outward.proxy.happy_eyeballs import connect_first, ordered
 from outward.proxy.judge import Judge
 from outward.proxy.parent import Parent, ParentError, TunnelRequest, complain
-from outward.proxy.race import connect_first, ordered
-from outward.proxy.resolver import ResolveError, Resolver
-from outward.records.spans import TRACED
+from outward.records.sending.spans import TRACED
 
 HTTP = 80  # the port of `http://` (RFC 9110 4.2.1), to which stock Squid opens no tunnel
 

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from outward.core.reasons import MEANINGS
-from outward.records.events import Event
+from outward.records.events.values import Event
 
 _FIELDS = (
     "HTTP/1.1 {status} {phrase}\r\n"
@@ -32,7 +32,7 @@ _MORE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class VendorDenial:
     """What a vendor would say.
 
     Attributes:
@@ -44,7 +44,7 @@ class Told:
     status: int | None = None
 
 
-def vendor_denial(event: Event, told: Told, advice: str, suggestion: str | None, *, head: bool) -> bytes:
+def vendor_denial(event: Event, told: VendorDenial, advice: str, suggestion: str | None, *, head: bool) -> bytes:
     """Return the response that tells a vendor's client why it is refused, as HTTP/1.1.
 
     Args:

@@ -15,15 +15,15 @@ from outward.core.model import Stage
 from outward.core.reasons import Reason
 from outward.proxy.answer import close_event, refusal_of
 from outward.proxy.ca import Authority
+from outward.proxy.context import ConnectionContext
 from outward.proxy.deadlines import Waits
 from outward.proxy.dial import Dialer
-from outward.proxy.inspection.connection import Connection
+from outward.proxy.inspection.connection import InspectedConnection
 from outward.proxy.inspection.contexts import Contexts
 from outward.proxy.inspection.governor import Governor
 from outward.proxy.inspection.hooks import Parts
 from outward.proxy.inspection.pool import Pool
 from outward.proxy.judge import Judge, refuse
-from outward.proxy.passport import Passport
 
 HOOK_TIMEOUT = 5.0  # seconds
 
@@ -71,7 +71,7 @@ class Engine:
         self.waits = Waits(limits)
         self._authority = authority
         self._trust = (roots, tuple(crls))
-        self._sessions: set[Connection] = set()
+        self._sessions: set[InspectedConnection] = set()
         self._loaded: asyncio.Future[Contexts] | None = None
         self._contexts: Contexts | None = None
         self._trusting = asyncio.Lock()
@@ -108,14 +108,14 @@ class Engine:
             self._contexts = await loop.run_in_executor(None, _load, self._authority, roots, crls)
             self._trust = (roots, crls)
 
-    async def handle(self, transport: asyncio.Transport, head: bytes, rest: bytes, passport: Passport) -> None:
+    async def handle(self, transport: asyncio.Transport, head: bytes, rest: bytes, context: ConnectionContext) -> None:
         """Carry a connection and return when it has ended; see `passport.Engine`."""
         try:
             contexts = await asyncio.shield(self.load())
             self._contexts = self._contexts or contexts
-            session = Connection(self, transport, passport)
+            session = InspectedConnection(self, transport, context)
         except Exception:
-            self._unable(transport, passport)
+            self._unable(transport, context)
             raise
         self._sessions.add(session)
         try:
@@ -124,11 +124,11 @@ class Engine:
         finally:
             self._sessions.discard(session)
 
-    def _unable(self, transport: asyncio.Transport, passport: Passport) -> None:
+    def _unable(self, transport: asyncio.Transport, context: ConnectionContext) -> None:
         """Refuse a connection that the engine cannot carry."""
-        refuse(passport.event, Reason.INTERNAL_ERROR, Stage.CONNECT)
-        transport.write(refusal_of(self.parts.judge, passport.event, passport))
-        close_event(self.parts.judge, passport.event, passport.started)
+        refuse(context.event, Reason.INTERNAL_ERROR, Stage.CONNECT)
+        transport.write(refusal_of(self.parts.judge, context.event, context))
+        close_event(self.parts.judge, context.event, context.started)
 
     def drain(self) -> None:
         """End idle connections now, and the others after the response under way."""

@@ -15,19 +15,19 @@ from outward.core.identity import Identity
 from outward.core.model import OptIn, Stage, Verdict, WebSearch
 from outward.core.reasons import MEANINGS, Reason
 from outward.http1.head import Head, ResponseHead
-from outward.proxy.allowance import Allowance, Counts
-from outward.proxy.consent import Consent
-from outward.proxy.dialect import Told
+from outward.proxy.allowance import Allowance, SearchCounter
+from outward.proxy.dialect import VendorDenial
 from outward.proxy.inspection.exchange import UNREACHED, Exchange
 from outward.proxy.inspection.governor import Pass, Refuse, Tap, Whole
 from outward.proxy.judge import Judge
 from outward.proxy.machines import KnownMachines, Store
 from outward.proxy.reading import IN_LOOP, Readers, Reading
 from outward.proxy.search_hosts import registry_for
+from outward.proxy.search_settings import Consent
 from outward.proxy.search_told import Sinks, Teller
-from outward.records.search_counts import Grant
+from outward.records.state.search_counts import SearchReservation
 from outward.search import tables
-from outward.search.govern import Governance, Outcome, Request, unaudited
+from outward.search.govern import Governance, Governed, SearchRequest, unaudited
 from outward.search.machines import Machine
 from outward.search.observation import Observation
 from outward.search.registry import Registry
@@ -56,10 +56,10 @@ class _Open:
         refused: whether the vendor answered with an error.
     """
 
-    request: Request
-    outcome: Outcome
+    request: SearchRequest
+    outcome: Governed
     settings: WebSearch
-    grant: Grant | None
+    grant: SearchReservation | None
     tries: int = 0
     reading: Reading | None = None
     refused: bool = False
@@ -86,7 +86,7 @@ class SearchGovernor:
         sinks: Sinks,
         body_limit: int,
         *,
-        counts: Counts | None = None,
+        counts: SearchCounter | None = None,
         machines: Store | None = None,
     ) -> None:
         self._judge, self._consent = judge, consent
@@ -124,17 +124,17 @@ class SearchGovernor:
         of, registry = self._prepared or (None, None)
         self._governance.registry = registry if registry is not None and of is settings else registry_for(settings)
 
-    def dialect(self, vendor: str, head: Head, reason: Reason, message: str) -> Told:
+    def dialect(self, vendor: str, head: Head, reason: Reason, message: str) -> VendorDenial:
         """Return a denial as the vendor itself would say it."""
         adapter = load(self._governance.adapter_at(vendor, head.path or "/"))
         status = adapter.status(reason, head.get("user-agent") or "")
-        return Told(adapter.error(message, reason, status or MEANINGS[reason].status), status)
+        return VendorDenial(adapter.error(message, reason, status or MEANINGS[reason].status), status)
 
-    def _answered(self, request: Request, outcome: Outcome) -> Callable[[Reason, str], Told] | None:
+    def _answered(self, request: SearchRequest, outcome: Governed) -> Callable[[Reason, str], VendorDenial] | None:
         """Return how the call within a body is answered, where it is one (JSON-RPC)."""
         call = None if outcome.adapter != "mcp" else rpc_id(request.body)
         agent = request.headers.get("user-agent", "")
-        return None if call is None else lambda _reason, message: Told(rpc_error(call, message, agent), 200)
+        return None if call is None else lambda _reason, message: VendorDenial(rpc_error(call, message, agent), 200)
 
     def request_needs_body(self, vendor: str, head: Head) -> bool:
         """Tell whether the body is judged; where the endpoint alone decides, it streams unread."""
@@ -149,16 +149,18 @@ class SearchGovernor:
             return self._limited(exchange, self._allowance.first(request))
         return self._judged(request, partial(self._met, exchange, request))
 
-    def _met(self, exchange: Exchange, request: Request, outcome: Outcome) -> Awaitable[Pass | Refuse] | Pass | Refuse:
+    def _met(
+        self, exchange: Exchange, request: SearchRequest, outcome: Governed
+    ) -> Awaitable[Pass | Refuse] | Pass | Refuse:
         """Go on with an outcome, unless it names a machine at the vendor that another proxy may know."""
         if outcome.unmet is None:
             return self._decided(exchange, request, outcome)
         return self._looked_up(exchange, request, outcome)
 
-    async def _looked_up(self, exchange: Exchange, request: Request, outcome: Outcome) -> Pass | Refuse:
+    async def _looked_up(self, exchange: Exchange, request: SearchRequest, outcome: Governed) -> Pass | Refuse:
         return self._decided(exchange, request, await self._known(request, outcome))
 
-    async def _known(self, request: Request, outcome: Outcome) -> Outcome:
+    async def _known(self, request: SearchRequest, outcome: Governed) -> Governed:
         """Judge a request anew as long as machines that it names turn out to be known."""
         for _ in range(_MACHINES):
             if outcome.unmet is None or not await self._machines.find(outcome.unmet):
@@ -166,7 +168,7 @@ class SearchGovernor:
             outcome = await self._threads.run(self._governance.judge, request)
         return outcome
 
-    async def _limited(self, exchange: Exchange, request: Request) -> Pass | Refuse:
+    async def _limited(self, exchange: Exchange, request: SearchRequest) -> Pass | Refuse:
         """Judge a request of a group whose searches are limited: they are counted before it is sent."""
         outcome, grant = await self._outcome(request), None
         if not self._tell.sinks.unaudited:
@@ -181,21 +183,21 @@ class SearchGovernor:
                 self._allowance.settle(grant, 0)
         return decided
 
-    async def _outcome(self, request: Request) -> Outcome:
+    async def _outcome(self, request: SearchRequest) -> Governed:
         judged = self._judged(request, lambda outcome: outcome)
-        return await self._known(request, judged if isinstance(judged, Outcome) else await judged)
+        return await self._known(request, judged if isinstance(judged, Governed) else await judged)
 
-    def _judged[T](self, request: Request, then: Callable[[Outcome], Awaitable[T] | T]) -> Awaitable[T] | T:
+    def _judged[T](self, request: SearchRequest, then: Callable[[Governed], Awaitable[T] | T]) -> Awaitable[T] | T:
         """Judge a request and go on with the outcome; in a thread where its body is long, or encoded: it may unfold."""
         if len(request.body) > IN_LOOP or request.headers.get("content-encoding"):
             return self._in_thread(request, then)
         return then(self._governance.judge(request))
 
-    async def _in_thread[T](self, request: Request, then: Callable[[Outcome], Awaitable[T] | T]) -> T:
+    async def _in_thread[T](self, request: SearchRequest, then: Callable[[Governed], Awaitable[T] | T]) -> T:
         found = then(await self._threads.run(self._governance.judge, request))
         return await found if isawaitable(found) else found
 
-    def _request(self, exchange: Exchange, body: bytes) -> Request | None:
+    def _request(self, exchange: Exchange, body: bytes) -> SearchRequest | None:
         head, event, policy = exchange.request, exchange.event, self._judge.policy
         group = policy.groups.get(event.group or "")
         vendor = exchange.decision.vendor
@@ -208,13 +210,13 @@ class SearchGovernor:
         opted_in = settings.opt_in is OptIn.ASSUMED or self._consent.opted_in(
             group.path, event.conversation, identity.credential
         )
-        return Request(
+        return SearchRequest(
             vendor, head.host.name, head.method, head.path or "/", policy, group, settings, opted_in,
             query=head.target.partition("?")[2], headers=_joined(head.fields), body=body, bodied=head.length != 0,
         )  # fmt: skip
 
     def _decided(
-        self, exchange: Exchange, request: Request, outcome: Outcome, grant: Grant | None = None
+        self, exchange: Exchange, request: SearchRequest, outcome: Governed, grant: SearchReservation | None = None
     ) -> Pass | Refuse:
         """Tell of what was found, and remember what the response is for."""
         if exchange.closed:  # meanwhile: nothing is sent, and nobody would forget what is remembered
@@ -273,7 +275,7 @@ class SearchGovernor:
             return None
         return self._judged(state.request, partial(self._mended, exchange, state))
 
-    def _mended(self, exchange: Exchange, state: _Open, outcome: Outcome) -> Pass | None:
+    def _mended(self, exchange: Exchange, state: _Open, outcome: Governed) -> Pass | None:
         """Return what is sent in the place of a request that was refused; None where nothing would be."""
         if exchange.closed or outcome.deny is not None or outcome.body is None or outcome.adapter is None:
             return None

@@ -22,22 +22,22 @@ from outward.http1.head import Head
 from outward.ops.metrics import Metrics
 from outward.proxy.challenges import PATIENCE, Challenges
 from outward.proxy.guesses import Guesses
-from outward.proxy.hello import Hello
-from outward.proxy.interfaces import ends_here
 from outward.proxy.limiter import Limiter, Over
+from outward.proxy.local_addresses import ends_here
 from outward.proxy.redirects import Redirects
 from outward.proxy.secrets import Secrets
-from outward.records.events import Event
+from outward.records.events.values import Event
+from outward.tls.client_hello import Hello
 
 if TYPE_CHECKING:
-    from outward.records.traces import Traces
+    from outward.records.sending.traces import Traces
 
 _DAY = 86_400  # seconds
 _REMEMBERED = 8192  # answers; then all are forgotten, which costs microseconds
 _LONGEST_REMEMBERED = 512  # characters of credentials: strangers choose them, and would fill the memory
 
 
-class Recorder(Protocol):
+class EventSink(Protocol):
     """Where events go; never blocks and never raises."""
 
     def settle(self, event: Event) -> None:
@@ -61,7 +61,7 @@ class Verifier(Protocol):
         """Return the verified claims of a JWT in proxy credentials, or None."""
 
 
-class Desk(Protocol):
+class OwnAnswers(Protocol):
     """What answers requests for the proxy itself; see `proxy.desk`."""
 
     @property
@@ -91,7 +91,7 @@ class Judge:
     """
 
     def __init__(
-        self, policy: Policy, recorder: Recorder, metrics: Metrics, own: Own, patience: float = PATIENCE
+        self, policy: Policy, recorder: EventSink, metrics: Metrics, own: Own, patience: float = PATIENCE
     ) -> None:
         """Begin with a policy.
 
@@ -106,7 +106,7 @@ class Judge:
         self._grants: tuple[Grant, ...] = ()
         self.next_end: int | None = None
         self.limiter = Limiter()
-        self.desk: Desk | None = None
+        self.desk: OwnAnswers | None = None
         self.traces: Traces | None = None
         self.secrets = Secrets(metrics)
         self.leases: Callable[[Decision, Callable[[], None]], Callable[[], None]] = _unheld

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from outward.ops.reader import Reader
-from outward.records import query, requests
-from outward.records.access import AccessState
+from outward.ops.reader import DatabasePool
 from outward.records.database import Database
-from outward.records.events import Record
-from outward.records.requests import AccessRequest
+from outward.records.events import query
+from outward.records.events.values import Record
+from outward.records.state import requests
+from outward.records.state.access import AccessState
+from outward.records.state.requests import AccessRequest
 
 
 class Keeping:
@@ -20,7 +21,7 @@ class Keeping:
             connect: opens the records.
             access: keeps requests; None where nobody could answer them.
         """
-        self._reader, self._access = Reader(connect), access
+        self._reader, self._access = DatabasePool(connect), access
 
     @property
     def asking(self) -> bool:

@@ -16,7 +16,7 @@ from outward.core.secrets import MisdirectedError
 from outward.http1.head import Head
 from outward.proxy.judge import Judge, fill
 from outward.proxy.own import ADVICE
-from outward.records.events import Event
+from outward.records.events.values import Event
 
 _UNMAPPED = "ask the one who owns the policy."
 _BY_POLICY = frozenset(

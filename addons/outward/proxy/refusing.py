@@ -5,7 +5,7 @@ whatever its status and fields say; a 403 that comes inside TLS is final to all 
 """
 
 from outward.core.identity import Identity
-from outward.core.model import Decision, Denial
+from outward.core.model import Decision, DenyDelivery
 from outward.http1.head import Head
 
 _SECURE = frozenset((443, 8443))  # ports where a client that opens a tunnel speaks TLS, and speaks first
@@ -23,7 +23,7 @@ def answers_inside(head: Head, decision: Decision, identity: Identity) -> bool:
     """
     if head.path is not None or identity.refusal is not None:
         return False
-    if decision.denial is not Denial.AUTO:
-        return decision.denial is Denial.INSIDE
+    if decision.denial is not DenyDelivery.AUTO:
+        return decision.denial is DenyDelivery.INSIDE
     ends = (head.get("user-agent") or "").lower().startswith(_ENDS) or head.get("via") is not None  # another proxy
     return head.port in _SECURE and not ends

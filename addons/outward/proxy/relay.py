@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import cast
 
 
-class Side(asyncio.Protocol):
+class RelayEndpoint(asyncio.Protocol):
     """One end of a relay.
 
     Attributes:
@@ -26,7 +26,7 @@ class Side(asyncio.Protocol):
         self._lost = lost
         self.ended = False
         self.full = False
-        self._peer: Side | None = None
+        self._peer: RelayEndpoint | None = None
         self._other: asyncio.Transport | None = None
         self._forward: Callable[[bytes], None] = self._hold
         self._held = b""
@@ -48,7 +48,7 @@ class Side(asyncio.Protocol):
             self.received += len(held)
             forward(held)
 
-    def join(self, peer: "Side", other: asyncio.Transport) -> None:
+    def join(self, peer: "RelayEndpoint", other: asyncio.Transport) -> None:
         """Pass on to another end from now on, what was held back first."""
         self._peer, self._other, self._forward = peer, other, other.write
         if self._held:
@@ -106,7 +106,7 @@ class Side(asyncio.Protocol):
         self._lost()
 
 
-def join(one: Side, two: Side) -> None:
+def join(one: RelayEndpoint, two: RelayEndpoint) -> None:
     """Begin to relay between two connected ends."""
     if one.transport is not None and two.transport is not None:
         one.join(two, two.transport)

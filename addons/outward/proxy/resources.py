@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 from outward.config.settings import Limits
 from outward.http1.head import Head, parse_head
+from outward.proxy.context import InspectLane
 from outward.proxy.deadlines import Waits
 from outward.proxy.dial import Dialer
 from outward.proxy.judge import Judge
-from outward.proxy.passport import Engine
 
 _SHORT, _REMEMBERED = 1024, 1024  # bytes of a head, heads
 
@@ -18,7 +18,7 @@ class Resources:
 
     judge: Judge
     dialer: Dialer
-    engine: Engine
+    engine: InspectLane
     limits: Limits
     waits: Waits
     _known: dict[bytes, Head] = field(default_factory=dict)

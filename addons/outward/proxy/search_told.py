@@ -9,13 +9,13 @@ from outward.core.model import Stage, Verdict, WebSearch
 from outward.core.reasons import Reason
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.judge import Judge
-from outward.records.acts import who
-from outward.records.audit import AuditEvent
-from outward.records.events import Event, new_id
-from outward.search.findings import Action, Finding
-from outward.search.govern import Outcome
+from outward.records.audit.events import who
+from outward.records.audit.values import AuditEvent
+from outward.records.events.values import Event, new_id
+from outward.search.govern import Governed
 from outward.search.observation import Observation
 from outward.search.receipts import Audited, blocked, invoked, receipt_of, sandboxed
+from outward.search.tools import Action, SearchTool
 
 
 class Sinks(Protocol):
@@ -61,7 +61,7 @@ class Teller:
     def __init__(self, judge: Judge, sinks: Sinks) -> None:
         self._judge, self.sinks = judge, sinks
 
-    def request(self, exchange: Exchange, outcome: Outcome) -> None:
+    def request(self, exchange: Exchange, outcome: Governed) -> None:
         """Tell of what a request carries, and of what became of it."""
         if outcome.audited and outcome.adapter is not None:
             for finding in outcome.findings:
@@ -75,13 +75,13 @@ class Teller:
         for machine in outcome.turn.sandboxes if outcome.turn is not None and outcome.deny is None else ():
             self._audit(exchange, sandboxed(outcome.adapter, machine))
 
-    def blocked(self, exchange: Exchange, outcome: Outcome) -> None:
+    def blocked(self, exchange: Exchange, outcome: Governed) -> None:
         """Audit the searches that were stripped or denied."""
         for finding in _distinct(outcome.findings):
             if finding.reason is not None:
                 self._audit(exchange, blocked(outcome.adapter or "", finding))
 
-    def answer(self, exchange: Exchange, outcome: Outcome, observation: Observation, settings: WebSearch) -> None:
+    def answer(self, exchange: Exchange, outcome: Governed, observation: Observation, settings: WebSearch) -> None:
         """Tell of the searches of an answer that was read."""
         seen = observation.seen
         if outcome.adapter is None or not observation.news:
@@ -118,6 +118,6 @@ class Teller:
         self._judge.close(event)
 
 
-def _distinct(findings: Iterable[Finding]) -> Iterable[Finding]:
+def _distinct(findings: Iterable[SearchTool]) -> Iterable[SearchTool]:
     """Return one finding for each tool, action and reason: many searches in one request are not many rows."""
     return {(each.tool, each.action, each.reason): each for each in findings}.values()

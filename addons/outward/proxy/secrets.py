@@ -15,9 +15,9 @@ from outward.core.placeholders import found_in, may_hold, placeholder
 from outward.core.secrets import SHORTEST, Injection, MisdirectedError, placed
 from outward.files import read_regular
 from outward.http1.head import Head
-from outward.records.acts import secret_used
-from outward.records.audit import AuditEvent
-from outward.records.events import Event
+from outward.records.audit.events import secret_used
+from outward.records.audit.values import AuditEvent
+from outward.records.events.values import Event
 
 _SIGN = placeholder("").encode()
 _HELD = re.compile(re.escape(_SIGN) + rb"[A-Za-z0-9_-]{1,64}")
@@ -27,7 +27,7 @@ _HOUR = 3600
 _MOST_KNOWN = 10_000  # uses that are told apart in an hour
 
 
-class Counts(Protocol):
+class SecretCounts(Protocol):
     """Where uses are counted."""
 
     def secret_used(self, secret: str) -> None:
@@ -54,7 +54,7 @@ class Secrets:
         hide: called before values are read.
     """
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: SecretCounts) -> None:
         """Begin without any."""
         self.values: Mapping[str, str] = {}
         self.tell: Callable[[AuditEvent], None] = lambda _event: None
@@ -166,7 +166,7 @@ class Lookout:
 
     __slots__ = ("_counts", "_end", "_found", "_names")
 
-    def __init__(self, names: Iterable[str], counts: Counts) -> None:
+    def __init__(self, names: Iterable[str], counts: SecretCounts) -> None:
         self._names, self._counts = names, counts
         self._end = b""
         self._found: set[str] = set()

@@ -18,12 +18,12 @@ from outward.core.reasons import Reason
 from outward.http1.fields import HeadError
 from outward.http1.head import Head, parse_head, redirected
 from outward.http1.headreader import begins_request
-from outward.proxy.alert import alert_of
 from outward.proxy.answer import denial_of
-from outward.proxy.client import Client, peer_address
-from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
+from outward.proxy.downstream import DownstreamConnection, peer_address
 from outward.proxy.judge import judge_hello, refuse
-from outward.records.events import Event
+from outward.records.events.values import Event
+from outward.tls.alert import alert_of
+from outward.tls.client_hello import Hello, HelloError, HelloReader, NotTlsError
 
 _ORIGINAL_DST = 80  # linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h
 _IN, _IN6 = (socket.IPPROTO_IP, 16, slice(4, 8)), (socket.IPPROTO_IPV6, 28, slice(8, 24))  # sockaddr_in, sockaddr_in6
@@ -41,7 +41,7 @@ def destination(sock: socket.socket) -> tuple[Address, int] | None:
     return None
 
 
-class Redirected(Client):
+class Redirected(DownstreamConnection):
     """An accepted connection that was redirected, until a lane takes it."""
 
     __slots__ = ("_hello", "_http", "_tls")

@@ -12,17 +12,17 @@ from collections.abc import Callable
 from outward.core.model import Lane, Stage
 from outward.core.reasons import Reason
 from outward.http1.headreader import begins_request
-from outward.proxy.alert import Alert
 from outward.proxy.answer import Linger, close_event, refusal_of
+from outward.proxy.context import ConnectionContext
 from outward.proxy.dial import HTTP, DialError
-from outward.proxy.hello import HANDSHAKE, Hello, HelloError, HelloReader, NotTlsError
 from outward.proxy.judge import judge_hello, refuse
 from outward.proxy.parent import via_of
-from outward.proxy.passport import Passport
-from outward.proxy.relay import Side, join
+from outward.proxy.relay import RelayEndpoint, join
 from outward.proxy.resources import Resources
-from outward.proxy.retry import SecondReader, ServerReader
-from outward.records.spans import TRACED
+from outward.records.sending.spans import TRACED
+from outward.tls.alert import Alert
+from outward.tls.client_hello import HANDSHAKE, Hello, HelloError, HelloReader, NotTlsError
+from outward.tls.hello_retry import SecondReader, ServerReader
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -36,7 +36,7 @@ class Tunnel(asyncio.Protocol):
         self,
         resources: Resources,
         transport: asyncio.Transport,
-        passport: Passport,
+        context: ConnectionContext,
         ended: Callable[[], None],
         clear: Callable[[bytes], None],
     ) -> None:
@@ -45,20 +45,20 @@ class Tunnel(asyncio.Protocol):
         Args:
             resources: what all connections share.
             transport: the client's.
-            passport: an allowed decision in the tunnel lane; its event is closed here.
+            context: an allowed decision in the tunnel lane; its event is closed here.
             ended: called once, when nothing is left of the tunnel.
             clear: called instead where plain HTTP comes through it, with what has come: who is called judges each
                 request, and closes the event.
         """
         self._resources = resources
         self._transport = transport
-        self._passport = passport
+        self._context = context
         self._ended = ended
         self._clear = clear
         self._first: bytearray | None = bytearray()  # what the client says, until it shows whether it is HTTP
         self._left = False
         self._unopened: DialError | None = None  # the parent's refusal, which stands unless plain HTTP comes
-        self._event = passport.event
+        self._event = context.event
         self._hello = HelloReader()
         self._early = bytearray()
         self._greeting: ServerReader | None = None
@@ -66,8 +66,8 @@ class Tunnel(asyncio.Protocol):
         self._answered = False
         self._recorded = False
         self._client_gone = self._server_gone = False
-        self._client = Side(self._client_lost)
-        self._server = Side(self._server_lost)
+        self._client = RelayEndpoint(self._client_lost)
+        self._server = RelayEndpoint(self._server_lost)
         resources.judge.metrics.connections(Lane.TUNNEL).inc()
         transport.set_protocol(self)
 
@@ -81,15 +81,15 @@ class Tunnel(asyncio.Protocol):
 
     async def _open(self) -> None:
         """Dial; whatever fails becomes a denial."""
-        head = self._passport.head
+        head = self._context.head
         TRACED.set(self._event.span)
         try:
             via = via_of(head.fields)
             _, _, address = await self._resources.dialer.connect(
-                head.host, head.port, lambda: self._server, self._passport.decision, via
+                head.host, head.port, lambda: self._server, self._context.decision, via
             )
         except DialError as error:
-            if error.reason is Reason.PARENT_REFUSED and head.port == HTTP and self._passport.original is None:
+            if error.reason is Reason.PARENT_REFUSED and head.port == HTTP and self._context.original is None:
                 self._unopened = error  # the parent takes `http://` in absolute form: see what comes
                 self._answer()
             else:
@@ -98,7 +98,7 @@ class Tunnel(asyncio.Protocol):
             self._resources.judge.metrics.internal_error("tunnel")
             self._refuse(Reason.INTERNAL_ERROR, Stage.ADDRESS)
         else:
-            self._resources.judge.reached(self._event, self._passport.decision, address)
+            self._resources.judge.reached(self._event, self._context.decision, address)
             self._answer()
 
     def _answer(self) -> None:
@@ -107,7 +107,7 @@ class Tunnel(asyncio.Protocol):
             self._cut()
             return
         self._answered = True
-        if self._passport.original is None:
+        if self._context.original is None:
             self._event.status = 200
             self._transport.write(ESTABLISHED)
         self._resources.waits.handshakes.start(self)
@@ -115,7 +115,7 @@ class Tunnel(asyncio.Protocol):
             self._transport.resume_reading()
             early, self._early = bytes(self._early), bytearray()
             self._judge(early)
-        if self._passport.decision.plain and self._first is not None and self._unopened is None:
+        if self._context.decision.plain and self._first is not None and self._unopened is None:
             self._server.listen(self._spoke)
 
     def data_received(self, data: bytes) -> None:
@@ -161,7 +161,7 @@ class Tunnel(asyncio.Protocol):
             self._leave(bytes(first))
         elif self._unopened is not None:
             self._fail(self._unopened, Alert.ACCESS_DENIED if first[0] == HANDSHAKE else None)
-        elif self._passport.decision.plain:
+        elif self._context.decision.plain:
             self._relay(bytes(first))
         else:
             self._judge_hello(bytes(first))
@@ -187,7 +187,7 @@ class Tunnel(asyncio.Protocol):
 
     def eof_received(self) -> bool | None:
         """Pass a client's end on where anything may pass; who has ended before a ClientHello is closed."""
-        if not self._answered or not self._passport.decision.plain or self._left or self._unopened is not None:
+        if not self._answered or not self._context.decision.plain or self._left or self._unopened is not None:
             return None
         self._give_in()
         return self._client.eof_received()
@@ -204,7 +204,7 @@ class Tunnel(asyncio.Protocol):
         if hello is None:
             return
         self._event.sni, self._event.ech = hello.sni, hello.ech
-        reason = judge_hello(hello, self._passport.head.host, self._passport.decision)
+        reason = judge_hello(hello, self._context.head.host, self._context.decision)
         if reason is not None:
             alert = Alert.ACCESS_DENIED if reason is Reason.ECH_REFUSED else Alert.UNRECOGNIZED_NAME
             self._refuse(reason, Stage.TLS, alert)
@@ -271,7 +271,7 @@ class Tunnel(asyncio.Protocol):
         refuse(self._event, reason, stage)
         self._event.status = None
         if not self._answered:
-            self._transport.write(refusal_of(self._resources.judge, self._event, self._passport))
+            self._transport.write(refusal_of(self._resources.judge, self._event, self._context))
         elif alert is not None:
             self._transport.write(alert.wire)
         self._record()
@@ -282,7 +282,7 @@ class Tunnel(asyncio.Protocol):
         """Give up: a first line or ClientHello that does not come, or a tunnel that carries nothing any more."""
         if self._unopened is not None:
             self._fail(self._unopened)
-        elif self._client.transport is None and self._passport.decision.plain:
+        elif self._client.transport is None and self._context.decision.plain:
             self._give_in()
         elif self._client.transport is None:
             self._refuse(Reason.TIMEOUT, Stage.TLS)
@@ -343,4 +343,4 @@ class Tunnel(asyncio.Protocol):
         metrics = self._resources.judge.metrics
         metrics.bytes("up", Lane.TUNNEL).inc(self._client.received)
         metrics.bytes("down", Lane.TUNNEL).inc(self._server.received)
-        close_event(self._resources.judge, self._event, self._passport.started)
+        close_event(self._resources.judge, self._event, self._context.started)

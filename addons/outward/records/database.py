@@ -131,7 +131,7 @@ def driver_of(url: str) -> ModuleType | None:
     return postgres
 
 
-class Listener(Protocol):
+class NotificationListener(Protocol):
     """Hears what other processes announce; used by one thread."""
 
     def wait(self, seconds: float) -> bool:
@@ -143,11 +143,11 @@ class Listener(Protocol):
         ...
 
 
-def open_listener(url: str, channel: str) -> Listener | None:
+def open_listener(url: str, channel: str) -> NotificationListener | None:
     """Return who hears a channel of the database that `records.url` names; None where there are no announcements."""
     if (driver := driver_of(url)) is None:
         return None
-    listener: Listener = driver.Listener(url, channel)
+    listener: NotificationListener = driver.NotificationListener(url, channel)
     return listener
 
 

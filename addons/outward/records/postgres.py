@@ -14,9 +14,9 @@ import orjson
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from outward.records import days
 from outward.records.credentials import in_force
 from outward.records.database import LEASE, StoreAwayError
+from outward.records.events import days
 
 CONNECT_TIMEOUT = 5  # seconds
 _ROW_ERRORS = (psycopg.DataError, psycopg.IntegrityError)  # a refused row is the row's fault, all else the server's
@@ -153,7 +153,7 @@ class PostgresDatabase:
             self._connection.close()
 
 
-class Listener:
+class PostgresListener:
     """Hears what is announced on a channel, on a connection of its own; for one thread."""
 
     def __init__(self, url: str, channel: str) -> None:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
 from outward.core.reasons import MEANINGS, Reason
+from outward.search.evidence import SearchEvidence
 from outward.search.forms import decode_form, is_form
-from outward.search.jsonbody import BodyError, check_keys, decode, encode, folded
-from outward.search.narrowing import Language
-from outward.search.seen import Seen
-from outward.search.turn import Call, Turn
+from outward.search.jsonbody import JsonBodyError, check_keys, decode, encode, folded
+from outward.search.narrowing import FilterCapabilities
+from outward.search.request import GovernedRequest, VendorCall
 
 Json = dict[str, Any]
 
@@ -58,20 +58,20 @@ class Adapter(Protocol):
         """The vendor's name in metrics, receipts and audit."""
 
     @property
-    def languages(self) -> Mapping[str, Language | None]:
+    def languages(self) -> Mapping[str, FilterCapabilities | None]:
         """What each search tool's filter can say; None for a tool without one."""
 
     @property
     def filters_responses(self) -> bool:
         """Whether responses are filtered exactly, so that a tool without a filter does no harm."""
 
-    def disguised(self, call: Call) -> str | None:
+    def disguised(self, call: VendorCall) -> str | None:
         """Return why a request may be another one than its method and path say, or None."""
 
-    def govern(self, turn: Turn) -> None:
+    def govern(self, turn: GovernedRequest) -> None:
         """Judge a request by its schema: ask the turn about every search, change `turn.json`, or refuse."""
 
-    def observer(self, turn: Turn, seen: Seen) -> Observer | None:
+    def observer(self, turn: GovernedRequest, seen: SearchEvidence) -> Observer | None:
         """Return a reader for the response, or None where it holds no searches."""
 
     def cut(self, detail: str) -> bytes:
@@ -92,13 +92,13 @@ class Plain:
 
     name = ""
     filters_responses: ClassVar[bool] = False
-    languages: ClassVar[Mapping[str, Language | None]] = {}
+    languages: ClassVar[Mapping[str, FilterCapabilities | None]] = {}
 
-    def disguised(self, call: Call) -> str | None:  # noqa: ARG002 - part of the interface
+    def disguised(self, call: VendorCall) -> str | None:  # noqa: ARG002 - part of the interface
         """Return None: what it says, it is."""
         return None
 
-    def govern(self, turn: Turn) -> None:
+    def govern(self, turn: GovernedRequest) -> None:
         """Judge a request by a schema that all vendors share.
 
         Raises:
@@ -115,7 +115,7 @@ class Plain:
             case schema:
                 raise LookupError(schema)
 
-    def observer(self, turn: Turn, seen: Seen) -> Observer | None:  # noqa: ARG002 - part of the interface
+    def observer(self, turn: GovernedRequest, seen: SearchEvidence) -> Observer | None:  # noqa: ARG002 - part of the interface
         """Read nothing."""
         return None
 
@@ -136,7 +136,7 @@ class Plain:
         return None
 
 
-def body_object(turn: Turn, governed: frozenset[str]) -> Json:
+def body_object(turn: GovernedRequest, governed: frozenset[str]) -> Json:
     """Decode the body as a JSON object without look-alikes of governed keys.
 
     Raises:
@@ -146,7 +146,7 @@ def body_object(turn: Turn, governed: frozenset[str]) -> Json:
     return obj(turn.json, governed)
 
 
-def body_value(turn: Turn) -> Any:
+def body_value(turn: GovernedRequest) -> Any:
     """Decode a body of any shape: JSON, a form, or none.
 
     Raises:
@@ -165,7 +165,7 @@ def body_value(turn: Turn) -> Any:
 def obj(value: Any, governed: frozenset[str] = frozenset()) -> Json:
     """Return a value that must be an object."""
     if not isinstance(value, dict):
-        raise BodyError("an object was expected")
+        raise JsonBodyError("an object was expected")
     check_keys(value, governed)
     return value
 
@@ -175,7 +175,7 @@ def items(value: Any) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise BodyError("a list was expected")
+        raise JsonBodyError("a list was expected")
     return value
 
 
@@ -189,14 +189,14 @@ def text(value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise BodyError("a string was expected")
+        raise JsonBodyError("a string was expected")
     return value
 
 
 TYPED = frozenset({"type"})
 
 
-def keep(turn: Turn, tools: list[Any], judge: Callable[[Json], Json | None]) -> list[Any]:
+def keep(turn: GovernedRequest, tools: list[Any], judge: Callable[[Json], Json | None]) -> list[Any]:
     """Return the tools that stay, each as the judge rewrote it."""
     return [turn.judged(kept) for tool in tools if (kept := judge(obj(tool, TYPED))) is not None]
 
@@ -229,7 +229,9 @@ def _first_text(value: Any) -> str:
     return value[:4000] if isinstance(value, str) else ""
 
 
-def keep_tools(turn: Turn, body: Json, judge: Callable[[Json], Json | None], key: str = "tools") -> list[Any]:
+def keep_tools(
+    turn: GovernedRequest, body: Json, judge: Callable[[Json], Json | None], key: str = "tools"
+) -> list[Any]:
     """Judge a request's tools in place, and return those that stay.
 
     Raises:
@@ -263,7 +265,7 @@ _CARRIERS = frozenset(
 )
 
 
-def unlisted(turn: Turn) -> None:
+def unlisted(turn: GovernedRequest) -> None:
     """Judge the body of an endpoint that the policy opened: nobody knows its tools, so it may have no place for them.
 
     Raises:

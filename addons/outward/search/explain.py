@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from outward.core.model import PatternKind, Rule
 from outward.core.policy import Group, Policy
-from outward.search.narrowing import Dropped, Language, Narrowed, Unsaid, narrow, unsaid
+from outward.search.narrowing import Dropped, FilterCapabilities, Inexpressible, Narrowed, narrow, unsaid
 from outward.search.scope import Scope, expressible
 from outward.search.vendors import NAMES, load
 
@@ -56,13 +56,13 @@ def mute(policy: Policy, group: Group) -> Rule | None:
     return next((rule for rule in scope.rules if policy.vendor_of(rule.pattern.value) is None), None)
 
 
-def _tools() -> Iterator[tuple[str, str, Language | None]]:
+def _tools() -> Iterator[tuple[str, str, FilterCapabilities | None]]:
     for name in NAMES:
         for tool, language in load(name).languages.items():
             yield name, tool, language
 
 
-def _explained(scope: Scope, vendor: str, tool: str, language: Language | None) -> Explained:
+def _explained(scope: Scope, vendor: str, tool: str, language: FilterCapabilities | None) -> Explained:
     filtered = load(vendor).filters_responses
     if language is None:
         return Explained(vendor, tool, None, filtered=filtered)
@@ -71,13 +71,13 @@ def _explained(scope: Scope, vendor: str, tool: str, language: Language | None) 
     return Explained(vendor, tool, sent, unsayable, filtered)
 
 
-def _unsaid(scope: Scope, language: Language, sent: Narrowed) -> Iterator[Dropped]:
+def _unsaid(scope: Scope, language: FilterCapabilities, sent: Narrowed) -> Iterator[Dropped]:
     """Yield the allow rules that the vendor's language cannot say."""
     for rule in scope.rules:
         kind, name, text = rule.pattern.kind, rule.pattern.value, str(rule.pattern)
         if kind not in (PatternKind.EXACT, PatternKind.BELOW) or name in sent.allowed:
             continue
         if not expressible(rule):
-            yield Dropped(text, Unsaid.NOT_ALLOWED, f"- {name}")
+            yield Dropped(text, Inexpressible.NOT_ALLOWED, f"- {name}")
         elif (found := unsaid(scope, language, name)) is not None:
             yield Dropped(text, found.why, found.line)

@@ -7,7 +7,7 @@ import re
 from typing import Any
 from urllib.parse import parse_qsl
 
-from outward.search.jsonbody import BodyError
+from outward.search.jsonbody import JsonBodyError
 
 _BOUNDARY = re.compile(r"boundary\s*=\s*(?:\"([^\"]{1,70})\"|([^\s\";,]{1,70}))", re.IGNORECASE)
 _NAME = re.compile(rb"""(?:^|;)\s*name\s*=\s*(?:"([^"]*)"|([^\s";]+))""", re.IGNORECASE)
@@ -43,24 +43,24 @@ def _encoded(body: bytes) -> list[tuple[str, Any]]:
             parse_qsl(body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARTS)
         )
     except (UnicodeDecodeError, ValueError) as error:
-        raise BodyError("a form that cannot be read") from error
+        raise JsonBodyError("a form that cannot be read") from error
 
 
 def _multipart(body: bytes, content_type: str) -> list[tuple[str, Any]]:
     boundaries = [quoted or plain for quoted, plain in _BOUNDARY.findall(content_type)]
     if len(boundaries) != 1 or not content_type.lower().lstrip().startswith("multipart/form-data"):
-        raise BodyError("a multipart body without one boundary")
+        raise JsonBodyError("a multipart body without one boundary")
     mark = b"--" + boundaries[0].encode("latin-1")
     pieces = (b"\r\n" + body).split(b"\r\n" + mark)
     if len(pieces) < 2 or len(pieces) > _MOST_PARTS or pieces[0].strip() or not pieces[-1].startswith(b"--"):
-        raise BodyError("a multipart body that does not begin and end with its boundary")
+        raise JsonBodyError("a multipart body that does not begin and end with its boundary")
     return [_part(piece) for piece in pieces[1:-1]]
 
 
 def _part(piece: bytes) -> tuple[str, Any]:
     head, separator, content = piece.partition(b"\r\n\r\n")
     if not separator or not head.startswith(b"\r\n"):
-        raise BodyError("a part without a head")
+        raise JsonBodyError("a part without a head")
     dispositions = [
         line.partition(b":")[2]
         for line in head[2:].split(b"\r\n")
@@ -68,13 +68,13 @@ def _part(piece: bytes) -> tuple[str, Any]:
     ]
     found = _NAME.findall(dispositions[0]) if len(dispositions) == 1 else []
     if len(found) != 1:
-        raise BodyError("a part without one name")
+        raise JsonBodyError("a part without one name")
     if _FILE.search(dispositions[0]):
         return (found[0][0] or found[0][1]).decode("utf-8", "replace"), Upload()
     try:
         return (found[0][0] or found[0][1]).decode("utf-8"), content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BodyError("a field that is not text") from error
+        raise JsonBodyError("a field that is not text") from error
 
 
 def _put(found: dict[str, Any], name: str, value: Any) -> None:
@@ -83,12 +83,12 @@ def _put(found: dict[str, Any], name: str, value: Any) -> None:
     for key in keys[:-1]:
         inner = found.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise BodyError("a field that is both a value and an object")
+            raise JsonBodyError("a field that is both a value and an object")
         found = inner
     if keys[-1] in found:
         known = found[keys[-1]]
         if isinstance(known, dict):
-            raise BodyError("a field that is both a value and an object")
+            raise JsonBodyError("a field that is both a value and an object")
         found[keys[-1]] = [*known, value] if isinstance(known, list) else [known, value]
     else:
         found[keys[-1]] = value

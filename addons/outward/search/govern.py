@@ -11,17 +11,17 @@ from outward.core.model import OptIn, WebSearch
 from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
 from outward.search.adapter import Adapter
-from outward.search.findings import Action, Finding, RefusedError, Unknown
 from outward.search.inflate import EncodingError, decompress
-from outward.search.jsonbody import BodyError, CrowdedError, decode, encode
+from outward.search.jsonbody import JsonBodyError, TooManyValuesError, decode, encode
 from outward.search.learned import Recent
 from outward.search.machines import Machine, Machines
 from outward.search.observation import Observation
 from outward.search.opening import endpoint_line, opening
 from outward.search.registry import Registry, by_default, plain_path
+from outward.search.request import GovernedRequest, VendorCall
 from outward.search.scope import Scopes, suffixes
-from outward.search.surface import DENIALS, Endpoint, Kind, Surface
-from outward.search.turn import Call, Turn
+from outward.search.surface import DENIALS, Endpoint, EndpointKind, Surface
+from outward.search.tools import Action, SearchTool, UngovernableError, Unknown
 from outward.search.vendors import load
 from outward.search.walk import query, walk
 
@@ -31,7 +31,7 @@ _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SearchRequest:
     """A request to a governed host, and on whose behalf it comes.
 
     Attributes:
@@ -61,7 +61,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Governed:
     """What becomes of a request.
 
     Attributes:
@@ -78,14 +78,14 @@ class Outcome:
     """
 
     adapter: str | None = None
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[SearchTool, ...] = ()
     body: bytes | None = None
     headers: Mapping[str, str | None] = field(default_factory=dict)
     deny: Reason | None = None
     detail: str = ""
     line: str | None = None
     unknowns: tuple[Unknown, ...] = ()
-    turn: Turn | None = None
+    turn: GovernedRequest | None = None
     unmet: Machine | None = None
 
     @property
@@ -131,48 +131,50 @@ class Governance:
         if placed is None:
             return False
         endpoint = self.registry.endpoint(placed[0], host, method, placed[1])
-        return endpoint is not None and endpoint.kind is Kind.GOVERNED
+        return endpoint is not None and endpoint.kind is EndpointKind.GOVERNED
 
     def adapter_at(self, vendor: str, path: str) -> str:
         """Return the name of the adapter whose words are spoken at a path."""
         placed = self.registry.place(vendor, plain_path(path) or "/")
         return "gitlab" if placed is None else placed[0].adapter
 
-    def judge(self, request: Request) -> Outcome:
+    def judge(self, request: SearchRequest) -> Governed:
         """Judge one request."""
         path = plain_path(request.path)
         if path is None:
-            return Outcome(deny=Reason.MALFORMED_REQUEST, detail="a path that servers read in different ways")
+            return Governed(deny=Reason.MALFORMED_REQUEST, detail="a path that servers read in different ways")
         placed = self.registry.place(request.vendor, path)
-        return Outcome() if placed is None else self._judge(request, *placed)
+        return Governed() if placed is None else self._judge(request, *placed)
 
-    def _judge(self, request: Request, surface: Surface, path: str) -> Outcome:
+    def _judge(self, request: SearchRequest, surface: Surface, path: str) -> Governed:
         bodied = request.bodied or bool(request.body)
         endpoint = self.registry.endpoint(surface, request.host, request.method, path)
         if endpoint is None:
             endpoint = by_default(surface, request.method, request.query, bodied=bodied)
         adapter = load(surface.adapter)
-        call = Call(adapter.name, request.host, request.method, path, request.query, request.headers)
+        call = VendorCall(adapter.name, request.host, request.method, path, request.query, request.headers)
         why = "WebSocket messages to a vendor are not read" if "upgrade" in call.headers else adapter.disguised(call)
         if why is not None:
-            return _denied(adapter, RefusedError(Reason.WEB_SEARCH_UNINSPECTABLE, why, "request"))
+            return _denied(adapter, UngovernableError(Reason.WEB_SEARCH_UNINSPECTABLE, why, "request"))
         if endpoint is None:
             return self._unlisted(adapter, surface, call)
-        if endpoint.kind is Kind.DENIED:
-            return _denied(adapter, RefusedError(*DENIALS[endpoint.why], "endpoint"))
-        return Outcome(adapter.name) if endpoint.kind is Kind.USUAL else self._governed(request, call, endpoint)
+        if endpoint.kind is EndpointKind.DENIED:
+            return _denied(adapter, UngovernableError(*DENIALS[endpoint.why], "endpoint"))
+        return (
+            Governed(adapter.name) if endpoint.kind is EndpointKind.USUAL else self._governed(request, call, endpoint)
+        )
 
-    def _unlisted(self, adapter: Adapter, surface: Surface, call: Call) -> Outcome:
+    def _unlisted(self, adapter: Adapter, surface: Surface, call: VendorCall) -> Governed:
         """Deny what no table names, unless the policy only watches it."""
         reason, line = Reason.WEB_SEARCH_UNKNOWN_ENDPOINT, endpoint_line(call.method, call.path)
         if self.registry.valve(call.host).report:
-            return Outcome(adapter.name, unknowns=(Unknown(reason, line),))
+            return Governed(adapter.name, unknowns=(Unknown(reason, line),))
         detail = f"an endpoint that no table names: {line}"
         return _denied(
-            adapter, RefusedError(reason, detail, "endpoint", opening(call.host, surface.name, reason, line))
+            adapter, UngovernableError(reason, detail, "endpoint", opening(call.host, surface.name, reason, line))
         )
 
-    def _governed(self, request: Request, call: Call, endpoint: Endpoint) -> Outcome:
+    def _governed(self, request: SearchRequest, call: VendorCall, endpoint: Endpoint) -> Governed:
         surface = self.registry.surface(endpoint.surface)
         adapter = load(surface.adapter)
         encoding = request.headers.get("content-encoding", "")
@@ -186,21 +188,21 @@ class Governance:
             query(turn)
             _check_signed(turn)
         except EncodingError as error:
-            return _denied(adapter, RefusedError(Reason.WEB_SEARCH_UNINSPECTABLE, str(error), "body"))
-        except CrowdedError as error:
-            return _denied(adapter, RefusedError(Reason.TOO_LARGE, str(error), "body"))
-        except BodyError as error:
-            return _denied(adapter, RefusedError(Reason.MALFORMED_REQUEST, str(error), ""))
-        except RefusedError as error:
+            return _denied(adapter, UngovernableError(Reason.WEB_SEARCH_UNINSPECTABLE, str(error), "body"))
+        except TooManyValuesError as error:
+            return _denied(adapter, UngovernableError(Reason.TOO_LARGE, str(error), "body"))
+        except JsonBodyError as error:
+            return _denied(adapter, UngovernableError(Reason.MALFORMED_REQUEST, str(error), ""))
+        except UngovernableError as error:
             return _denied(adapter, error)
         return self._passed(adapter, turn, encoded=encoding.strip().lower() not in ("", "identity"))
 
-    def _turn(self, request: Request, call: Call, surface: Surface) -> Turn:
+    def _turn(self, request: SearchRequest, call: VendorCall, surface: Surface) -> GovernedRequest:
         settings = request.settings
         stop = None if settings.enabled else Reason.WEB_SEARCH_DISABLED
         if stop is None and settings.opt_in is OptIn.REQUIRED and not request.opted_in:
             stop = Reason.WEB_SEARCH_NOT_OPTED_IN
-        return Turn(
+        return GovernedRequest(
             call,
             self._scopes.of(request.policy, request.group, settings),
             settings,
@@ -214,16 +216,16 @@ class Governance:
             machines=self.machines,
         )
 
-    def _passed(self, adapter: Adapter, turn: Turn, *, encoded: bool) -> Outcome:
+    def _passed(self, adapter: Adapter, turn: GovernedRequest, *, encoded: bool) -> Governed:
         findings = tuple(turn.findings)
         changed = (findings or turn.touched) and turn.json is not None and not turn.call.signed
         headers = dict(turn.headers)
         if changed and encoded:
             headers["content-encoding"] = None
         body = encode(turn.json) if changed else None
-        return Outcome(adapter.name, findings, body, headers, unknowns=tuple(turn.unknowns), turn=turn)
+        return Governed(adapter.name, findings, body, headers, unknowns=tuple(turn.unknowns), turn=turn)
 
-    def observe(self, outcome: Outcome, status: int, headers: Mapping[str, str]) -> Observation | None:
+    def observe(self, outcome: Governed, status: int, headers: Mapping[str, str]) -> Observation | None:
         """Return a reader for the response, or None where there is nothing to read.
 
         Args:
@@ -249,7 +251,7 @@ class Governance:
             if longest is not None:
                 turn.learned.too_long(longest.requested, len(longest.effective or ()))
 
-    def learn(self, outcome: Outcome, status: int, body: bytes) -> bool:
+    def learn(self, outcome: Governed, status: int, body: bytes) -> bool:
         """Learn from a vendor's refusal; returns whether the request should be judged anew and tried once more."""
         if outcome.turn is None or not outcome.turn.searching:
             return False
@@ -261,17 +263,17 @@ class Governance:
         return bool(fresh)
 
 
-def unaudited(outcome: Outcome) -> Outcome:
+def unaudited(outcome: Governed) -> Governed:
     """Return the denial of a search that could not be audited: no audit, no search. It leaves no audit event itself."""
-    findings = tuple(Finding(each.tool, Action.DENIED) for each in outcome.findings)
-    return Outcome(outcome.adapter, findings, deny=Reason.OVERLOADED, detail=_UNAUDITED)
+    findings = tuple(SearchTool(each.tool, Action.DENIED) for each in outcome.findings)
+    return Governed(outcome.adapter, findings, deny=Reason.OVERLOADED, detail=_UNAUDITED)
 
 
-def refused(outcome: Outcome, reason: Reason, detail: str) -> Outcome:
+def refused(outcome: Governed, reason: Reason, detail: str) -> Governed:
     """Return the denial of a request whose searches may not be made now: without them its answer would be another."""
     live = [each for each in outcome.findings if each.action not in (Action.STRIPPED, Action.DENIED)]
-    findings = tuple(Finding(each.tool, Action.DENIED, reason, requested=each.requested) for each in live)
-    return Outcome(outcome.adapter, findings, deny=reason, detail=detail)
+    findings = tuple(SearchTool(each.tool, Action.DENIED, reason, requested=each.requested) for each in live)
+    return Governed(outcome.adapter, findings, deny=reason, detail=detail)
 
 
 def _named(sent: Iterable[str], names: Iterable[str]) -> list[str]:
@@ -282,9 +284,11 @@ def _named(sent: Iterable[str], names: Iterable[str]) -> list[str]:
     return [host for host in hosts if host in above or any(suffix in refused for suffix in suffixes(host))]
 
 
-def _denied(adapter: Adapter, error: RefusedError) -> Outcome:
-    findings = (Finding(error.tool, Action.DENIED, error.reason),) if error.tool else ()
-    return Outcome(adapter.name, findings, deny=error.reason, detail=error.detail, line=error.line, unmet=error.machine)
+def _denied(adapter: Adapter, error: UngovernableError) -> Governed:
+    findings = (SearchTool(error.tool, Action.DENIED, error.reason),) if error.tool else ()
+    return Governed(
+        adapter.name, findings, deny=error.reason, detail=error.detail, line=error.line, unmet=error.machine
+    )
 
 
 def _check_charset(content_type: str) -> None:
@@ -297,7 +301,7 @@ def _check_charset(content_type: str) -> None:
         raise EncodingError("a body in another character set than UTF-8")
 
 
-def _check_signed(turn: Turn) -> None:
+def _check_signed(turn: GovernedRequest) -> None:
     """Refuse a signed request that does not comply as it is: rewriting would break its signature."""
     if not turn.call.signed or not (turn.findings or turn.touched):
         return

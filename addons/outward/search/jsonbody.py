@@ -21,11 +21,11 @@ _HOLDERS = frozenset({dict, list})  # a parser makes no others
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-class BodyError(ValueError):
+class JsonBodyError(ValueError):
     """The body is not the one JSON text that every parser would read alike."""
 
 
-class CrowdedError(BodyError):
+class TooManyValuesError(JsonBodyError):
     """The body holds more values than are read; a few kilobytes of gzip unfold to millions."""
 
     def __init__(self) -> None:
@@ -48,19 +48,19 @@ def crowded(text: bytes) -> bool:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise BodyError("a key that stands twice in one object")
+        raise JsonBodyError("a key that stands twice in one object")
     return found
 
 
 def _number(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise BodyError("a number that no program can hold")
+        raise JsonBodyError("a number that no program can hold")
     return value
 
 
 def _constant(_text: str) -> float:
-    raise BodyError("a number that JSON does not have")
+    raise JsonBodyError("a number that JSON does not have")
 
 
 def decode(body: bytes) -> Any:
@@ -71,16 +71,16 @@ def decode(body: bytes) -> Any:
         BodyError: when parsers could differ about it.
     """
     if crowded(body):
-        raise CrowdedError
+        raise TooManyValuesError
     try:
         text = body.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_object, parse_float=_number, parse_constant=_constant)
-    except BodyError:
+    except JsonBodyError:
         raise
     except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise BodyError("not JSON in UTF-8") from error
+        raise JsonBodyError("not JSON in UTF-8") from error
     if _deeper(value, MAX_DEPTH):
-        raise BodyError("JSON nested too deeply")
+        raise JsonBodyError("JSON nested too deeply")
     if _SURROGATE.search(body):
         _check_text(value)
     return value
@@ -112,7 +112,7 @@ def _check_text(value: Any) -> None:
     try:
         encode(value)
     except UnicodeEncodeError as error:
-        raise BodyError("a lone surrogate") from error
+        raise JsonBodyError("a lone surrogate") from error
 
 
 def folded(key: str) -> str:
@@ -128,7 +128,7 @@ def check_keys(value: dict[str, Any], governed: frozenset[str]) -> None:
     """
     for key in value:
         if key not in governed and (meant := _meant(key, governed)) is not None:
-            raise BodyError(f"another spelling of {meant!r}")
+            raise JsonBodyError(f"another spelling of {meant!r}")
 
 
 @lru_cache(maxsize=8192)

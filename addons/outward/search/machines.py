@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from outward.search.seen import Seen
+from outward.search.evidence import SearchEvidence
 
 MOST = 10_000
 LONGEST = 255  # characters of an id
@@ -53,7 +53,7 @@ class MachineObserver:
 
     complete = True
 
-    def __init__(self, seen: Seen, key: str) -> None:
+    def __init__(self, seen: SearchEvidence, key: str) -> None:
         self._seen, self._key = seen, key
 
     def value(self, value: Any) -> None:

@@ -15,7 +15,7 @@ from outward.search.suffixes import is_public_suffix, registrable
 
 
 @dataclass(frozen=True, slots=True)
-class Language:
+class FilterCapabilities:
     """What a vendor's filter can say.
 
     Attributes:
@@ -31,7 +31,7 @@ class Language:
     registrable: bool = False
 
 
-class Unsaid(StrEnum):
+class Inexpressible(StrEnum):
     """Why an entry is not sent."""
 
     MALFORMED = "malformed"
@@ -50,7 +50,7 @@ class Dropped:
     """An entry that is not sent, why, and the policy line that would make it sayable."""
 
     entry: str
-    why: Unsaid
+    why: Inexpressible
     line: str | None = None
 
 
@@ -101,7 +101,7 @@ class BlockListError(ValueError):
 
 def narrow(
     scope: Scope,
-    language: Language,
+    language: FilterCapabilities,
     allow: Sequence[object] | None = None,
     block: Sequence[object] = (),
     avoid: Container[str] = (),
@@ -138,7 +138,7 @@ def narrow(
     )
 
 
-def _by_blocking(scope: Scope, language: Language, minus: tuple[str, ...]) -> Narrowed:
+def _by_blocking(scope: Scope, language: FilterCapabilities, minus: tuple[str, ...]) -> Narrowed:
     """Say "everything but": the only way where every public host is allowed and the caller names no list."""
     if scope.denied.lists:
         return Narrowed(sayable=False)  # more names than any filter takes
@@ -177,18 +177,20 @@ def _blocked_host(text: object) -> str:
         raise BlockListError(str(text)[:100]) from error
 
 
-def _asked(scope: Scope, language: Language, allow: Iterable[object], dropped: list[Dropped]) -> Iterator[_Entry]:
+def _asked(
+    scope: Scope, language: FilterCapabilities, allow: Iterable[object], dropped: list[Dropped]
+) -> Iterator[_Entry]:
     """Yield the caller's entries that parse and that the vendor's language has."""
     for text in allow:
         try:
             host, path = parse_entry(text)
         except (TypeError, ValueError):
-            dropped.append(Dropped(str(text)[:255], Unsaid.MALFORMED))
+            dropped.append(Dropped(str(text)[:255], Inexpressible.MALFORMED))
             continue
         if path and not language.paths:
-            dropped.append(Dropped(host + path, Unsaid.PATH_NOT_SUPPORTED))
+            dropped.append(Dropped(host + path, Inexpressible.PATH_NOT_SUPPORTED))
         elif not scope.unrestricted and is_public_suffix(host):
-            dropped.append(Dropped(host, Unsaid.PUBLIC_SUFFIX))
+            dropped.append(Dropped(host, Inexpressible.PUBLIC_SUFFIX))
         else:
             yield _Entry(host, path)
 
@@ -207,35 +209,35 @@ class _Bearing:
 
 def _keeps(entry: _Entry, bearing: _Bearing, avoid: Container[str], dropped: list[Dropped] | None) -> bool:
     """Tell whether neither the caller's block list nor the vendor's refusals bear on an entry."""
-    why: Unsaid | None = None
+    why: Inexpressible | None = None
     if bearing.on(entry.host):
-        why = Unsaid.CALLER_BLOCKS
+        why = Inexpressible.CALLER_BLOCKS
     elif any(above in avoid for above in suffixes(entry.host)):
-        why = Unsaid.VENDOR_REFUSES
+        why = Inexpressible.VENDOR_REFUSES
     if why is not None and dropped is not None:
         dropped.append(Dropped(str(entry), why))
     return why is None
 
 
-def _sendable(scope: Scope, language: Language, entry: _Entry, dropped: list[Dropped] | None) -> bool:
+def _sendable(scope: Scope, language: FilterCapabilities, entry: _Entry, dropped: list[Dropped] | None) -> bool:
     found = unsaid(scope, language, entry.host)
     if found is not None and dropped is not None:
         dropped.append(Dropped(str(entry), found.why, found.line))
     return found is None
 
 
-def unsaid(scope: Scope, language: Language, name: str) -> Dropped | None:
+def unsaid(scope: Scope, language: FilterCapabilities, name: str) -> Dropped | None:
     """Return why a name cannot be sent as a suffix, or None where it can."""
     if scope.denied.touches(name):
-        return Dropped(name, Unsaid.TOUCHES_DENY)
+        return Dropped(name, Inexpressible.TOUCHES_DENY)
     if not scope.unrestricted and is_public_suffix(name):
-        return Dropped(name, Unsaid.PUBLIC_SUFFIX)
+        return Dropped(name, Inexpressible.PUBLIC_SUFFIX)
     if not scope.top(name):
-        return Dropped(name, Unsaid.NOT_ALLOWED, f"- {name}")
+        return Dropped(name, Inexpressible.NOT_ALLOWED, f"- {name}")
     if not scope.sound(name):
-        return Dropped(name, Unsaid.SUBDOMAINS_NOT_ALLOWED, f'- "*.{name}"')
+        return Dropped(name, Inexpressible.SUBDOMAINS_NOT_ALLOWED, f'- "*.{name}"')
     if language.registrable and registrable(name) != name:
-        return Dropped(name, Unsaid.NOT_REGISTRABLE, f"- {registrable(name) or name}")
+        return Dropped(name, Inexpressible.NOT_REGISTRABLE, f"- {registrable(name) or name}")
     return None
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from outward.core.model import OnViolation
 from outward.search.adapter import Adapter
+from outward.search.evidence import SearchEvidence
 from outward.search.inflate import EncodingError, Inflater, decompress
-from outward.search.jsonbody import BodyError, decode, encode
+from outward.search.jsonbody import JsonBodyError, decode, encode
+from outward.search.request import GovernedRequest
 from outward.search.results import filter_events, filter_json, filter_tool_results
-from outward.search.seen import Seen
 from outward.search.streams import MAX_PIECE, SseReader, reader_for
-from outward.search.turn import Turn
 
 # Plain bytes that are read of one response, and of one that is filtered as a whole.
 MAX_READ = 256 << 20
@@ -34,8 +34,10 @@ class Observation:
         was_cut: whether the stream was ended because of a source outside the allowlist.
     """
 
-    def __init__(self, adapter: Adapter, turn: Turn, headers: Mapping[str, str], counted: Container[str]) -> None:
-        self.seen = Seen(turn.scope, counted)
+    def __init__(
+        self, adapter: Adapter, turn: GovernedRequest, headers: Mapping[str, str], counted: Container[str]
+    ) -> None:
+        self.seen = SearchEvidence(turn.scope, counted)
         self.was_cut = False
         self._adapter, self.turn = adapter, turn
         self._encoding = headers.get("content-encoding", "")
@@ -145,7 +147,7 @@ class Observation:
             plain = decompress(body, self._encoding, MAX_WHOLE)
             if self.turn.filtered:
                 plain = self._filter(plain)
-        except (EncodingError, BodyError):
+        except (EncodingError, JsonBodyError):
             self.seen.incomplete = True
             return None
         self._read(plain)

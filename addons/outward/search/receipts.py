@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from outward.core.model import Filter, RecordDetail
 from outward.core.reasons import Reason
-from outward.search.findings import Action, Finding
-from outward.search.seen import Seen, Source, host_of
+from outward.search.evidence import SearchEvidence, Source, host_of
+from outward.search.tools import Action, SearchTool
 
 # The most that a receipt keeps of each list, over all requests of a conversation.
 MOST = 1000
@@ -85,7 +85,7 @@ class Receipt:
         return "\n".join(lines) + "\n"
 
 
-def receipt_of(conversation: str | None, group: str, seen: Seen, detail: RecordDetail) -> Receipt:
+def receipt_of(conversation: str | None, group: str, seen: SearchEvidence, detail: RecordDetail) -> Receipt:
     """Return the receipt of one exchange."""
     full = detail is RecordDetail.FULL
     return Receipt(
@@ -135,29 +135,31 @@ class Audited:
     details: dict[str, object]
 
 
-def blocked(vendor: str, finding: Finding) -> Audited:
+def blocked(vendor: str, finding: SearchTool) -> Audited:
     """Return the audit event of a search that was stripped or denied."""
     return Audited("web_search_blocked", _details(vendor, finding))
 
 
-def sandboxed(vendor: str | None, finding: Finding) -> Audited:
+def sandboxed(vendor: str | None, finding: SearchTool) -> Audited:
     """Return the audit event of a machine at the vendor: the network that it asked for, and the one that it got."""
     return Audited("vendor_sandbox_limited", _details(vendor or "", finding))
 
 
-def invoked(vendor: str, findings: Iterable[Finding], seen: Seen, detail: RecordDetail, mode: Filter) -> Audited:
+def invoked(
+    vendor: str, findings: Iterable[SearchTool], seen: SearchEvidence, detail: RecordDetail, mode: Filter
+) -> Audited:
     """Return the audit event of a request that searched."""
     live = [finding for finding in findings if finding.reason is None]
-    finding = live[0] if live else Finding("retrieval", Action.OBSERVED)
+    finding = live[0] if live else SearchTool("retrieval", Action.OBSERVED)
     merged = replace(finding, tool=", ".join(dict.fromkeys(each.tool for each in live)) or finding.tool)
     return Audited("web_search_invoked", _details(vendor, merged, seen=seen, detail=detail, mode=mode))
 
 
 def _details(
     vendor: str,
-    finding: Finding,
+    finding: SearchTool,
     *,
-    seen: Seen | None = None,
+    seen: SearchEvidence | None = None,
     detail: RecordDetail = RecordDetail.FULL,
     mode: Filter | None = None,
 ) -> dict[str, object]:

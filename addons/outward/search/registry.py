@@ -10,8 +10,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from outward.search.surface import DENIALS, Endpoint, Fields, Kind, Routes, Surface
-from outward.search.surface import Field as FieldKind
+from outward.search.surface import DENIALS, Endpoint, EndpointKind, FieldKind, Fields, Routes, Surface
 from outward.search.tables import heads, overlaid, surface
 
 # A gateway of one's own has no `/ai` before it.
@@ -101,7 +100,7 @@ CLOSED = Valve()
 
 def valve_of(endpoints: Iterable[str], tools: Iterable[str], fields: Iterable[str], *, report: bool) -> Valve:
     """Build a valve from the settings' values."""
-    lines = {line: Endpoint(Kind.GOVERNED, "", "unlisted") for line in endpoints}
+    lines = {line: Endpoint(EndpointKind.GOVERNED, "", "unlisted") for line in endpoints}
     keys = dict.fromkeys(fields, (FieldKind.TEXT, ""))
     return Valve(Routes(lines) if lines else None, frozenset(tools), Fields.of(keys) if keys else None, report)
 
@@ -182,7 +181,7 @@ def by_default(found: Surface, method: str, query: str, *, bodied: bool) -> Endp
     """Return what an unlisted endpoint is: a plain read or delete is nothing to judge."""
     if found.closed or bodied or method not in _BODILESS or _URL_IN_QUERY.search(query):
         return None
-    return Endpoint(Kind.USUAL, found.name)
+    return Endpoint(EndpointKind.USUAL, found.name)
 
 
 def why(endpoint: Endpoint) -> tuple[object, str]:

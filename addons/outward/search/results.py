@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from outward.search.jsonbody import BodyError, crowded, decode, encode
+from outward.search.jsonbody import JsonBodyError, crowded, decode, encode
 
 Permits = Callable[[str], bool]
 _ADDRESS = ("url", "link", "website", "source_url", "sourceUrl", "pageUrl")
@@ -63,7 +63,7 @@ def filter_text(text: str, permits: Permits) -> str:
     if text.lstrip().startswith(("{", "[")):
         try:
             value = decode(text.encode())
-        except (BodyError, UnicodeEncodeError):
+        except (JsonBodyError, UnicodeEncodeError):
             pass
         else:
             return encode(value).decode() if filter_json(value, permits) else text

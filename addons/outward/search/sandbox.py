@@ -7,17 +7,17 @@ is known by its id on later turns, with what it was given.
 from collections.abc import Iterable, Mapping, Sequence
 
 from outward.core.reasons import Reason
-from outward.search.findings import Action, Finding, RefusedError
+from outward.search.evidence import SearchEvidence
 from outward.search.machines import Machine
 from outward.search.narrowing import parse_entry
+from outward.search.request import GovernedRequest
 from outward.search.scope import Scope
-from outward.search.seen import Seen
-from outward.search.turn import Turn
+from outward.search.tools import Action, SearchTool, UngovernableError
 
 _THREAD = "thread "  # before the id of a conversation that the vendor keeps: no machine's begins so
 
 
-def limited(turn: Turn, what: str, asked: Sequence[object] | None, *, wildcards: bool) -> list[str]:
+def limited(turn: GovernedRequest, what: str, asked: Sequence[object] | None, *, wildcards: bool) -> list[str]:
     """Return the network of a machine at the vendor, and note what was sent; an empty one is no network.
 
     Args:
@@ -29,11 +29,11 @@ def limited(turn: Turn, what: str, asked: Sequence[object] | None, *, wildcards:
     names = reachable(turn.scope, asked, wildcards=wildcards)
     wanted = None if asked is None else tuple(str(entry)[:255] for entry in asked)
     action = Action.ALLOWED if wanted is not None and set(names) == set(wanted) else Action.NARROWED
-    turn.sandboxes.append(Finding(what, action, requested=wanted, effective=tuple(names)))
+    turn.sandboxes.append(SearchTool(what, action, requested=wanted, effective=tuple(names)))
     return names
 
 
-def existing(turn: Turn, what: str, ident: object) -> None:
+def existing(turn: GovernedRequest, what: str, ident: object) -> None:
     """Let a machine pass that this group made through the proxy, with a network that it may still have.
 
     Args:
@@ -47,10 +47,10 @@ def existing(turn: Turn, what: str, ident: object) -> None:
     network = _known(turn, what, ident, "the network of")
     if reachable(turn.scope, network, wildcards=True) != sorted(network):
         turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, f"this {what} may reach more than its group may by now", what)
-    turn.sandboxes.append(Finding(what, Action.ALLOWED, effective=network))
+    turn.sandboxes.append(SearchTool(what, Action.ALLOWED, effective=network))
 
 
-def thread(turn: Turn, ident: object) -> tuple[str, ...]:
+def thread(turn: GovernedRequest, ident: object) -> tuple[str, ...]:
     """Return the sources that a conversation which the vendor keeps may search; none where it does not search.
 
     Raises:
@@ -59,7 +59,7 @@ def thread(turn: Turn, ident: object) -> tuple[str, ...]:
     return _known(turn, "thread", f"{_THREAD}{ident}" if isinstance(ident, str) else None, "what is in")
 
 
-def made(turn: Turn, seen: Seen) -> Mapping[str, tuple[str, ...]]:
+def made(turn: GovernedRequest, seen: SearchEvidence) -> Mapping[str, tuple[str, ...]]:
     """Return what an answer shows that its request made at the vendor: by its id, what it may reach or search."""
     network = tuple(sorted({name for each in turn.sandboxes for name in each.effective or ()}))
     found = dict.fromkeys(seen.machines if turn.sandboxes else (), network)
@@ -68,12 +68,12 @@ def made(turn: Turn, seen: Seen) -> Mapping[str, tuple[str, ...]]:
     return found
 
 
-def _known(turn: Turn, what: str, ident: object, unseen: str) -> tuple[str, ...]:
+def _known(turn: GovernedRequest, what: str, ident: object, unseen: str) -> tuple[str, ...]:
     machine = Machine(turn.owner, turn.call.host, ident if isinstance(ident, str) else "")
     network = turn.machines.network(machine)
     if network is None:
         detail = f"{unseen} an existing {what} cannot be seen, unless this group made it through the proxy"
-        raise RefusedError(Reason.WEB_SEARCH_UNINSPECTABLE, detail, what, machine=machine)
+        raise UngovernableError(Reason.WEB_SEARCH_UNINSPECTABLE, detail, what, machine=machine)
     return network
 
 

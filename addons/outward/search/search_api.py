@@ -6,11 +6,11 @@ from urllib.parse import parse_qsl
 
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, Observer, Plain, domains
-from outward.search.findings import Action, Finding
-from outward.search.narrowing import Language
+from outward.search.evidence import SearchEvidence
+from outward.search.narrowing import FilterCapabilities
+from outward.search.request import GovernedRequest
 from outward.search.results import address_of
-from outward.search.seen import Seen
-from outward.search.turn import Turn
+from outward.search.tools import Action, SearchTool
 
 
 class SearchApi(Plain):
@@ -18,7 +18,7 @@ class SearchApi(Plain):
 
     filters_responses: ClassVar[bool] = True
 
-    def observer(self, turn: Turn, seen: Seen) -> Observer | None:
+    def observer(self, turn: GovernedRequest, seen: SearchEvidence) -> Observer | None:
         """Return a reader of results."""
         return ResultsObserver(seen, query_of(turn)) if turn.searching else None
 
@@ -31,7 +31,7 @@ class ResultsObserver:
         query: what was asked, from the request.
     """
 
-    def __init__(self, seen: Seen, query: str | None) -> None:
+    def __init__(self, seen: SearchEvidence, query: str | None) -> None:
         self._seen, self._query = seen, query
         self.complete = False
 
@@ -52,14 +52,16 @@ class ResultsObserver:
                 stack.extend(reversed(list(each.values())))
 
 
-def query_of(turn: Turn) -> str | None:
+def query_of(turn: GovernedRequest) -> str | None:
     """Return what a request asks, where its body says so."""
     body = turn.json
     found = body.get("query", body.get("q")) if isinstance(body, dict) else None
     return found if isinstance(found, str) else None
 
 
-def narrow_lists(turn: Turn, tool: str, language: Language, body: Json, keys: tuple[str, str]) -> None:
+def narrow_lists(
+    turn: GovernedRequest, tool: str, language: FilterCapabilities, body: Json, keys: tuple[str, str]
+) -> None:
     """Narrow an allow list and a block list that stand beside each other.
 
     Args:
@@ -83,21 +85,21 @@ def narrow_lists(turn: Turn, tool: str, language: Language, body: Json, keys: tu
         body[block] = list(found.blocked)
 
 
-def by_results(turn: Turn, tool: str) -> None:
+def by_results(turn: GovernedRequest, tool: str) -> None:
     """Let a search without a filter pass: its response is filtered exactly."""
     turn.filtered = True
     if turn.stop is not None:
         turn.refuse(turn.stop, "the request is nothing but a search", tool)
-    turn.findings.append(Finding(tool, Action.OBSERVED))
+    turn.findings.append(SearchTool(tool, Action.OBSERVED))
 
 
-def pages(turn: Turn, body: Json) -> list[object]:
+def pages(turn: GovernedRequest, body: Json) -> list[object]:
     """Return every page that the body or the query names: which of them counts is the server's choice."""
     named = [value for key, value in parse_qsl(turn.call.query, keep_blank_values=True) if key.lower() == "url"]
     return [*named, *([body["url"]] if "url" in body else [])]
 
 
-def fetch(turn: Turn, tool: str, urls: Iterable[object]) -> None:
+def fetch(turn: GovernedRequest, tool: str, urls: Iterable[object]) -> None:
     """Judge pages that the API would fetch."""
     turn.filtered = True
     if turn.stop is not None:
@@ -107,4 +109,4 @@ def fetch(turn: Turn, tool: str, urls: Iterable[object]) -> None:
         if sight is None or not sight.permitted:
             reason = Reason.MALFORMED_REQUEST if sight is None else sight.reason
             turn.refuse(reason, "a page outside the allowlist", tool)
-    turn.findings.append(Finding(tool, Action.ALLOWED))
+    turn.findings.append(SearchTool(tool, Action.ALLOWED))

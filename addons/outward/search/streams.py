@@ -15,7 +15,7 @@ from outward.search.jsonbody import MOST_VALUES, crowded
 MAX_PIECE = 16 << 20
 
 
-class Reader(Protocol):
+class JsonStream(Protocol):
     """Turns bytes into JSON values as they become complete."""
 
     @property
@@ -259,7 +259,7 @@ class DocumentReader:
             yield value
 
 
-def reader_for(content_type: str) -> Reader | None:
+def reader_for(content_type: str) -> JsonStream | None:
     """Return the reader for a response's media type, or None for what is no JSON."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "text/event-stream":

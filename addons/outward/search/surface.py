@@ -14,7 +14,7 @@ from outward.core.reasons import Reason
 from outward.search.jsonbody import folded
 
 
-class Kind(StrEnum):
+class EndpointKind(StrEnum):
     """What an endpoint is."""
 
     USUAL = "usual"
@@ -33,7 +33,7 @@ class Tool(StrEnum):
     AGENT = "agent"  # brings tools of its own
 
 
-class Field(StrEnum):
+class FieldKind(StrEnum):
     """What stands under a key."""
 
     TEXT = "text"  # words: no address in them is fetched; what is nested in them is looked at
@@ -67,7 +67,7 @@ class Endpoint(NamedTuple):
         path: the path as that surface sees it.
     """
 
-    kind: Kind
+    kind: EndpointKind
     surface: str
     schema: str = ""
     why: str = ""
@@ -93,7 +93,7 @@ class Routes:
                         self._exact[method, whole] = endpoint
                     else:
                         literal = len(_HOLE.sub("", whole))
-                        denied = endpoint.kind is Kind.DENIED
+                        denied = endpoint.kind is EndpointKind.DENIED
                         patterns.append((-literal, not denied, method, pattern_of(whole), endpoint))
         self._patterns = tuple((each[2], each[3], each[4]) for each in sorted(patterns, key=lambda each: each[:2]))
 
@@ -116,7 +116,7 @@ def pattern_of(path: str) -> re.Pattern[str]:
     return re.compile(regex)
 
 
-class Place(NamedTuple):
+class ValuePlace(NamedTuple):
     """Where a value stands.
 
     Attributes:
@@ -125,15 +125,15 @@ class Place(NamedTuple):
         fold: the key without case and separators.
     """
 
-    what: Field | None
+    what: FieldKind | None
     word: str
     fold: str
 
 
-TOP = Place(None, "", "")
+TOP = ValuePlace(None, "", "")
 _MOST_PLACES = 20_000  # of one surface: whoever sends a body chooses its keys
 _LONGEST_PLACE = 200  # characters
-_NOTHING: Mapping[str, tuple[Field, str]] = {}
+_NOTHING: Mapping[str, tuple[FieldKind, str]] = {}
 
 
 class Fields:
@@ -144,15 +144,15 @@ class Fields:
 
     def __init__(
         self,
-        plain: Mapping[str, tuple[Field, str]],
-        nested: Mapping[str, Mapping[str, tuple[Field, str]]],
-        typed: Mapping[str, Mapping[str, tuple[Field, str]]],
+        plain: Mapping[str, tuple[FieldKind, str]],
+        nested: Mapping[str, Mapping[str, tuple[FieldKind, str]]],
+        typed: Mapping[str, Mapping[str, tuple[FieldKind, str]]],
     ) -> None:
         self.plain, self.nested, self.typed = plain, nested, typed
-        self._known: dict[tuple[str, str], dict[str, Place]] = {}
+        self._known: dict[tuple[str, str], dict[str, ValuePlace]] = {}
         self._count = 0
 
-    def within(self, kind: str, parent: str) -> dict[str, Place]:
+    def within(self, kind: str, parent: str) -> dict[str, ValuePlace]:
         """Return what is remembered of the keys in objects of a type under a folded key."""
         found = self._known.get((kind, parent))
         if found is None:
@@ -161,12 +161,12 @@ class Fields:
                 self._known[kind, parent] = found
         return found
 
-    def learn(self, known: dict[str, Place], kind: str, parent: str, name: str) -> Place:
+    def learn(self, known: dict[str, ValuePlace], kind: str, parent: str, name: str) -> ValuePlace:
         """Find out what a key is, and remember it among those that are known of its like."""
         fold = folded(name)
         typed, nested = self.typed.get(kind, _NOTHING), self.nested.get(parent, _NOTHING)
         what = typed.get(fold) or nested.get(fold) or self.plain.get(fold)
-        place = Place(None, "", fold) if what is None else Place(*what, fold)
+        place = ValuePlace(None, "", fold) if what is None else ValuePlace(*what, fold)
         if len(name) <= _LONGEST_PLACE:
             known[name] = place
             self._count += 1
@@ -175,11 +175,11 @@ class Fields:
         return place
 
     @staticmethod
-    def of(lines: Mapping[str, tuple[Field, str]]) -> "Fields":
+    def of(lines: Mapping[str, tuple[FieldKind, str]]) -> "Fields":
         """Sort lines into their places: `key`, `parent.key`, `type/key`."""
-        plain: dict[str, tuple[Field, str]] = {}
-        nested: dict[str, dict[str, tuple[Field, str]]] = {}
-        typed: dict[str, dict[str, tuple[Field, str]]] = {}
+        plain: dict[str, tuple[FieldKind, str]] = {}
+        nested: dict[str, dict[str, tuple[FieldKind, str]]] = {}
+        typed: dict[str, dict[str, tuple[FieldKind, str]]] = {}
         for line, value in lines.items():
             kind, slash, key = line.rpartition("/")
             if slash:

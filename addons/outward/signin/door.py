@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from outward.config.settings import Oidc
-from outward.ops.web import Problem, Request
+from outward.ops.web import OpsRequest, Problem
 from outward.ops.who import Who
 from outward.signin.idtoken import UnverifiedError
-from outward.signin.provider import Provider, ProviderError, RefusedError
+from outward.signin.provider import Provider, ProviderError, SignInRefusedError
 from outward.signin.roles import called, held, left_out
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Door:
         except ProviderError as error:
             raise _away(error) from error
 
-    def end(self, request: Request, origin: str, secret: str) -> Who:
+    def end(self, request: OpsRequest, origin: str, secret: str) -> Who:
         """Return who has signed in.
 
         Args:
@@ -84,7 +84,7 @@ class Door:
             )
         except ProviderError as error:
             raise _away(error) from error
-        except RefusedError as error:
+        except SignInRefusedError as error:
             raise Problem(
                 400, f"The provider does not take this sign-in a second time, or so late: {_AGAIN}."
             ) from error

@@ -31,7 +31,7 @@ class ProviderError(Exception):
     """The provider does not answer, or not as it should; the message is for the log and shows no secret."""
 
 
-class RefusedError(Exception):
+class SignInRefusedError(Exception):
     """The provider refuses the code: it is used, old, or another sign-in's."""
 
 
@@ -105,7 +105,7 @@ class Provider:
         reply = self._asked(words.token, urlencode(form).encode(), fields)
         answer = _object(reply)
         if reply.status == 400 and answer.get("error") == "invalid_grant":
-            raise RefusedError
+            raise SignInRefusedError
         if reply.status != 200 or not isinstance(answer.get("id_token"), str):
             said = str(answer.get("error", "no ID token"))[:60]
             raise ProviderError(f"the exchange was answered with status {reply.status}: {said}")

@@ -10,8 +10,8 @@ from outward.cli.main import main
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
 from outward.records.database import migrate, open_database
-from outward.records.events import Event, as_record
-from outward.records.store import write
+from outward.records.events.store import write
+from outward.records.events.values import Event, as_record
 
 GOOD = "version: 1\ngroups: {dev: {allow: [a.example], deny: [b.example]}}\nclients: [{group: dev, anyone: true}]\n"
 SMELLY = GOOD.replace("a.example", "'*'")

@@ -8,7 +8,7 @@ from outward.cli import learning
 from outward.cli.learning import Lessons
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
-from outward.records.events import Event
+from outward.records.events.values import Event
 
 
 def event(host: str, reason: Reason = Reason.NO_RULE, **more: object) -> Event:

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from outward.cli.main import main
 from outward.core.reasons import Reason
 from outward.records.database import migrate, open_database
-from outward.records.events import Event, as_record, line, new_id, repeats_of
-from outward.records.store import write
+from outward.records.events.store import write
+from outward.records.events.values import Event, as_record, line, new_id, repeats_of
 
 POLICY = """version: 1
 server: {state: state}

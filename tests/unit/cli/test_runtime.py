@@ -8,11 +8,12 @@ from click.testing import CliRunner
 
 from harness.admin import POLICY
 from outward.cli.main import main
-from outward.records import changes, receipts, trail
-from outward.records.chain import begin
+from outward.records.audit import audit_query
+from outward.records.audit.audit_query import AuditFilters
+from outward.records.audit.chain import begin
+from outward.records.audit.verify import verify
 from outward.records.database import migrate, open_database
-from outward.records.trail import AuditFilters
-from outward.records.verify import verify
+from outward.records.state import receipts, runtime_settings
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def database(tmp_path):
 
 def audited(database):
     return [(row["event_type"], row["entity_path"], row["target_details"])
-            for row in trail.listed(database, AuditFilters(), 100)]  # fmt: skip
+            for row in audit_query.listed(database, AuditFilters(), 100)]  # fmt: skip
 
 
 def test_the_toggle_is_set_shown_and_audited_once(run, database, tmp_path):
@@ -61,7 +62,7 @@ def test_a_conversation_opts_in_and_out(run, database):
     """One audit event for each change."""
     for _ in range(2):
         run("conversation", "opt-in", "chat", "--group", "acme")
-    assert [(each.active, each.group) for each in changes.since(database, -1).opt_ins] == [(True, "acme")]
+    assert [(each.active, each.group) for each in runtime_settings.since(database, -1).opt_ins] == [(True, "acme")]
     assert json.loads(run("conversation", "opt-out", "chat", "--group", "acme", "--json"))["opted_in"] is False
     assert audited(database) == [("conversation_opt_in_changed", "acme", "chat")] * 2
     run("conversation", "opt-in", "chat", "--group", "nobody", status=2)
@@ -83,7 +84,7 @@ def test_a_token_is_shown_once_and_kept_as_a_digest(run, database, tmp_path):
     """Nothing that can be read afterwards gives the secret."""
     made = json.loads(run("token", "create", "--scope", "acme/platform", "--name", "ci", "--expires", "30d", "--json"))
     plain = run("token", "create", "--scope", "all").strip()
-    (first, second) = changes.tokens(database)
+    (first, second) = runtime_settings.tokens(database)
     assert (first.sha256, first.scope) == (hashlib.sha256(made["token"].encode()).hexdigest(), "acme/platform")
     assert second.sha256 == hashlib.sha256(plain.encode()).hexdigest()
     listed = run("token", "list", "--json")
@@ -142,7 +143,7 @@ def test_search_is_turned_off_by_name_while_the_policy_has_a_typo(run, mistyped,
     mistyped.write_text(POLICY.format(state=tmp_path / "state"))
     shown = json.loads(run("web-search", "show", "acme/platform", "--json"))
     assert (shown["enabled"], shown["origin"]) == (False, "runtime")
-    latest = trail.listed(database, AuditFilters(), 100)[-1]
+    latest = audit_query.listed(database, AuditFilters(), 100)[-1]
     assert (latest["details"]["from"], latest["details"]["to"]) == (None, False)
 
 

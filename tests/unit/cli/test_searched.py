@@ -1,8 +1,8 @@
 """What `outward run` says of web searches."""
 
 from outward.cli.searched import Searched
+from outward.search.evidence import Source
 from outward.search.receipts import Receipt
-from outward.search.seen import Source
 
 
 def _heard(*receipts: Receipt) -> Searched:

@@ -13,8 +13,8 @@ from outward.cli.main import main
 from outward.config.trust import INSIDE
 from outward.core.reasons import Reason
 from outward.records.database import migrate, open_database
-from outward.records.events import Event, as_record
-from outward.records.store import write
+from outward.records.events.store import write
+from outward.records.events.values import Event, as_record
 
 POLICY = """\
 version: 1

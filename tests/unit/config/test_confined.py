@@ -619,8 +619,8 @@ def test_one_file_is_judged_alone_or_below_the_one_that_includes_it(folder: Fold
 
 def test_a_policy_that_a_working_tree_brings_gives_nothing_away(tmp_path: Path) -> None:
     """Only a file that is trusted may include others so."""
-    from outward.config.discovery import Found  # noqa: PLC0415 - no other test needs it
+    from outward.config.discovery import FoundPolicy  # noqa: PLC0415 - no other test needs it
 
     (tmp_path / "outward.yaml").write_text('version: 1\ninclude: [{files: "*.yaml", under: dev}]\n')
-    loaded = load(None, found=Found(tmp_path / "outward.yaml"), env={}, machine={})
+    loaded = load(None, found=FoundPolicy(tmp_path / "outward.yaml"), env={}, machine={})
     assert [each.ident for each in loaded.findings if each.level is Level.ERROR] == ["E027"]

@@ -3,7 +3,7 @@
 import pytest
 
 from outward.config.load import load_text
-from outward.core.explain import Trail, explain
+from outward.core.explain import DecisionTrace, explain
 from outward.core.model import Question, Verdict
 from outward.core.names import canonical_host
 from outward.core.policy import decide
@@ -38,11 +38,11 @@ CEILING = load_text(
 ).policy
 
 
-def trail(group: str, host: str, port: int = 443, method: str | None = None, path: str | None = None) -> Trail:
+def trail(group: str, host: str, port: int = 443, method: str | None = None, path: str | None = None) -> DecisionTrace:
     return explain(POLICY, Question(group, canonical_host(host), port, method, path))
 
 
-def steps(found: Trail) -> list[tuple[str, str, str, str, bool]]:
+def steps(found: DecisionTrace) -> list[tuple[str, str, str, str, bool]]:
     return [(step.group, step.kind, str(step.rule.pattern), step.outcome, step.decided) for step in found.steps]
 
 

@@ -9,8 +9,8 @@ import pytest
 import trustme
 
 from outward.config.load import Loaded, load, load_text
-from outward.config.settings import AuditStream, Limits, McpServer, Settings
-from outward.core.model import Credential, Denial, Ech, LaneChoice, Mode, OptIn, Question
+from outward.config.settings import AuditStreamSettings, Limits, McpServer, Settings
+from outward.core.model import Credential, DenyDelivery, Ech, LaneChoice, Mode, OptIn, Question
 from outward.core.names import canonical_host
 from outward.core.policy import decide
 from outward.core.reasons import Reason
@@ -74,7 +74,7 @@ def test_every_setting_arrives_typed_and_resolved(full: Loaded, tmp_path: Path):
         grace=60.0,
         records_url="postgresql://user@db.example/outward",
         retention=1_209_600.0,
-        audit_stream=AuditStream("https://siem.example/in?k=v", token_env="SIEM", batch=1),
+        audit_stream=AuditStreamSettings("https://siem.example/in?k=v", token_env="SIEM", batch=1),
         trust=("system", str(tmp_path / "roots.pem")),
         crl=(str(tmp_path / "roots.crl"),),
         dns_servers=(("127.0.0.1", 5353), ("9.9.9.9", 53), ("2620:fe::fe", 53)),
@@ -91,7 +91,12 @@ def test_the_policy_arrives_whole(full: Loaded, tmp_path: Path):
     assert policy is not None
     assert policy.internal == (ip_network("10.0.0.0/8"),)
     dev = policy.groups["acme/dev"]
-    assert (dev.mode, dev.lane, dev.denial, dev.ech) == (Mode.REPORT, LaneChoice.INSPECT, Denial.INSIDE, Ech.REFUSE)
+    assert (dev.mode, dev.lane, dev.denial, dev.ech) == (
+        Mode.REPORT,
+        LaneChoice.INSPECT,
+        DenyDelivery.INSIDE,
+        Ech.REFUSE,
+    )
     assert [entry.kind for entry in policy.clients] == [
         Credential.TOKEN, Credential.SOURCE, Credential.JWT, Credential.CERTIFICATE, Credential.ANYONE,
     ]  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from outward.config.discovery import Found
+from outward.config.discovery import FoundPolicy
 from outward.config.load import load
 from outward.config.loaded import Loaded
 from outward.core.policy import decide
@@ -178,7 +178,7 @@ def test_the_content_counts_for_generation_trust_and_watching(tmp_path: Path) ->
     assert before.policy.generation != after.policy.generation
     assert tmp_path / "names.txt" in after.files
     brought = [
-        load(None, found=Found(tmp_path / "outward.yaml"), env={}, machine={}).brought
+        load(None, found=FoundPolicy(tmp_path / "outward.yaml"), env={}, machine={}).brought
         for text in ("a.test\n", "b.test\n")
         if (tmp_path / "names.txt").write_text(text)
     ]
@@ -187,7 +187,7 @@ def test_the_content_counts_for_generation_trust_and_watching(tmp_path: Path) ->
 
 def test_who_is_asked_to_trust_a_policy_hears_of_its_list(tmp_path: Path) -> None:
     written(tmp_path, "a.test\nb.test\n", "groups: {g: {allow: ['@blocked']}}\n")
-    loaded = load(None, found=Found(tmp_path / "outward.yaml"), env={}, machine={})
+    loaded = load(None, found=FoundPolicy(tmp_path / "outward.yaml"), env={}, machine={})
     assert loaded.brought.allows == {"g": (f"the names in {tmp_path / 'names.txt'} (2 lines)",)}
 
 

@@ -9,7 +9,7 @@ from harness.governing import Desk
 from outward.core.model import OnViolation
 from outward.core.reasons import Reason
 from outward.search.registry import plain_path, registry_of, vendor_of
-from outward.search.turn import MOST_ASKED
+from outward.search.request import MOST_ASKED
 
 SEARCH: dict[str, Any] = {"messages": [], "tools": [{"type": "web_search_20250305", "name": "web_search"}]}
 UNKNOWN = Reason.WEB_SEARCH_UNKNOWN_ENDPOINT

@@ -8,7 +8,7 @@ import pytest
 from harness.governing import Desk
 from outward.core.model import OnViolation
 from outward.core.reasons import Reason
-from outward.search.jsonbody import MOST_VALUES, CrowdedError, crowded, decode
+from outward.search.jsonbody import MOST_VALUES, TooManyValuesError, crowded, decode
 from outward.search.results import filter_events
 
 PATH = "/v1/messages"
@@ -30,7 +30,7 @@ ONE_STRING = {
 @pytest.mark.parametrize("text", CROWDS.values(), ids=CROWDS)
 def test_what_holds_too_many_values_is_not_parsed(text: bytes) -> None:
     assert crowded(text)
-    with pytest.raises(CrowdedError):
+    with pytest.raises(TooManyValuesError):
         decode(text)
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from outward.search.jsonbody import MAX_DEPTH, BodyError, check_keys, decode, encode
+from outward.search.jsonbody import MAX_DEPTH, JsonBodyError, check_keys, decode, encode
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from outward.search.jsonbody import MAX_DEPTH, BodyError, check_keys, decode, en
 )
 def test_what_parsers_could_read_differently_is_refused(body: bytes) -> None:
     """Duplicate keys, numbers that are none, lone surrogates, other encodings, depth."""
-    with pytest.raises(BodyError):
+    with pytest.raises(JsonBodyError):
         decode(body)
 
 
@@ -50,5 +50,5 @@ def test_a_pair_of_surrogates_is_a_character() -> None:
 @pytest.mark.parametrize("key", ["Tools", "TOOLS", "to_ols", "to-ols"])
 def test_another_spelling_of_a_governed_key_is_refused(key: str) -> None:
     """A lenient server would read it."""
-    with pytest.raises(BodyError):
+    with pytest.raises(JsonBodyError):
         check_keys({key: []}, frozenset({"tools"}))

@@ -5,7 +5,7 @@ import pytest
 from outward.core.hostlist import HostList
 from outward.core.model import Pattern, PatternKind, Place, Rule, WebSearch
 from outward.core.policy import Group, Policy, Rules
-from outward.search.narrowing import Language, narrow
+from outward.search.narrowing import FilterCapabilities, narrow
 from outward.search.scope import Scope
 
 HERE = Place("outward.yaml", 3)
@@ -58,5 +58,5 @@ def test_an_allowed_list_and_a_ceiling_bound_what_may_be_searched(more: int) -> 
 @LENGTHS
 def test_everything_but_a_list_is_sayable_only_if_the_list_is_short(more: int) -> None:
     group = Group("g", allow=Rules([EVERYTHING]), deny=Rules([listed("a.test", more=more)]))
-    said = narrow(scope(group), Language(blocks=True))
+    said = narrow(scope(group), FilterCapabilities(blocks=True))
     assert (said.sayable, said.blocked) == ((True, ("a.test",)) if more == 0 else (False, ()))

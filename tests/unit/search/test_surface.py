@@ -16,18 +16,18 @@ from outward.core.model import WebSearch
 from outward.core.reasons import Reason
 from outward.http1.head import parse_head
 from outward.ops.metrics import Metrics
-from outward.proxy.consent import FileConsent
 from outward.proxy.governance import SearchGovernor
 from outward.proxy.judge import Judge
-from outward.search.findings import RefusedError
-from outward.search.jsonbody import BodyError
+from outward.proxy.search_settings import FileConsent
+from outward.search.jsonbody import JsonBodyError
 from outward.search.opening import endpoint_line
 from outward.search.registry import Registry, registry_of, valve_of
+from outward.search.request import GovernedRequest, VendorCall
 from outward.search.results import filter_events
 from outward.search.scope import Scope
-from outward.search.surface import Endpoint, Kind, Routes
+from outward.search.surface import Endpoint, EndpointKind, Routes
 from outward.search.tables import SHIPPED, TableError, names, overlaid, surface
-from outward.search.turn import Call, Turn
+from outward.search.tools import UngovernableError
 from outward.search.ungoverned import known
 from outward.search.vendors import load
 
@@ -59,9 +59,9 @@ def test_every_schema_of_a_table_is_one_that_its_adapter_has(name: str) -> None:
     for schema in _schemas(name):
         found = surface(schema.partition(".")[0]) if "." in schema else surface(name)
         word = schema.rpartition(".")[2]
-        call = Call(found.adapter, "vendor.example", "POST", "/a/b/c/d", headers={}, body=b"{}", schema=word)
-        turn = Turn(call, Scope(policy_of(), policy_of().groups["acme"], WebSearch()), WebSearch(), found)
-        with contextlib.suppress(RefusedError, BodyError):
+        call = VendorCall(found.adapter, "vendor.example", "POST", "/a/b/c/d", headers={}, body=b"{}", schema=word)
+        turn = GovernedRequest(call, Scope(policy_of(), policy_of().groups["acme"], WebSearch()), WebSearch(), found)
+        with contextlib.suppress(UngovernableError, JsonBodyError):
             load(found.adapter).govern(turn)
 
 
@@ -186,7 +186,7 @@ def test_an_address_in_a_form_is_judged() -> None:
 
 
 def test_the_line_that_says_most_decides() -> None:
-    usual, denied = Endpoint(Kind.USUAL, "v"), Endpoint(Kind.DENIED, "v", why="agents")
+    usual, denied = Endpoint(EndpointKind.USUAL, "v"), Endpoint(EndpointKind.DENIED, "v", why="agents")
     routes = Routes({"POST /v1/{}/x": usual, "ANY /v1/agents/**": denied, "POST /v1/agents/{}/cancel": usual})
     assert routes.find("POST", "/v1/files/x") == usual
     assert routes.find("POST", "/V1/Agents/x") == denied

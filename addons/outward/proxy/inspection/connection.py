@@ -14,6 +14,7 @@ from outward.core.model import Stage
 from outward.core.reasons import Reason
 from outward.ops.logs import about
 from outward.proxy.answer import Linger
+from outward.proxy.context import ConnectionContext
 from outward.proxy.deadlines import Alarm
 from outward.proxy.inspection.destinations import Destinations
 from outward.proxy.inspection.downstream import Downstream
@@ -22,7 +23,6 @@ from outward.proxy.inspection.greeting import Greeting
 from outward.proxy.inspection.hooks import Hooks
 from outward.proxy.inspection.peer import Peer
 from outward.proxy.parent import via_of
-from outward.proxy.passport import Passport
 
 if TYPE_CHECKING:
     from outward.proxy.engine import Engine
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class Side(Protocol):
+class Pausable(Protocol):
     """Who may have to wait for an answer."""
 
     def pause(self) -> None:
@@ -41,7 +41,7 @@ class Side(Protocol):
         """Go on."""
 
 
-class Connection:
+class InspectedConnection:
     """An accepted connection in the inspect lane; it owns the client's peer.
 
     Attributes:
@@ -53,20 +53,20 @@ class Connection:
         exchange: the one under way, or the last one.
     """
 
-    def __init__(self, engine: "Engine", transport: asyncio.Transport, passport: Passport) -> None:
+    def __init__(self, engine: "Engine", transport: asyncio.Transport, context: ConnectionContext) -> None:
         self.engine = engine
         self.judge = engine.parts.judge
         self.limits = engine.parts.limits
-        self.hooks = Hooks(engine.parts, passport)
+        self.hooks = Hooks(engine.parts, context)
         self.exchange: Exchange | None = None
         self.touched = False
         self._loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self._loop.create_future()
         self.client = Peer(self)
         self.downstream = Downstream(self)
-        self._greeting = None if self.hooks.within is None else Greeting(self, passport)
+        self._greeting = None if self.hooks.within is None else Greeting(self, context)
         self._transport = transport
-        self.destinations = Destinations(self, via_of(passport.head.fields))
+        self.destinations = Destinations(self, via_of(context.head.fields))
         self._tasks: set[asyncio.Task[None]] = set()
         self._head = Alarm(partial(self.run, self._head_late))
         self._busy = self._gone = self._failed = self._expired = False
@@ -138,7 +138,7 @@ class Connection:
     def ask[*A, T](
         self,
         where: str,
-        side: Side | None,
+        side: Pausable | None,
         then: Callable[[T | None], None],
         function: Callable[[*A], T | Awaitable[T]],
         *args: *A,
@@ -180,7 +180,7 @@ class Connection:
             self._unanswered(where)
         self.run(then, found)
 
-    def _answered[T](self, side: Side | None, then: Callable[[T | None], None], answer: T | None) -> None:
+    def _answered[T](self, side: Pausable | None, then: Callable[[T | None], None], answer: T | None) -> None:
         then(answer)
         if side is not None:
             side.resume()

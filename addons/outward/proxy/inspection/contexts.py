@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from outward.core.names import Host
 from outward.proxy.ca import Authority, Leaf
 from outward.proxy.inspection.revocation import Revocation
-from outward.proxy.inspection.tls import SPOKEN, Tls
+from outward.proxy.inspection.tls import SPOKEN, TlsEndpoint
 
 ALPN = "http/1.1"
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"  # TLS 1.2; TLS 1.3 has no weak ones
@@ -47,7 +47,7 @@ class Contexts:
         self._connecting.set_alpn_protocols([ALPN])
         self._revocation = Revocation(crls)
 
-    def accept(self, host: Host) -> Tls:
+    def accept(self, host: Host) -> TlsEndpoint:
         """Return the server's end of a connection that shows a leaf for a host."""
         leaf = self._authority.leaf(host)
         kept = self._accepting.get(host.name)
@@ -56,16 +56,16 @@ class Contexts:
             if len(self._accepting) > _KEPT:
                 self._accepting.popitem(last=False)
         self._accepting.move_to_end(host.name)
-        return Tls(kept[1])
+        return TlsEndpoint(kept[1])
 
-    def connect(self, host: Host) -> Tls:
+    def connect(self, host: Host) -> TlsEndpoint:
         """Return the client's end of a connection that verifies the destination as exactly this host.
 
         The library sends no address as a server name (RFC 6066 3), and verifies it as an address.
         """
-        return Tls(self._connecting, host.name if host.address is None else str(host.address))
+        return TlsEndpoint(self._connecting, host.name if host.address is None else str(host.address))
 
-    def objection(self, tls: Tls) -> str | None:
+    def objection(self, tls: TlsEndpoint) -> str | None:
         """Return why a destination whose certificate was verified is not believed all the same, or None."""
         return self._revocation.objection(tls.chain) if self._revocation else None
 

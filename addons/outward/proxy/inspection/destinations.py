@@ -19,10 +19,10 @@ from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.pool import IDLE
 from outward.proxy.inspection.upstream import Key, Upstream
 from outward.proxy.parent import Parent
-from outward.records.spans import TRACED
+from outward.records.sending.spans import TRACED
 
 if TYPE_CHECKING:
-    from outward.proxy.inspection.connection import Connection
+    from outward.proxy.inspection.connection import InspectedConnection
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Destinations:
         current: the one whose request is under way, or that is being opened; None if there is none.
     """
 
-    def __init__(self, session: "Connection", via: str) -> None:
+    def __init__(self, session: "InspectedConnection", via: str) -> None:
         """Begin; `via` are the proxies that the client's first request came through."""
         self._session = session
         self._via = via

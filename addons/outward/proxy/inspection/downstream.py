@@ -15,7 +15,7 @@ from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.transfer import Transfer
 
 if TYPE_CHECKING:
-    from outward.proxy.inspection.connection import Connection
+    from outward.proxy.inspection.connection import InspectedConnection
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _PIPELINED = 64 * 1024  # bytes that may wait behind a request
@@ -30,7 +30,7 @@ class Downstream:
         transfer: of the request under way, or of the last one.
     """
 
-    def __init__(self, session: "Connection") -> None:
+    def __init__(self, session: "InspectedConnection") -> None:
         self._session = session
         self._peer = session.client
         self._buffer = bytearray()

@@ -16,7 +16,7 @@ from outward.proxy.answer import Dialect, close_event, denial_of, vendor_denial_
 from outward.proxy.inspection.budget import Budget
 from outward.proxy.judge import Judge, refuse
 from outward.proxy.parent import Parent
-from outward.records.events import Event
+from outward.records.events.values import Event
 
 # The destination was never reached, for these reasons; of others the event alone does not tell.
 UNREACHED = frozenset({Reason.RESOLVE_FAILED, Reason.UPSTREAM_FAILED, Reason.PARENT_REFUSED, Reason.PARENT_FAILED})

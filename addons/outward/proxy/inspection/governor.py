@@ -9,7 +9,7 @@ from typing import Protocol
 
 from outward.core.reasons import Reason
 from outward.http1.head import Head, ResponseHead
-from outward.proxy.dialect import Told
+from outward.proxy.dialect import VendorDenial
 from outward.proxy.inspection.exchange import Exchange
 
 Tap = Callable[[bytes], bytes | Awaitable[bytes]]
@@ -70,7 +70,7 @@ class Refuse:
     reason: Reason
     line: str | None = None
     detail: str = ""
-    dialect: Callable[[Reason, str], Told] | None = None
+    dialect: Callable[[Reason, str], VendorDenial] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Said:
 class Governor(Protocol):
     """Web-search governance."""
 
-    def dialect(self, vendor: str, head: Head, reason: Reason, message: str) -> Told:
+    def dialect(self, vendor: str, head: Head, reason: Reason, message: str) -> VendorDenial:
         """Return a denial as the vendor itself would say it."""
 
     def request_needs_body(self, vendor: str, head: Head) -> bool:

@@ -11,13 +11,13 @@ from outward.core.model import Stage
 from outward.core.names import Host
 from outward.core.reasons import Reason
 from outward.http1.headreader import begins_request
-from outward.proxy.alert import Alert
-from outward.proxy.hello import Hello, HelloError, HelloReader, NotTlsError
-from outward.proxy.passport import Passport
+from outward.proxy.context import ConnectionContext
 from outward.proxy.tunnel import ESTABLISHED
+from outward.tls.alert import Alert
+from outward.tls.client_hello import Hello, HelloError, HelloReader, NotTlsError
 
 if TYPE_CHECKING:
-    from outward.proxy.inspection.connection import Connection
+    from outward.proxy.inspection.connection import InspectedConnection
 
 
 class Greeting:
@@ -25,9 +25,9 @@ class Greeting:
 
     touched = False
 
-    def __init__(self, session: "Connection", passport: Passport) -> None:
+    def __init__(self, session: "InspectedConnection", context: ConnectionContext) -> None:
         self._session = session
-        self._established = passport.original is None and not passport.clear
+        self._established = context.original is None and not context.clear
         self._first: bytearray | None = bytearray()
         self._reader = HelloReader()
         self._paused = self._refused = False

@@ -23,8 +23,7 @@ from outward.http1.fields import HeadError
 from outward.http1.forwarding import websocket_accepted
 from outward.http1.head import CLEAR, Head, ResponseHead, Within, parse_head, redirected
 from outward.proxy import deadlines
-from outward.proxy.alert import Alert
-from outward.proxy.hello import Hello
+from outward.proxy.context import ConnectionContext
 from outward.proxy.inspection.budget import Budget, too_long
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.governor import Governor, Pass, Refuse, Said, Tap
@@ -32,10 +31,11 @@ from outward.proxy.inspection.tls import SPOKEN
 from outward.proxy.judge import Judge, fill, judge_hello, refuse
 from outward.proxy.own import MOST, is_ours
 from outward.proxy.parent import answered
-from outward.proxy.passport import Passport
 from outward.proxy.question import ask, event_of
 from outward.proxy.secrets import Lookout
-from outward.records.events import Event
+from outward.records.events.values import Event
+from outward.tls.alert import Alert
+from outward.tls.client_hello import Hello
 
 
 @dataclass(slots=True)
@@ -80,28 +80,28 @@ class Hooks:
         asked: a request has been heard.
     """
 
-    def __init__(self, parts: Parts, passport: Passport) -> None:
-        head = passport.head
+    def __init__(self, parts: Parts, context: ConnectionContext) -> None:
+        head = context.head
         self.within = Within(head.host, head.port) if head.method == "CONNECT" else None
         self.sealed = self.within is not None
         self.asked = False
-        original = passport.original
+        original = context.original
         self._through = self.within if original is None or self.within else redirected(original[1])
         self._parts = parts
         self._judge = parts.judge
-        self._passport = passport
-        self._pending: Passport | None = passport if self.within is None else None
+        self._context = context
+        self._pending: ConnectionContext | None = context if self.within is None else None
         self._refusal: tuple[Reason, Stage] | None = None
         self._sni: str | None = None
         self._ech: bool | None = None
         self._detail: str | None = None  # of the refusal
         self._paid = True  # the first request was taken from the group's rates when the connection was judged
         self._last = head if self.within is None else None
-        self._id: str | None = passport.event.id if self.within is not None else None  # of the first request within
+        self._id: str | None = context.event.id if self.within is not None else None  # of the first request within
 
     def unseal(self) -> None:
         """Judge what comes through the tunnel as requests in the clear, each by itself."""
-        head = self._passport.head
+        head = self._context.head
         self.sealed = False
         self.within = self._through = Within(head.host, head.port, CLEAR)
 
@@ -117,12 +117,12 @@ class Hooks:
         What is refused is told inside TLS wherever the client could read it there.
         """
         self._sni, self._ech = hello.sni, hello.ech
-        target = self._passport.head.host
+        target = self._context.head.host
         if hello.alpn and not set(hello.alpn) & set(SPOKEN):
             self._refusal = (Reason.UPGRADE_NOT_ALLOWED, Stage.TLS)
             self._detail = f"the client offers {_names(hello.alpn)} (ALPN), and not http/1.1"
             return Alert.NO_APPLICATION_PROTOCOL
-        reason = judge_hello(hello, target, self._passport.decision)
+        reason = judge_hello(hello, target, self._context.decision)
         if reason is not None:
             self._refusal = (reason, Stage.TLS)
         if reason is Reason.SNI_MISSING:  # as RFC 8446 9.2 has it; no leaf would be the right one
@@ -140,7 +140,7 @@ class Hooks:
             return self.malformed(error, raw)
         identity = self._identity(head)
         event, decision = ask(self._judge, head, identity, self._scheme)
-        challenge = identity.challenge and self._passport.original is None
+        challenge = identity.challenge and self._context.original is None
         exchange = Exchange(
             self._judge, raw, head, self._noted(event), decision, identity=identity, challenge=challenge
         )
@@ -150,9 +150,9 @@ class Hooks:
             self._take_own(exchange, head)
         elif self._refusal is not None:
             refuse(event, *self._refusal)
-        elif not self._passport.decision.allowed and self.within is not None:
+        elif not self._context.decision.allowed and self.within is not None:
             if event.reason is not Reason.SECRET_MISDIRECTED:  # which says more of it than the CONNECT's own
-                fill(event, self._passport.decision, Stage.CONNECT)
+                fill(event, self._context.decision, Stage.CONNECT)
         elif decision.allowed:
             self._admit(exchange, head)
         return exchange
@@ -162,7 +162,7 @@ class Hooks:
         if exchange.event.reason is not Reason.BAD_CREDENTIALS:
             return None
         now = asyncio.get_running_loop().time()
-        return asyncio.sleep(deadlines.SLOWED) if self._judge.guesses.wrong(self._passport.peer, now) else None
+        return asyncio.sleep(deadlines.SLOWED) if self._judge.guesses.wrong(self._context.peer, now) else None
 
     def body(self, exchange: Exchange, body: bytes) -> Awaitable[Pass | Refuse | Said] | Pass | Refuse:
         """Let governance judge a request to a governed host, or the desk answer one to the proxy itself."""
@@ -230,41 +230,41 @@ class Hooks:
         if self.asked:
             return
         self.asked = True
-        event = self._noted(self._passport.event)
+        event = self._noted(self._context.event)
         if self._refusal is not None:
             refuse(event, *self._refusal)
             event.detail = self._detail
         elif event.verdict:
             event.stage = Stage.TLS
-        started = self._passport.started
-        Exchange(self._judge, b"", None, event, self._passport.decision, started=started).close()
+        started = self._context.started
+        Exchange(self._judge, b"", None, event, self._context.decision, started=started).close()
 
     # Parts --------------------------------------------------------------------------------------------------------
 
-    def _first(self, raw: bytes, passport: Passport) -> Exchange:
+    def _first(self, raw: bytes, context: ConnectionContext) -> Exchange:
         """Take up the plain request that the gate has read and judged."""
         self._pending = None
-        challenge = passport.identity.challenge
+        challenge = context.identity.challenge
         exchange = Exchange(
             self._judge,
             raw,
-            passport.head,
-            self._noted(passport.event),
-            passport.decision,
-            identity=passport.identity,
+            context.head,
+            self._noted(context.event),
+            context.decision,
+            identity=context.identity,
             challenge=challenge,
-            started=passport.started,
+            started=context.started,
         )
-        if self._is_own(exchange, passport.head):
-            self._take_own(exchange, passport.head)
-        elif passport.decision.allowed and not exchange.refused:
-            self._admit(exchange, passport.head)
+        if self._is_own(exchange, context.head):
+            self._take_own(exchange, context.head)
+        elif context.decision.allowed and not exchange.refused:
+            self._admit(exchange, context.head)
         return exchange
 
     def _is_own(self, exchange: Exchange, head: Head) -> bool:
         """Tell whether a client that is known asks the proxy itself, as a request to its proxy."""
         known = exchange.identity is not None and exchange.identity.refusal is None
-        to_proxy = self.within is None and self._passport.original is None
+        to_proxy = self.within is None and self._context.original is None
         return known and to_proxy and self._judge.desk is not None and is_ours(head)
 
     def _take_own(self, exchange: Exchange, head: Head) -> None:
@@ -321,14 +321,14 @@ class Hooks:
     def _lease(self, exchange: Exchange) -> None:
         """Have what stands by a grant end with it; where that is the connection, it has been seen to."""
         if exchange.decision.granted:
-            exchange.ended = self._judge.leases(exchange.decision, self._passport.cut)
+            exchange.ended = self._judge.leases(exchange.decision, self._context.cut)
 
     def _identity(self, head: Head | None) -> Identity:
         """Identify the client: by the credentials of the CONNECT in a tunnel, of each request in plain HTTP."""
-        tunnel = self._passport.head
+        tunnel = self._context.head
         source = tunnel if self.within is not None else head
         authorization = None if source is None else source.authorization
-        identity = self._judge.who(self._passport.peer, authorization, self._passport.names)
+        identity = self._judge.who(self._context.peer, authorization, self._context.names)
         named = (head is not None and head.conversation) or (source is not None and source.conversation) or None
         return identity if named is None else replace(identity, conversation=named)
 

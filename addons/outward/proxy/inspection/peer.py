@@ -8,7 +8,7 @@ import asyncio
 import ssl
 from typing import Protocol, cast
 
-from outward.proxy.inspection.tls import Tls, words
+from outward.proxy.inspection.tls import TlsEndpoint, words
 
 
 class Owner(Protocol):
@@ -48,7 +48,7 @@ class Peer(asyncio.Protocol):
 
     __slots__ = ("_held", "_out", "owner", "silent", "tls", "transport")
 
-    def __init__(self, owner: Owner, tls: Tls | None = None) -> None:
+    def __init__(self, owner: Owner, tls: TlsEndpoint | None = None) -> None:
         self.owner = owner
         self.transport: asyncio.Transport | None = None
         self.tls = tls
@@ -77,7 +77,7 @@ class Peer(asyncio.Protocol):
         elif not self.silent:
             self._decrypt(tls, data)
 
-    def _decrypt(self, tls: Tls, data: bytes) -> None:
+    def _decrypt(self, tls: TlsEndpoint, data: bytes) -> None:
         shaken = tls.shaken
         try:
             said = tls.receive(data)
@@ -93,7 +93,7 @@ class Peer(asyncio.Protocol):
         if tls.ended:
             self._end()
 
-    def _answer(self, tls: Tls) -> None:
+    def _answer(self, tls: TlsEndpoint) -> None:
         """Send what TLS itself has to say: a handshake, an alert, new keys."""
         pending = tls.pending()
         if pending and self.transport is not None and not self.transport.is_closing():
@@ -131,7 +131,7 @@ class Peer(asyncio.Protocol):
 
     # What the owner asks for ----------------------------------------------------------------------------------------
 
-    def shake(self, tls: Tls, first: bytes = b"") -> None:
+    def shake(self, tls: TlsEndpoint, first: bytes = b"") -> None:
         """Speak TLS from now on, and begin; `first` has come already."""
         self.tls = tls
         if first:

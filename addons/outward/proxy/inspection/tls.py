@@ -10,7 +10,7 @@ SPOKEN = (b"http/1.1", b"http/1.0")  # with clients, the better first
 _RECORD = 16 * 1024  # bytes of one record, RFC 8446 5.1
 
 
-class Tls:
+class TlsEndpoint:
     """One end of a connection.
 
     Attributes:

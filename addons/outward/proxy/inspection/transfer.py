@@ -20,7 +20,7 @@ from outward.proxy.inspection.hooks import Onward
 from outward.proxy.inspection.upstream import Upstream
 
 if TYPE_CHECKING:
-    from outward.proxy.inspection.connection import Connection
+    from outward.proxy.inspection.connection import InspectedConnection
 
 _LONGEST_REFUSAL = 64 * 1024  # bytes of a response that is read before the client sees it
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110 9.2.2
@@ -54,7 +54,7 @@ class Transfer:
         "over",
     )
 
-    def __init__(self, session: "Connection", exchange: Exchange) -> None:
+    def __init__(self, session: "InspectedConnection", exchange: Exchange) -> None:
         self._session = session
         self._exchange = exchange
         self._upstream: Upstream | None = None
@@ -169,7 +169,7 @@ class Transfer:
             exchange.raw,
             head,
             tls=self._session.hooks.sealed,
-            overrides=not exchange.decision.sighted,
+            overrides=not exchange.decision.needs_inspection,
             length=None if body is None else len(body),
             fields={**verdict.fields, **exchange.placed, **exchange.traced},
             parent=self._session.destinations.parent_fields(upstream.parent),

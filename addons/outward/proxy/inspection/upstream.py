@@ -22,7 +22,7 @@ from outward.proxy.inspection.peer import Peer
 from outward.proxy.parent import Parent
 
 if TYPE_CHECKING:
-    from outward.proxy.inspection.connection import Connection
+    from outward.proxy.inspection.connection import InspectedConnection
     from outward.proxy.inspection.contexts import Contexts
     from outward.proxy.inspection.pool import Pool
 
@@ -81,10 +81,10 @@ class Upstream:
 
     touched = False
 
-    def __init__(self, session: "Connection", key: Key) -> None:
+    def __init__(self, session: "InspectedConnection", key: Key) -> None:
         self.key = key
         self.peer = Peer(self)
-        self.session: Connection | None = session
+        self.session: InspectedConnection | None = session
         self.pool: Pool | None = None
         self.address: Address | None = None
         self.grounds: tuple[Policy, Own, Decision] | None = None
@@ -132,7 +132,7 @@ class Upstream:
         if then is not None and self.session is not None:
             self.session.run(then, why)
 
-    def attach(self, session: "Connection") -> None:
+    def attach(self, session: "InspectedConnection") -> None:
         """Serve a client's connection from now on."""
         self.session = session
         if self._full:
@@ -407,7 +407,7 @@ class Upstream:
         return self._user
 
     @property
-    def _serving_session(self) -> "Connection":
+    def _serving_session(self) -> "InspectedConnection":
         if self.session is None:
             raise RuntimeError("a connection that serves nobody")
         return self.session

@@ -29,7 +29,7 @@ from typing import Any
 
 import yaml
 
-from outward.search.surface import DENIALS, Endpoint, Field, Fields, Kind, Routes, Surface, Tool
+from outward.search.surface import DENIALS, Endpoint, EndpointKind, FieldKind, Fields, Routes, Surface, Tool
 
 SHIPPED = Path(__file__).parent
 _SHARED = "shared"
@@ -150,22 +150,22 @@ def _line(line: str) -> str:
 
 
 def _endpoint(name: str, value: Any) -> Endpoint:
-    if value == Kind.USUAL:
-        return Endpoint(Kind.USUAL, name)
+    if value == EndpointKind.USUAL:
+        return Endpoint(EndpointKind.USUAL, name)
     kind, word = _pair(value)
-    if kind == Kind.DENIED:
-        return Endpoint(Kind.DENIED, name, why=_denial(word))
-    if kind != Kind.GOVERNED:
+    if kind == EndpointKind.DENIED:
+        return Endpoint(EndpointKind.DENIED, name, why=_denial(word))
+    if kind != EndpointKind.GOVERNED:
         raise ValueError(f"{value!r} is none of usual, governed, denied")
     other, dot, schema = word.rpartition(".")
-    return Endpoint(Kind.GOVERNED, other if dot else name, schema)
+    return Endpoint(EndpointKind.GOVERNED, other if dot else name, schema)
 
 
-def _field(value: Any) -> tuple[Field, str]:
+def _field(value: Any) -> tuple[FieldKind, str]:
     if isinstance(value, str):
-        return Field(value), ""
+        return FieldKind(value), ""
     kind, word = _pair(value)
-    return Field(kind), _denial(word)
+    return FieldKind(kind), _denial(word)
 
 
 def _pair(value: Any) -> tuple[str, str]:

@@ -22,13 +22,13 @@ from outward.search.adapter import (
     replace,
     text,
 )
+from outward.search.evidence import SearchEvidence
 from outward.search.jsonbody import encode
 from outward.search.machines import MachineObserver
-from outward.search.narrowing import Language
+from outward.search.narrowing import FilterCapabilities
+from outward.search.request import GovernedRequest
 from outward.search.sandbox import limited, thread
-from outward.search.seen import Seen
 from outward.search.surface import Tool
-from outward.search.turn import Turn
 from outward.search.vendors.anthropic_observer import MessagesObserver
 
 _FIRST = ("web_search_20250305", "web_fetch_20250910")  # before code could call the tools
@@ -43,7 +43,10 @@ _REFUSED = re.compile(r"not accessible to our user agent:?\s*(?:\[([^\]]*)\]|((?
 
 
 # The vendor documents no limit; long lists fail while searching (`request_too_large`).
-_LANGUAGES = {"web_search": Language(limit=50, blocks=True, paths=True), "web_fetch": Language(limit=50, blocks=True)}
+_LANGUAGES = {
+    "web_search": FilterCapabilities(limit=50, blocks=True, paths=True),
+    "web_fetch": FilterCapabilities(limit=50, blocks=True),
+}
 
 
 class Anthropic(Plain):
@@ -52,7 +55,7 @@ class Anthropic(Plain):
     name = "anthropic"
     languages = _LANGUAGES
 
-    def govern(self, turn: Turn) -> None:
+    def govern(self, turn: GovernedRequest) -> None:
         """Judge a request by its schema."""
         match turn.call.schema:
             case "messages":
@@ -68,7 +71,7 @@ class Anthropic(Plain):
             case _:
                 super().govern(turn)
 
-    def params(self, turn: Turn, params: Json) -> None:
+    def params(self, turn: GovernedRequest, params: Json) -> None:
         """Judge the parameters of one message, and those that another model would get in its place."""
         fallbacks = params.get("fallbacks")
         for other in fallbacks if isinstance(fallbacks, list) else ():
@@ -84,7 +87,7 @@ class Anthropic(Plain):
             if _pending(params, stripped):
                 turn.must_survive("the history waits for the result of a search that is not permitted")
 
-    def _thread(self, turn: Turn, params: Json) -> None:
+    def _thread(self, turn: GovernedRequest, params: Json) -> None:
         """Judge a conversation that the vendor keeps: what it holds was judged when this group sent it.
 
         Raises:
@@ -103,7 +106,7 @@ class Anthropic(Plain):
             turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "an unknown kind of thread", "thread")
         turn.holds = bool(asked) and not params.get("mcp_servers")  # a server may be denied by the next turn
 
-    def _tool(self, turn: Turn, tool: Json, stripped: set[str]) -> Json | None:
+    def _tool(self, turn: GovernedRequest, tool: Json, stripped: set[str]) -> Json | None:
         kind = text(tool.get("type"))
         does = turn.tool(kind)
         if does in (Tool.SEARCH, Tool.FETCH):
@@ -114,7 +117,7 @@ class Anthropic(Plain):
             return narrowed
         return tool
 
-    def _added(self, turn: Turn, params: Json, stripped: set[str]) -> None:
+    def _added(self, turn: GovernedRequest, params: Json, stripped: set[str]) -> None:
         """Judge tools that stand in messages: `tool_addition` blocks and the changes that a compaction carries."""
         emptied: list[Any] = []
         for message in items(params.get("messages")):
@@ -130,7 +133,7 @@ class Anthropic(Plain):
             gone = {id(message) for message in emptied}
             params["messages"] = [message for message in params["messages"] if id(message) not in gone]
 
-    def _addition(self, turn: Turn, block: Any, stripped: set[str]) -> bool:
+    def _addition(self, turn: GovernedRequest, block: Any, stripped: set[str]) -> bool:
         """Tell whether a block stays; a definition in it is narrowed in place."""
         if not isinstance(block, dict) or obj(block, TYPED).get("type") != "tool_addition":
             return True
@@ -140,7 +143,7 @@ class Anthropic(Plain):
             return kept is not None and bool(turn.judged(kept))
         return tool.get("name") not in stripped and tool.get("tool_name") not in stripped
 
-    def observer(self, turn: Turn, seen: Seen) -> Observer:
+    def observer(self, turn: GovernedRequest, seen: SearchEvidence) -> Observer:
         """Return a reader of messages, their streams and batch results."""
         if turn.call.schema == "environment":
             return MachineObserver(seen, "id")
@@ -165,7 +168,7 @@ class Anthropic(Plain):
         return tuple(name.lower() for name in found)
 
 
-def environment(turn: Turn, body: Json) -> None:
+def environment(turn: GovernedRequest, body: Json) -> None:
     """Limit the network of an agents' environment to what the group may reach itself.
 
     Raises:
@@ -184,7 +187,7 @@ def environment(turn: Turn, body: Json) -> None:
     body["config"] = {**config, "networking": mended}
 
 
-def _narrowed(turn: Turn, tool: Json, kind: str, does: Tool) -> Json | None:
+def _narrowed(turn: GovernedRequest, tool: Json, kind: str, does: Tool) -> Json | None:
     """Return a search or fetch tool with its filter, or None where it must go."""
     language = _LANGUAGES["web_search" if does is Tool.SEARCH else "web_fetch"]
     found = turn.search(

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from outward.search.adapter import Json
-from outward.search.seen import Seen
+from outward.search.evidence import SearchEvidence
 
 # The longest streamed tool input that is pieced together; a query is far shorter.
 _LONGEST_INPUT = 1 << 16
@@ -13,7 +13,7 @@ _LONGEST_INPUT = 1 << 16
 class MessagesObserver:
     """Reads message events, messages, and lines of batch results."""
 
-    def __init__(self, seen: Seen) -> None:
+    def __init__(self, seen: SearchEvidence) -> None:
         self._seen = seen
         self._open: dict[Any, tuple[Json, list[str]]] = {}
         self.complete = False

@@ -9,18 +9,18 @@ from urllib.parse import unquote
 
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, Observer, Plain, body_object, body_value, domains, items, obj, text
+from outward.search.evidence import SearchEvidence
 from outward.search.machines import MachineObserver
-from outward.search.narrowing import Language
+from outward.search.narrowing import FilterCapabilities
+from outward.search.request import GovernedRequest
 from outward.search.sandbox import existing, limited
 from outward.search.search_api import ResultsObserver
-from outward.search.seen import Seen
 from outward.search.surface import Tool
-from outward.search.turn import Turn
 
 _MODEL = re.compile(r"^/model/(.+)/[a-z-]+$", re.IGNORECASE)
 _TOOL = frozenset({"type", "systemTool", "toolSpec"})
 _BODY = frozenset({"tools", "toolConfig", "mcp_servers", "messages", "additionalModelRequestFields"})
-_LANGUAGE = Language(limit=100, blocks=True)
+_LANGUAGE = FilterCapabilities(limit=100, blocks=True)
 
 
 class Bedrock(Plain):
@@ -29,7 +29,7 @@ class Bedrock(Plain):
     name = "bedrock"
     languages: ClassVar = {"nova_grounding": None, "web_search": _LANGUAGE}
 
-    def govern(self, turn: Turn) -> None:
+    def govern(self, turn: GovernedRequest) -> None:
         """Judge a request by its schema."""
         match turn.call.schema:
             case "model" | "messages":
@@ -49,7 +49,7 @@ class Bedrock(Plain):
             case _:
                 super().govern(turn)
 
-    def _counted(self, turn: Turn, wrapped: Json) -> None:
+    def _counted(self, turn: GovernedRequest, wrapped: Json) -> None:
         """Judge a request whose tokens are counted: in one of two wrappers, one of them an encoded text."""
         turn.audited = False
         for name, inner in wrapped.items():
@@ -57,7 +57,7 @@ class Bedrock(Plain):
                 continue
             self._model(turn, obj(inner, _BODY))
 
-    def _model(self, turn: Turn, body: Json) -> None:
+    def _model(self, turn: GovernedRequest, body: Json) -> None:
         match = _MODEL.search(turn.call.path)
         if match is not None and ":prompt/" in unquote(match[1]):
             turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a stored prompt may hold tools", "prompt")
@@ -66,7 +66,7 @@ class Bedrock(Plain):
         if more is not None:  # goes into the model's own request as it is
             self._tools(turn, obj(more, _BODY))
 
-    def _tools(self, turn: Turn, body: Json) -> None:
+    def _tools(self, turn: GovernedRequest, body: Json) -> None:
         if body.get("mcp_servers"):
             turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "MCP servers do not exist here", "mcp")
         for tool in items(body.get("tools")):
@@ -74,25 +74,25 @@ class Bedrock(Plain):
         for tool in items(obj(body.get("toolConfig") or {}, frozenset({"tools"})).get("tools")):
             self._converse(turn, obj(tool, _TOOL))
 
-    def _native(self, turn: Turn, tool: Json) -> None:
+    def _native(self, turn: GovernedRequest, tool: Json) -> None:
         if "systemTool" in tool or "toolSpec" in tool:
             self._converse(turn, tool)
         else:
             self._kind(turn, text(tool.get("type")))
 
-    def _converse(self, turn: Turn, tool: Json) -> None:
+    def _converse(self, turn: GovernedRequest, tool: Json) -> None:
         system: Any = tool.get("systemTool")
         if isinstance(system, dict):
             self._kind(turn, f"system:{text(system.get('name'))}")
         elif not set(tool) <= {"toolSpec", "cachePoint", "systemTool"}:
             turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an unknown tool", ", ".join(tool)[:100])
 
-    def _kind(self, turn: Turn, kind: str) -> None:
+    def _kind(self, turn: GovernedRequest, kind: str) -> None:
         does = turn.tool(kind)
         if does in (Tool.SEARCH, Tool.FETCH):
             turn.always_searches(kind.removeprefix("system:")[:100], "search does not exist here with a filter")
 
-    def observer(self, turn: Turn, seen: Seen) -> Observer | None:
+    def observer(self, turn: GovernedRequest, seen: SearchEvidence) -> Observer | None:
         """Return a reader of the service's own search, or of a machine that was made."""
         if turn.call.schema == "interpreter":
             return MachineObserver(seen, "codeInterpreterId")
@@ -106,7 +106,7 @@ class Bedrock(Plain):
         return {"__type": "AccessDeniedException", "message": detail}
 
 
-def _interpreter(turn: Turn, body: Json) -> None:
+def _interpreter(turn: GovernedRequest, body: Json) -> None:
     """Give a code interpreter no network; a signed one passes if it asks for none: no mode can be limited to a list."""
     network = obj(body.get("networkConfiguration") or {}, frozenset({"networkMode"}))
     limited(turn, "code interpreter", [network.get("networkMode")], wildcards=False)
@@ -118,7 +118,7 @@ def _interpreter(turn: Turn, body: Json) -> None:
     body["networkConfiguration"] = {"networkMode": "SANDBOX"}
 
 
-def _search(turn: Turn, body: Json) -> None:
+def _search(turn: GovernedRequest, body: Json) -> None:
     """Narrow the service's own search; its answer is filtered exactly, so that a signed body may pass as it is."""
     turn.filtered = True
     filters = obj(body.get("filters") or {}, frozenset({"domainFilter"}))

@@ -14,7 +14,7 @@ from outward.search.adapter import (
     replace,
     text,
 )
-from outward.search.turn import Turn
+from outward.search.request import GovernedRequest
 
 
 class Cohere(Plain):
@@ -23,20 +23,20 @@ class Cohere(Plain):
     name = "cohere"
     languages: ClassVar = {"web-search": None}
 
-    def govern(self, turn: Turn) -> None:
+    def govern(self, turn: GovernedRequest) -> None:
         """Judge a request by its schema."""
         if turn.call.schema == "chat":
             self._chat(turn, body_object(turn, frozenset({"connectors", "tools", "messages"})))
         else:
             super().govern(turn)
 
-    def _chat(self, turn: Turn, body: Json) -> None:
+    def _chat(self, turn: GovernedRequest, body: Json) -> None:
         for tool in items(body.get("tools")):
             turn.tool(text(obj(tool, TYPED).get("type")) or "function")
         if body.get("connectors"):
             replace(body, "connectors", keep(turn, items(body["connectors"]), lambda each: self._connector(turn, each)))
 
-    def _connector(self, turn: Turn, connector: Json) -> Json | None:
+    def _connector(self, turn: GovernedRequest, connector: Json) -> Json | None:
         name = text(connector.get("id"))
         if name != "web-search":
             turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a connector keeps its sources at the vendor", name[:100])

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from outward.search.adapter import Json
-from outward.search.turn import Turn
+from outward.search.request import GovernedRequest
 from outward.search.vendors.openai import OpenAI
 
 
@@ -14,7 +14,7 @@ class Compatible(OpenAI):
     original: ClassVar[bool] = False
     languages: ClassVar = {}
 
-    def search_tool(self, turn: Turn, tool: Json, kind: str) -> Json | None:
+    def search_tool(self, turn: GovernedRequest, tool: Json, kind: str) -> Json | None:
         """Return a search tool where it can be judged by what it finds: no filter there is documented."""
         return tool if turn.unfilterable(kind) else None
 

@@ -4,11 +4,11 @@ from typing import ClassVar
 
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, body_object, items
-from outward.search.narrowing import Language
+from outward.search.narrowing import FilterCapabilities
+from outward.search.request import GovernedRequest
 from outward.search.search_api import SearchApi, fetch, narrow_lists
-from outward.search.turn import Turn
 
-_LANGUAGE = Language(limit=1200, blocks=True)
+_LANGUAGE = FilterCapabilities(limit=1200, blocks=True)
 _BODY = frozenset({"includeDomains", "excludeDomains", "urls", "ids", "url", "query"})
 
 
@@ -18,7 +18,7 @@ class Exa(SearchApi):
     name = "exa"
     languages: ClassVar = {"search": _LANGUAGE}
 
-    def govern(self, turn: Turn) -> None:
+    def govern(self, turn: GovernedRequest) -> None:
         """Judge a request by its schema."""
         body = body_object(turn, _BODY)
         match turn.call.schema:

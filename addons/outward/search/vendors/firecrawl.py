@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, body_object
+from outward.search.request import GovernedRequest
 from outward.search.search_api import SearchApi, by_results, fetch
-from outward.search.turn import Turn
 
 
 class Firecrawl(SearchApi):
@@ -17,7 +17,7 @@ class Firecrawl(SearchApi):
     name = "firecrawl"
     languages: ClassVar = {"search": None}
 
-    def govern(self, turn: Turn) -> None:
+    def govern(self, turn: GovernedRequest) -> None:
         """Judge a request by its schema."""
         match turn.call.schema:
             case "search":

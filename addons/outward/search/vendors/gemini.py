@@ -10,11 +10,11 @@ from urllib.parse import parse_qsl
 
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, Observer, Plain, items, obj, replace
-from outward.search.jsonbody import BodyError, decode, folded
+from outward.search.evidence import SearchEvidence
+from outward.search.jsonbody import JsonBodyError, decode, folded
 from outward.search.machines import MachineObserver
-from outward.search.seen import Seen
+from outward.search.request import GovernedRequest, VendorCall
 from outward.search.surface import DENIALS, Tool
-from outward.search.turn import Call, Turn
 from outward.search.vendors.gemini_interactions import environment, interaction
 from outward.search.vendors.gemini_observer import GeminiObserver
 
@@ -33,12 +33,12 @@ class Gemini(Plain):
     name = "gemini"
     languages: ClassVar = {"googleSearch": None, "urlContext": None}
 
-    def disguised(self, call: Call) -> str | None:
+    def disguised(self, call: VendorCall) -> str | None:
         """Tell of a parameter that stands for another method, head or body."""
         names = {name.lower() for name, _ in parse_qsl(call.query, keep_blank_values=True)}
         return "a parameter stands for another method, head or body" if names & _REWRITING else None
 
-    def govern(self, turn: Turn) -> None:
+    def govern(self, turn: GovernedRequest) -> None:
         """Judge a request by its schema."""
         match turn.call.schema:
             case "content":
@@ -58,7 +58,7 @@ class Gemini(Plain):
             case _:
                 super().govern(turn)
 
-    def _batch(self, turn: Turn, body: Json) -> None:
+    def _batch(self, turn: GovernedRequest, body: Json) -> None:
         """Judge each request of a batch that holds them itself; its answers come later, and are not read."""
         config = _inner(_inner(body, "batch"), "inputConfig")
         requests = _inner(config, "requests")
@@ -67,7 +67,7 @@ class Gemini(Plain):
         for each in items(_get(requests, "requests")):
             self._content(turn, _inner(obj(each), "request"))
 
-    def _content(self, turn: Turn, body: Json) -> None:
+    def _content(self, turn: GovernedRequest, body: Json) -> None:
         _no_twins(body)
         inner = _get(body, "generateContentRequest")
         if inner is not None:  # countTokens wraps the request
@@ -88,12 +88,12 @@ class Gemini(Plain):
             if not kept and config is not None:
                 del body[config]
 
-    def _tool(self, turn: Turn, tool: Json, body: Json) -> Json:
+    def _tool(self, turn: GovernedRequest, tool: Json, body: Json) -> Json:
         """Return a tool without the capabilities that must go; one object may hold several."""
         _no_twins(tool)
         return {key: value for key, value in tool.items() if self.stays(turn, folded(key), key, value, body)}
 
-    def stays(self, turn: Turn, name: str, key: str, value: Any, body: Json) -> bool:
+    def stays(self, turn: GovernedRequest, name: str, key: str, value: Any, body: Json) -> bool:
         """Tell whether a capability stays.
 
         Args:
@@ -114,7 +114,7 @@ class Gemini(Plain):
             turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "an interface that the vendor would call", key[:100])
         return True
 
-    def observer(self, turn: Turn, seen: Seen) -> Observer:
+    def observer(self, turn: GovernedRequest, seen: SearchEvidence) -> Observer:
         """Return a reader of content, its streams, and interactions."""
         if turn.call.schema == "environment":
             return MachineObserver(seen, "id")
@@ -134,7 +134,7 @@ class Gemini(Plain):
         return {"status": word, "error": {"code": status, "message": detail, "status": word}}
 
 
-def _verified(turn: Turn, name: str, key: str, value: Any, body: Json) -> bool:
+def _verified(turn: GovernedRequest, name: str, key: str, value: Any, body: Json) -> bool:
     """Tell whether a tool stays that is judged by what it finds; what can be said beforehand is said."""
     if not turn.unfilterable(key):
         return False
@@ -146,7 +146,7 @@ def _verified(turn: Turn, name: str, key: str, value: Any, body: Json) -> bool:
     return True
 
 
-def _asks_only(turn: Turn, body: Json) -> bool:
+def _asks_only(turn: GovernedRequest, body: Json) -> bool:
     """Tell whether a request is Gemini CLI's own for a search: one turn, and whatever else tells it apart."""
     turns = _get(body, "contents")
     if isinstance(turns, list) and len(turns) > 1:
@@ -155,7 +155,7 @@ def _asks_only(turn: Turn, body: Json) -> bool:
     return cli or _get(body, "systemInstruction") is not None
 
 
-def _body(turn: Turn) -> Json:
+def _body(turn: GovernedRequest) -> Json:
     turn.json = decode(turn.call.body)
     found = obj(turn.json)
     _no_twins(found)
@@ -164,7 +164,7 @@ def _body(turn: Turn) -> Json:
 
 def _no_twins(value: Json) -> None:
     if len({folded(key) for key in value}) != len(value):
-        raise BodyError("a key in two spellings")
+        raise JsonBodyError("a key in two spellings")
 
 
 def _inner(value: Json, name: str) -> Json:
@@ -185,7 +185,7 @@ def _get(value: Json, name: str) -> Any:
     return None if key is None else value[key]
 
 
-def _exclude(turn: Turn, tool: Json) -> None:
+def _exclude(turn: GovernedRequest, tool: Json) -> None:
     """Add the deny rules to Vertex's exclude list: no substitute for an allow list, but the vendor's own work."""
     key = _spelling(tool, "excludeDomains") or "excludeDomains"
     names = {str(name) for name in items(tool.get(key))} | set(turn.scope.denied.bases)

@@ -6,15 +6,15 @@ from typing import Any
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, items, keep_tools, obj, text
 from outward.search.jsonbody import folded
+from outward.search.request import GovernedRequest
 from outward.search.sandbox import existing, limited
 from outward.search.surface import Tool
-from outward.search.turn import Turn
 
-Stays = Callable[[Turn, str, str, Any, Json], bool]
+Stays = Callable[[GovernedRequest, str, str, Any, Json], bool]
 _ENVIRONMENT = frozenset({"type", "network", "sources"})
 
 
-def interaction(turn: Turn, body: Json, stays: Stays) -> None:
+def interaction(turn: GovernedRequest, body: Json, stays: Stays) -> None:
     """Judge an interaction.
 
     Args:
@@ -33,7 +33,7 @@ def interaction(turn: Turn, body: Json, stays: Stays) -> None:
             del config[key]
 
 
-def _tool(turn: Turn, tool: Json, body: Json, stays: Stays) -> Json | None:
+def _tool(turn: GovernedRequest, tool: Json, body: Json, stays: Stays) -> Json | None:
     kind = text(tool.get("type"))
     name = folded(kind)
     if turn.surface.tool(name) is Tool.CONNECTOR:
@@ -48,7 +48,7 @@ def _retrieval_types(tool: Json) -> list[Any]:
     return [*items(tool.get("retrieval_types")), *(key for key in tool if key.endswith("_config"))]
 
 
-def environment(turn: Turn, value: Any) -> Any:
+def environment(turn: GovernedRequest, value: Any) -> Any:
     """Return the vendor's machine with the group's own network: what it asks for and the group may reach, else none.
 
     Raises:

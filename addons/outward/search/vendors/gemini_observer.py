@@ -3,7 +3,7 @@
 from typing import Any
 
 from outward.search.adapter import Json
-from outward.search.seen import Seen, host_of
+from outward.search.evidence import SearchEvidence, host_of
 
 # Results stand behind the vendor's own redirect; only their domain is known.
 _REDIRECTS = frozenset({"vertexaisearch.cloud.google.com"})
@@ -12,7 +12,7 @@ _REDIRECTS = frozenset({"vertexaisearch.cloud.google.com"})
 class GeminiObserver:
     """Reads chunks of content and interaction events."""
 
-    def __init__(self, seen: Seen) -> None:
+    def __init__(self, seen: SearchEvidence) -> None:
         self._seen = seen
         self.complete = False
 

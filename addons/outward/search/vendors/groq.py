@@ -4,7 +4,7 @@ import re
 from typing import ClassVar
 
 from outward.search.adapter import Json, text
-from outward.search.turn import Turn
+from outward.search.request import GovernedRequest
 from outward.search.vendors.openai import OpenAI
 
 _ALWAYS = re.compile(r"(^|/)compound", re.IGNORECASE)
@@ -17,17 +17,17 @@ class Groq(OpenAI):
     original: ClassVar[bool] = False
     languages: ClassVar = {"browser_search": None, "compound": None}
 
-    def responses(self, turn: Turn, body: Json) -> None:
+    def responses(self, turn: GovernedRequest, body: Json) -> None:
         """Judge a Responses request."""
         self._compound(turn, body)
         super().responses(turn, body)
 
-    def chat(self, turn: Turn, body: Json) -> None:
+    def chat(self, turn: GovernedRequest, body: Json) -> None:
         """Judge a chat request."""
         self._compound(turn, body)
         super().chat(turn, body)
 
-    def _compound(self, turn: Turn, body: Json) -> None:
+    def _compound(self, turn: GovernedRequest, body: Json) -> None:
         """Refuse the models that search by themselves, and take off what tells others to."""
         model = text(body.get("model"))
         if _ALWAYS.search(model):
@@ -36,14 +36,14 @@ class Groq(OpenAI):
             if body.get(key) is not None and not turn.unfilterable(key, verifiable=False):
                 del body[key]
 
-    def search_tool(self, turn: Turn, tool: Json, kind: str) -> Json | None:
+    def search_tool(self, turn: GovernedRequest, tool: Json, kind: str) -> Json | None:
         """Return a built-in tool that reaches the web where it can be judged by what it finds: none has a filter."""
         return tool if turn.unfilterable(kind, verifiable=kind == "browser_search") else None
 
-    def container(self, turn: Turn, tool: Json, kind: str) -> None:
+    def container(self, turn: GovernedRequest, tool: Json, kind: str) -> None:
         """Do nothing: the machine has no network."""
 
-    def chat_tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
+    def chat_tool(self, turn: GovernedRequest, tool: Json, gone: set[str]) -> Json | None:
         """Judge a tool of a chat request: built-in ones stand among the client's."""
         return self.tool(turn, {"type": "function", **tool} if "type" not in tool else tool, gone)
 

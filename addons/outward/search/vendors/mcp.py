@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, Observer, Plain, items, obj, text
-from outward.search.jsonbody import BodyError, decode, folded
-from outward.search.narrowing import Language
+from outward.search.evidence import SearchEvidence
+from outward.search.jsonbody import JsonBodyError, decode, folded
+from outward.search.narrowing import FilterCapabilities
+from outward.search.request import GovernedRequest
 from outward.search.results import OWN_URL
 from outward.search.search_api import ResultsObserver, by_results, fetch, narrow_lists
-from outward.search.seen import Seen
 from outward.search.surface import Tool
-from outward.search.turn import Turn
 from outward.search.walk import is_address
 
 # Argument names of each format: allow list, block list.
@@ -24,7 +24,7 @@ _LISTS: dict[str, tuple[str, str]] = {
 }
 # Servers that are known to search, and the format of their tools.
 _BRANDS = {".tavily.com": "tavily", ".exa.ai": "exa", ".firecrawl.dev": "firecrawl", ".parallel.ai": "parallel"}
-_LANGUAGE = Language(limit=300, blocks=True)
+_LANGUAGE = FilterCapabilities(limit=300, blocks=True)
 _EARLIER = "the answer to an earlier call, which is not this one to judge"
 _PARAM = "mcp-param-"
 
@@ -36,7 +36,7 @@ class Mcp(Plain):
     filters_responses: ClassVar[bool] = True
     languages: ClassVar = {"tavily_search": _LANGUAGE, "web_search_exa": None}
 
-    def govern(self, turn: Turn) -> None:
+    def govern(self, turn: GovernedRequest) -> None:
         """Judge every message of a request."""
         if turn.call.schema == "listen":
             _listen(turn)
@@ -48,7 +48,7 @@ class Mcp(Plain):
         if single:
             _agree(turn, turn.json)
 
-    def _message(self, turn: Turn, message: Json) -> None:
+    def _message(self, turn: GovernedRequest, message: Json) -> None:
         method = text(message.get("method"))
         if method == "tasks/result":
             turn.refuse(turn.stop or Reason.WEB_SEARCH_UNINSPECTABLE, _EARLIER, method)
@@ -67,7 +67,7 @@ class Mcp(Plain):
         self._call(turn, name, kind, arguments)
         _mirror(turn, before, arguments)
 
-    def _well_known(self, turn: Turn, name: str) -> str | None:
+    def _well_known(self, turn: GovernedRequest, name: str) -> str | None:
         """Return the format of a tool of a server that is known to search; None for a tool that does not."""
         brand = _brand(turn.call.host)
         if brand is None:
@@ -77,7 +77,7 @@ class Mcp(Plain):
             turn.always_searches(name, "research cannot be limited to permitted sources")
         return None if does is Tool.OWN else brand
 
-    def _call(self, turn: Turn, name: str, kind: str, arguments: Json) -> None:
+    def _call(self, turn: GovernedRequest, name: str, kind: str, arguments: Json) -> None:
         if "research" in name and turn.surface.tool(name) is None:
             turn.always_searches(name, "research cannot be limited to permitted sources")
         pages = [*items(arguments.get("urls")), *([arguments["url"]] if "url" in arguments else [])]
@@ -94,7 +94,7 @@ class Mcp(Plain):
             obj(arguments, frozenset(lists))
             narrow_lists(turn, name, _LANGUAGE, arguments, lists)
 
-    def observer(self, turn: Turn, seen: Seen) -> Observer | None:
+    def observer(self, turn: GovernedRequest, seen: SearchEvidence) -> Observer | None:
         """Return a reader of the messages that are passed on."""
         if not turn.searching:
             return None
@@ -126,11 +126,11 @@ def _results_in(content: str) -> Any:
     """Return the results in a tool's text: JSON, or lines that name an address."""
     try:
         return decode(content.encode())
-    except (BodyError, UnicodeEncodeError):
+    except (JsonBodyError, UnicodeEncodeError):
         return [{"url": url} for url in OWN_URL.findall(content)]
 
 
-def _listen(turn: Turn) -> None:
+def _listen(turn: GovernedRequest) -> None:
     """Let a stream of messages pass, each filtered; one that is taken up again answers calls that nobody here saw."""
     turn.filtered = turn.watch = True
     if "last-event-id" in turn.call.headers:
@@ -144,7 +144,7 @@ def rpc_id(body: bytes) -> str | int | None:
     """Return the id of the one call in a body; None where there is none, or there are several."""
     try:
         message = decode(body)
-    except BodyError:
+    except JsonBodyError:
         return None
     found = message.get("id") if isinstance(message, dict) and "method" in message else None
     return found if isinstance(found, (str, int)) and not isinstance(found, bool) else None
@@ -167,7 +167,7 @@ def _brand(host: str) -> str | None:
     return next((brand for suffix, brand in _BRANDS.items() if host.endswith(suffix)), None)
 
 
-def _agree(turn: Turn, message: Json) -> None:
+def _agree(turn: GovernedRequest, message: Json) -> None:
     """Refuse headers that say something else than the body.
 
     Raises:
@@ -177,12 +177,12 @@ def _agree(turn: Turn, message: Json) -> None:
     params = message.get("params")
     name = params.get("name", params.get("uri")) if isinstance(params, dict) else None
     if headers.get("mcp-method", message.get("method")) != message.get("method"):
-        raise BodyError("Mcp-Method and the body differ")
+        raise JsonBodyError("Mcp-Method and the body differ")
     if "mcp-name" in headers and headers["mcp-name"] != name:
-        raise BodyError("Mcp-Name and the body differ")
+        raise JsonBodyError("Mcp-Name and the body differ")
 
 
-def _mirror(turn: Turn, before: dict[str, str], arguments: Json) -> None:
+def _mirror(turn: GovernedRequest, before: dict[str, str], arguments: Json) -> None:
     """Make the headers that repeat arguments agree with the rewritten ones."""
     names = {folded(header.removeprefix(_PARAM)): header for header in turn.call.headers if header.startswith(_PARAM)}
     for key in {*before, *arguments}:

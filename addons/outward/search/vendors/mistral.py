@@ -8,10 +8,10 @@ from urllib.parse import unquote
 
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, Observer, Plain, body_object, items, keep_tools, obj, text
+from outward.search.evidence import SearchEvidence
+from outward.search.request import GovernedRequest
 from outward.search.sandbox import thread
-from outward.search.seen import Seen
-from outward.search.surface import DENIALS, Kind, Tool
-from outward.search.turn import Turn
+from outward.search.surface import DENIALS, EndpointKind, Tool
 from outward.search.vendors.openai_observer import arguments
 
 _SEARCH = frozenset({"web_search", "web_search_premium"})
@@ -25,7 +25,7 @@ class Mistral(Plain):
     name = "mistral"
     languages: ClassVar = {"web_search": None, "web_search_premium": None}
 
-    def govern(self, turn: Turn) -> None:
+    def govern(self, turn: GovernedRequest) -> None:
         """Judge a request by its schema."""
         match turn.call.schema:
             case "conversation":
@@ -44,23 +44,23 @@ class Mistral(Plain):
             case _:
                 super().govern(turn)
 
-    def _batch(self, turn: Turn, body: Json) -> None:
+    def _batch(self, turn: GovernedRequest, body: Json) -> None:
         """Judge each request of a batch that holds them itself; its answers come later, and are not read."""
         endpoint = turn.surface.endpoint("POST", text(body.get("endpoint")))
         inline = items(body.get("requests"))
-        if body.get("input_files") or not inline or endpoint is None or endpoint.kind is not Kind.GOVERNED:
+        if body.get("input_files") or not inline or endpoint is None or endpoint.kind is not EndpointKind.GOVERNED:
             turn.refuse(*DENIALS["batch"], "batch")
         for each in inline:
             self._turn(turn, obj(obj(each, frozenset({"body"})).get("body"), _BODY))
 
-    def _turn(self, turn: Turn, body: Json) -> None:
+    def _turn(self, turn: GovernedRequest, body: Json) -> None:
         kept = keep_tools(turn, body, lambda tool: self._tool(turn, tool))
         if turn.findings and not kept:
             options = body.get("completion_args")  # where conversations have it
             for holder in (body, options if isinstance(options, dict) else {}):
                 holder.pop("tool_choice", None)
 
-    def _tool(self, turn: Turn, tool: Json) -> Json | None:
+    def _tool(self, turn: GovernedRequest, tool: Json) -> Json | None:
         kind = text(tool.get("type")) or "function"
         does = turn.tool(kind)
         if does is Tool.SEARCH:
@@ -69,7 +69,7 @@ class Mistral(Plain):
             turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a connector keeps its address at the vendor", kind[:100])
         return tool
 
-    def observer(self, turn: Turn, seen: Seen) -> Observer:
+    def observer(self, turn: GovernedRequest, seen: SearchEvidence) -> Observer:
         """Return a reader of conversations."""
         del turn
         return _ConversationObserver(seen)
@@ -78,7 +78,7 @@ class Mistral(Plain):
 class _ConversationObserver:
     """Reads conversation events and outputs."""
 
-    def __init__(self, seen: Seen) -> None:
+    def __init__(self, seen: SearchEvidence) -> None:
         self._seen = seen
         self.complete = False
 

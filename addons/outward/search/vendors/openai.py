@@ -23,12 +23,12 @@ from outward.search.adapter import (
     replace,
     text,
 )
+from outward.search.evidence import SearchEvidence
 from outward.search.jsonbody import encode
 from outward.search.machines import MachineObserver
-from outward.search.narrowing import Language
-from outward.search.seen import Seen
+from outward.search.narrowing import FilterCapabilities
+from outward.search.request import GovernedRequest, VendorCall
 from outward.search.surface import Tool
-from outward.search.turn import Call, Turn
 from outward.search.vendors.openai_network import container_network, container_of, environment, no_batch
 from outward.search.vendors.openai_observer import ResponsesObserver
 from outward.search.vendors.openai_search import AlphaObserver, alpha_search
@@ -52,18 +52,18 @@ class OpenAI(Plain):
     """The adapter; subclasses say what their vendor's tools are called and how filters are said."""
 
     name = "openai"
-    language: ClassVar[Language] = Language(limit=100, blocks=True)
+    language: ClassVar[FilterCapabilities] = FilterCapabilities(limit=100, blocks=True)
     block_key: ClassVar[str] = "blocked_domains"
     # Whether this is OpenAI's own, where responses repeat the tools as they are applied, and sources can be asked for.
     original: ClassVar[bool] = True
     languages: ClassVar = {"web_search": language, "web_search_options": None}
 
-    def disguised(self, call: Call) -> str | None:
+    def disguised(self, call: VendorCall) -> str | None:
         """Tell of a header that brings agents into a plain request."""
         found = "responses_multi_agent" in call.headers.get("openai-beta", "").lower()
         return "agents of the vendor bring tools of their own" if found else None
 
-    def govern(self, turn: Turn) -> None:
+    def govern(self, turn: GovernedRequest) -> None:
         """Judge a request by its schema."""
         match turn.call.schema:
             case "responses":
@@ -92,7 +92,7 @@ class OpenAI(Plain):
         """Return 400 for Claude Code, which many vendors of this format serve too."""
         return claude_code_status(reason, user_agent)
 
-    def responses(self, turn: Turn, body: Json) -> None:
+    def responses(self, turn: GovernedRequest, body: Json) -> None:
         """Judge a Responses request."""
         self._held(turn, body)
         gone = set[str]()
@@ -111,7 +111,7 @@ class OpenAI(Plain):
         ):
             self._limits(turn, body, kept)
 
-    def chat(self, turn: Turn, body: Json) -> None:
+    def chat(self, turn: GovernedRequest, body: Json) -> None:
         """Judge a Chat Completions request."""
         self._held(turn, body)
         if body.get("web_search_options") is not None and not turn.unfilterable("web_search_options"):
@@ -121,7 +121,7 @@ class OpenAI(Plain):
         if gone:
             self._repair_choice(turn, body, kept, gone)
 
-    def messages(self, turn: Turn, body: Json) -> None:
+    def messages(self, turn: GovernedRequest, body: Json) -> None:
         """Judge a request in Anthropic's format, as many vendors offer it."""
         self._held(turn, body)
         gone = set[str]()
@@ -129,7 +129,7 @@ class OpenAI(Plain):
         if gone and (not kept or body.get("tool_choice") is not None):
             body.pop("tool_choice", None)
 
-    def messages_tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
+    def messages_tool(self, turn: GovernedRequest, tool: Json, gone: set[str]) -> Json | None:
         """Judge a tool of a request in Anthropic's format; no search there has a filter that is trusted."""
         kind = text(tool.get("type"))
         does = turn.tool(kind)
@@ -142,7 +142,7 @@ class OpenAI(Plain):
             turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "what this tool reaches cannot be seen", kind[:100])
         return tool
 
-    def chat_tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
+    def chat_tool(self, turn: GovernedRequest, tool: Json, gone: set[str]) -> Json | None:
         """Judge a tool of a chat request."""
         del gone
         kind = text(tool.get("type")) or "function"
@@ -150,7 +150,7 @@ class OpenAI(Plain):
             turn.refuse(Reason.WEB_SEARCH_UNKNOWN_TOOL, "a tool that this format does not have", kind[:100])
         return tool
 
-    def tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
+    def tool(self, turn: GovernedRequest, tool: Json, gone: set[str]) -> Json | None:
         """Judge a tool of a Responses request; None where it must go."""
         kind = text(tool.get("type"))
         does = turn.tool(kind)
@@ -169,11 +169,11 @@ class OpenAI(Plain):
             replace(tool, "tools", keep(turn, items(tool.get("tools")), lambda inner: self.tool(turn, inner, gone)))
         return tool
 
-    def container(self, turn: Turn, tool: Json, kind: str) -> None:
+    def container(self, turn: GovernedRequest, tool: Json, kind: str) -> None:
         """Judge the network of a tool's container."""
         container_of(turn, tool, "environment" if kind == "shell" else "container")
 
-    def search_tool(self, turn: Turn, tool: Json, kind: str) -> Json | None:
+    def search_tool(self, turn: GovernedRequest, tool: Json, kind: str) -> Json | None:
         """Return a search tool with its filter, a preview tool as the one that has a filter."""
         filters = obj(tool.get("filters") or {}, frozenset({"allowed_domains", self.block_key}))
         found = turn.search(
@@ -194,7 +194,7 @@ class OpenAI(Plain):
             tool.pop("filters", None)
         return tool
 
-    def _held(self, turn: Turn, body: Json) -> None:
+    def _held(self, turn: GovernedRequest, body: Json) -> None:
         """Refuse what searches or brings tools by its name alone."""
         for key in sorted(_STORED & body.keys()):
             if body[key] is not None and not (key == "prompt" and isinstance(body[key], str)):  # text to complete
@@ -203,7 +203,7 @@ class OpenAI(Plain):
         if _ALWAYS.search(model):
             turn.always_searches(model[:100], "this model always searches and has no domain filter")
 
-    def _carried(self, turn: Turn, body: Json, key: str, gone: set[str]) -> None:
+    def _carried(self, turn: GovernedRequest, body: Json, key: str, gone: set[str]) -> None:
         """Judge tools that stand in input items, where they persist."""
         value = body.get(key)
         if not isinstance(value, list):
@@ -218,7 +218,7 @@ class OpenAI(Plain):
             if not (isinstance(item, dict) and item.get("type") == "additional_tools" and not item["tools"])
         ]
 
-    def _limits(self, turn: Turn, body: Json, kept: list[Json]) -> None:
+    def _limits(self, turn: GovernedRequest, body: Json, kept: list[Json]) -> None:
         """Ask for the sources, and bound the searches where nothing else counts against the same limit."""
         include = items(body.get("include"))
         if _SOURCES not in include:
@@ -229,7 +229,7 @@ class OpenAI(Plain):
             if most is not None:
                 body["max_tool_calls"] = most
 
-    def _repair_choice(self, turn: Turn, body: Json, kept: list[Json], gone: set[str]) -> None:
+    def _repair_choice(self, turn: GovernedRequest, body: Json, kept: list[Json], gone: set[str]) -> None:
         """Make the choice name what the tools have become: vendors take any name of a search for any other."""
         choice = body.get("tool_choice")
         if gone and not kept:
@@ -241,7 +241,7 @@ class OpenAI(Plain):
         elif isinstance(choice, dict):
             body["tool_choice"] = self._chosen(turn, choice, kept, gone) or "auto"
 
-    def _chosen(self, turn: Turn, choice: Json, kept: list[Json], gone: set[str]) -> Json | None:
+    def _chosen(self, turn: GovernedRequest, choice: Json, kept: list[Json], gone: set[str]) -> Json | None:
         """Return a choice of one tool in the name that the tool goes by now; None where it is gone."""
         kind = text(choice.get("type"))
         searches = turn.surface.tool
@@ -253,7 +253,7 @@ class OpenAI(Plain):
         now = left[0] if left else "web_search" if kind.startswith("web_search_preview") else kind
         return choice if kind in left else {**choice, "type": now}
 
-    def observer(self, turn: Turn, seen: Seen) -> Observer | None:
+    def observer(self, turn: GovernedRequest, seen: SearchEvidence) -> Observer | None:
         """Return a reader of responses, chat completions and their streams."""
         if turn.call.schema == "alpha_search":
             return AlphaObserver(seen, turn.json)
@@ -273,7 +273,7 @@ class OpenAI(Plain):
         return b"event: error\ndata: " + encode(value) + b"\n\n"
 
 
-def mcp_server(turn: Turn, tool: Json) -> None:
+def mcp_server(turn: GovernedRequest, tool: Json) -> None:
     """Judge the server that the vendor would connect to; one behind a connector or tunnel cannot be seen."""
     obj(tool, frozenset({"server_url", "connector_id", "tunnel_id"}))
     if tool.get("server_url") is None:

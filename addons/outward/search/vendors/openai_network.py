@@ -4,14 +4,14 @@ import re
 
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, items, obj
-from outward.search.jsonbody import BodyError, decode
+from outward.search.jsonbody import JsonBodyError, decode
+from outward.search.request import GovernedRequest, VendorCall
 from outward.search.sandbox import existing, limited
-from outward.search.turn import Call, Turn
 
 _PURPOSE = re.compile(rb'name="?purpose"?[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)', re.IGNORECASE)
 
 
-def container_of(turn: Turn, tool: Json, key: str) -> None:
+def container_of(turn: GovernedRequest, tool: Json, key: str) -> None:
     """Judge the container of a tool: one to be made gets a network; a shell without one is the client's own.
 
     Raises:
@@ -27,7 +27,7 @@ def container_of(turn: Turn, tool: Json, key: str) -> None:
     container_network(turn, obj(container, frozenset({"type", "container_id", "network_policy"})))
 
 
-def container_network(turn: Turn, container: Json) -> None:
+def container_network(turn: GovernedRequest, container: Json) -> None:
     """Set a container's network to what the group may reach itself; without a list it gets none.
 
     Raises:
@@ -52,7 +52,7 @@ def container_network(turn: Turn, container: Json) -> None:
     container["network_policy"] = mended
 
 
-def environment(turn: Turn, body: Json) -> None:
+def environment(turn: GovernedRequest, body: Json) -> None:
     """Set the network of an agents' environment, or of a template for some, to what the group may reach itself.
 
     Raises:
@@ -75,19 +75,19 @@ def environment(turn: Turn, body: Json) -> None:
     wanted["network"] = mended
 
 
-def no_batch(turn: Turn) -> None:
+def no_batch(turn: GovernedRequest) -> None:
     """Refuse an upload that is, or might be, a batch of requests."""
     if uploads_batch(turn.call):
         turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a batch by file keeps its tools at the vendor", "batch")
 
 
-def uploads_batch(call: Call) -> bool:
+def uploads_batch(call: VendorCall) -> bool:
     """Tell whether an upload is, or might be, a batch of requests."""
     if call.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         purposes = {match.strip().lower() for match in _PURPOSE.findall(call.body)}
         return len(purposes) != 1 or purposes.pop().startswith(b"batch")
     try:
         purpose = obj(decode(call.body), frozenset({"purpose"})).get("purpose")
-    except BodyError:
+    except JsonBodyError:
         return True
     return not isinstance(purpose, str) or purpose.lower().startswith("batch")

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from outward.search.adapter import Json
+from outward.search.evidence import SearchEvidence
 from outward.search.machines import machine_of
-from outward.search.seen import Seen
 
 _ENDS = frozenset({"response.completed", "response.failed", "response.incomplete"})
 
@@ -18,7 +18,7 @@ class ResponsesObserver:
         sent: the allow list that went upstream; the vendor echoes it.
     """
 
-    def __init__(self, seen: Seen, sent: tuple[str, ...] | None) -> None:
+    def __init__(self, seen: SearchEvidence, sent: tuple[str, ...] | None) -> None:
         self._seen = seen
         self._sent = sent
         self.complete = False

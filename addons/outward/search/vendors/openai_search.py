@@ -6,17 +6,17 @@ Source: codex-rs/codex-api (search), November 2026.
 from typing import Any
 
 from outward.search.adapter import Json, domains, items, obj
-from outward.search.narrowing import Language
+from outward.search.evidence import SearchEvidence
+from outward.search.narrowing import FilterCapabilities
+from outward.search.request import GovernedRequest
 from outward.search.search_api import ResultsObserver
-from outward.search.seen import Seen
-from outward.search.turn import Turn
 
-LANGUAGE = Language(limit=100, blocks=True)
+LANGUAGE = FilterCapabilities(limit=100, blocks=True)
 _FILTER = frozenset({"allowed_domains", "blocked_domains"})
 _QUERIES = ("search_query", "image_query")
 
 
-def alpha_search(turn: Turn, body: Json) -> None:
+def alpha_search(turn: GovernedRequest, body: Json) -> None:
     """Narrow the filter, and the domains of every query; pages to open are addresses like any other.
 
     Raises:
@@ -39,7 +39,7 @@ def alpha_search(turn: Turn, body: Json) -> None:
         _query(turn, obj(query, frozenset({"domains"})))
 
 
-def _query(turn: Turn, query: Json) -> None:
+def _query(turn: GovernedRequest, query: Json) -> None:
     asked = domains(query.get("domains"))
     if asked is None:
         return
@@ -52,7 +52,7 @@ def _query(turn: Turn, query: Json) -> None:
 class AlphaObserver(ResultsObserver):
     """Counts every query of the request as a search."""
 
-    def __init__(self, seen: Seen, body: Any) -> None:
+    def __init__(self, seen: SearchEvidence, body: Any) -> None:
         commands = body.get("commands") if isinstance(body, dict) else None
         asked = [each for key in _QUERIES for each in items((commands or {}).get(key))]
         queries = [str(each.get("q")) for each in asked if isinstance(each, dict)]

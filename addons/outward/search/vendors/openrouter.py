@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, domains, error_type, items, keep, obj, replace, text
-from outward.search.narrowing import Language
+from outward.search.narrowing import FilterCapabilities
+from outward.search.request import GovernedRequest
 from outward.search.surface import Tool
-from outward.search.turn import Turn
 from outward.search.vendors.openai import OpenAI
 
-_LANGUAGE = Language(blocks=True)
+_LANGUAGE = FilterCapabilities(blocks=True)
 _ONLINE = re.compile(r":online(?=:|$)", re.IGNORECASE)
 _ALWAYS = re.compile(r"^~?perplexity/|-search-(preview|api)|deep-research|(^|/)compound|(^|/)fusion", re.IGNORECASE)
 _OWN = frozenset({"model", "models", "plugins", "preset", "tools", "messages", "web_search_options"})
@@ -27,27 +27,27 @@ class OpenRouter(OpenAI):
     original: ClassVar[bool] = False
     languages: ClassVar = {"plugins": _LANGUAGE, _TOOL: _LANGUAGE}
 
-    def responses(self, turn: Turn, body: Json) -> None:
+    def responses(self, turn: GovernedRequest, body: Json) -> None:
         """Judge a Responses request."""
         self._own(turn, body)
         super().responses(turn, body)
 
-    def chat(self, turn: Turn, body: Json) -> None:
+    def chat(self, turn: GovernedRequest, body: Json) -> None:
         """Judge a chat request."""
         self._own(turn, body)
         super().chat(turn, body)
 
-    def messages(self, turn: Turn, body: Json) -> None:
+    def messages(self, turn: GovernedRequest, body: Json) -> None:
         """Judge a request in Anthropic's format."""
         self._own(turn, body)
         super().messages(turn, body)
 
-    def messages_tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
+    def messages_tool(self, turn: GovernedRequest, tool: Json, gone: set[str]) -> Json | None:
         """Judge a tool of a request in Anthropic's format; this vendor's own searches run there too."""
         own = text(tool.get("type")).startswith("openrouter:")
         return self.tool(turn, tool, gone) if own else super().messages_tool(turn, tool, gone)
 
-    def _own(self, turn: Turn, body: Json) -> None:
+    def _own(self, turn: GovernedRequest, body: Json) -> None:
         """Judge what only this vendor has: presets, `:online`, plugins."""
         if body.get("preset") is not None:
             turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "a preset may hold plugins", "preset")
@@ -64,7 +64,7 @@ class OpenRouter(OpenAI):
         if plugins:
             replace(body, "plugins", keep(turn, plugins, lambda plugin: self._plugin(turn, plugin)))
 
-    def _online(self, turn: Turn, holder: Any, key: str | int, value: Any) -> bool:
+    def _online(self, turn: GovernedRequest, holder: Any, key: str | int, value: Any) -> bool:
         """Judge a model's name, and take `:online` off it; returns whether it was there."""
         name = text(value)
         if _ALWAYS.search(name):
@@ -76,7 +76,7 @@ class OpenRouter(OpenAI):
         holder[key] = _ONLINE.sub("", name)
         return True
 
-    def _plugin(self, turn: Turn, plugin: Json) -> Json | None:
+    def _plugin(self, turn: GovernedRequest, plugin: Json) -> Json | None:
         kind = text(plugin.get("id"))
         does = turn.tool(f"plugin:{kind}")
         if does is Tool.OWN:
@@ -87,7 +87,7 @@ class OpenRouter(OpenAI):
             turn.refuse(Reason.WEB_SEARCH_UNFILTERABLE, "this plugin searches, and cannot be limited", kind[:100])
         return _pinned(turn, "plugins.web", plugin, "include_domains", "exclude_domains")
 
-    def tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
+    def tool(self, turn: GovernedRequest, tool: Json, gone: set[str]) -> Json | None:
         """Judge a tool."""
         kind = text(tool.get("type"))
         does = turn.tool(kind)
@@ -104,7 +104,7 @@ class OpenRouter(OpenAI):
             return None
         return {**tool, "parameters": kept} if kind.startswith("openrouter:") else kept
 
-    def chat_tool(self, turn: Turn, tool: Json, gone: set[str]) -> Json | None:
+    def chat_tool(self, turn: GovernedRequest, tool: Json, gone: set[str]) -> Json | None:
         """Judge a tool of a chat request."""
         return self.tool(turn, {"type": "function", **tool} if "type" not in tool else tool, gone)
 
@@ -114,13 +114,13 @@ class OpenRouter(OpenAI):
         return {"error": found}
 
 
-def _pinned(turn: Turn, name: str, holder: Json, allow: str, block: str) -> Json | None:
+def _pinned(turn: GovernedRequest, name: str, holder: Json, allow: str, block: str) -> Json | None:
     """Return the parameters with a filter and the engine that applies it, or None."""
     kept = _narrowed(turn, name, holder, allow, block)
     return None if kept is None else {**kept, "engine": "exa"}
 
 
-def _narrowed(turn: Turn, name: str, holder: Json, allow: str, block: str) -> Json | None:
+def _narrowed(turn: GovernedRequest, name: str, holder: Json, allow: str, block: str) -> Json | None:
     obj(holder, frozenset({allow, block}))
     found = turn.search(name, _LANGUAGE, domains(holder.get(allow)), domains(holder.get(block)) or ())
     if found is None:

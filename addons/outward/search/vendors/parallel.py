@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from outward.search.adapter import Json, body_object, domains, items, obj
-from outward.search.narrowing import Language
-from outward.search.turn import Turn
+from outward.search.narrowing import FilterCapabilities
+from outward.search.request import GovernedRequest
 from outward.search.vendors.openai import OpenAI
 
 
@@ -13,17 +13,17 @@ class Parallel(OpenAI):
 
     name = "parallel"
     original: ClassVar[bool] = False
-    language: ClassVar[Language] = Language(limit=200, blocks=True)
+    language: ClassVar[FilterCapabilities] = FilterCapabilities(limit=200, blocks=True)
     languages: ClassVar = {"web_search": language, "search": language}
 
-    def govern(self, turn: Turn) -> None:
+    def govern(self, turn: GovernedRequest) -> None:
         """Judge a request by its schema."""
         if turn.call.schema == "search":
             self._search(turn, body_object(turn, frozenset({"source_policy", "urls"})))
         else:
             super().govern(turn)
 
-    def responses(self, turn: Turn, body: Json) -> None:
+    def responses(self, turn: GovernedRequest, body: Json) -> None:
         """Judge a Responses request: without a search tool the vendor would search anywhere."""
         tools = items(body.get("tools"))
         if not any(isinstance(tool, dict) and tool.get("type") == "web_search" for tool in tools):
@@ -31,12 +31,12 @@ class Parallel(OpenAI):
         super().responses(turn, body)
         turn.must_survive("this vendor searches with every request")
 
-    def chat(self, turn: Turn, body: Json) -> None:
+    def chat(self, turn: GovernedRequest, body: Json) -> None:
         """Refuse chat: it searches, and has no filter."""
         del body
         turn.always_searches("chat", "this endpoint always searches and has no domain filter")
 
-    def _search(self, turn: Turn, body: Json) -> None:
+    def _search(self, turn: GovernedRequest, body: Json) -> None:
         turn.filtered = True
         for url in items(body.get("urls")):
             turn.reach(url, "page to extract")

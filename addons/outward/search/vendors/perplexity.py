@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 from outward.core.reasons import Reason
 from outward.search.adapter import Json, Observer, Plain, body_object, items, keep_tools, obj, text
-from outward.search.narrowing import Language
-from outward.search.seen import Seen
+from outward.search.evidence import SearchEvidence
+from outward.search.narrowing import FilterCapabilities
+from outward.search.request import GovernedRequest
 from outward.search.surface import Tool
-from outward.search.turn import Turn
 from outward.search.vendors.openai_observer import ResponsesObserver
 
-_LANGUAGE = Language(limit=20, blocks=True)
+_LANGUAGE = FilterCapabilities(limit=20, blocks=True)
 _KEY = "search_domain_filter"
 _SONAR = re.compile(r"sonar|deep-research", re.IGNORECASE)
 _RESPONSES = frozenset({"tools", "preset", "profile", "skills", "model", "models"})
@@ -27,7 +27,7 @@ class Perplexity(Plain):
     name = "perplexity"
     languages: ClassVar = {"chat": _LANGUAGE, "search": _LANGUAGE}
 
-    def govern(self, turn: Turn) -> None:
+    def govern(self, turn: GovernedRequest) -> None:
         """Judge a request by its schema."""
         match turn.call.schema:
             case "async":
@@ -43,7 +43,7 @@ class Perplexity(Plain):
             case _:
                 super().govern(turn)
 
-    def _responses(self, turn: Turn, body: Json) -> None:
+    def _responses(self, turn: GovernedRequest, body: Json) -> None:
         """Judge a Responses request: here a model searches with the tools that it is given, and with no others."""
         for key in ("preset", "profile", "skills"):
             if body.get(key) is not None:
@@ -53,7 +53,7 @@ class Perplexity(Plain):
                 turn.always_searches(model[:100], "this model searches whether or not it has a tool")
         keep_tools(turn, body, lambda tool: self._tool(turn, tool))
 
-    def _tool(self, turn: Turn, tool: Json) -> Json | None:
+    def _tool(self, turn: GovernedRequest, tool: Json) -> Json | None:
         kind = text(tool.get("type"))
         does = turn.tool(kind)
         if does is Tool.FETCH or (does is Tool.SEARCH and kind != "web_search"):
@@ -71,14 +71,14 @@ class Perplexity(Plain):
             turn.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, "what this tool reaches cannot be seen", kind[:100])
         return tool
 
-    def _narrow(self, turn: Turn, body: Any) -> None:
+    def _narrow(self, turn: GovernedRequest, body: Any) -> None:
         found = turn.search("search", _LANGUAGE, *_lists(body))
         if found is None:
             turn.must_survive("this vendor searches with every request")
         elif found.allowed or found.blocked:
             body[_KEY] = [*found.allowed, *(f"-{name}" for name in found.blocked)]
 
-    def observer(self, turn: Turn, seen: Seen) -> Observer:
+    def observer(self, turn: GovernedRequest, seen: SearchEvidence) -> Observer:
         """Return a reader of chat completions."""
         return _Counted(seen, _query(turn.json))
 
@@ -110,7 +110,7 @@ class _Counted(ResponsesObserver):
         query: what the request asked for; the vendor does not repeat it.
     """
 
-    def __init__(self, seen: Seen, query: str) -> None:
+    def __init__(self, seen: SearchEvidence, query: str) -> None:
         super().__init__(seen, None)
         self._searched = seen
         self._query = query

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from outward.search.adapter import body_object
 from outward.search.jsonbody import decode
+from outward.search.request import GovernedRequest
 from outward.search.search_api import SearchApi, by_results, fetch, pages
-from outward.search.turn import Turn
 
 
 class Serper(SearchApi):
@@ -14,7 +14,7 @@ class Serper(SearchApi):
     name = "serper"
     languages: ClassVar = {"search": None}
 
-    def govern(self, turn: Turn) -> None:
+    def govern(self, turn: GovernedRequest) -> None:
         """Judge a request by its schema."""
         match turn.call.schema:
             case "scrape":

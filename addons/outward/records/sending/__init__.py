@@ -1,0 +1,1 @@
+"""What is sent on: to collectors, to webhooks."""
