@@ -1,6 +1,9 @@
 """Secrets that the client never holds: where they are set, and what gives a placeholder away."""
 
 import base64
+import html
+import json
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -151,6 +154,32 @@ def test_basic_credentials_that_come_back_are_masked(padded):
     back = sent if padded else sent.rstrip("=")
     found = masked(f"you sent {back}!", VALUES, [sent])
     assert found.rstrip("!").rstrip("=") == f"you sent Basic {b64(f'x-access-token:{HELD}')}".rstrip("=")
+
+
+ODD = "s3cr3t/Va+lue==%41&zz~?>?>~?zz>?"  # its Base64 has letters of either alphabet
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *(quote(ODD), quote(ODD, safe=""), quote(ODD, safe="").replace("%2F", "%2f"), quote(quote_plus(ODD), safe="")),
+        *(
+            ODD.replace("/", "\\/"),
+            json.dumps(ODD),
+            html.escape(ODD),
+            ODD.replace("&", "&#38;"),
+            ODD.replace("&", "\\u0026"),
+        ),
+        *(b64("x" * before + ODD + after) for before in range(3) for after in ("", "y", "yy")),
+        *(b64(ODD).rstrip("="), base64.encodebytes(f"{'x' * 40}{ODD}".encode()).decode()),
+        *(base64.urlsafe_b64encode(b"~" * before + ODD.encode()).decode() for before in range(3)),
+    ],
+)
+def test_a_value_is_masked_however_it_is_written(form):
+    found = masked(f"a={form}; b", {"odd": ODD})
+    assert HELD.removesuffix("github") + "odd" in found
+    rest = found.replace(placeholder("odd"), "").removeprefix("a=").removesuffix("; b")
+    assert len(rest.replace("eHh4", "")) <= 12, rest  # but for what stands beside it
 
 
 PLACE = Place("outward.yaml", 1)

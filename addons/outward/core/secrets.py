@@ -2,7 +2,8 @@
 
 A client sends nothing, or a placeholder, where a secret belongs, and the proxy sets the value there. A placeholder
 anywhere else, and any other value there, is denied: the first would carry a secret to somebody, the second is a key
-that nobody gave the client. Pure: knows names of secrets and, while it writes a field, their values; keeps none.
+that nobody gave the client. Pure: knows names of secrets and, while it writes a field, their values; keeps
+of values what finds them in answers.
 """
 
 import json
@@ -10,6 +11,8 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from html import escape
 
 from outward.core.placeholders import found_in, placeholder, plain_of
 
@@ -17,6 +20,11 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 SHORTEST = 8  # characters of a value: a shorter one would be found in much that is none
 _REFERENCE = re.compile(r"\{([^{}]*)\}")
 _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]* +)?")
+_ESCAPED = re.compile(r"[^A-Za-z0-9_.-]")  # what URLs, JSON or HTML may write otherwise
+_LETTER = "[A-Za-z0-9+/_-]"  # of Base64
+_LAST = f"{_LETTER}?={{0,2}}"
+_URL_SAFE = str.maketrans("+/", "-_")
+_BEGIN = 10  # letters of Base64 that are found fast; those of the shortest value
 
 
 class TemplateError(ValueError):
@@ -168,6 +176,8 @@ def _folded(name: str) -> str:
 def masked(text: str, values: Mapping[str, str], sent: Iterable[str] = ()) -> str:
     """Return a text with every secret's value in it replaced by its placeholder.
 
+    A value is found as it is, with its signs escaped as in URLs, JSON or HTML, and within Base64 of either alphabet.
+
     Args:
         text: of an answer, or of an environment.
         values: of secrets, by name; the longest goes first, since a shorter one may be a part of it.
@@ -176,14 +186,41 @@ def masked(text: str, values: Mapping[str, str], sent: Iterable[str] = ()) -> st
     Example:
         >>> masked("Bearer abcdefgh12", {"key": "abcdefgh12"})
         'Bearer outward-secret-key'
+        >>> masked("?to=abc%2Fdefgh", {"key": "abc/defgh"})
+        '?to=outward-secret-key'
     """
-    there = [name for name, value in values.items() if value and value in text]
-    for name in sorted(there, key=lambda each: len(values[each]), reverse=True):
-        text = text.replace(values[name], placeholder(name))
     for field in sent:
         encoded = field.rpartition(" ")[2].rstrip("=")
         plain = plain_of(encoded) if encoded in text else ""
-        hidden = masked(plain, values)
+        hidden = masked(plain, values) if plain else ""
         if hidden != plain:
             text = text.replace(encoded, b64encode(hidden.encode()).decode().rstrip("="))
+    for name in sorted(values, key=lambda each: len(values[each]), reverse=True):
+        for sign, form in _forms(values[name]):
+            if sign in text:
+                text = form.sub(placeholder(name), text)
     return text
+
+
+@lru_cache(maxsize=1024)
+def _forms(value: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """Return the forms of a value: what is found fast in each text that holds one, and what matches the whole."""
+    if not value:
+        return ()
+    sign = max(_ESCAPED.split(value), key=len)
+    forms = {sign: "".join(_escaped(each) if _ESCAPED.match(each) else each for each in value)}
+    for before in range(3):  # bytes of a group of three that stand before it
+        letters = b64encode(b"\0" * before + value.encode("utf-8", "surrogateescape")).decode()
+        mixed = letters.endswith("=")  # the last letter is also of what follows
+        core = letters.rstrip("=")[before and before + 1 : -1 if mixed else None]
+        wrapped = r"(?:\r?\n)?".join({"+": "[+-]", "/": "[/_]"}.get(each, each) for each in core)
+        for begin in (core[:_BEGIN], core[:_BEGIN].translate(_URL_SAFE)):
+            forms[begin] = f"{_LETTER if before else ''}{wrapped}{_LAST if mixed else ''}"
+    return tuple((sign, re.compile(form)) for sign, form in forms.items())
+
+
+def _escaped(sign: str) -> str:
+    """Return what matches a sign as it is, or escaped for a URL (also twice), JSON or HTML."""
+    code = f"(?i:{ord(sign):02x})"
+    forms = (rf"\\?{re.escape(sign)}", f"%(?:25)*{code}", rf"\\u00{code}", re.escape(escape(sign)))
+    return f"(?:{'|'.join(forms)}|&#(?:0*{ord(sign)}|[xX]0*{code});)"
