@@ -12,7 +12,7 @@ from harness.sink import Sink
 from harness.waiting import wait_for
 from outward.config.settings import AuditStreamSettings as Settings
 from outward.records.audit.chain import Chain
-from outward.records.audit.stream import AuditStreamSettings
+from outward.records.audit.stream import AuditStream
 from outward.records.audit.values import AuditEvent, as_record
 from outward.records.database import Database, migrate, open_database
 from outward.records.sending.destination import Destination, secret_of, trusting
@@ -41,7 +41,7 @@ class Log:
         self.database: Database = open_database(url, folder)
         migrate(self.database)
         self._chain = Chain(folder)
-        self._streams: list[AuditStreamSettings] = []
+        self._streams: list[AuditStream] = []
 
     def append(self, count: int = 1, message: str = "") -> None:
         """Append rows in one transaction."""
@@ -51,12 +51,10 @@ class Log:
             head = self._chain.append(self.database, [as_record(event) for event in events])
         self._chain.save(head)
 
-    def stream(
-        self, sink: Sink, counts: Counts | None = None, *, batch: int = 100, **options: object
-    ) -> AuditStreamSettings:
+    def stream(self, sink: Sink, counts: Counts | None = None, *, batch: int = 100, **options: object) -> AuditStream:
         """Start a stream to a sink, with short waits."""
         destination = Destination(sink.url, deadline=0.3, **options)  # type: ignore[arg-type]
-        stream = AuditStreamSettings(
+        stream = AuditStream(
             destination,
             lambda: open_database(self.url, self.folder),
             counts or Counts(),
@@ -124,7 +122,7 @@ def test_an_answer_that_is_lost_is_asked_for_again(plain: Log, sink: Sink) -> No
     sink.answers.append((0, {}))
     plain.stream(sink, counts := Counts())
     wait_for(lambda: len(sink.ids) == 3)
-    assert ([count for _, count in sink.requests], counts.failed) == ([3, 3], ["connection"])
+    assert ([count for _, count in sink.requests], counts.failed) == ([3, 3], ["timeout"])
     wait_for(lambda: counts.sent == 3)
 
 
@@ -244,7 +242,7 @@ def test_the_destination_says_when_to_come_back(plain: Log, sink: Sink) -> None:
 
 
 def test_waits_grow_to_a_bound_and_are_spread(plain: Log, sink: Sink) -> None:
-    stream = AuditStreamSettings(Destination(sink.url), lambda: plain.database, counts := Counts(), retries=(1.0, 60.0))
+    stream = AuditStream(Destination(sink.url), lambda: plain.database, counts := Counts(), retries=(1.0, 60.0))
     waits = [stream._retry("status", 0.0) for _ in range(40)]
     assert all(min(60, 2**number) / 2 <= wait <= min(60, 2**number) for number, wait in enumerate(waits))
     assert len(set(waits[10:])) > 10

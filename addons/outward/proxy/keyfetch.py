@@ -7,9 +7,7 @@ redirect, no variable of the environment.
 import asyncio
 import socket
 import ssl
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -17,9 +15,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from outward.core.addresses import Address
 from outward.core.names import Host, canonical_host
+from outward.cutoff import CutHttp, CutHttps, Cutoff
 from outward.proxy.keysets import MAX_BYTES, KeySetError, is_url, read_file
 
-TIMEOUT = 10.0  # seconds for a reading, and for each of its steps
+TIMEOUT = 10.0  # seconds for a reading, all of its steps together
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 type Addresses = Callable[[Host, int], Awaitable[list[Address]]]
@@ -71,35 +70,38 @@ class KeyReader:
         return self._asked(urlsplit(url), body, fields)
 
     def _asked(self, url: SplitResult, body: bytes | None, fields: Mapping[str, str]) -> Reply:
-        connection = (
-            self._plain(url.hostname, url.port) if url.scheme == "http" else self._secure(url.hostname, url.port)
-        )
-        until = time.monotonic() + TIMEOUT
-        try:
-            target = f"{url.path or '/'}{'?' if url.query else ''}{url.query}"
-            connection.request("GET" if body is None else "POST", target, body, dict(fields))
-            reply = connection.getresponse()
-            return Reply(reply.status, _body(reply, until))
-        finally:
-            connection.close()
+        with Cutoff(TIMEOUT) as cutoff:
+            connection = (
+                self._plain(url.hostname, url.port)
+                if url.scheme == "http"
+                else self._secure(url.hostname, url.port, cutoff)
+            )
+            connection.cutoff = cutoff
+            try:
+                target = f"{url.path or '/'}{'?' if url.query else ''}{url.query}"
+                connection.request("GET" if body is None else "POST", target, body, dict(fields))
+                reply = connection.getresponse()
+                return Reply(reply.status, reply.read(MAX_BYTES + 1))
+            finally:
+                connection.close()
 
-    def _plain(self, host: str | None, port: int | None) -> HTTPConnection:
-        if host not in _LOOPBACK:
+    def _plain(self, host: str | None, port: int | None) -> CutHttp:
+        if host is None or host not in _LOOPBACK:
             raise KeySetError("keys are fetched over https, or from loopback")
-        return HTTPConnection(host, port, timeout=TIMEOUT)
+        return CutHttp(host, port, timeout=TIMEOUT)
 
-    def _secure(self, name: str | None, port: int | None) -> HTTPConnection:
+    def _secure(self, name: str | None, port: int | None, cutoff: Cutoff) -> CutHttp:
         host, port = canonical_host(name or ""), port or 443
         asked = asyncio.run_coroutine_threadsafe(_awaited(self._addresses(host, port)), self._loop)
         try:
-            found = asked.result(TIMEOUT)
+            found = asked.result(cutoff.left())
         except TimeoutError:
             asked.cancel()
             raise
         return _Judged(host, port, found, self._context())
 
 
-class _Judged(HTTPSConnection):
+class _Judged(CutHttps):
     """Connects to addresses that were judged, in turn, and to nothing that a name means by then."""
 
     def __init__(self, host: Host, port: int, addresses: list[Address], context: ssl.SSLContext) -> None:
@@ -109,11 +111,13 @@ class _Judged(HTTPSConnection):
     def connect(self) -> None:
         failure: OSError | None = None
         for address in self._found:
+            left = self.cutoff.left()
             try:
-                sock = socket.create_connection((str(address), self.port), TIMEOUT)
+                sock = socket.create_connection((str(address), self.port), left)
             except OSError as error:
                 failure = error
                 continue
+            self.cutoff.hold(sock)
             self.sock = self._tls.wrap_socket(sock, server_hostname=self._means)
             return
         raise failure or OSError("no address")
@@ -121,16 +125,6 @@ class _Judged(HTTPSConnection):
 
 async def _awaited(addresses: Awaitable[list[Address]]) -> list[Address]:
     return await addresses
-
-
-def _body(reply: HTTPResponse, until: float) -> bytes:
-    parts, size = [], 0
-    while size <= MAX_BYTES and (part := reply.read1(MAX_BYTES + 1 - size)):
-        parts.append(part)
-        size += len(part)
-        if time.monotonic() > until:
-            raise KeySetError(f"not read to its end within {TIMEOUT:.0f} seconds")
-    return b"".join(parts)
 
 
 def context_of(roots: Path) -> ssl.SSLContext:

@@ -6,27 +6,26 @@ hold secrets.
 """
 
 import re
-import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from outward.config.settings import AuditStreamSettings
+from outward.cutoff import CutHttp, CutHttps, Cutoff
 from outward.files import read_regular
 
 TOKEN_HEADER, TYPE_HEADER = "X-Gitlab-Event-Streaming-Token", "X-Gitlab-Audit-Event-Type"
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 PATIENCE = 10.0  # seconds for each step of a request
 MAX_ANSWER = 1 << 16  # bytes that are read
-DEADLINE = 30.0  # seconds for a request as a whole, which a slow drip would stretch otherwise
+DEADLINE = 30.0  # seconds for a request as a whole
 
 
 class DeliveryError(Exception):
@@ -127,7 +126,7 @@ class Destination:
         self._token, self._deadline = token, deadline
         self._context = context if parts.scheme == "https" else None
         self._tls: ssl.SSLContext | None = None
-        self._connection: HTTPConnection | None = None
+        self._cutoff: Cutoff | None = None
 
     def post(
         self,
@@ -166,27 +165,21 @@ class Destination:
             DeliveryError: it has not, as far as is known.
         """
         fields = {name: value for name, value in {"User-Agent": "outward", **headers}.items() if value}
-        timer = threading.Timer(self._deadline, self.abort)
-        timer.daemon = True
-        timer.start()
+        self._cutoff = Cutoff(self._deadline)
         try:
-            connection = self._connection = self._connect()
-            connection.request("POST", self._target, body, fields)
-            return _judge(connection.getresponse())
+            with self._cutoff as cutoff, closing(self._connection()) as connection:
+                connection.cutoff = cutoff
+                connection.request("POST", self._target, body, fields)
+                return _judge(connection.getresponse())
         except TimeoutError as error:
-            raise DeliveryError("timeout", f"no answer within {PATIENCE:.0f} seconds") from error
+            raise DeliveryError("timeout", "no whole answer in time") from error
         except (OSError, HTTPException, ValueError) as error:
             raise DeliveryError("connection", str(error) or type(error).__name__) from error
-        finally:
-            timer.cancel()
-            self._hang_up()
 
     def abort(self) -> None:
         """End the request under way, if any; from any thread."""
-        sock = self._connection.sock if self._connection is not None else None
-        if sock is not None:
-            with suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        if self._cutoff is not None:
+            self._cutoff.end()
 
     def _secret(self) -> str | None:
         try:
@@ -194,17 +187,12 @@ class Destination:
         except (OSError, ValueError) as error:
             raise DeliveryError("token", f"the token cannot be read: {error}") from error
 
-    def _connect(self) -> HTTPConnection:
+    def _connection(self) -> CutHttp:
         if self._context is None:
-            return HTTPConnection(self.name, timeout=PATIENCE)
+            return CutHttp(self.name, timeout=PATIENCE)
         if self._tls is None:
             self._tls = self._context()
-        return HTTPSConnection(self.name, timeout=PATIENCE, context=self._tls)
-
-    def _hang_up(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        return CutHttps(self.name, timeout=PATIENCE, context=self._tls)
 
 
 def _judge(reply: HTTPResponse) -> bytes:
