@@ -147,7 +147,7 @@ def open_listener(url: str, channel: str) -> NotificationListener | None:
     """Return who hears a channel of the database that `records.url` names; None where there are no announcements."""
     if (driver := driver_of(url)) is None:
         return None
-    listener: NotificationListener = driver.NotificationListener(url, channel)
+    listener: NotificationListener = driver.PostgresListener(url, channel)
     return listener
 
 
