@@ -92,3 +92,19 @@ def test_what_is_ended_while_it_connects_sends_nothing(monkeypatch: pytest.Monke
             destination.send(b"words", {})
         with listener.accept()[0] as client:
             assert client.recv(100) == b""
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 503 X\r\nRetry-After: Mon, 01 Jan 999999999999 00:00:00 GMT\r\nContent-Length: 0\r\n\r\n", "503"),
+        (b"\x9b\xff" * 500 + b"\r\n\r\n", "\\u009b"),
+    ],
+)
+def test_no_answer_breaks_who_reads_it(answer: bytes, said: str) -> None:
+    server = Dripping(answer, b"", b"")
+    with pytest.raises(DeliveryError) as failed:
+        Destination(f"http://127.0.0.1:{server.port}/").send(b"", {})
+    server.stop()
+    assert (failed.value.retry_after, len(str(failed.value)) <= 200, str(failed.value).isprintable()) == (0, True, True)
+    assert said in str(failed.value)

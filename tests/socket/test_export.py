@@ -170,6 +170,19 @@ def test_what_a_receiver_rejects_is_counted_and_the_rest_arrives(collector: Coll
     assert len(collector.requests) > 2
 
 
+def test_what_a_receiver_says_is_told_once_short_and_printable(
+    collector: Collector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for why in ("\x9b2J" + "A" * 9000, "\x9b2J" + "A" * 9000, "too old"):
+        collector.answer(200, rejected=(-5, why))
+    with exporting_to(collector, tmp_path, counts := Told()) as recorder:
+        for number in range(1, 4):
+            send(recorder, 1)
+            wait_for(lambda number=number: counts.outcomes == {"rejected": 0, "sent": number})  # type: ignore[misc]
+    told = [entry.getMessage() for entry in caplog.records if "for good" in entry.getMessage()]
+    assert [len(each) < 300 and each.isprintable() for each in told] == [True, True]
+
+
 def test_what_a_disk_made_of_a_line_delays_nothing(collector: Collector, tmp_path: Path) -> None:
     """What is no record is dropped, and what cannot be encoded is refused, alone."""
     spool = Spill(tmp_path / "export")

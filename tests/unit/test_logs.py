@@ -15,6 +15,7 @@ def record(message: str) -> logging.LogRecord:
 def test_a_line_break_cannot_forge_an_entry() -> None:
     """What clients send may end up in a message."""
     assert TextFormatter().format(record("a\nb\x1b[0m")) == "outward: warning: a\\x0ab\\x1b[0m"
+    assert TextFormatter().format(record("\x7f\x9b2Jé")) == "outward: warning: \\x7f\\x9b2Jé"
     assert "\n" not in JsonFormatter().format(record("a\nb"))
 
 

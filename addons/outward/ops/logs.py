@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 FORMATS = ("text", "json")
 _QUIET = ("asyncio", "mitmproxy", "hpack", "h2")  # say at INFO what an operator does not need
+_ESCAPED = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}  # control characters: C0, DEL, C1
 
 
 class JsonFormatter(logging.Formatter):
@@ -32,7 +33,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""
-        message = record.getMessage().translate({code: f"\\x{code:02x}" for code in range(32)})
+        message = record.getMessage().translate(_ESCAPED)
         decision = getattr(record, "decision", None)
         text = f"outward: {record.levelname.lower()}: {message}{f' (decision {decision})' if decision else ''}"
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text

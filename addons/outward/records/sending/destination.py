@@ -20,11 +20,13 @@ from urllib.parse import urlsplit
 from outward.config.settings import AuditStreamSettings
 from outward.cutoff import CutHttp, CutHttps, Cutoff
 from outward.files import read_regular
+from outward.records.text import clean
 
 TOKEN_HEADER, TYPE_HEADER = "X-Gitlab-Event-Streaming-Token", "X-Gitlab-Audit-Event-Type"
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 PATIENCE = 10.0  # seconds for each step of a request
 MAX_ANSWER = 1 << 16  # bytes that are read
+_MOST_SAID = 200  # characters of what the other side made us say
 DEADLINE = 30.0  # seconds for a request as a whole
 
 
@@ -174,7 +176,7 @@ class Destination:
         except TimeoutError as error:
             raise DeliveryError("timeout", "no whole answer in time") from error
         except (OSError, HTTPException, ValueError) as error:
-            raise DeliveryError("connection", str(error) or type(error).__name__) from error
+            raise DeliveryError("connection", clean(str(error), _MOST_SAID) or type(error).__name__) from error
 
     def abort(self) -> None:
         """End the request under way, if any; from any thread."""
@@ -206,7 +208,7 @@ def _seconds(text: str) -> float:
     """Read a Retry-After: seconds or a date (RFC 9110 10.2.3); 0 where it is neither."""
     if text.isascii() and text.isdigit():
         return float(text)
-    with suppress(ValueError):
+    with suppress(ValueError, OverflowError, TypeError):  # years and zones that no calendar has
         when = parsedate_to_datetime(text)
         return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time())
     return 0.0

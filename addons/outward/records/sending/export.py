@@ -24,6 +24,7 @@ from outward.records.events.spill import Spill, SpillFullError
 from outward.records.events.stdout_sink import told
 from outward.records.events.values import Event, Record, line
 from outward.records.sending.destination import DeliveryError, Destination
+from outward.records.text import clean
 from outward.records.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ _UNFIT = 422  # as if the receiver had refused it: what the dialect cannot encod
 _ENOUGH = 16  # requests that are taken before larger ones are tried again
 _ADOPT = 60.0  # seconds between two looks for what a process left that is gone
 _QUICK = 1  # of zlib
+_MOST_SAID = 200  # characters of why a receiver refuses records
 
 
 class Rejection(Exception):  # noqa: N818 - it is an answer, and no fault of ours
@@ -129,6 +131,7 @@ class Export:
         self._most: int | None = None
         self._oldest: float | None = None
         self._dropping = False
+        self._said: str | None = None  # with its last refusal, which is told once until it changes
         self._adopt_at = time.monotonic() + _ADOPT
         self._worker: Worker[Event | Tally] = Worker(
             f"export-{name}", self._keep, capacity=CAPACITY, linger=_LINGER, on_error=self._drop
@@ -277,14 +280,17 @@ class Export:
             body, coding = _gzip(body), "gzip"
         fields = {"Content-Type": self._dialect.content_type, "Content-Encoding": coding, **headers}
         answer = self._destination.send(body, fields)
-        rejected = 0
+        rejected, said = 0, None
         try:
             self._dialect.read(answer)
         except Rejection as rejection:
             rejected = min(max(0, rejection.count), len(records))  # it is somebody else's word
-            level = logging.ERROR if rejected else logging.WARNING
-            log.log(level, "%s refuses %d records for good: %s", self._destination.name, rejected, rejection)
+            said = clean(str(rejection), _MOST_SAID)
+            if said != self._said:
+                level = logging.ERROR if rejected else logging.WARNING
+                log.log(level, "%s refuses %d records for good: %s", self._destination.name, rejected, said)
             self._counts.exported(self.name, "rejected", rejected)
+        self._said = said
         self._counts.exported(self.name, "sent", len(records) - rejected)
 
 
