@@ -24,10 +24,10 @@ clients:
 """
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory):
-    """One for all: each test asks for a host of its own."""
-    folder = tmp_path_factory.mktemp("served")
+@pytest.fixture(scope="module", params=["a proxy"])
+def served(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest):
+    """One for many: each test asks for a host of its own, and a client may ask ten times in a row."""
+    folder = tmp_path_factory.mktemp(request.param.replace(" ", "-"))
     (folder / "outward.yaml").write_text(POLICY.format(state=folder / "state"))
     running = Served(folder / "outward.yaml", OUTWARD_ADMIN_TOKEN=TOKEN)
     try:
@@ -123,6 +123,7 @@ def test_nothing_is_decided_behind_run(served: Served, verb: str) -> None:
         ("https://u:p@new.example/", 4, "leave user name"),
     ],
 )
+@pytest.mark.parametrize("served", ["another proxy"], indirect=True)
 def test_what_cannot_be_asked_for_is_said(served: Served, url: str, status: int, told: str) -> None:
     done = outward("request", url, "--why", "x", **proxy_of(served))
     assert (done.returncode, told in done.stderr) == (status, True), done.stderr
