@@ -2,7 +2,7 @@
 
 Every callback of every loop may use 50 ms of its thread's CPU. It is CPU time, so that a busy machine accuses nobody.
 asyncio's own loop is used instead of uvloop, whose callbacks nobody can time; protocols and tasks are the same on both.
-Callbacks of the tests' own coroutines do not count, nor the start of `serve`, when nobody is served yet, nor the collector
+Callbacks of coroutines of the tests and of their client libraries do not count, nor the start of `serve`, when nobody is served yet, nor the collector
 among the objects of pytest. `serve` runs through this module then, as a process of its own:
 
     python -m harness.watched serve --config outward.yaml
@@ -87,8 +87,10 @@ def _exempt(callback: Any) -> bool:
     if code is None:
         return False
     waits = getattr(coroutine.cr_await, "cr_code", None)  # None before the first step
-    return code.co_filename.startswith(_TESTS) or (
-        code.co_name == "_serve" and (waits is None or waits.co_name == "start")
+    return (
+        code.co_filename.startswith(_TESTS)
+        or "site-packages" in code.co_filename
+        or (code.co_name == "_serve" and (waits is None or waits.co_name == "start"))
     )
 
 
