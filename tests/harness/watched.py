@@ -2,8 +2,8 @@
 
 Every callback of every loop may use 50 ms of its thread's CPU. It is CPU time, so that a busy machine accuses nobody.
 asyncio's own loop is used instead of uvloop, whose callbacks nobody can time; protocols and tasks are the same on both.
-Callbacks of coroutines of the tests and of their client libraries do not count, nor the start of `serve`, when nobody is served yet, nor the collector
-among the objects of pytest. `serve` runs through this module then, as a process of its own:
+Callbacks of coroutines of the tests and of their client libraries do not count, nor the start of `serve`, when nobody is
+served yet, nor the collector among the objects of pytest. `serve` runs through this module then, as a process of its own:
 
     python -m harness.watched serve --config outward.yaml
 """
