@@ -300,6 +300,21 @@ def test_what_comes_back_in_a_head_is_masked_wherever_it_stands(scene: Scene, pa
     assert f"X-Echo: Bearer {HELD}" in reply or "X-Echo: Basic " in reply
 
 
+def test_what_a_client_that_knows_the_value_writes_stands_in_no_record(scene: Scene) -> None:
+    """Path, method, host, conversation and user agent are the client's own words."""
+    known = f"User-Agent: a {VALUE}\r\nOutward-Conversation: {VALUE}\r\n"
+    for path, method, host in (
+        (f"/public/{base64.b64encode(VALUE.encode()).decode()}", VALUE, "api.test"),
+        (f"/nope/{VALUE}", "GET", f"{VALUE}.test"),
+    ):
+        with socket.create_connection(scene.served.proxy, timeout=20) as sock:
+            sock.sendall(f"{method} http://{host}{path} HTTP/1.1\r\nHost: {host}\r\n{known}\r\n".encode())
+            assert sock.recv(100)
+    wait_for(lambda: [each for each in scene.served.events if each["host"] == f"{HELD}.test"])
+    said = scene.served.log.lower()
+    assert (VALUE.lower() in said, base64.b64encode(VALUE.encode()).decode().lower() in said) == (False, False)
+
+
 def test_a_pipelined_request_is_judged_by_itself(scene: Scene) -> None:
     scene.mirror.heads.clear()
     host = f"Host: api.test:{scene.mirror.port}\r\n"

@@ -202,6 +202,17 @@ def masked(text: str, values: Mapping[str, str], sent: Iterable[str] = ()) -> st
     return text
 
 
+def signs(values: Iterable[str]) -> re.Pattern[str] | None:
+    """Return what is found in every text, in small letters, that `masked` may change; None without values.
+
+    Example:
+        >>> bool(signs(["ghp_Value"]).search("/x/ghp_value")), signs([])
+        (True, None)
+    """
+    found = {sign.lower() for value in values for sign, _ in _forms(value)}
+    return re.compile("|".join(map(re.escape, sorted(found)))) if found else None
+
+
 @lru_cache(maxsize=1024)
 def _forms(value: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
     """Return the forms of a value: what is found fast in each text that holds one, and what matches the whole."""

@@ -278,6 +278,7 @@ class Judge:
 
     def settle(self, event: Event) -> None:
         """Give a denial the id of the row that counts it. Called before its id is told to anybody."""
+        self.secrets.conceal(event)
         self._recorder.settle(event)
 
     def close(self, event: Event) -> None:
@@ -299,6 +300,7 @@ class Judge:
         self._challenges.close()
 
     def _close(self, event: Event) -> None:
+        self.secrets.conceal(event)
         self.metrics.count_request(event)
         self._recorder.record(event)
         if event.span is not None and self.traces is not None:

@@ -70,6 +70,7 @@ def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None)
     if astray is not None:
         decision = replace(decision, reason=Reason.SECRET_MISDIRECTED, rule=None)
     event = event_of(head, identity, scheme)
+    judge.secrets.conceal(event)
     if astray is not None:
         judge.secrets.misdirected(astray, event)
     if span is not None:

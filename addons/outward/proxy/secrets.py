@@ -12,7 +12,7 @@ from typing import Protocol
 
 from outward.config.settings import SecretEntry
 from outward.core.placeholders import found_in, may_hold, placeholder
-from outward.core.secrets import SHORTEST, Injection, MisdirectedError, placed
+from outward.core.secrets import SHORTEST, Injection, MisdirectedError, masked, placed, signs
 from outward.files import read_regular
 from outward.http1.head import Head
 from outward.records.audit.events import secret_used
@@ -24,6 +24,7 @@ _HELD = re.compile(re.escape(_SIGN) + rb"[A-Za-z0-9_-]{1,64}")
 _LONGEST = len(_SIGN) + 64  # bytes of a placeholder
 _MOST = 64 * 1024  # bytes of a file with a secret
 _HOUR = 3600
+_CHOSEN = ("path", "user_agent", "conversation", "method", "host", "sni", "redirected_from", "detail")
 _MOST_KNOWN = 10_000  # uses that are told apart in an hour
 
 
@@ -62,6 +63,7 @@ class Secrets:
         self.hide: Callable[[], None] = lambda: None
         self._counts = counts
         self._entries: tuple[SecretEntry, ...] = ()
+        self._signs: re.Pattern[str] | None = None
         self._told: dict[tuple[object, ...], None] = {}
         self._hour = 0
 
@@ -89,7 +91,7 @@ class Secrets:
         if entries:
             self.hide()
         values = {each.name: _value(each, os.environ if environ is None else environ) for each in entries}
-        self._entries, self.values = entries, values
+        self._entries, self.values, self._signs = entries, values, signs(values.values())
 
     def again(self) -> None:
         """Read the values once more.
@@ -131,6 +133,17 @@ class Secrets:
             if secret is not None:
                 return MisdirectedError(where, secret)
         return None
+
+    def conceal(self, event: Event) -> None:
+        """Put placeholders where a client that knows a value has written it, so that no record holds it."""
+        if self._signs is None:
+            return
+        texts = {name: text for name in _CHOSEN if (text := getattr(event, name))}
+        if self._signs.search("\n".join(texts.values()).lower()) is None:
+            return
+        small = {name: value.lower() for name, value in self.values.items()}  # as hosts are
+        for name, text in texts.items():
+            setattr(event, name, masked(masked(text, self.values), small))
 
     def misdirected(self, error: MisdirectedError, event: Event) -> None:
         """Tell an event where a placeholder, or another credential, stood; and count whose it was."""
