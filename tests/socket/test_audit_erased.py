@@ -117,6 +117,60 @@ def test_a_persons_fields_are_erased_and_the_chain_still_holds(database: Databas
     ]
 
 
+def test_receipts_of_another_group_are_anothers(database: Database, url: str, tmp_path: Path) -> None:
+    """Clients choose the names of conversations."""
+    append(Chain(tmp_path), database, searched("alice", "main"))
+    for group in ("acme/a", "acme/b"):
+        database.execute(
+            "INSERT INTO receipts (id, time_ms, conversation, group_path, searches, body, size)"
+            f" VALUES ('{group}', 1, 'main', '{group}', 1, 'what was asked', 9)"
+        )
+    code, said = asked("erase", "--subject", "alice", "--json", "--config", configured(tmp_path, url))
+    assert (code, json.loads(said)) == (0, {"events": 1, "receipts": 1})
+    assert database.execute("SELECT group_path FROM receipts") == [("acme/b",)]
+
+
+def test_only_a_chain_that_is_vouched_for_explains_what_is_gone(database: Database, url: str, tmp_path: Path) -> None:
+    """Whoever has the database alone makes a chain, which tells of an erasure, and is old enough to be told anew."""
+    chain, forged = Chain(tmp_path), Chain(tmp_path / "forged")
+    append(chain, database, searched("alice", "chat-a"), searched("bob", "chat-b"))
+    database.execute("UPDATE audit_events SET private = NULL, target = NULL WHERE seq = 2")
+    (lie,) = erasing.erased({chain.name: [2]}, "subject", "root")
+    append(forged, database, replace(lie, time=time.time() - YEAR - 30 * DAY))
+    anchors = [ChainHead(*row) for row in database.execute("SELECT chain, seq, hash, signature FROM chain_heads")]
+    said = f"chain {chain.name[:12]}: row 2: erased, as chain {forged.name[:12]} says, which nothing vouches for"
+    assert verify(database, tmp_path).problems == [said]
+    assert verify(database, tmp_path, anchors=anchors).problems == []  # it is another proxy's, where somebody erased
+    AuditKeeper(lambda: open_database(url, tmp_path), tmp_path, Counts(), YEAR, streamed=False).handle([])
+    assert database.execute("SELECT 1 FROM audit_events WHERE chain = ?", (forged.name,)) == []
+    assert verify(database, tmp_path).problems == [said]
+    assert verify(database, tmp_path, anchors=anchors).problems == []
+
+
+@pytest.mark.parametrize("rows", ["1-999999999999", 5, None, ["1"], "1-" + "9" * 5000])
+def test_no_row_ends_a_verification(database: Database, tmp_path: Path, rows: object) -> None:
+    """Its own chain may sign it, or nobody: what it says is bounded either way."""
+    chain = Chain(tmp_path)
+    lie = erasing.erased({chain.name: [1]}, "subject", "root")[0]
+    append(chain, database, act("chat-1"), replace(lie, details=lie.details | {"rows": rows}))
+    assert verify(database, tmp_path).ok
+    bodies = [
+        {"details": {"chain": chain.name, "rows": rows}},
+        {"details": {"chain": [], "rows_until": 1, "hash": ""}},
+        {"details": {"chain": "ff", "rows_until": 10**30, "hash": ""}},
+        "no object",
+    ]
+    database.execute("INSERT INTO chain_heads (chain, seq, hash, signature) VALUES ('ff', 1, '', '')")
+    for seq, body in enumerate(bodies, 1):
+        for kind in ("audit_erased", "audit_pruned"):
+            database.execute(
+                "INSERT INTO audit_events (chain, seq, hash, signature, body, id, time_ms, event_type)"
+                " VALUES ('fe', ?, '', '', ?, ?, 1, ?)",
+                (2 * seq + (kind == "audit_pruned"), json.dumps(body), f"{seq} {kind}", kind),
+            )
+    assert not verify(database, tmp_path, signatures=False).ok
+
+
 @pytest.mark.parametrize(("option", "value"), [("--client", "10.0.0.7"), ("--conversation", "chat-a")])
 def test_a_person_is_known_by_other_names_too(
     database: Database, url: str, tmp_path: Path, option: str, value: str

@@ -17,7 +17,7 @@ from outward.records.events.values import Record
 ERASED, PRUNED = "audit_erased", "audit_pruned"
 BATCH = 5000  # rows that are pruned in one transaction
 _OF_CONVERSATION = '%"target_type":"Conversation"%'  # whose target is a person's, and stands in a column too
-_OF_ROWS = ("change", "by", "chain", "rows", "rows_until", "hash", "count")  # details of the two events here
+_OF_ROWS = ("change", "by", "chain", "rows", "rows_until", "hash", "count", "told_by")  # details of the two events here
 _PAGE = 1000
 _TEXT = 1500  # characters of one event's list of rows
 
@@ -37,17 +37,20 @@ class Person(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Rows of a person: numbers by chain, and the conversations that they tell of."""
+    """Rows of a person: numbers by chain, and the conversations that they tell of, each with its group.
+
+    Clients choose the names of conversations: that of another group is another's.
+    """
 
     rows: dict[str, list[int]]
-    conversations: set[str]
+    conversations: set[tuple[str, str]]
 
 
 def find(database: Database, person: Person) -> Found:
     """Return the rows that hold something of a person."""
     wanted = next(value for value in person if value is not None)
     rows: dict[str, list[int]] = {}
-    conversations: set[str] = set()
+    conversations: set[tuple[str, str]] = set()
     after = ("", 0)
     pattern = f"%{_literal(orjson.dumps(wanted).decode()[1:-1])}%"
     while True:
@@ -61,7 +64,7 @@ def find(database: Database, person: Person) -> Found:
             if wanted in _names(person, record):
                 rows.setdefault(chain, []).append(seq)
                 if record["target_type"] == "Conversation" and record["target_details"]:
-                    conversations.add(record["target_details"])
+                    conversations.add((record["target_details"], record["entity_path"] or ""))
         if len(page) < _PAGE:
             return Found(rows, conversations)
         after = page[-1][:2]
@@ -92,7 +95,9 @@ def erase(database: Database, found: Found) -> int:
         )
     receipts = 0
     for conversation in sorted(found.conversations):
-        gone = database.execute("DELETE FROM receipts WHERE conversation = ? RETURNING id", (conversation,))
+        gone = database.execute(
+            "DELETE FROM receipts WHERE conversation = ? AND group_path = ? RETURNING id", conversation
+        )
         receipts += len(gone)
     return receipts
 
@@ -173,7 +178,7 @@ def still_needed(database: Database, chain: str, cut: int) -> list[AuditEvent]:
         (chain, cut, ERASED, PRUNED),
     ):
         try:
-            event, about, last = _again(orjson.loads(body))
+            event, about, last = _again(orjson.loads(body), chain)
         except (KeyError, TypeError, ValueError):
             continue  # whose row says so itself
         rows = "SELECT 1 FROM audit_events WHERE chain = ? AND seq <= ? LIMIT 1"
@@ -184,8 +189,11 @@ def still_needed(database: Database, chain: str, cut: int) -> list[AuditEvent]:
     return [*prunings.values(), *erasures]
 
 
-def _again(record: Record) -> tuple[AuditEvent, str, int]:
-    """Return the event of a record once more, with the chain of which it tells, and its last row there."""
+def _again(record: Record, by: str) -> tuple[AuditEvent, str, int]:
+    """Return the event of a record once more, with the chain of which it tells, and its last row there.
+
+    The event names the chain that told it first: who tells it again does not vouch for it.
+    """
     details = record["details"]
     event = AuditEvent(
         event_type=record["event_type"],
@@ -194,9 +202,9 @@ def _again(record: Record) -> tuple[AuditEvent, str, int]:
         author=record["author_name"],
         author_class=details["author_class"],
         message=details["custom_message"],
-        details={name: details[name] for name in _OF_ROWS if name in details},
+        details={"told_by": by} | {name: details[name] for name in _OF_ROWS if name in details},
     )
-    last = details["rows_until"] if event.event_type == PRUNED else max(in_ranges(details["rows"]))
+    last = details["rows_until"] if event.event_type == PRUNED else max(last for _, last in spans(details["rows"]))
     return event, str(details["chain"]), int(last)
 
 
@@ -239,16 +247,18 @@ def _ranges(numbers: Iterable[int]) -> list[str]:
     return texts
 
 
-def in_ranges(text: str) -> set[int]:
-    """Return the numbers of such a text.
+def spans(text: object) -> list[tuple[int, int]]:
+    """Return the first and the last number of each range of such a text.
 
     Raises:
         ValueError: it is none.
     """
-    found: set[int] = set()
+    if not isinstance(text, str) or len(text) > 2 * _TEXT:
+        raise ValueError("no ranges of rows")
+    found = []
     for part in text.split(","):
         first, _, last = part.partition("-")
-        found.update(range(int(first), int(last or first) + 1))
+        found.append((int(first), int(last or first)))
     return found
 
 

@@ -1,5 +1,6 @@
 """Verifying the audit chains: every row, every link, every signature, and that nothing is missing at the end."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +21,13 @@ from outward.records.audit.chain import (
     repeated,
     row_hash,
 )
-from outward.records.audit.erasing import ERASED, PRUNED, in_ranges
+from outward.records.audit.erasing import ERASED, PRUNED, spans
 from outward.records.audit.sealed import digest, digest_in, unseal
 from outward.records.database import Database
 
 _PAGE = 1000
 _MAX_PROBLEMS = 100
+_LAST = 2**62  # no row's number is greater
 _TRACES = (HEAD_FILE, LOCK_FILE, "records.sqlite")  # what lies beside the key from the first record on
 
 
@@ -66,12 +68,14 @@ class _Told:
 
     Attributes:
         pruned: by chain, numbers of rows up to which it was pruned, with their hashes.
-        erased: by chain, numbers of rows whose personal fields were erased.
+        erased: by chain, ranges of rows whose personal fields were erased: who tells it, the first and the last.
         bare: by chain, rows that lack theirs.
+        vouched: chains that the state directory or an anchor names; others can be made by who has the database alone.
     """
 
+    vouched: frozenset[str]
     pruned: dict[str, dict[int, str]] = field(default_factory=dict)
-    erased: dict[str, set[int]] = field(default_factory=dict)
+    erased: dict[str, list[tuple[str, int, int]]] = field(default_factory=dict)
     bare: dict[str, list[int]] = field(default_factory=dict)
 
 
@@ -105,7 +109,7 @@ def verify(
     own = _own_head(state, report)
     chains = {row[0] for row in database.execute("SELECT DISTINCT chain FROM audit_events")}
     outside = {head.chain for head in anchors}
-    told = _Told(pruned=_pruned(database, own))
+    told = _Told(frozenset(outside | ({own.chain} if own else set())), pruned=_pruned(database, own))
     for chain in sorted(chains | {head.chain for head in (*heads, *anchors)} | ({own.chain} if own else set())):
         known = [head for head in (*heads, own) if head is not None and head.chain == chain]
         report.starts[chain] = start = _start(database, chain, told)
@@ -118,10 +122,21 @@ def verify(
         known += [head for head in anchors if head.chain == chain]
         _verify_heads(database, chain, known, end, report)
     for chain, numbers in told.bare.items():
+        tellers = _tellers(numbers, chain, told)
         for number in numbers:
-            if number not in told.erased.get(chain, ()):
+            if (by := tellers.get(number)) is None:
                 report.add(chain, f"row {number}: its personal fields are gone, and no event tells of an erasure")
+            elif by != chain and by not in told.vouched:
+                report.add(chain, f"row {number}: erased, as chain {by[:12]} says, which nothing vouches for")
     return report
+
+
+def _tellers(numbers: list[int], chain: str, told: _Told) -> dict[int, str]:
+    """Return which chain tells of the erasure of rows; one that is believed, if there is one."""
+    found: dict[int, str] = {}
+    for by, first, last in sorted(told.erased.get(chain, ()), key=lambda each: each[0] in (chain, *told.vouched)):
+        found.update(dict.fromkeys(numbers[bisect_left(numbers, first) : bisect_right(numbers, last)], by))
+    return found
 
 
 def _pruned(database: Database, own: ChainHead | None) -> dict[str, dict[int, str]]:
@@ -130,9 +145,11 @@ def _pruned(database: Database, own: ChainHead | None) -> dict[str, dict[int, st
     for by, body in database.execute("SELECT chain, body FROM audit_events WHERE event_type = ?", (PRUNED,)):
         try:
             details = orjson.loads(body)["details"]
-            chain, until, digest = details["chain"], int(details["rows_until"]), str(details["hash"])
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+            chain, until, digest = str(details["chain"]), int(details["rows_until"]), str(details["hash"])
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError):
             continue  # whose row says so itself
+        if not 0 < until <= _LAST:
+            continue  # no row has such a number
         if own is None or chain != own.chain or by == own.chain:
             found.setdefault(chain, {})[until] = digest
     return found
@@ -171,10 +188,12 @@ def _verify_rows(
         if row["private"] is None and _digest_in(row["body"]) is not None:
             told.bare.setdefault(chain, []).append(row["seq"])
             report.erased += 1
-        if row["event_type"] == ERASED:
-            _take_erased(row["body"], told)
-        for problem in _row_problems(row, previous, signature=row["seq"] > vouched):
+        tells = row["event_type"] == ERASED
+        problems = list(_row_problems(row, previous, signature=tells or row["seq"] > vouched))
+        for problem in problems:
             report.add(chain, f"row {row['seq']}: {problem}")
+        if tells and not problems:
+            _take_erased(chain, row["body"], told)
         seq, previous = row["seq"], row["hash"]
     report.chains[chain], report.ends[chain] = seq, previous
     return seq
@@ -189,10 +208,14 @@ def _start(database: Database, chain: str, told: _Told) -> int:
     return first - 1 if first - 1 in until else 0
 
 
-def _take_erased(body: str, told: _Told) -> None:
+def _take_erased(by: str, body: str, told: _Told) -> None:
+    """Note what a row tells of erasures; the one who tells is the chain that told it first, unless this one lies."""
     try:
         details = orjson.loads(body)["details"]
-        told.erased.setdefault(details["chain"], set()).update(in_ranges(details["rows"]))
+        about, ranges = str(details["chain"]), spans(details["rows"])
+        if by == about or by in told.vouched:
+            by = str(details.get("told_by", by))
+        told.erased.setdefault(about, []).extend((by, *each) for each in ranges)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return  # what cannot be read explains nothing
 
@@ -236,7 +259,7 @@ def _row_problems(row: dict[str, Any], previous: str, *, signature: bool) -> Ite
     try:
         copies = repeated(unseal(row["body"], row["private"]))
         named = digest_in(row["body"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
         yield "its content cannot be read"
         return
     if row["private"] is not None and (named is None or digest(row["private"]) != named):
@@ -247,7 +270,7 @@ def _row_problems(row: dict[str, Any], previous: str, *, signature: bool) -> Ite
 
 def _rows(database: Database, chain: str, last: int) -> Iterator[dict[str, Any]]:
     """Yield the rows of a chain after one, in order, a page at a time."""
-    after = last or -(2**62)  # a chain begins at 1; whatever is before that must be seen too
+    after = last or -_LAST  # a chain begins at 1; whatever is before that must be seen too
     while True:
         rows = database.execute(
             f"SELECT {', '.join(KEPT)} FROM audit_events WHERE chain = ? AND seq > ? ORDER BY seq LIMIT {_PAGE}",
