@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from datetime import datetime, timedelta
 
 import httpx
 import pytest
@@ -74,6 +75,20 @@ def test_a_token_ends_by_itself(sides):
         assert ask(one, secret) == 401
     finally:
         access._clock = time.time
+
+
+def test_what_a_token_makes_ends_with_it_at_the_latest(sides):
+    one, _ = sides
+    with one.client() as client:
+        maker = client.post("/api/v1/tokens", json={**NEW, "role": "admin", "expires": "1h"}).json()
+    bearer = {"Authorization": f"Bearer {maker['token']}"}
+    made = [
+        httpx.post(f"{one.url}/api/v1/tokens", json={**NEW, "expires": wanted}, headers=bearer, verify=False).json()
+        for wanted in ("360d", "30m")
+    ]
+    ends = [datetime.fromisoformat(each["expires"]) for each in (maker, *made)]
+    assert abs(ends[1] - ends[0]) < timedelta(seconds=1)
+    assert ends[2] < ends[0]
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,11 @@ def test_an_address_is_written_as_browsers_write_it(text, origin):
         assert Origins([origin]).of(asked(origin.partition("://")[2], "10.0.0.7")) == origin
 
 
+@pytest.mark.parametrize("sign", ["#", "?", "/", "\\", "#x", "/#"])
+def test_a_host_with_more_behind_it_is_no_listed_address(sign):
+    assert Origins(["https://outward.example.com"]).of(asked(f"outward.example.com{sign}", "10.0.0.7")) is None
+
+
 def test_cookies_are_secure_behind_tls_that_is_listed_and_nowhere_because_a_field_says_so():
     origins = Origins(["https://outward.example.com"])
     assert origins.secure(asked("outward.example.com", "10.0.0.7"))

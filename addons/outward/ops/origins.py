@@ -34,9 +34,12 @@ class Origins:
 
     def of(self, request: OpsRequest) -> str | None:
         """Return the listed address that a request was sent to, or None."""
+        host = request.header("host") or ""
+        if set(host) & set("/?#@\\"):  # what follows one is no part of the host, and what stands before it may be none
+            return None
         for scheme in ("https",) if request.secure else ("https", "http"):
             try:
-                origin = web_origin(f"{scheme}://{request.header('host') or ''}")
+                origin = web_origin(f"{scheme}://{host}")
             except ValueError:
                 return None
             if origin in self.urls:

@@ -121,6 +121,8 @@ class Tokens:
         end = ask.end(expires, now, "expires")
         if not now < end <= now + LONGEST:
             raise Problem(400, "`expires` lies ahead, within a year")
+        if not asked.token.session:  # a token outlives its maker by nothing; a person signs in for hours
+            end = min(end, asked.token.expires or end)
         secret, author = new_secret(), self._from.actor(asked.token)
         kept = StoredToken(
             secrets.token_hex(6), digest(secret), scope, name, now, end, revoked=False, role=role, author=author
