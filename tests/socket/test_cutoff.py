@@ -9,6 +9,7 @@ import pytest
 
 from outward.proxy import keyfetch
 from outward.proxy.keyfetch import KeyReader
+from outward.proxy.keysets import KeySetError
 from outward.records.sending.destination import DeliveryError, Destination
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -108,3 +109,11 @@ def test_no_answer_breaks_who_reads_it(answer: bytes, said: str) -> None:
     server.stop()
     assert (failed.value.retry_after, len(str(failed.value)) <= 200, str(failed.value).isprintable()) == (0, True, True)
     assert said in str(failed.value)
+
+
+def test_no_key_server_writes_into_the_log() -> None:
+    server = Dripping(b"\x9b\xff" * 500 + b"\r\n\r\n", b"", b"")
+    with pytest.raises(KeySetError) as failed:
+        KeyReader(None, None, None)(f"http://127.0.0.1:{server.port}/keys")  # type: ignore[arg-type]
+    server.stop()
+    assert (len(str(failed.value)) <= 200, str(failed.value).isprintable()) == (True, True)

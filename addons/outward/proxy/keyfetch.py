@@ -8,6 +8,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -17,8 +18,10 @@ from outward.core.addresses import Address
 from outward.core.names import Host, canonical_host
 from outward.cutoff import CutHttp, CutHttps, Cutoff
 from outward.proxy.keysets import MAX_BYTES, KeySetError, is_url, read_file
+from outward.records.text import clean
 
 TIMEOUT = 10.0  # seconds for a reading, all of its steps together
+_MOST_SAID = 200  # characters of what the other side made us say
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 type Addresses = Callable[[Host, int], Awaitable[list[Address]]]
@@ -64,7 +67,8 @@ class KeyReader:
         """Return the answer to a GET, or to a POST where there is a body; bounded as a key set is.
 
         Raises:
-            KeySetError: the URL is not acceptable, or the answer is too slow.
+            KeySetError: the URL is not acceptable, or the answer is no HTTP.
+            TimeoutError: the answer is too slow.
             Exception: whatever else keeps it from being asked.
         """
         return self._asked(urlsplit(url), body, fields)
@@ -82,6 +86,8 @@ class KeyReader:
                 connection.request("GET" if body is None else "POST", target, body, dict(fields))
                 reply = connection.getresponse()
                 return Reply(reply.status, reply.read(MAX_BYTES + 1))
+            except HTTPException as error:  # whose text may be what the other side said
+                raise KeySetError(clean(str(error), _MOST_SAID) or type(error).__name__) from error
             finally:
                 connection.close()
 
