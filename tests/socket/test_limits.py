@@ -170,6 +170,30 @@ async def test_plain_requests_are_counted_one_by_one(tmp_path: Path):
 
 
 @on_loop
+async def test_a_plain_connection_is_counted_by_the_group_that_uses_it(tmp_path: Path):
+    """Requests of one connection may be of several clients: the last one has it."""
+    two = teams(below=GroupLimits(PLACE, connections=1), limits=GroupLimits(PLACE, connections=2))
+    async with inspecting(two, tmp_path) as world:
+        async with (
+            web_origin(world, "allowed.test", tls=False) as server,
+            raw(world.address) as one,
+            raw(world.address) as other,
+            raw(world.address) as third,
+        ):
+            host = f"allowed.test:{server.port}"
+            found = []
+            for client, path in ((one, "b"), (one, "a"), (other, "b"), (other, "a"), (one, "b"), (third, "a")):
+                lines = (f"GET http://{host}/ HTTP/1.1", f"Host: {host}", says(f"top/{path}"))
+                await client.send(request(*lines))
+                found.append(status(await response(client)))
+                counted = world.judge.limiter.connections()
+            assert found == [200, 200, 200, 429, 200, 200]
+            assert counted == {"top": (2, 2), "top/a": (1, 1)}
+        await until(lambda: world.gate.connections == 0)
+        assert world.judge.limiter.connections() == {"top": (0, 2), "top/a": (0, 1)}
+
+
+@on_loop
 async def test_a_reload_changes_the_limits_and_forgets_nothing():
     """A limit that is taken away is gone at once; one that comes back still knows what was spent."""
     async with origin() as server, gate_for(teams(limits=HOURLY)) as world:

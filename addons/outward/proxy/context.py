@@ -9,6 +9,7 @@ from outward.core.addresses import Address
 from outward.core.identity import Identity
 from outward.core.model import Decision
 from outward.http1.head import Head
+from outward.proxy.limiter import Over
 from outward.records.events.values import Event
 
 
@@ -28,6 +29,7 @@ class ConnectionContext:
         original: where a redirected client was going; None for one that speaks to the proxy. It asked for no tunnel, so
             that it is told neither that one stands nor, over HTTP, that none does.
         cut: takes the client's connection down.
+        count: has the client's connection counted by a group, if it may have one more; else returns what is over.
         clear: the client has its tunnel, and plain HTTP comes through it.
     """
 
@@ -41,6 +43,7 @@ class ConnectionContext:
     original: tuple[Address, int] | None = None
     clear: bool = False
     cut: Callable[[], None] = lambda: None
+    count: Callable[[str], Over | None] = lambda _group: None
 
 
 class InspectLane(Protocol):

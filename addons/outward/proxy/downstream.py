@@ -49,6 +49,7 @@ class DownstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_begun",
         "_challenged",
+        "_counted",
         "_gate",
         "_late",
         "_lease",
@@ -79,6 +80,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._lease: Callable[[], None] | None = None
         self._leave: Callable[[], None] | None = None  # the groups that count it
+        self._counted: str | None = None  # the last of them
 
     @property
     def idle(self) -> bool:
@@ -151,7 +153,8 @@ class DownstreamConnection(asyncio.Protocol):
         )
         self._resources.judge.metrics.accept_duration.observe(self._gate.loop.time() - self._begun)
         if self._is_own(head, identity) and not objected:
-            context = ConnectionContext(self.peer, identity, head, decision, event, self._begun, self.names)
+            papers = (self.peer, identity, head, decision, event, self._begun, self.names)
+            context = ConnectionContext(*papers, count=self._count)
             self._lend(raw, rest, context)
             return
         if objected or not (decision.allowed or answers_inside(head, decision, identity)):
@@ -159,7 +162,9 @@ class DownstreamConnection(asyncio.Protocol):
             self._deny(event, head, challenge=identity.challenge, more=more)
             return
         context = ConnectionContext(
-            self.peer, identity, head, decision, event, self._begun, self.names, self.original, cut=self.transport.abort
+            *(self.peer, identity, head, decision, event, self._begun, self.names, self.original),
+            cut=self.transport.abort,
+            count=self._count,
         )
         if head.path is None and decision.granted:
             self._lease = self._resources.judge.leases(decision, partial(self._cut, event))
@@ -196,15 +201,26 @@ class DownstreamConnection(asyncio.Protocol):
             refuse(event, Reason.OVERLOADED, Stage.CONNECT)
             event.detail = "this client has as many connections as `connections_per_client` allows"
             return True
-        limiter = self._resources.judge.limiter
-        if not (limiter and decision.allowed and identity.group is not None):
+        if not (self._resources.judge.limiter and decision.allowed and identity.group is not None):
             return False
-        entered = self._leave or limiter.enter(identity.group)
-        if isinstance(entered, Over):
-            refuse_over(event, entered, Stage.CONNECT)
+        over = self._count(identity.group)
+        if over is not None:
+            refuse_over(event, over, Stage.CONNECT)
             return True
-        self._leave = entered
         return self._resources.judge.limits(event, identity.group, self._gate.loop.time(), Stage.CONNECT)
+
+    def _count(self, group: str) -> Over | None:
+        """Have the connection counted by a group and those above it, and by no other from then on."""
+        if self._leave is not None and self._counted == group:
+            return None
+        if self._leave is not None:
+            self._leave()
+            self._leave = None
+        entered = self._resources.judge.limiter.enter(group)
+        if isinstance(entered, Over):
+            return entered
+        self._leave, self._counted = entered, group
+        return None
 
     def _lend(self, raw: bytes, rest: bytes, context: ConnectionContext) -> None:
         """Let the engine carry the connection, read no further before it does."""

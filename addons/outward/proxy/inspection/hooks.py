@@ -28,7 +28,7 @@ from outward.proxy.inspection.budget import Budget, too_long
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.governor import Governor, Pass, Refuse, Said, Tap
 from outward.proxy.inspection.tls import SPOKEN
-from outward.proxy.judge import Judge, fill, judge_hello, refuse
+from outward.proxy.judge import Judge, fill, judge_hello, refuse, refuse_over
 from outward.proxy.own import MOST, is_ours
 from outward.proxy.parent import answered
 from outward.proxy.question import ask, event_of
@@ -282,10 +282,18 @@ class Hooks:
         paid, self._paid = self._paid, False
         self._govern(exchange, head)
         if not (paid or exchange.refused):
-            now = asyncio.get_running_loop().time()
-            self._judge.limits(exchange.event, exchange.decision.group, now, Stage.REQUEST)
+            self._limit(exchange.event, exchange.decision.group)
         self._lease(exchange)
         self._place(exchange, head)
+
+    def _limit(self, event: Event, group: str | None) -> None:
+        """Hold a request to the limits of its group, which in plain HTTP may be another than that of the one before."""
+        limited = self._judge.limiter and group is not None and self.within is None
+        over = self._context.count(group) if limited and group is not None else None
+        if over is not None:
+            refuse_over(event, over, Stage.REQUEST)
+        else:
+            self._judge.limits(event, group, asyncio.get_running_loop().time(), Stage.REQUEST)
 
     def _place(self, exchange: Exchange, head: Head) -> None:
         """Set the rule's secrets, over TLS alone; refuse a placeholder that stands anywhere else."""
