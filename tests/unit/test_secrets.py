@@ -9,7 +9,7 @@ import pytest
 
 from outward.core.model import Pattern, PatternKind, Place, Question, Rule
 from outward.core.names import canonical_host
-from outward.core.placeholders import found_in, placeholder
+from outward.core.placeholders import found_in, may_hold, placeholder
 from outward.core.policy import Group, Policy, Rules, decide
 from outward.core.reasons import Reason
 from outward.core.secrets import Injection, MisdirectedError, TemplateError, masked, placed, secret_of
@@ -216,3 +216,19 @@ def test_what_is_bound_to_a_host_is_set_whichever_rule_allows_it():
 def test_base64_between_the_slashes_of_a_path_is_read():
     encoded = base64.urlsafe_b64encode(f"x{HELD}".encode()).decode().rstrip("=")
     assert found_in(f"/v1/files/{encoded}/content", VALUES) == "github"
+
+
+@pytest.mark.parametrize("before", [b"", b"x", b"xy", b"\xff\xfe", b"\xe2"])
+@pytest.mark.parametrize("lead", ["x-", "id_", "id=", "token", "a", ""])
+def test_base64_is_read_behind_a_word_and_beside_any_byte(before, lead):
+    encoded = base64.urlsafe_b64encode(before + HELD.encode() + before).decode().rstrip("=")
+    assert may_hold(f"{lead}{encoded}s".encode())
+    assert found_in(f"{lead}{encoded}s", VALUES) == "github"
+
+
+@pytest.mark.parametrize("name", ["outward_secret_github", "x-outward.secret_github", "outward-secret_a-b"])
+def test_a_fields_name_is_a_placeholder_as_cgi_reads_it(name):
+    values = {**VALUES, "A_b": "third-value"}
+    assert may_hold(f"GET / HTTP/1.1\r\n{name}: x".encode())
+    with pytest.raises(MisdirectedError, match=r"the placeholder of (github|A_b) stands in the field"):
+        placed([], [(name, "x")], values)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from urllib.parse import unquote
 
 _PREFIX = "outward-secret-"
+_STANDARD = str.maketrans("-_", "+/")
 _DECODINGS = 3  # of escapes in a URL
 _BASE64 = (
     re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}"),
@@ -25,6 +26,7 @@ _DISGUISES = (
     re.compile(rb"L[VX]N[Fl][QY][13]J[Fl][Vd]C"),
 )
 _PLAIN = _PREFIX.encode()
+_FOLDED = bytes(range(256)).lower().translate(bytes.maketrans(b"_.", b"--"))  # as servers read names of fields
 
 
 def placeholder(name: str) -> str:
@@ -44,7 +46,7 @@ def may_hold(data: bytes) -> bool:
         >>> may_hold(b"GET /a%20b HTTP/1.1"), may_hold(b"GET /?%6futward-secret-github HTTP/1.1")
         (False, True)
     """
-    return _PLAIN in data.lower() or any(form.search(data) is not None for form in _DISGUISES)
+    return _PLAIN in data.translate(_FOLDED) or any(form.search(data) is not None for form in _DISGUISES)
 
 
 def found_in(text: str, names: Iterable[str]) -> str | None:
@@ -75,9 +77,10 @@ def _readings(text: str) -> Iterable[str]:
         yield text
     for form in _BASE64:
         for match in form.finditer(text):
-            decoded = plain_of(match[0])
-            if decoded:
-                yield decoded
+            for begin in range(4):  # letters of a word that it stands behind, in a group of four
+                letters = match[0][begin:].translate(_STANDARD).rstrip("=")
+                whole = letters[: len(letters) - (len(letters) % 4 == 1)]
+                yield b64decode(whole + "=" * (-len(whole) % 4)).decode("latin-1")  # there may be any byte beside it
 
 
 def plain_of(text: str) -> str:
@@ -87,7 +90,7 @@ def plain_of(text: str) -> str:
         >>> plain_of("dXNlcjpwYXNz")
         'user:pass'
     """
-    plain = text.translate(str.maketrans("-_", "+/")).rstrip("=")
+    plain = text.translate(_STANDARD).rstrip("=")
     try:
         return b64decode(plain + "=" * (-len(plain) % 4), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError, ValueError):

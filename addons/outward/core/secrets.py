@@ -138,7 +138,7 @@ def placed(
     for name, value in fields:
         injection = wanted.get(name)
         if injection is None:
-            secret = None if clean else found_in(name, values) or found_in(value, values)
+            secret = None if clean else _in_field(name, value, values)
             if secret is not None or _folded(name) in spellings:  # CGI-like servers would read it as the same field
                 raise MisdirectedError(f"the field {name}", secret)
         elif name in found:
@@ -147,6 +147,16 @@ def placed(
             found[name] = _filled(injection, value, values)
     absent = {each.header: each.value(values) for each in wanted.values() if each.always and each.header not in found}
     return found | absent
+
+
+def _in_field(name: str, value: str, names: Iterable[str]) -> str | None:
+    """Return the secret whose placeholder stands in a field, its name also read as CGI-like servers do."""
+    folded = {_folded(each): each for each in names}
+    return (
+        found_in(name, folded.values())
+        or found_in(value, folded.values())
+        or folded.get(found_in(_folded(name), folded) or "")
+    )
 
 
 def _filled(injection: Injection, given: str, values: Mapping[str, str]) -> str:
