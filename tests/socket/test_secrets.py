@@ -346,7 +346,10 @@ def test_a_dummy_for_a_key_is_hidden_nowhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variable", "told"),
     [
-        ("NOBODY_KNOWS", "nobody here knows where NOBODY_KNOWS is sent: write `nobody_knows: {env: NOBODY_KNOWS"),
+        ("NOBODY_KNOWS", "secrets:\n  nobody_knows: {env: NOBODY_KNOWS, hosts: [api.example.com]}\n"),
+        ("NOBODY_KNOWS", "or a file that you name with --config"),
+        ("NOBODY_KNOWS", 'inject: {header: Authorization, value: "Bearer {nobody_knows}"}}'),
+        ("NPM_TOKEN,GITHUB_TOKEN", "give --hide once for each"),
         ("AWS_SECRET_ACCESS_KEY", "it signs requests and is never sent"),
         ("GITLAB_TOKEN", "GITLAB_TOKEN is not set"),
     ],

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from outward.config.machine import Machine
+from outward.config.places import own_file
 from outward.config.settings import SecretEntry
 from outward.core.model import Pattern, PatternKind
 from outward.core.secrets import SHORTEST, Injection, masked
@@ -61,10 +62,7 @@ def hide_variables(variables: Iterable[str], environ: Mapping[str, str], machine
     for variable in dict.fromkeys(variables):
         row, value = table.get(variable), environ.get(variable)
         if row is None:
-            cure = (
-                f"write `{variable.lower()}: {{env: {variable}, hosts: [...]}}` under `secrets`, and `inject` on a rule"
-            )
-            raise HideError(f"nobody here knows where {variable} is sent: {cure}")
+            raise HideError(_unknown(variable, own_file(environ)))
         if "refused" in row:
             raise HideError(f"{variable} cannot be hidden: {row['refused']}")
         if not value:
@@ -92,6 +90,20 @@ def hide_variables(variables: Iterable[str], environ: Mapping[str, str], machine
 def known(environ: Mapping[str, str]) -> list[str]:
     """Return the variables that are set, to more than a dummy (`none`, `EMPTY`), and that the table can hide."""
     return [name for name, row in _table().items() if "refused" not in row and len(environ.get(name, "")) >= SHORTEST]
+
+
+def _unknown(variable: str, own: Path | None) -> str:
+    """Return what to do where the table knows no variable of a name."""
+    if "," in variable:
+        return f"{variable} is no variable's name: give --hide once for each"
+    name = variable.lower()
+    return (
+        f"nobody here knows where {variable} is sent. Write it into {own or 'a file'}, or a file that you name with"
+        " --config (a working tree's own may hold no secrets). For api.example.com it would be:\n\n"
+        f"secrets:\n  {name}: {{env: {variable}, hosts: [api.example.com]}}\n\n"
+        "and under `allow` of your group:\n\n"
+        f'  - {{host: api.example.com, inject: {{header: Authorization, value: "Bearer {{{name}}}"}}}}'
+    )
 
 
 def _table() -> dict[str, dict[str, Any]]:

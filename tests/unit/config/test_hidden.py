@@ -89,7 +89,7 @@ def test_a_second_header_is_bound_where_it_is_free():
         (
             "MY_KEY",
             {"MY_KEY": "a-value-of-1"},
-            "write `my_key: {env: MY_KEY, hosts: [...]}` under `secrets`, and `inject` on a rule",
+            "my_key: {env: MY_KEY, hosts: [api.example.com]}",
         ),
         ("GH_TOKEN", {}, "GH_TOKEN is not set"),
         ("GH_TOKEN", {"GH_TOKEN": ""}, "GH_TOKEN is not set"),
