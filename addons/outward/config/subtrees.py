@@ -1,8 +1,8 @@
 """Subtrees that confined files write: what the files say, and what is in force of it.
 
-Owns the outcome of a mistake: the last good content of that subtree stays, and where there is none, its files allow
-nothing, and what they forbid still holds; if that cannot be known, everything in the subtree is denied. Nothing here
-can make another subtree, or the main file, fail.
+Owns the outcome of a mistake. The last good content of that subtree stays. If there is none, its files allow nothing,
+and what they forbid still holds. If that cannot be known, everything in the subtree is denied. Nothing here can make
+another subtree, or the main file, fail.
 """
 
 import hashlib

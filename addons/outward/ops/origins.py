@@ -1,7 +1,7 @@
 """The addresses that the admin page is reached at: what a request's Host may be, and whether TLS lies before it.
 
-Nothing that a client or an intermediary writes into a field says that a request came over TLS: the listener knows, or
-the operator has listed the address with `https://` because something in front of it ends TLS.
+No field says whether a request came over TLS. The listener knows, or the operator has listed the address with
+`https://`, because something in front ends TLS.
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,8 @@
 """The searches that a day leaves to a group: reserved before a request goes upstream, settled after its answer.
 
-A request that may search is counted before it is sent, or is not sent. Where the vendor can be told how many searches
-it may make, it is told no more than were reserved, so that the limit holds exactly; elsewhere one is reserved, and what
-the answer shows beyond it is counted then.
+A request that may search is counted before it is sent, or is not sent. If the vendor can be told how many searches it
+may make, it is told what was reserved, and the limit holds exactly. Otherwise one is reserved, and what the answer
+shows beyond it is counted then.
 """
 
 import asyncio

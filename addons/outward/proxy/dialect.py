@@ -1,8 +1,8 @@
 """A denial in a vendor's own words: its clients raise their usual exception, with our reason in its message.
 
-The vendor's error object stands beside the members of the problem (RFC 9457); where both have a `type`, the vendor's
-stands and ours is `problem_type`; a vendor's `status` stands for ours, which the response's own status repeats, and a
-vendor's `detail` for ours, which it holds.
+The vendor's error object stands beside the members of the problem (RFC 9457). If both have a `type`, the vendor's
+stands, and ours is `problem_type`. The vendor's `status` and `detail` stand too: the response's own status says ours,
+and the vendor's detail holds ours.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Where a refused CONNECT is answered: at once, or inside TLS. Pure.
 
-To most HTTP libraries a refused CONNECT is a connection that failed, which they try again for seconds or a minute,
-whatever its status and fields say; a 403 that comes inside TLS is final to all of them.
+Most HTTP libraries take a refused CONNECT for a failed connection, and try again for seconds or a minute, whatever the
+answer says. All of them take a 403 inside TLS for final.
 """
 
 from outward.core.identity import Identity

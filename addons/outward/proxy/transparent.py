@@ -1,8 +1,8 @@
 """A redirected connection: one that a firewall led here on its way to somewhere else, by a client that knows no proxy.
 
 Owns where it was going (SO_ORIGINAL_DST), and reading from its first bytes what a CONNECT or a plain request would have
-said. Of the original destination only the port counts, and the address where nothing names a host: a name is resolved
-and judged as everywhere, and what is dialled is that answer, so that a forged name leads to its own address.
+said. Of the original destination the port counts, and the address only if nothing names a host. A name is resolved and
+judged as everywhere, and that answer is dialled. So a forged name leads to its own address.
 """
 
 import asyncio

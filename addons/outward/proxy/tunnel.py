@@ -1,9 +1,9 @@
 """The tunnel lane: a CONNECT that was allowed, carried without being decrypted.
 
 Owns the order: dial (resolve, judge the address), answer 200, judge the ClientHello, relay. Plain HTTP is left to the
-inspect lane, also where a parent proxy opens no tunnel for it. Nothing that the client sends goes upstream, and nothing
-that the server sends reaches the client, before the hello has been judged; nor what is behind the hello before the
-server has answered: it may ask for another one, which is judged too. A tunnel is one event, closed once, when it ends.
+inspect lane, also where a parent proxy opens no tunnel for it. Before the hello is judged, nothing goes either way.
+What is behind the hello waits until the server has answered: the server may ask for a second hello, which is judged
+too. A tunnel is one event, closed once, when it ends.
 """
 
 import asyncio

@@ -241,8 +241,8 @@ class Governance:
     def counted(self, observation: Observation) -> None:
         """Remember the searches of a response, so that polling for it does not count them again.
 
-        Where the vendor found a list too long, later requests with that list get half of it: the error comes inside a
-        response that has reached the client already, so that this request cannot be tried again.
+        If the vendor found a list too long, later requests with that list get half of it. This request cannot be tried
+        again: its error came inside a response that the client has already.
         """
         self._counted.update(observation.seen.ids)
         if observation.seen.too_large:

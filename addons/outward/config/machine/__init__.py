@@ -1,9 +1,9 @@
 """`@pip`, `@npm`, `@apt`: the hosts that this machine's package managers are set up to use.
 
-Read at load from their configuration files and the environment, so that a company's mirror works without being spelled
-out and no registry's host is written down anywhere in the project; a manager's default registry is read from its own
-program text. No tool is run, and nothing counts that lies in the working tree: what is there may be somebody else's.
-What is missing yields an empty set and a warning, never an error and never a guess.
+Read at load from their configuration files and the environment. So a company's mirror works without a word about it,
+and the project names no registry's host. A manager's default registry is read from its own program text. No tool is
+run, and nothing counts that lies in the working tree: what is there may be somebody else's. What is missing yields an
+empty set and a warning, never an error and never a guess.
 """
 
 from collections.abc import Callable, Mapping

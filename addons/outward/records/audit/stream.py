@@ -1,9 +1,9 @@
 """The audit stream: brings every row of the audit chains to a destination, in its chain's order, at least once.
 
-The cursor moves only after the destination has answered, and lies in the database, so that neither a failure nor a
-restart loses a row; a row whose answer was lost is sent again, with the same `id`. A row that the destination refuses
-by itself holds its chain, and no other, until it is taken: requests shrink until it stands alone, so that it can be
-named. Of the proxies that share a database one delivers, the others wait to take over. Runs on a thread of its own.
+The cursor lies in the database, and moves only after the destination has answered. So neither a failure nor a restart
+loses a row. If an answer is lost, its row is sent again with the same `id`. A row that the destination refuses by
+itself holds its chain, and no other, until it is taken: requests shrink until it stands alone, so that it can be named.
+Of the proxies that share a database one delivers, the others wait to take over. Runs on a thread of its own.
 """
 
 import logging

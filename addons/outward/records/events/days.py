@@ -2,8 +2,8 @@
 
 Partitions are by id, which begins with its time, so that the id stays the primary key. What belongs to no day that
 there is (a clock was wrong, or no proxy ran for days) lies in `events_other`, and moves once its day is made. No
-statement here waits for a lock for more than a second, nor keeps others waiting for longer: partitions are attached,
-not created in place, and one is detached before it is read or dropped.
+statement here waits for a lock for more than a second, or makes others wait longer. Partitions are attached, not
+created in place. One is detached before it is read or dropped.
 """
 
 import logging

@@ -2,8 +2,8 @@
 
 Pure and bounded: no clock, no lock, no thread; `recorder` has those. A fold begins with the first denial of its kind
 and takes repeats for a minute. A group's folds crowd out its own. Only if all places are taken does a group that has
-none end a fold of another. A stranger (a client of no group) has few folds of its own; what else it asks for is counted
-in one row for each reason, so that a flood of made-up hosts costs next to nothing and fills nothing.
+none end a fold of another. A stranger (a client of no group) has few folds of its own. What else it asks for is counted
+in one row for each reason. So a flood of made-up hosts fills nothing.
 """
 
 from collections.abc import Iterator
