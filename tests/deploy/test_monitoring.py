@@ -58,6 +58,22 @@ def test_every_alert_has_a_runbook_and_a_severity() -> None:
         assert each["labels"] in [{"severity": severity} for severity in ("critical", "warning", "info")]
 
 
+def test_every_alert_is_seen_to_fire_and_to_stay_quiet() -> None:
+    """In `rules.test.yaml`: once with what it is about, and once nearly so."""
+    cases = yaml.safe_load(RULES.with_name("rules.test.yaml").read_text())["tests"]
+    fired = {each["alertname"] for case in cases for each in case.get("alert_rule_test", []) if each["exp_alerts"]}
+    asked = [each for case in cases for each in case.get("promql_expr_test", []) if each["exp_samples"]]
+    fired |= {name for each in asked for name in re.findall(r'alertname="(\w+)"', each["expr"])}
+    assert fired == {each["alert"] for each in alerts()}
+    quiet = cases[-1]["promql_expr_test"]
+    assert {each["expr"] for each in quiet} == {'ALERTS{alertstate="firing"}'}
+    assert all(each["exp_samples"] == [] for each in quiet)
+    near = " ".join(each["series"] for each in cases[-1]["input_series"])
+    for each in alerts():
+        about = re.findall(r"\b(?:outward_[a-z_]+|process_[a-z_]+|up\b)", str(each["expr"]))
+        assert not about or any(name in near for name in about), each["alert"]
+
+
 def test_the_operators_rules_are_the_same() -> None:
     """prometheusrule.yaml wraps rules.yaml."""
     wrapped = yaml.safe_load((DEPLOY / "prometheus" / "prometheusrule.yaml").read_text())
