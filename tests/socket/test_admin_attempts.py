@@ -31,7 +31,7 @@ def test_what_was_allowed_is_counted_by_host_apart_from_what_would_be_denied(run
     running.write(
         [
             denied(host="a.example", group="acme", time=last.time - 9, **PASSED),
-            denied(host="b.example", group="other", **PASSED),
+            denied(host="b.example", group="other", time=last.time - 5, **PASSED),
         ]
     )
     running.write([last, denied(host="r.example", group="other", **REPORTED), denied(host="d.example", group="other")])

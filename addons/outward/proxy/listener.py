@@ -8,6 +8,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import chain, islice
 
 from outward.config.settings import Limits
@@ -57,7 +58,7 @@ class ProxyListener:
         self._empty = asyncio.Event()
         self._servers: list[asyncio.Server] = []
         self._receivers: list[asyncio.Task[None]] = []
-        self._shaking: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._shaking: dict[tuple[str, int], tuple[asyncio.Task[None], socket.socket]] = {}
         self._addresses: list[tuple[str, int]] = []
 
     @property
@@ -150,7 +151,7 @@ class ProxyListener:
                     await asyncio.sleep(_RETRY)
                     continue
                 if self._enter(peer[0], len(self._clients) + len(self._shaking) + 1):
-                    self._shaking[peer] = self.loop.create_task(self._shake(sock, peer))
+                    self._shaking[peer] = (self.loop.create_task(self._shake(sock, peer)), sock)
                 else:  # without TLS there is no way to tell it
                     self._leave(peer[0])
                     sock.close()
@@ -188,9 +189,11 @@ class ProxyListener:
         Args:
             source: whose connection it is to be; None for anybody's.
         """
-        for peer, task in islice(self._shaking.items(), _SEARCHED):
+        for peer, (task, sock) in islice(self._shaking.items(), _SEARCHED):
             if source in (None, peer[0]):
                 task.cancel()
+                with suppress(OSError):  # at once: a transport that has not begun its handshake ignores its end
+                    sock.shutdown(socket.SHUT_RDWR)
                 self._settle(peer)
                 return True
         waits = self.resources.waits
@@ -262,7 +265,7 @@ class ProxyListener:
         self.stopping = True
         for server in self._servers:
             server.close()
-        for task in (*self._receivers, *self._shaking.values()):
+        for task in (*self._receivers, *(task for task, _ in self._shaking.values())):
             task.cancel()
 
     def close(self) -> None:
