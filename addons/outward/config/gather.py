@@ -25,19 +25,9 @@ MAX_FILES = 10_000
 _SECTIONS = ("groups", "sets")
 _LISTS = ("clients", "tests")
 _INCLUDABLE = ("version", *_SECTIONS, *_LISTS)
-_KNOWN = (
-    *_INCLUDABLE,
-    "include",
-    "server",
-    "records",
-    "upstream",
-    "vendors",
-    "vendor_tables",
-    "mcp",
-    "webhooks",
-    "secrets",
-    "admin",
-)
+# What tells a file of ours. Not `secrets`, `admin`, `webhooks`: files of other programs begin so too, and nothing of
+# those may be shown.
+_KNOWN = (*_INCLUDABLE, "include", "server", "records", "upstream", "vendors", "vendor_tables", "mcp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +209,7 @@ def document(data: bytes, name: str, report: Report, most: int = MAX_NODES) -> M
     root = None if hidden else parse(text, name, own, most)
     if not (_is_ours(root) if isinstance(root, MappingNode) else own.failed and _seems_ours(text)):
         message = "expected a mapping with `version: 1`"
-        report.error("E001", message, Place(name, 1), cure="start from `config/outward.yaml`")
+        report.error("E001", message, Place(name, 1), cure="begin with `version: 1`, as `config/outward.yaml` does")
         return None
     report.sources.update(own.sources)
     report.findings += own.findings

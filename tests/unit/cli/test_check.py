@@ -263,3 +263,11 @@ def test_check_tells_the_rules_that_the_records_do_not_use(outward, tmp_path: Pa
             ("W143", "`*.example.com` met 1 name"),
         ]
     assert outward("check", "outward.yaml").stdout.startswith("no errors, no warnings")
+
+
+@pytest.mark.parametrize("key", ["secrets", "admin", "webhooks"])
+def test_nothing_is_shown_of_a_file_that_another_program_may_own(key: str, tmp_path: Path) -> None:
+    """Their files begin so too."""
+    (tmp_path / "other.yaml").write_text(f"{key}: {{password: hunter2-hunter2}}\n")
+    done = CliRunner().invoke(main, ["check", str(tmp_path / "other.yaml")])
+    assert (done.exit_code, "E001" in done.output, "hunter2" in done.output) == (3, True, False)
