@@ -171,14 +171,14 @@ class StoreWriter:
         """Count what not even the disk takes, and say so; strangers' are the first for which there is no room."""
         if kind not in self._full:
             _log.critical("the spill takes nothing more of %s, which is lost: %s", kind, error)
-        self._full[kind] = sum(map(len, lines))
         if kind == "strangers":
             self._counts.records_dropped("store", _told(records))
         elif kind == "groups":
             self.lose(_told(records))
         else:
-            self.losing = True
             self.lose_audit(_told(records))
+            self.losing = True
+        self._full[kind] = sum(map(len, lines))  # last: who sees it finds the loss counted
 
     def _try_spill(self) -> None:
         """Find out, with a blank line, whether the disk has room again for what it did not take."""
