@@ -21,6 +21,7 @@ LINKS = {
     "firewall.nft": "kubernetes/overlays/sidecar/firewall.nft",
     "canary.py": "kubernetes/base/scripts/canary.py",
     "trust.py": "kubernetes/base/scripts/trust.py",
+    "identity.py": "kubernetes/overlays/gateway-identity/identity.py",
     "admission.yaml": "kubernetes/overlays/gateway-teams/admission.yaml",
     "rules.yaml": "prometheus/rules.yaml",
     "outward.json": "grafana/outward.json",
@@ -102,6 +103,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"teams": {"enabled": True, "image": {"repository": "g"}}, "serviceAccount": {"create": False}},
         "service account of its own",
     ),
+    "a name without an agent": ({"agent": {"enabled": False, "identity": {"enabled": True}}}, "no agent in this chart"),
     "teams without an image": ({"teams": {"enabled": True}}, "say teams.image.repository"),
     "no image": ({"image": {"repository": ""}}, "say image.repository"),
     "more at least than at most": ({"gateway": {"autoscaling": {"minReplicas": 20}}}, "minReplicas is above"),
@@ -348,3 +350,19 @@ def test_teams_are_gathered_as_in_the_overlay() -> None:
     assert ("ValidatingAdmissionPolicy", binding["spec"]["policyName"]) in made
     (bound,) = (each for (kind, _), each in made.items() if kind == "ClusterRoleBinding")
     assert (bound["roleRef"]["name"], bound["subjects"][0]["name"]) == ("outward-outward-gatherer", "outward")
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl renders the overlays")
+def test_the_agent_gets_a_name_as_in_the_overlay() -> None:
+    """The same pod and the same script; the agent's container never sees the token."""
+    agent = IMAGES["agent"] | {"identity": {"enabled": True}}
+    made, wanted = keyed(template({"agent": agent})), keyed(rendered("gateway-identity"))
+    own, theirs = (each["Deployment", "agent"]["spec"]["template"]["spec"] for each in (made, wanted))
+
+    def named(pod: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        return {kind: {each["name"]: each for each in pod.pop(kind)} for kind in ("initContainers", "volumes")}
+
+    assert named(own) == named(theirs)
+    assert own == theirs
+    script = ("ConfigMap", "outward-identity")
+    assert made[script]["data"]["identity.py"].strip() == wanted[script]["data"]["identity.py"].strip()

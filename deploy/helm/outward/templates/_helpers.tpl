@@ -255,9 +255,47 @@ runAsGroup: 10002
 {{- end }}
 {{- end }}
 
+{{/* Where the gateway is: by the variable that Kubernetes sets for a Service. */}}
+{{- define "outward.gateway" -}}
+{{- printf "http://$(%s_SERVICE_HOST):8080" (include "outward.fullname" . | upper | replace "-" "_") -}}
+{{- end }}
+
+{{/* Holds the pod's token, and adds it to what the agent sends to the gateway. */}}
+{{- define "outward.identity" -}}
+- name: identity
+  image: {{ include "outward.image" (list . .Values.image "image") | quote }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  command: [python, /identity/identity.py]
+  restartPolicy: Always # a native sidecar: there before the agent, and gone after it
+  env:
+    - {name: IDENTITY_GATEWAY, value: {{ include "outward.gateway" . | quote }}}
+    - {name: IDENTITY_TOKEN, value: /var/run/secrets/outward/token}
+  startupProbe:
+    exec:
+      command: [python, -c, "import socket; socket.create_connection(('127.0.0.1', 3128), 1)"]
+    periodSeconds: 1
+    failureThreshold: 30
+  securityContext:
+    runAsUser: 10003 # not the agent's, which could read its memory
+    runAsGroup: 10003
+    {{- include "outward.restricted" . | nindent 4 }}
+  resources: {requests: {cpu: 10m, memory: 32Mi}, limits: {memory: 128Mi}}
+  volumeMounts:
+    - {name: identity, mountPath: /identity, readOnly: true}
+    - {name: identity-token, mountPath: /var/run/secrets/outward, readOnly: true}
+{{- end }}
+
+{{- define "outward.identity-volumes" -}}
+- {name: identity, configMap: {name: {{ include "outward.fullname" . }}-identity}}
+- name: identity-token
+  projected:
+    sources:
+      - serviceAccountToken: {audience: {{ .Values.agent.identity.audience }}, expirationSeconds: 3600, path: token}
+{{- end }}
+
 {{/* agent: (list root proxy): the agent's container. */}}
 {{- define "outward.agent" -}}
-{{- $root := index . 0 -}}{{- $proxy := printf "http://%s:8080" (index . 1) | quote -}}
+{{- $root := index . 0 -}}{{- $proxy := index . 1 | quote -}}
 name: agent
 image: {{ include "outward.image" (list $root $root.Values.agent.image "agent.image") | quote }}
 {{- with $root.Values.agent.command }}

@@ -1,0 +1,1 @@
+../../../kubernetes/overlays/gateway-identity/identity.py
