@@ -28,7 +28,13 @@ class Case:
 
     @property
     def name(self) -> str:
-        """One line that names the case: `acme: GET https://example.com/`."""
+        """One line that names the case: `acme: GET https://example.com/`.
+
+        Example:
+            >>> asked = question_of("https://a.example/", "dev")
+            >>> Case("https://a.example/", asked, Verdict.ALLOW, None, Place("p.yaml", 9)).name
+            'dev: GET https://a.example/'
+        """
         return f"{self.question.group}: {self.question.method or 'CONNECT'} {self.url}"
 
 
@@ -56,11 +62,24 @@ class CaseResult:
 
     @property
     def difference(self) -> str:
-        """What was expected, and what came: `expected allow, got deny (no_rule)`."""
+        """What was expected, and what came: `expected allow, got deny (no_rule)`.
+
+        Example:
+            >>> asked = question_of("https://a.example/", "dev")
+            >>> result = hold(policy(), Case("https://a.example/", asked, Verdict.DENY, None, Place("p.yaml", 9)))
+            >>> result.passed, str(result.reason), hold(policy(rule("a.example")), result.case).difference
+            (True, 'no_rule', 'expected deny, got allow (rule)')
+        """
         wanted = self.case.expect.name.lower() + (f" ({self.case.reason})" if self.case.reason else "")
         return f"expected {wanted}, got {self.verdict.name.lower()} ({self.reason})"
 
 
 def hold(policy: Policy, case: Case) -> CaseResult:
-    """Ask the policy what a case asks."""
+    """Ask the policy what a case asks.
+
+    Example:
+        >>> asked = question_of("https://a.example/", "dev")
+        >>> hold(policy(), Case("https://a.example/", asked, Verdict.ALLOW, None, Place("p.yaml", 9))).difference
+        'expected allow, got deny (no_rule)'
+    """
     return CaseResult(case, explain(policy, case.question))

@@ -47,7 +47,12 @@ def claim(values: Mapping[str, object], path: tuple[str, ...]) -> object:
 
 
 def subject_of(values: Mapping[str, object]) -> str | None:
-    """Return who a token is about (RFC 7519 4.1.2); None where it does not say so in a text."""
+    """Return who a token is about (RFC 7519 4.1.2); None where it does not say so in a text.
+
+    Example:
+        >>> subject_of({"sub": "agent-7"}), subject_of({"sub": 7})
+        ('agent-7', None)
+    """
     subject = values.get("sub")
     return subject if isinstance(subject, str) and subject else None
 
@@ -59,6 +64,11 @@ def claimed_group(policy: Policy, entry: ClientEntry, values: Mapping[str, objec
     with a map. Otherwise the claim is a path, and its nearest ancestor that the policy has counts, inside the own group
     of an entry with one. What is given away to confined files has no such ancestor: where they do not write a group,
     nobody is in one above it instead, which may allow more.
+
+    Example:
+        >>> entry = ClientEntry(Credential.JWT, Place("p.yaml", 1), group_claim=("team",))
+        >>> claimed_group(policy(), entry, {"team": "dev/nightly"})
+        ('dev', '')
     """
     if entry.group_claim is None:
         return entry.group, ""
@@ -92,6 +102,11 @@ def recorded(entry: ClientEntry, values: Mapping[str, object]) -> tuple[tuple[st
     """Return the claims that an entry has recorded, by their names (keys of a path joined by a dot).
 
     Texts, numbers and truth values only; everything else is left out, and so is a number that JSON does not carry.
+
+    Example:
+        >>> entry = ClientEntry(Credential.JWT, Place("p.yaml", 1), record_claims=(("k8s", "pod"), ("roles",)))
+        >>> recorded(entry, {"k8s": {"pod": "agent-7"}, "roles": ["a", "b"]})
+        (('k8s.pod', 'agent-7'),)
     """
     found = ((".".join(path), _scalar(claim(values, path))) for path in entry.record_claims)
     return tuple((name, value) for name, value in found if value is not None)

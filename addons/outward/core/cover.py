@@ -8,7 +8,12 @@ from outward.core.policy import Rules, listed
 
 
 def covering(rules: Rules, pattern: Pattern) -> Iterator[Rule]:
-    """Yield the rules whose pattern covers a pattern; costs what a look-up costs."""
+    """Yield the rules whose pattern covers a pattern; costs what a look-up costs.
+
+    Example:
+        >>> [str(each.pattern) for each in covering(Rules([rule("*.a.example")]), rule("x.a.example").pattern)]
+        ['*.a.example']
+    """
     if not rules.all:
         return
     # A star is no label of any name, so that only wildcards answer for a wildcard.
@@ -18,7 +23,12 @@ def covering(rules: Rules, pattern: Pattern) -> Iterator[Rule]:
 
 
 def pattern_covers(wide: Pattern, narrow: Pattern) -> bool:
-    """Tell whether every host that `narrow` matches is matched by `wide`; a list is covered by itself alone."""
+    """Tell whether every host that `narrow` matches is matched by `wide`; a list is covered by itself alone.
+
+    Example:
+        >>> pattern_covers(rule("*.a.example").pattern, rule("a.example").pattern)
+        False
+    """
     if wide.names is not None:
         return wide is narrow or any(
             pattern_covers(listed(entry), narrow) for entry in wide.names.matching(narrow.value)
@@ -41,7 +51,12 @@ def pattern_covers(wide: Pattern, narrow: Pattern) -> bool:
 
 
 def rule_covers(wide: Rule, narrow: Rule) -> bool:
-    """Tell whether every request that `narrow` matches is matched by `wide`, given that its pattern covers."""
+    """Tell whether every request that `narrow` matches is matched by `wide`, given that its pattern covers.
+
+    Example:
+        >>> rule_covers(rule("a.example"), rule("a.example", methods={"GET"}))
+        True
+    """
     return (
         (wide.ports is None or (narrow.ports is not None and narrow.ports <= wide.ports))
         and (wide.methods is None or (narrow.methods is not None and narrow.methods <= wide.methods))
@@ -55,7 +70,12 @@ def rule_covers(wide: Rule, narrow: Rule) -> bool:
 
 
 def overlaps(one: Rule, other: Rule) -> bool:
-    """Tell whether some host and port may be matched by both rules; a list may meet anything."""
+    """Tell whether some host and port may be matched by both rules; a list may meet anything.
+
+    Example:
+        >>> overlaps(rule("*.a.example"), rule("x.a.example", ports={22}))
+        False
+    """
     ports = one.ports is None or other.ports is None or bool(one.ports & other.ports)
     if one.pattern.names is not None or other.pattern.names is not None:
         return ports

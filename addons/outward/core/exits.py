@@ -14,7 +14,8 @@ def writable(group: Group) -> tuple[str, ...]:
     """Return the patterns of a group's allow rules, inherited ones too, that let a request write anything anywhere.
 
     Example:
-        A group that allows `a.example`, and `b.example` with GET alone: `("a.example",)`.
+        >>> writable(policy(rule("a.example"), rule("b.example", methods={"GET"})).groups["dev"])
+        ('a.example',)
     """
     rules = (rule for node in group.chain for rule in node.allow.all)
     return tuple(dict.fromkeys(str(rule.pattern) for rule in rules if _writes(rule)))

@@ -72,6 +72,11 @@ def explain(policy: Policy, question: Question) -> DecisionTrace:
 
     Over TLS a request is two questions, and the proxy asks them in turn: may the client connect, and, if the connection
     is inspected, may it ask that. The trail is that of the one which decides.
+
+    Example:
+        >>> trace = explain(policy(rule("a.example")), question_of("https://b.example", "dev"))
+        >>> str(trace.decision.reason), trace.suggestion
+        ('no_rule', '- b.example')
     """
     judged = deciding(policy, question)
     decision = decide(policy, judged)
@@ -96,7 +101,13 @@ def explain(policy: Policy, question: Question) -> DecisionTrace:
 
 
 def deciding(policy: Policy, question: Question) -> Question:
-    """Return the connection where that decides: it is refused, or nothing within it is seen."""
+    """Return the connection where that decides: it is refused, or nothing within it is seen.
+
+    Example:
+        >>> asked = question_of("https://a.example/x", "dev")
+        >>> deciding(policy(rule("a.example")), asked).method is None  # a tunnel: no request in it is seen
+        True
+    """
     if question.method is None or question.clear:
         return question
     connecting = replace(question, method=None, path=None)

@@ -77,6 +77,10 @@ def wish(policy: Policy, group: str, url: str, method: str | None = None) -> Wis
 
     Raises:
         AskError: it is allowed already, or is blocked for a reason that a request does not cure.
+
+    Example:
+        >>> wish(policy(), "dev", "https://a.example/x").line
+        '- a.example'
     """
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise AskError("leave user name and password out of the URL")
@@ -106,7 +110,14 @@ def _why(question: Question, reason: Reason) -> str:
 
 
 def granting(policy: Policy, grants: Iterable[Grant], now: int) -> Policy:
-    """Return a policy with the grants that hold at a Unix time in milliseconds, and with no others."""
+    """Return a policy with the grants that hold at a Unix time in milliseconds, and with no others.
+
+    Example:
+        >>> grant = Grant("g1", "dev", "a.example", 443, None, None, made=0, until=60_000)
+        >>> held = granting(policy(grants=Grants.ALLOWED), [grant], now=1)
+        >>> decide(held, question_of("https://a.example", "dev")).granted
+        True
+    """
     rules: dict[str, list[Rule]] = {}
     for grant in grants:
         rule = _rule(policy, grant) if grant.made - _SLACK <= now < grant.until else None
@@ -122,18 +133,33 @@ def granting(policy: Policy, grants: Iterable[Grant], now: int) -> Policy:
 
 
 def grant_of(place: Place) -> str | None:
-    """Return the id of the grant that a rule's place names, or None if it is a file's."""
+    """Return the id of the grant that a rule's place names, or None if it is a file's.
+
+    Example:
+        >>> grant_of(Place("grant g1", 0)), grant_of(Place("outward.yaml", 7))
+        ('g1', None)
+    """
     return None if place.line or not place.file.startswith(_PLACE) else place.file.removeprefix(_PLACE)
 
 
 def next_end(grants: Iterable[Grant], now: int) -> int | None:
-    """Return the Unix time in milliseconds at which the next of these grants ends or begins; None where none does."""
+    """Return the Unix time in milliseconds at which the next of these grants ends or begins; None where none does.
+
+    Example:
+        >>> next_end([Grant("g1", "dev", "a.example", 443, None, None, made=0, until=60_000)], now=1)
+        60000
+    """
     moments = (each for grant in grants for each in (grant.made - _SLACK, grant.until))
     return min((each for each in moments if each > now), default=None)
 
 
 def takes_grants(policy: Policy, group: str) -> bool:
-    """Tell whether approved requests open anything for a group."""
+    """Tell whether approved requests open anything for a group.
+
+    Example:
+        >>> takes_grants(policy(grants=Grants.ALLOWED), "dev"), takes_grants(policy(), "dev")
+        (True, False)
+    """
     found = policy.groups.get(group)
     return found is not None and found.grants is Grants.ALLOWED
 

@@ -29,11 +29,19 @@ class Listed:
 
 
 class HostList:
-    """Names, each alone, with all below it, or all below it alone. Filled once, then only asked.
+    r"""Names, each alone, with all below it, or all below it alone. Filled once, then only asked.
 
     Attributes:
         file: what the list was read from, for places.
         length: how many different entries it has.
+
+    Example:
+        >>> names = HostList("hosts.txt", names=2, dots=2)
+        >>> names.add(b"a.example\n.b.example\n")
+        >>> [(each.form, each.name, each.line) for each in names.matching("x.b.example")]
+        [('.', 'b.example', 2)]
+        >>> names.touches("example"), len(list(names.entries()))
+        (True, 2)
     """
 
     __slots__ = ("_above", "_depths", "_firsts", "_lines", "_starts", "_table", "_text", "_wilds", "file", "length")

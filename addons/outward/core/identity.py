@@ -102,7 +102,13 @@ class Secret:
 
 
 def identify(policy: Policy, presented: Presented) -> Identity:
-    """Return the identity of a client under a policy; an unknown client has a refusal and no group."""
+    """Return the identity of a client under a policy; an unknown client has a refusal and no group.
+
+    Example:
+        >>> entry = ClientEntry(Credential.SOURCE, Place("p.yaml", 1), "dev", source=ip_network("10.0.0.0/8"))
+        >>> identify(policy(clients=[entry]), Presented(ip_address("10.0.0.7"))).group
+        'dev'
+    """
     client = str(presented.peer)
     challenge = any(entry.kind in (Credential.TOKEN, Credential.JWT) for entry in policy.clients)
     secret = read_secret(presented.authorization) if presented.authorization is not None else Secret(None, "")
@@ -153,8 +159,8 @@ def credential_of(entry: ClientEntry, subject: object = None) -> str:
         subject: the `sub` of a JWT, or the name in a certificate, where the entry is for many; other entries have none.
 
     Example:
-        >>> credential_of(entry)  # doctest: +SKIP
-        'certificate:spiffe://example.org/ns/agents/sa/bot'
+        >>> credential_of(ClientEntry(Credential.CERTIFICATE, Place("p.yaml", 1), certificate="spiffe://x.example/bot"))
+        'certificate:spiffe://x.example/bot'
     """
     match entry.kind:
         case Credential.TOKEN:
@@ -184,7 +190,13 @@ def _by_claims(policy: Policy, claims: Claims) -> _Found | None:
 
 
 def trusts(entry: ClientEntry, claims: Mapping[str, object]) -> bool:
-    """Tell whether an entry is about tokens of this issuer and audience (RFC 7519 4.1.1, 4.1.3)."""
+    """Tell whether an entry is about tokens of this issuer and audience (RFC 7519 4.1.1, 4.1.3).
+
+    Example:
+        >>> entry = ClientEntry(Credential.JWT, Place("p.yaml", 1), issuer="https://idp.example", audience="outward")
+        >>> trusts(entry, {"iss": "https://idp.example", "aud": ["outward", "other"]})
+        True
+    """
     if entry.kind is not Credential.JWT or not entry.issuer or not entry.audience:
         return False
     audience = claims.get("aud")

@@ -46,6 +46,10 @@ def full_at(before: float, rate: Rate, now: float) -> float:
         before: when it would be full without it; anything in the past for a full one.
         rate: of the bucket.
         now: seconds of a clock that does not go back.
+
+    Example:
+        >>> full_at(0.0, Rate(per_second=2, burst=1), now=10.0)
+        10.5
     """
     return max(before, now) + 1 / rate.per_second
 

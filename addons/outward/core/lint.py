@@ -37,6 +37,10 @@ def lint(policy: Policy, places: Mapping[str, Place], governed: Collection[str] 
         policy: the compiled policy.
         places: where each group was written, by path; groups without a place were not written by anyone.
         governed: names of hosts that have a vendor; the policy itself can only be asked about one.
+
+    Example:
+        >>> [(each.ident, each.message) for each in lint(policy(rule("*")), {"dev": Place("p.yaml", 3)})]
+        [('W106', '`*` allows every public host')]
     """
     yield from _clients(policy)
     yield from _unmapped(policy, places)

@@ -156,7 +156,12 @@ class Rule:
 
     @property
     def needs_sight(self) -> bool:
-        """Whether the rule can only be judged on a decrypted request."""
+        """Whether the rule can only be judged on a decrypted request.
+
+        Example:
+            >>> rule("a.example").needs_sight, rule("a.example", methods={"GET"}).needs_sight
+            (False, True)
+        """
         return self.methods is not None or self.paths is not None or self.inject is not None
 
 
@@ -296,7 +301,7 @@ class Decision:
         would_reason: the reason that enforcing would have given; None where nothing was softened.
         question: what was asked; None where nothing was.
         vendor: name of the governed model vendor or search API that the host belongs to.
-        sighted: whether anything on the group's chain, or governance, judges more of a request than its host.
+        needs_inspection: whether anything on the group's chain, or governance, judges more of a request than its host.
         denial: how a blocked CONNECT of this group is answered.
         ech: what this group does with ECH.
         inject: what is set on the request, each in a field of its own.
@@ -320,7 +325,12 @@ class Decision:
 
     @property
     def allowed(self) -> bool:
-        """Whether the traffic may pass."""
+        """Whether the traffic may pass.
+
+        Example:
+            >>> Decision().allowed  # what nobody decided is denied
+            False
+        """
         return self.verdict is Verdict.ALLOW
 
     @property

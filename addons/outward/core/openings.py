@@ -22,6 +22,14 @@ def open_addresses(policy: Policy, found: Proposed, met: Met) -> None:
         policy: as for `propose`.
         found: what was proposed for the same questions; it is changed.
         met: the addresses behind names.
+
+    Example:
+        >>> from outward.core.proposal import Demand, Known, propose
+        >>> asked = question_of("https://db.corp.example", "dev")
+        >>> found = propose(policy(), [Demand(asked, Evidence(1))], Known())
+        >>> open_addresses(policy(), found, {asked: frozenset({ip_address("10.0.0.5")})})
+        >>> found.proposals[0].text
+        '{host: "db.corp.example", ports: [80, 443], addresses: ["10.0.0.5/32"]}'
     """
     for question, addresses in met.items():
         networks = _needed(policy, question, addresses)

@@ -51,7 +51,14 @@ class Rules:
     Attributes:
         all: the rules in the order of the file.
         networks: whether any of them names addresses.
-        sighted: whether any of them judges more than host and port.
+        needs_inspection: whether any of them judges more than host and port.
+
+    Example:
+        >>> rules = Rules([rule("*.a.example"), rule("x.a.example")])
+        >>> [str(each.pattern) for each in rules.for_host(Host("x.a.example"))]
+        ['x.a.example', '*.a.example']
+        >>> rules.hold(Host("x.a.example"), 443), rules.hold(Host("x.a.example"), 22)
+        (True, False)
     """
 
     __slots__ = ("_any", "_below", "_exact", "_lists", "_networks", "all", "needs_inspection", "networks")
@@ -112,7 +119,12 @@ class Rules:
 
 
 def listed(entry: Listed) -> Pattern:
-    """Return the pattern that an entry of a list is."""
+    """Return the pattern that an entry of a list is.
+
+    Example:
+        >>> str(listed(Listed("*.", "a.example", line=1)))
+        '*.a.example'
+    """
     kinds = {"": PatternKind.EXACT, "*.": PatternKind.BELOW, ".": PatternKind.SUFFIX}
     return Pattern(kinds[entry.form], entry.name)
 
@@ -130,6 +142,13 @@ class Group:
         grants: whether approved requests open anything here; None, which nobody says, opens nothing.
         granted: the grants in force; see `grants`.
         settings below: effective, inherited values; `denial` is None where nobody says.
+
+    Example:
+        >>> group = Group("acme/dev", parent=Group("acme", allow=Rules([rule("a.example")])))
+        >>> [(node.path, str(each.pattern)) for node, each in group.offers(Host("a.example"))]
+        [('acme', 'a.example')]
+        >>> [node.path for node in group.chain], group.ignores(Host("a.example"))
+        (['acme/dev', 'acme'], False)
     """
 
     path: str
@@ -172,7 +191,13 @@ class Group:
 
 
 def layers(groups: Iterable[Group]) -> Iterator[Group]:
-    """Yield groups, each with those that lie below it at the same path, since another file writes that too."""
+    """Yield groups, each with those that lie below it at the same path, since another file writes that too.
+
+    Example:
+        >>> two_files = Group("acme/dev", parent=Group("acme/dev", parent=Group("acme")))
+        >>> [each.path for each in layers([two_files])]
+        ['acme/dev', 'acme/dev']
+    """
     for group in groups:
         for node in group.chain:
             if node.path != group.path:
@@ -232,7 +257,12 @@ class Policy:
         object.__setattr__(self, "tokens", found)
 
     def expired(self, rule: Rule) -> bool:
-        """Tell whether the day of a rule's end has come."""
+        """Tell whether the day of a rule's end has come.
+
+        Example:
+            >>> Policy(today="2026-05-01").expired(rule("a.example", until="2026-05-01"))
+            True
+        """
         return rule.until is not None and (not self.today or rule.until <= self.today)
 
 
@@ -302,6 +332,11 @@ def for_any_request(policy: Policy, decision: Decision) -> bool:
 
     A deny rule for a network may judge them by the address that the host is resolved to. A placeholder in a path is
     judged before anything else: it takes a question of its own.
+
+    Example:
+        >>> held = policy(rule("a.example"))
+        >>> for_any_request(held, decide(held, question_of("https://a.example", "dev")))
+        True
     """
     group = policy.groups.get(decision.group or "")
     if group is None or decision.needs_inspection:
@@ -310,7 +345,13 @@ def for_any_request(policy: Policy, decision: Decision) -> bool:
 
 
 def set_for(policy: Policy, group: str | None, host: Host) -> Iterator[Injection]:
-    """Yield what the rules of a group set on some requests to a host, whichever they are."""
+    """Yield what the rules of a group set on some requests to a host, whichever they are.
+
+    Example:
+        >>> sets = Injection("authorization", "Bearer {github}")
+        >>> [each.header for each in set_for(policy(rule("a.example", inject=sets)), "dev", Host("a.example"))]
+        ['authorization']
+    """
     yield from policy.bound.get(host.name, ())
     found = policy.groups.get(group or "")
     if found is not None:
@@ -375,6 +416,12 @@ def address_denied(policy: Policy, decision: Decision, address: Address) -> Rule
     """Return the deny rule for a network that an allowed name has been resolved into, or None.
 
     A tunnel is blind, so that there a rule with methods or paths denies as well.
+
+    Example:
+        >>> held = policy(rule("a.example"), deny=[rule("10.0.0.0/8")])
+        >>> decision = decide(held, question_of("https://a.example", "dev"))
+        >>> str(address_denied(held, decision, ip_address("10.0.0.1")).pattern)
+        '10.0.0.0/8'
     """
     question, group = decision.question, policy.groups.get(decision.group or "")
     if question is None or group is None or not any(node.deny.networks for node in group.chain):
@@ -387,7 +434,15 @@ def address_denied(policy: Policy, decision: Decision, address: Address) -> Rule
 
 
 def address_refused(policy: Policy, decision: Decision, address: Address, port: int, own: Own) -> Refusal | None:
-    """Judge an address by what it is: not public, unless the policy or a rule that allows the question opens it."""
+    """Judge an address by what it is: not public, unless the policy or a rule that allows the question opens it.
+
+    Example:
+        >>> held = policy(rule("a.example", addresses=[ip_network("10.0.0.1/32")]))
+        >>> decision = decide(held, question_of("https://a.example", "dev"))
+        >>> address_refused(held, decision, ip_address("10.0.0.1"), 443, Own())
+        >>> address_refused(held, decision, ip_address("10.0.0.2"), 443, Own()).what
+        'private'
+    """
     refusal = judge_address(address, port, policy.internal, own)
     if refusal is None:
         return None
@@ -396,7 +451,13 @@ def address_refused(policy: Policy, decision: Decision, address: Address, port: 
 
 
 def opened(policy: Policy, decision: Decision) -> Iterator[Network]:
-    """Yield the networks of every rule that allows what was asked; report mode opens none."""
+    """Yield the networks of every rule that allows what was asked; report mode opens none.
+
+    Example:
+        >>> held = policy(rule("a.example", addresses=[ip_network("10.0.0.1/32")]))
+        >>> list(opened(held, decide(held, question_of("https://a.example", "dev"))))
+        [IPv4Network('10.0.0.1/32')]
+    """
     question, group = decision.question, policy.groups.get(decision.group or "")
     if question is None or group is None:
         return
@@ -414,7 +475,13 @@ def _denying(group: Group, question: Question, l4_only: bool) -> Rule | None:
 
 
 def above_ceiling(policy: Policy, node: Group, question: Question, l4_only: bool) -> Reason | None:
-    """Judge an allow rule of `node` by the ceilings of the node's ancestors."""
+    """Judge an allow rule of `node` by the ceilings of the node's ancestors.
+
+    Example:
+        >>> node = Group("acme/dev", parent=Group("acme", ceiling=Rules([rule("*.a.example")])))
+        >>> str(above_ceiling(Policy(), node, question_of("https://b.example", "acme/dev"), l4_only=False))
+        'no_rule'
+    """
     ancestor = node.parent
     while ancestor is not None:
         if ancestor.ceiling is not None and not any(
@@ -426,7 +493,12 @@ def above_ceiling(policy: Policy, node: Group, question: Question, l4_only: bool
 
 
 def misses(policy: Policy, rule: Rule, question: Question, l4_only: bool) -> Reason | None:
-    """Return why an allow rule for the host does not allow the question, or None where it does."""
+    """Return why an allow rule for the host does not allow the question, or None where it does.
+
+    Example:
+        >>> str(misses(Policy(), rule("a.example"), question_of("https://a.example:22", "dev"), l4_only=False))
+        'port_not_allowed'
+    """
     miss = _mismatch(rule, question, l4_only)
     return Reason.RULE_EXPIRED if miss is None and policy.expired(rule) else miss
 
@@ -446,7 +518,12 @@ def _mismatch(rule: Rule, question: Question, l4_only: bool) -> Reason | None:
 
 
 def refuses(rule: Rule, question: Question, l4_only: bool) -> bool:
-    """Tell whether a deny rule for the host denies the question; what cannot be seen or read counts as a match."""
+    """Tell whether a deny rule for the host denies the question; what cannot be seen or read counts as a match.
+
+    Example:
+        >>> refuses(rule("a.example", methods={"POST"}), question_of("https://a.example/", "dev"), l4_only=False)
+        False
+    """
     if rule.ports is not None and question.port not in rule.ports:
         return False
     if question.method is None:

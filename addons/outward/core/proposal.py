@@ -116,6 +116,11 @@ def propose(policy: Policy, demands: Iterable[Demand], known: Known, include: Co
         demands: what was blocked, or would have been.
         known: what is known beside the policy.
         include: canonical names of hosts to propose although they are left out otherwise.
+
+    Example:
+        >>> asked = question_of("https://a.example/x", "dev", "POST")
+        >>> propose(policy(), [Demand(asked, Evidence(count=3))], Known()).proposals[0].text
+        '{host: "a.example", ports: [443], methods: [POST], paths: ["/x"]}'
     """
     found = Proposed()
     asked: dict[tuple[str, Host], dict[Question, Evidence]] = defaultdict(dict)
@@ -136,12 +141,28 @@ def propose(policy: Policy, demands: Iterable[Demand], known: Known, include: Co
 
 
 def enforced(policy: Policy, path: str) -> Policy:
-    """Return a policy with one group, whose rules are enforced."""
+    """Return a policy with one group, whose rules are enforced.
+
+    Raises:
+        KeyError: the policy has no such group.
+
+    Example:
+        >>> str(enforced(policy(mode=Mode.REPORT), "dev").groups["dev"].mode)
+        'enforce'
+    """
     return replace(policy, groups={path: replace(policy.groups[path], mode=Mode.ENFORCE)})
 
 
 def with_rules(policy: Policy, path: str, rules: Iterable[Rule]) -> Policy:
-    """Return a policy of `enforced` whose group allows by other rules of its own."""
+    """Return a policy of `enforced` whose group allows by other rules of its own.
+
+    Raises:
+        KeyError: the policy has no such group.
+
+    Example:
+        >>> decide(with_rules(policy(), "dev", [rule("a.example")]), question_of("https://a.example", "dev")).allowed
+        True
+    """
     return replace(policy, groups={path: replace(policy.groups[path], allow=Rules(rules))})
 
 
@@ -272,7 +293,14 @@ def _values(rule: Rule, key: str) -> frozenset[object] | None:
 
 
 def united(needs: Iterable[tuple[Rule, Evidence]]) -> list[tuple[Rule, Evidence]]:
-    """Unite rules for one host, if the union allows nothing that neither of them did."""
+    """Unite rules for one host, if the union allows nothing that neither of them did.
+
+    Example:
+        >>> get, head = rule("a.example", methods={"GET"}), rule("a.example", methods={"HEAD"})
+        >>> [(whole, evidence)] = united([(get, Evidence(count=2)), (head, Evidence(count=1))])
+        >>> sorted(whole.methods), evidence.count
+        (['GET', 'HEAD'], 3)
+    """
     rules = _fold(needs)
     rules = _unite(rules, "ports")
     rules = _unite(rules, "methods")

@@ -56,7 +56,8 @@ def objection(globs: Sequence[PathGlob], path: str, *, encoded_slash: bool) -> s
     """Return what speaks against a path that would match as it is written; None where it would not.
 
     Example:
-        `an encoded slash (%2F) could separate segments; `encoded_slash: true` on the rule says that it does not`
+        >>> objection([PathGlob("/v1/**")], "/v1/../admin", encoded_slash=False)
+        'its escapes, parameters, empty or dot segments can be read as another path, which the rule does not allow'
     """
     try:
         matched = [_matched(*reading) for reading in _readings(path, globs, encoded_slash=encoded_slash)]

@@ -64,7 +64,12 @@ class Meaning:
 
     @property
     def unreached(self) -> bool:
-        """Whether something failed on the way to the destination, rather than that somebody decided against it."""
+        """Whether something failed on the way to the destination, rather than that somebody decided against it.
+
+        Example:
+            >>> MEANINGS[Reason.TIMEOUT].unreached, MEANINGS[Reason.NO_RULE].unreached
+            (True, False)
+        """
         return self.status >= 500
 
 

@@ -61,6 +61,11 @@ def replay(policy: Policy, traffic: Iterable[Recorded]) -> Iterator[Replayed]:
     """Yield what a policy would do to each group of recorded requests.
 
     The group of a question that the policy does not have stands for its nearest ancestor that it has.
+
+    Example:
+        >>> recorded = Recorded(question_of("https://a.example", "dev"), allowed=True, count=7)
+        >>> [(str(each.change), str(each.reason)) for each in replay(policy(), [recorded])]
+        [('newly-blocked', 'no_rule')]
     """
     for recorded in traffic:
         question = recorded.question
@@ -77,7 +82,12 @@ def replay(policy: Policy, traffic: Iterable[Recorded]) -> Iterator[Replayed]:
 
 
 def at_home(policy: Policy, question: Question) -> Question:
-    """Return a question with the nearest group that the policy has; without a group if it has none of them."""
+    """Return a question with the nearest group that the policy has; without a group if it has none of them.
+
+    Example:
+        >>> at_home(policy(), question_of("https://a.example", "dev/gone")).group
+        'dev'
+    """
     group = question.group
     while group is not None and group not in policy.groups:
         group = group.rpartition("/")[0] or None

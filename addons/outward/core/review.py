@@ -24,6 +24,11 @@ def exits_below(policy: Policy, exits: Mapping[str, Rules], writable: Mapping[st
         policy: the compiled policy.
         exits: such hosts, by the set's name with `@`.
         writable: hosts that anybody with an account can write to; they do not count where only reading is allowed.
+
+    Example:
+        >>> exits = {"@pastes": Rules([rule("gist.a.example", ports=None)])}
+        >>> [each.help for each in exits_below(policy(rule("*.a.example")), exits, {})]
+        ['list the hosts that are needed, or add to `dev`: `deny: ["gist.a.example"]`']
     """
     index: dict[str, list[tuple[str, Pattern]]] = defaultdict(list)
     for name, rules in (*exits.items(), *writable.items()):
@@ -75,7 +80,12 @@ def _below(group: Group, rule: Rule, found: list[tuple[str, Pattern]]) -> Iterat
 
 
 def ownerless(policy: Policy) -> Iterator[Smell]:
-    """Yield, once for each file, the allow rules without an owner, if other rules have one."""
+    """Yield, once for each file, the allow rules without an owner, if other rules have one.
+
+    Example:
+        >>> [each.message for each in ownerless(policy(rule("a.example", owner="web"), rule("b.example")))]
+        ['`b.example` has no owner, and others have']
+    """
     rules = list({id(rule): rule for group in layers(policy.groups.values()) for rule in group.allow.all}.values())
     owned = {rule.place.file for rule in rules if rule.owner is not None}
     for file in sorted(owned):
@@ -87,7 +97,13 @@ def ownerless(policy: Policy) -> Iterator[Smell]:
 
 
 def used(policy: Policy, traffic: Iterable[Recorded]) -> dict[int, set[str]]:
-    """Return the names that each rule would allow of recorded traffic, by the rule's `id`."""
+    """Return the names that each rule would allow of recorded traffic, by the rule's `id`.
+
+    Example:
+        >>> traffic = [Recorded(question_of("https://x.a.example", "dev"), allowed=True)]
+        >>> list(used(policy(rule("*.a.example")), traffic).values())
+        [{'x.a.example'}]
+    """
     names: dict[int, set[str]] = defaultdict(set)
     for each in traffic:
         decision = decide(policy, at_home(policy, each.question))
@@ -103,6 +119,10 @@ def unused(policy: Policy, names: Mapping[int, set[str]], since: str) -> Iterato
         policy: the compiled policy.
         names: of `used`.
         since: when the traffic begins, in words.
+
+    Example:
+        >>> [each.message for each in unused(policy(rule("a.example")), {}, since="1 May")]
+        ['`a.example` was not used since 1 May']
     """
     rules = {id(rule): rule for group in layers(policy.groups.values()) for rule in group.allow.all if rule.place.line}
     idle = [rule for key, rule in rules.items() if not names.get(key) and rule.pattern.kind is not PatternKind.LIST]

@@ -59,7 +59,12 @@ class Injection:
 
     @property
     def written(self) -> str:
-        """The entry in YAML."""
+        """The entry in YAML.
+
+        Example:
+            >>> Injection("authorization", "Bearer {github}").written
+            '{header: authorization, value: "Bearer {github}"}'
+        """
         if self.basic:
             return f"{{basic: {json.dumps(self.template)}}}"
         return f"{{header: {self.header}, value: {json.dumps(self.template)}}}"
@@ -69,6 +74,9 @@ class Injection:
 
         Raises:
             TemplateError: with a sentence that says what to write.
+
+        Example:
+            >>> Injection("authorization", "Bearer {github}").check()
         """
         if not self.names:
             raise TemplateError("name a secret in braces, such as `Bearer {github}`")
@@ -82,6 +90,10 @@ class Injection:
 
         Raises:
             KeyError: a secret has no value.
+
+        Example:
+            >>> Injection("authorization", "Bearer {github}").value({"github": "ghp_example1"})
+            'Bearer ghp_example1'
         """
         text = _REFERENCE.sub(lambda match: values[match[1]], self.template)
         return f"Basic {b64encode(text.encode()).decode()}" if self.basic else text
@@ -132,6 +144,11 @@ def placed(
     Raises:
         MisdirectedError: a placeholder stands in another field, or another value in one of these.
         KeyError: a secret has no value.
+
+    Example:
+        >>> sets = Injection("authorization", "Bearer {github}")
+        >>> placed([sets], [("authorization", "Bearer outward-secret-github")], {"github": "ghp_example1"})
+        {'authorization': 'Bearer ghp_example1'}
     """
     wanted, found = {each.header: each for each in injections}, dict[str, str]()
     spellings = {_folded(name) for name in wanted}

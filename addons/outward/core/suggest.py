@@ -48,6 +48,10 @@ def cure(
         address: the address that was refused, where one was.
         stage: where it was blocked.
         line: whether a line is suggested beside it.
+
+    Example:
+        >>> cure(Reason.PORT_NOT_ALLOWED, "a.example")
+        'Ask for the suggested line, which names the port.'
     """
     if host and reason in (*MISSES, Reason.REPORT_ONLY, Reason.ADDRESS_NOT_PUBLIC):
         if is_loopback_name(host):
@@ -84,6 +88,10 @@ def question_about(
         method: as recorded; of a CONNECT nothing but the target is asked about.
         path: raw path without query.
         scheme: `http` where the request was in the clear.
+
+    Example:
+        >>> question_about("dev", "a.example", None, method="CONNECT", path=None, scheme=None).port
+        443
     """
     try:
         named = canonical_host(f"[{host}]" if host and ":" in host else host or "")
@@ -109,7 +117,9 @@ def suggestion(
         A YAML list item, with a comment where it takes another one's place.
 
     Example:
-        `- {host: "api.example.com", ports: [443], methods: [POST], paths: ["/v1/items"]}`
+        >>> asked = question_of("https://api.a.example/v1/items", "dev", "POST")
+        >>> suggestion(policy(rule("api.a.example", methods={"GET"})), asked, Reason.METHOD_NOT_ALLOWED)
+        '- {host: "api.a.example", ports: [443], methods: [POST], paths: ["/v1/items"]}'
     """
     entry = entry_for(policy, question, reason, private=private, opening=not private, found=found)
     return None if entry is None else f"- {written(entry.rule)}{entry.comment}"
@@ -127,6 +137,11 @@ def entry_for(
     """Return what `suggestion` writes, as a rule.
 
     With `opening` it may open an address that is not public, where the question names that very address.
+
+    Example:
+        >>> asked = question_of("https://a.example:8443", "dev")
+        >>> sorted(entry_for(policy(rule("a.example")), asked, Reason.PORT_NOT_ALLOWED).rule.ports)
+        [8443]
     """
     group = policy.groups.get(question.group) if question.group is not None else None
     if group is None or reason not in _CURED:
@@ -252,7 +267,12 @@ def single(address: Address) -> Network:
 
 
 def one_path(path: str | None) -> tuple[PathGlob, ...] | None:
-    """Return a glob that is one path and no other; None where a rule cannot name it."""
+    """Return a glob that is one path and no other; None where a rule cannot name it.
+
+    Example:
+        >>> one_path("/v1/items"), one_path("/v1/*")
+        ((PathGlob(text='/v1/items'),), None)
+    """
     if path is None or "*" in path:
         return None
     try:
@@ -262,7 +282,12 @@ def one_path(path: str | None) -> tuple[PathGlob, ...] | None:
 
 
 def written(rule: Rule) -> str:
-    """Return a rule as an entry in YAML, which a list in brackets can hold too."""
+    """Return a rule as an entry in YAML, which a list in brackets can hold too.
+
+    Example:
+        >>> written(rule("a.example")), written(rule("a.example", methods={"GET"}))
+        ('a.example', '{host: "a.example", ports: [80, 443], methods: [GET]}')
+    """
     value = str(rule.pattern)
     name = f"[{value}]" if ":" in value else value
     ports = sorted(rule.ports or ())
@@ -289,7 +314,12 @@ def written(rule: Rule) -> str:
 
 
 def shut(policy: Policy, host: Host, decision: Decision = Decision()) -> str | None:  # noqa: B008 - immutable
-    """Return what a host's address is, where that is known without asking and never dialled; None for all others."""
+    """Return what a host's address is, where that is known without asking and never dialled; None for all others.
+
+    Example:
+        >>> shut(policy(), Host("localhost")), shut(policy(), Host("a.example"))
+        ('loopback', None)
+    """
     internal = (*policy.internal, *opened(policy, decision))
     known = _LOOPBACKS if is_loopback_name(host.name) else (host.address,)
     judged = [judge_address(each, 0, internal, Own()) for each in known if each is not None]

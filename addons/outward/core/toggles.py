@@ -27,7 +27,12 @@ class Toggle:
 
 
 def effective(policy: Policy, path: str, toggles: Mapping[str, Toggle]) -> WebSearch:
-    """Return the web-search settings in force for a group; a group that does not exist has none."""
+    """Return the web-search settings in force for a group; a group that does not exist has none.
+
+    Example:
+        >>> effective(policy(), "dev", {"dev": Toggle(enabled=True)}).enabled
+        True
+    """
     group = policy.groups.get(path)
     if group is None:
         return WebSearch()
@@ -41,5 +46,10 @@ def effective(policy: Policy, path: str, toggles: Mapping[str, Toggle]) -> WebSe
 
 
 def is_settable(group: Group) -> bool:
-    """Tell whether the file leaves a group's toggle open: neither it nor an ancestor is locked."""
+    """Tell whether the file leaves a group's toggle open: neither it nor an ancestor is locked.
+
+    Example:
+        >>> is_settable(Group("dev", web_search=WebSearch(locked_by="dev")))
+        False
+    """
     return group.web_search.locked_by is None

@@ -25,7 +25,15 @@ class _Set:
 
 
 def sets_for(policy: Policy, found: Proposed, known: Known) -> list[Proposal]:
-    """Return the sets that allow what proposals allow, those first that add the fewest names and cover the most."""
+    """Return the sets that allow what proposals allow, those first that add the fewest names and cover the most.
+
+    Example:
+        >>> from outward.core.proposal import propose
+        >>> known = Known(sets={"@docs": (rule("a.example", methods={"GET"}),)})
+        >>> asked = Demand(question_of("https://a.example/x", "dev"), Evidence(count=1))
+        >>> [(each.text, each.adds) for each in sets_for(policy(), propose(policy(), [asked], known), known)]
+        [('"@docs"', 0)]
+    """
     sets = [_Set(name, Rules(rules), frozenset(rule.pattern for rule in rules)) for name, rules in known.sets.items()]
     offers = []
     for path, lines in _by_group(found.proposals).items():
@@ -69,6 +77,14 @@ def wildcards_for(policy: Policy, found: Proposed, known: Known) -> list[Proposa
     """Return wildcards for which enough names directly below one registrable domain speak.
 
     None stands over a public suffix, over a governed host, or over one through which anybody can send.
+
+    Example:
+        >>> from outward.core.proposal import propose
+        >>> known = Known(registrable=lambda name: ".".join(name.split(".")[-2:]))
+        >>> asked = [Demand(question_of(f"https://{each}.a.example", "dev"), Evidence(count=1)) for each in "xyz"]
+        >>> found = propose(policy(), asked, known)
+        >>> [each.text for each in wildcards_for(policy(), found, known)]
+        ['"*.a.example"']
     """
     alike: dict[tuple[str, Rule], list[Proposal]] = defaultdict(list)
     for line in found.proposals:
@@ -94,7 +110,16 @@ def _is_shared(rule: Rule, policy: Policy, known: Known) -> bool:
 
 
 def taken(found: Proposed, offers: Iterable[Proposal]) -> Iterator[Proposal]:
-    """Put entries in the place of the lines that they stand for; yield those that still stand for any."""
+    """Put entries in the place of the lines that they stand for; yield those that still stand for any.
+
+    Example:
+        >>> from outward.core.proposal import propose
+        >>> asked = [Demand(question_of("https://a.example/x", "dev"), Evidence(count=1))]
+        >>> known = Known(sets={"@docs": (rule("a.example", methods={"GET"}),)})
+        >>> found = propose(policy(), asked, known)
+        >>> [each.text for each in taken(found, sets_for(policy(), found, known))], len(found.proposals)
+        (['"@docs"'], 1)
+    """
     for offer in offers:
         lines = [line for line in found.proposals if _stands_for(offer, line)]
         if lines:
@@ -103,7 +128,16 @@ def taken(found: Proposed, offers: Iterable[Proposal]) -> Iterator[Proposal]:
 
 
 def offered(found: Proposed, offers: Iterable[Proposal], most: int) -> list[Proposal]:
-    """Return the first offers that stand for lines which no offer before them stands for."""
+    """Return the first offers that stand for lines which no offer before them stands for.
+
+    Example:
+        >>> from outward.core.proposal import propose
+        >>> known = Known(registrable=lambda name: ".".join(name.split(".")[-2:]))
+        >>> asked = [Demand(question_of(f"https://{each}.a.example", "dev"), Evidence(count=1)) for each in "xyz"]
+        >>> found = propose(policy(), asked, known)
+        >>> [each.text for each in offered(found, wildcards_for(policy(), found, known), most=3)]
+        ['"*.a.example"']
+    """
     told: list[Proposal] = []
     for offer in offers:
         lines = [line for line in found.proposals if _stands_for(offer, line)]
