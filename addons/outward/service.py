@@ -10,31 +10,19 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from outward.builders import (
-    Observed,
-    StartError,
+from outward.builders.errors import StartError, refused
+from outward.builders.judging import (
     administration_of,
-    anchor_of,
-    bind,
-    connecting,
     desk_of,
     door_of,
-    doorway_of,
-    every,
-    exports_of,
     governor_of,
-    ops_tls_of,
-    prepare_records,
-    refused,
     resolver_of,
-    stream_of,
-    traces_of,
-    transparent_of,
     verifier_for,
-    watch_limits,
-    webhooks_of,
     whole,
 )
+from outward.builders.listening import bind, doorway_of, ops_tls_of, transparent_of
+from outward.builders.records import Observed, connecting, prepare_records, watch_limits
+from outward.builders.sending import anchor_of, exports_of, stream_of, traces_of, webhooks_of
 from outward.config.loaded import Loaded
 from outward.config.settings import Settings, TlsSettings
 from outward.core.addresses import Own
@@ -511,3 +499,13 @@ def _pem_files(tls: TlsSettings | None) -> list[Path]:
 
 def _problem_of(export: "Export") -> str | None:
     return export.problem
+
+
+async def every(interval: float, action: Callable[[], None]) -> None:
+    """Act each time a number of seconds has passed; a failure is logged, and the next try made in its time."""
+    while True:
+        await asyncio.sleep(interval)
+        try:
+            action()
+        except Exception:
+            log.exception("a periodic task failed")

@@ -15,8 +15,9 @@ from harness.loops import on_loop
 from harness.policies import group, policy, rule
 from harness.raw import raw
 from harness.waiting import wait_for
-from outward import builders
-from outward.builders import traces_of
+from outward.builders import sending
+from outward.builders.errors import StartError
+from outward.builders.sending import traces_of
 from outward.config.settings import Settings
 from outward.core.model import LaneChoice
 from outward.ops.metrics import Metrics
@@ -169,9 +170,9 @@ def test_own_header_fields_come_first_and_another_protocol_is_told(
 
 
 def test_the_extra_is_needed_where_traces_go_somewhere_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builders, "find_spec", lambda _name: None)
+    monkeypatch.setattr(sending, "find_spec", lambda _name: None)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:1/")
-    with pytest.raises(builders.StartError, match="`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` needs the extra `otlp`"):
+    with pytest.raises(StartError, match="`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` needs the extra `otlp`"):
         traces_of(Settings(), Metrics())
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     assert traces_of(Settings(), Metrics()) is None

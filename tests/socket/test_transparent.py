@@ -21,7 +21,8 @@ from harness.loops import on_loop, until
 from harness.origins import client_context, origin, server_context
 from harness.policies import group, policy, rule
 from harness.raw import client_hello, raw
-from outward.builders import StartError, transparent_of
+from outward.builders.errors import StartError
+from outward.builders.listening import transparent_of
 from outward.core.model import ClientEntry, Credential, DenyDelivery, LaneChoice, Place, Stage, Verdict
 from outward.core.policy import Policy
 from outward.core.reasons import Reason

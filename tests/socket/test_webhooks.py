@@ -20,7 +20,7 @@ import trustme
 from harness.records import denied
 from harness.sink import Sink
 from harness.waiting import wait_for
-from outward.builders import webhooks_of
+from outward.builders.sending import webhooks_of
 from outward.config.load import load_text
 from outward.core.model import Verdict
 from outward.core.reasons import Reason

@@ -1,0 +1,150 @@
+"""What judges: the policy, the resolver, the governance of search, and who tells which client is which."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from outward.builders.errors import StartError
+from outward.config.loaded import Loaded
+from outward.config.settings import Settings
+from outward.core.model import Credential, Decision
+from outward.core.policy import Policy
+from outward.dns.resolver import Resolver
+from outward.ops.access import TokenError
+from outward.ops.administration import Administration
+from outward.ops.metrics import Metrics
+from outward.proxy.dial import Dialer
+from outward.proxy.judge import Judge, Verifier
+from outward.proxy.search_settings import FileConsent
+from outward.records.database import open_database
+from outward.records.events.recorder import Recorder
+from outward.records.state.search_memory import SearchMemory
+
+if TYPE_CHECKING:
+    from outward.proxy.desk import Desk
+    from outward.proxy.governance import SearchGovernor
+    from outward.proxy.keyfetch import KeyReader
+    from outward.signin.door import Door
+
+
+def whole(loaded: Loaded) -> tuple[Settings, Policy]:
+    """Return the settings and the policy of a configuration.
+
+    Raises:
+        StartError: it has errors.
+    """
+    if loaded.settings is None or loaded.policy is None:
+        raise StartError("the configuration has errors")
+    return loaded.settings, loaded.policy
+
+
+def resolver_of(settings: Settings) -> Resolver:
+    """Make the resolver.
+
+    Raises:
+        ValueError: a server is not given by its address.
+    """
+    return Resolver(settings.dns_servers, settings.dns_hosts, settings.limits.resolve_timeout)
+
+
+def administration_of(settings: Settings, judge: Judge) -> Administration:
+    """Make the administrator's side; its token comes from the environment.
+
+    Raises:
+        StartError: the file of the token cannot be read, or a token is too short.
+    """
+    try:
+        return Administration(settings, lambda: judge.policy)
+    except TokenError as error:
+        raise StartError(str(error)) from error
+    except OSError as error:
+        raise StartError(f"the file of OUTWARD_ADMIN_TOKEN_FILE cannot be read: {error.strerror}") from error
+
+
+def governor_of(
+    settings: Settings,
+    judge: Judge,
+    recorder: Recorder,
+    administration: Administration | None,
+    memory: SearchMemory,
+    *,
+    hear: Callable[[Mapping[str, Any]], None] | None,
+) -> "SearchGovernor":
+    """Make the governance of hosted search; without an administrator's side nothing can be set at run time.
+
+    Receipts are shown to who wants to `hear` of them.
+    """
+    from outward.proxy.governance import (  # noqa: PLC0415 - while it loads, the ops port answers already
+        SearchGovernor,
+    )
+    from outward.proxy.search_hosts import registry_for  # noqa: PLC0415 - as above
+    from outward.proxy.search_told import Overheard  # noqa: PLC0415 - as above
+
+    consent = administration.state if administration else FileConsent(lambda: judge.policy)
+    registry, most = registry_for(settings), settings.limits.body_inspect_bytes
+    sinks = Overheard(recorder, hear) if hear else recorder
+    return SearchGovernor(judge, registry, consent, sinks, most, counts=memory.counts, machines=memory.machines)
+
+
+def desk_of(settings: Settings, judge: Judge, administration: Administration | None) -> "Desk":
+    """Make what answers for the proxy itself; without an administrator's side nobody could answer a request."""
+    from outward.proxy.desk import Desk  # noqa: PLC0415 - while it loads, the ops port answers already
+    from outward.proxy.keeping import Keeping  # noqa: PLC0415 - as above
+
+    access = administration.state.access if administration else None
+    return Desk(judge, Keeping(lambda: open_database(settings.records_url, settings.state), access))
+
+
+def verifier_for(
+    policy: Policy, current: Verifier | None, dialer: Dialer, settings: Callable[[], Settings], metrics: Metrics
+) -> Verifier | None:
+    """Return the verifier of JWTs where a policy has clients for it: the current one, where there is one.
+
+    Args:
+        policy: the one that is put in force.
+        current: verifies now.
+        dialer: resolves and judges where key sets are fetched from; its loop is the running one.
+        settings: returns those in force, whose roots are believed.
+        metrics: where the age of the keys is shown.
+    """
+    if not any(entry.kind is Credential.JWT for entry in policy.clients):
+        return None
+    from outward.proxy.credentials import JwtVerifier  # noqa: PLC0415 - slow, and few need it
+    from outward.proxy.keysets import KeySets  # noqa: PLC0415 - as above
+
+    if isinstance(current, JwtVerifier):
+        verifier = current
+    else:
+        verifier = JwtVerifier(KeySets(_reader_of(dialer, settings)))
+        metrics.watch("jwks_age_seconds", verifier.keysets.age)
+        metrics.watch("jwks_failing", lambda: float(verifier.keysets.failing))
+    verifier.use(policy)
+    return verifier
+
+
+def door_of(settings: Settings, dialer: Dialer, in_force: Callable[[], Settings]) -> "Door | None":
+    """Make what signs people in at a provider of identities, where the settings name one.
+
+    Args:
+        settings: those that are put in force.
+        dialer: resolves and judges where the provider is; its loop is the running one.
+        in_force: returns the settings in force, whose roots are believed.
+    """
+    if settings.admin.oidc is None:
+        return None
+    from outward.signin.door import Door  # noqa: PLC0415 - slow, and few need it
+    from outward.signin.provider import Provider  # noqa: PLC0415 - as above
+
+    return Door(settings.admin.oidc, Provider(settings.admin.oidc, _reader_of(dialer, in_force).ask))
+
+
+def _reader_of(dialer: Dialer, settings: Callable[[], Settings]) -> "KeyReader":
+    """Return what asks the issuers of tokens, by the roots and addresses of destinations."""
+    from outward.proxy.keyfetch import KeyReader, context_of  # noqa: PLC0415 - slow, and few need it
+    from outward.proxy.trust import upstream_roots  # noqa: PLC0415 - as above
+
+    return KeyReader(
+        asyncio.get_running_loop(),
+        lambda host, port: dialer.addresses(host, port, Decision()),
+        lambda: context_of(upstream_roots(settings().trust, settings().state)),
+    )
