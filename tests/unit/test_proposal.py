@@ -4,6 +4,7 @@ import pytest
 
 from outward.config import known
 from outward.config.load import load_text
+from outward.config.suffixes import registrable
 from outward.core.evidence import Demand, Evidence
 from outward.core.model import Question
 from outward.core.policy import Policy
@@ -11,7 +12,6 @@ from outward.core.proposal import Known, Proposed, propose
 from outward.core.urls import question_of
 from outward.core.widen import offered, sets_for, taken, wildcards_for
 from outward.search.registry import governed, vendor_of
-from outward.search.suffixes import registrable
 
 TEXT = """\
 version: 1

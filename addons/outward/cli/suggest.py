@@ -21,6 +21,7 @@ from outward.config.loaded import Loaded
 from outward.config.machine import discoveries
 from outward.config.places import FILE_NAME, run_state
 from outward.config.settings import Settings
+from outward.config.suffixes import registrable
 from outward.core.evidence import Demand, Evidence
 from outward.core.names import MalformedHostError, canonical_host
 from outward.core.openings import Met, open_addresses
@@ -32,7 +33,6 @@ from outward.records.database import StoreAwayError, open_database
 from outward.records.events.demands import REASONS, demands
 from outward.records.events.traffic import FORMATS, recorded
 from outward.search.registry import governed
-from outward.search.suffixes import registrable
 
 _OFFERS = 3
 

@@ -4,10 +4,9 @@ Owns the grammar and its refusals, each with a cure. Says nothing about what a p
 """
 
 import re
-from functools import cache
 from ipaddress import IPv6Network, ip_network
-from typing import Protocol, cast
 
+from outward.config.suffixes import is_public_suffix, is_registrys
 from outward.core.addresses import Network
 from outward.core.model import Pattern, PatternKind
 from outward.core.names import MalformedHostError, canonical_host, is_local_name, parse_port
@@ -31,10 +30,6 @@ class PatternError(ValueError):
         super().__init__(message)
         self.ident = ident
         self.cure = cure
-
-
-class _SuffixList(Protocol):
-    def publicsuffix(self, domain: str) -> str | None: ...
 
 
 def parse_pattern(text: str, *, public_suffix: bool) -> tuple[Pattern, int | None]:
@@ -121,7 +116,7 @@ def _over(host: str, base: str, kind: PatternKind, public_suffix: bool) -> Patte
         raise PatternError("E010", f"`{_shown(host)}`: {error}") from error
     if name.address is not None:
         raise PatternError("E011", f"`{host}` is a wildcard over an address", "write a network, such as `10.0.0.0/8`")
-    if not public_suffix and _is_public_suffix(name.name):
+    if not public_suffix and is_public_suffix(name.name):
         raise _too_wide(host, Pattern(kind, name.name))
     return Pattern(kind, name.name)
 
@@ -132,23 +127,11 @@ def _too_wide(host: str, pattern: Pattern) -> PatternError:
     if is_local_name(f"x.{pattern.value}"):
         cure = f"name the zone, such as `*.corp.{pattern.value}`, or, if all of them are meant, {meant}"
         return PatternError("E012", f"wildcard `{host}` covers every name of a local network", cure)
-    if _suffix_list(icann=True).publicsuffix(pattern.value) != pattern.value:  # a company's, not a registry's
+    if not is_registrys(pattern.value):
         cure = f"name the hosts that are needed, or, if everyone's are meant, {meant}"
         return PatternError("E012", f"wildcard `{host}` covers a public suffix", cure)
     cure = f"name the registrable domain, such as `*.example.com`, or, if everyone's names below are meant, {meant}"
     return PatternError("E012", f"wildcard `{host}` covers a public suffix", cure)
-
-
-def _is_public_suffix(name: str) -> bool:
-    """Tell whether anybody can register names directly below `name`, or below each of its children."""
-    return _suffix_list().publicsuffix(name) == name
-
-
-@cache
-def _suffix_list(*, icann: bool = False) -> _SuffixList:
-    from publicsuffixlist import PublicSuffixList  # noqa: PLC0415 - takes a while; only wildcards need it
-
-    return cast("_SuffixList", PublicSuffixList(only_icann=icann))
 
 
 def _network(host: str) -> Pattern | None:

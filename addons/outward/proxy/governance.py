@@ -11,6 +11,7 @@ from functools import partial
 from inspect import isawaitable
 
 from outward.config.settings import Settings
+from outward.config.suffixes import is_public_suffix
 from outward.core.identity import Identity
 from outward.core.model import OptIn, Stage, Verdict, WebSearch
 from outward.core.reasons import MEANINGS, Reason
@@ -32,7 +33,6 @@ from outward.search.machines import Machine
 from outward.search.observation import Observation
 from outward.search.registry import Registry
 from outward.search.sandbox import made
-from outward.search.suffixes import is_public_suffix
 from outward.search.vendors import NAMES, load
 from outward.search.vendors.mcp import rpc_error, rpc_id
 from outward.threads import Threads

@@ -8,10 +8,10 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from outward.config.suffixes import is_public_suffix, registrable
 from outward.core.names import MalformedHostError, canonical_host
 from outward.core.paths import OddPathError, normal_path
 from outward.search.scope import Scope, covers, suffixes
-from outward.search.suffixes import is_public_suffix, registrable
 
 
 @dataclass(frozen=True, slots=True)
