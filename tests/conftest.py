@@ -8,8 +8,10 @@ from hypothesis import HealthCheck, settings
 
 from harness.progress import Progress
 
-# A busy machine draws and runs examples slowly, and no law is about time.
-settings.register_profile("outward", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A busy machine draws and runs examples slowly, and no law is about time. A change is judged by the same examples each
+# time; a night draws others: `--hypothesis-profile anew`.
+settings.register_profile("anew", deadline=None, derandomize=False, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("outward", settings.get_profile("anew"), derandomize=True, database=None)
 settings.load_profile("outward")
 
 

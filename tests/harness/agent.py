@@ -110,7 +110,7 @@ def child(host: str, port: int) -> str:
 
 
 def _command(*command: str) -> str:
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     return "got through" if done.returncode == 0 else f"none: {done.stderr.strip()}"
 
 

@@ -47,7 +47,7 @@ def fleet(folder: Path, url: str, size: int) -> Iterator[list[Served]]:
 
 def call(served: Served, method: str, path: str, body: dict[str, Any] | None = None) -> int:
     """Ask a proxy's admin API for a change and return the status."""
-    connection = http.client.HTTPConnection(*served.ops, timeout=10)
+    connection = http.client.HTTPConnection(*served.ops, timeout=PATIENCE)
     try:
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
         connection.request(method, path, json.dumps(body) if body else None, headers)
@@ -80,12 +80,12 @@ class Load:
     def stop(self) -> None:
         """Ask for nothing more."""
         self._stop.set()
-        self._thread.join(30)
+        self._thread.join(PATIENCE)
 
 
 def refused(proxy: tuple[str, int], host: str) -> str:
     """Ask for a host that no rule allows and return the decision's id."""
-    with socket.create_connection(proxy, timeout=10) as sock:
+    with socket.create_connection(proxy, timeout=PATIENCE) as sock:
         sock.sendall(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n".encode())
         head = b""
         while b"\r\n\r\n" not in head and (data := sock.recv(4096)):

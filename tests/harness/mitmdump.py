@@ -61,7 +61,7 @@ class Mitmdump:
     def http(self, token: str = "", name: str = "chat-1") -> Any:
         """An HTTP client behind it, with credentials."""
         proxy = httpx2.Proxy("http://{}:{}".format(*self.address), auth=(name, token))
-        return httpx2.AsyncClient(proxy=proxy, verify=self.tls, timeout=20)
+        return httpx2.AsyncClient(proxy=proxy, verify=self.tls, timeout=PATIENCE)
 
     def ask(self, path: str, method: str = "GET", body: Any = None) -> tuple[int, str]:
         """Ask the ops port, as an administrator."""
@@ -118,12 +118,12 @@ async def mitmdump(folder: Path, policy: str, pki: trustme.CA) -> AsyncIterator[
     process = subprocess.Popen(command(folder, ports[0]), stdout=subprocess.PIPE, env=env)  # noqa: ASYNC220 - it is there at once
     try:
         running = Mitmdump(folder, pki, process, ports)
-        await asyncio.to_thread(wait_for, lambda: process.poll() is not None or running.ask("/readyz")[0] == 200, 60)
+        await asyncio.to_thread(wait_for, lambda: process.poll() is not None or running.ask("/readyz")[0] == 200)
         assert process.poll() is None, "mitmdump has ended"
         yield running
     finally:
         process.terminate()
-        await asyncio.to_thread(process.wait, 20)
+        await asyncio.to_thread(process.wait, PATIENCE)
 
 
 @contextlib.asynccontextmanager

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from harness.process import environment
+from harness.waiting import PATIENCE
 
 HERE = Path(__file__).parent
 CANARY, OTHER, METADATA, CANARY6 = "203.0.113.1", "203.0.113.2", "169.254.169.254", "2001:db8:1::1"
@@ -48,7 +49,7 @@ needs_root = pytest.mark.skipif(
 
 def run(*command: str | Path, stdin: str | None = None) -> str:
     """Run a command that has to succeed."""
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
 

@@ -74,8 +74,10 @@ class Served:
             env=environment() | watched.path() | more,
         )
         self._lines: dict[str, list[str]] = {"out": [], "err": []}
-        for name, stream in (("out", self.process.stdout), ("err", self.process.stderr)):
-            threading.Thread(target=self._read, args=(name, stream), daemon=True).start()
+        streams = (("out", self.process.stdout), ("err", self.process.stderr))
+        self._readers = [threading.Thread(target=self._read, args=each, daemon=True) for each in streams]
+        for reader in self._readers:
+            reader.start()
         self.ops = self._port("ops port")
         self.proxy = self._port("proxy listens")
         wait_for(lambda: self.get("/readyz")[0] == 200)
@@ -110,7 +112,7 @@ class Served:
         if self._context is None:
             connection = http.client.HTTPConnection(*self.ops, timeout=PATIENCE)
         else:
-            connection = http.client.HTTPSConnection(*self.ops, timeout=5, context=self._context)
+            connection = http.client.HTTPSConnection(*self.ops, timeout=PATIENCE, context=self._context)
         try:
             connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
             response = connection.getresponse()
@@ -154,14 +156,17 @@ class Served:
         self.process.send_signal(number)
 
     def wait(self, patience: float = PATIENCE) -> int:
-        """Wait for the end and return the exit status."""
-        return self.process.wait(patience)
+        """Wait for the end, and for all that it has said until then, and return the exit status."""
+        status = self.process.wait(patience)
+        for reader in self._readers:
+            reader.join(patience)
+        return status
 
     def end(self) -> None:
         """End it at once, if it still runs."""
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
 
 class Echo:

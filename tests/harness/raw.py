@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 
-PATIENCE = 20.0  # seconds; the machine may be busy
+from harness.waiting import PATIENCE
 
 
 class Raw:

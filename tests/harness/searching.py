@@ -11,6 +11,7 @@ import httpx2
 
 from harness.inspection import WebOrigin, World, inspecting, web_origin
 from harness.policies import group, policy, rule
+from harness.waiting import PATIENCE
 from outward.core.model import WebSearch
 from outward.core.paths import PathGlob
 from outward.core.policy import Policy
@@ -55,7 +56,7 @@ class Desk:
         """An HTTP client as the vendors' SDKs take it, of the library that they are built on."""
         address = "{}:{}".format(*self.world.address)
         proxy = library.Proxy(f"http://{address}", auth=("chat-1", ""))
-        return library.AsyncClient(proxy=proxy, verify=self.world.client_tls(()), timeout=20)
+        return library.AsyncClient(proxy=proxy, verify=self.world.client_tls(()), timeout=PATIENCE)
 
     def body(self, at: int = -1) -> Any:
         """The body of a request as the vendor got it."""

@@ -20,6 +20,7 @@ from harness.loops import on_loop, until
 from harness.mitmdump import Mitmdump, command, mitmdump, web
 from harness.process import environment
 from harness.raw import raw
+from harness.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +86,7 @@ async def test_what_no_rule_allows_is_denied_with_the_problem_and_is_in_the_bloc
         ids = [problem["decision_id"] for _, problem in told]
         await until(lambda: len(proxy.events) == len(cases))
         rows: dict[str, str] = {}
-        async with asyncio.timeout(20):  # the store is written behind the events
+        async with asyncio.timeout(PATIENCE):  # the store is written behind the events
             while not rows.keys() >= set(ids):
                 rows = {row["id"]: row["reason"] for row in (await proxy.asked("/api/v1/blocked"))["items"]}
         assert {each: rows[each] for each in ids} == {
@@ -203,8 +204,9 @@ async def test_a_changed_file_is_taken_up_and_a_wrong_one_is_told(tmp_path: Path
         while "ok" in (await proxy.asked("/readyz"))["checks"]["reload"]:
             pass
         assert await answer() == 200
-        kinds = {row["event_type"] for row in await proxy.verb("audit")}
-        assert {"policy_reloaded", "policy_reload_failed"} <= kinds
+        kinds: set[str] = set()
+        while not {"policy_reloaded", "policy_reload_failed"} <= kinds:  # they are written behind the change
+            kinds = {row["event_type"] for row in await proxy.verb("audit")}
 
 
 @on_loop

@@ -9,7 +9,7 @@ import trustme
 
 from harness import vendors
 from harness.gates import status
-from harness.loops import on_loop, until
+from harness.loops import on_loop
 from harness.mitmdump import Mitmdump, mitmdump, web
 from harness.raw import raw
 
@@ -66,6 +66,14 @@ async def audited(proxy: Mitmdump, kind: str) -> Any:
             return found[0]
 
 
+async def receipted(proxy: Mitmdump) -> Any:
+    """Return the receipt of the conversation, once there is one."""
+    while True:
+        receipt = await proxy.asked("/api/v1/conversations/chat-1/receipt")
+        if not isinstance(receipt, tuple):
+            return await proxy.verb("conversation", "receipt", "chat-1")
+
+
 @on_loop
 async def test_scene_1_the_toggle_is_off_and_2_on_without_consent(tmp_path: Path) -> None:
     """The search is taken out, the turn goes on; both are told in the blocked log, in metrics and in the audit."""
@@ -107,7 +115,7 @@ async def test_the_worked_example_searches_permitted_sources_with_receipt_and_au
         assert vendor.seen[0].all("accept-encoding") == ["identity"]
         told = await audited(proxy, "web_search_invoked")
         assert (told["vendor"], told["search_count"], told["action"]) == ("anthropic", 1, "narrowed")
-        receipt = await proxy.verb("conversation", "receipt", "chat-1")
+        receipt = await receipted(proxy)
         assert (receipt["searches"], receipt["queries"]) == (1, ["CVE-2025-50182 patched?"])
         assert [(each["url"], each["permitted"]) for each in receipt["sources"]] == [
             ("https://docs.example.com/cve", True)
@@ -147,7 +155,7 @@ async def test_scene_4_a_source_outside_the_allowlist_is_flagged(tmp_path: Path,
         await opt_in(proxy)
         assert "evil.example.net" in (await anthropic(proxy, vendor.port, stream=stream)).text
         await proxy.event(reason="source_outside_allowlist", verdict="allow")
-        receipt = await proxy.verb("conversation", "receipt", "chat-1")
+        receipt = await receipted(proxy)
         assert {each["url"]: each["permitted"] for each in receipt["sources"]}["https://evil.example.net/"] is False
 
 
@@ -223,6 +231,8 @@ async def test_scene_5_the_agent_fetches_what_is_not_allowed_itself(tmp_path: Pa
             answer = await client.ask(b"GET http://paste.example.net/ HTTP/1.1\r\nHost: paste.example.net\r\n\r\n")
         assert status(answer) == 403
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["suggestion"] == "- paste.example.net"
-        await until(lambda: proxy.events)
-        (row,) = await proxy.verb("blocked")
+        found: list[Any] = []
+        while not found:  # the store is written behind the answer
+            found = await proxy.verb("blocked")
+        (row,) = found
         assert (row["host"], row["reason"], row["count"]) == ("paste.example.net", "no_rule", 1)

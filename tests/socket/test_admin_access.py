@@ -8,6 +8,7 @@ import pytest
 
 from harness.admin import POLICY, TOKEN, admin, denied, grant, rows
 from harness.records import unaudited
+from harness.waiting import PATIENCE
 from outward.records.state import runtime_settings
 
 DECISION = "0193f0000000000000000000000000aa"
@@ -28,7 +29,7 @@ DECISION = "0193f0000000000000000000000000aa"
 @pytest.mark.parametrize("path", ["/blocked", "/groups", "/nothing", "/openapi.json", "/events/stream", "/groups/acme"])
 def test_without_a_valid_token_every_path_answers_401(running, headers, path):
     """Whatever the path; nothing tells what exists."""
-    reply = httpx.get(f"{running.url}/api/v1{path}", headers=headers)
+    reply = httpx.get(f"{running.url}/api/v1{path}", headers=headers, timeout=PATIENCE)
     assert reply.status_code == 401
     assert reply.headers["www-authenticate"].startswith("Bearer")
     assert reply.headers["content-type"] == "application/problem+json"
@@ -37,7 +38,7 @@ def test_without_a_valid_token_every_path_answers_401(running, headers, path):
 def test_health_needs_no_token(running):
     """Probes and scrapers have none."""
     for path in ("/healthz", "/readyz", "/metrics"):
-        assert httpx.get(running.url + path).status_code == 200
+        assert httpx.get(running.url + path, timeout=PATIENCE).status_code == 200
 
 
 def test_an_expired_or_revoked_token_answers_401(running):
@@ -106,7 +107,9 @@ def test_a_name_that_an_attacker_may_own_gets_no_page(tmp_path):
             ("ops.example.com", 200),
             ("[::1]:9090", 200),
         ):
-            assert httpx.get(f"{running.url}/login", headers={"Host": host}).status_code == status, host
+            assert httpx.get(f"{running.url}/login", headers={"Host": host}, timeout=PATIENCE).status_code == status, (
+                host
+            )
         with running.client() as client:
             assert client.get("/api/v1/groups", headers={"Host": "anything.example"}).status_code == 200
 

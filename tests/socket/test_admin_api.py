@@ -249,7 +249,7 @@ def test_exports_are_whole_and_no_formula(running, client):
     lines = client.get("/export.jsonl?group=acme/platform").text.splitlines()
     assert len(lines) == 2100
     assert json.loads(lines[0])["host"] == "h2099.example.net"
-    assert httpx.get(f"{running.url}/export.csv").status_code == 401
+    assert httpx.get(f"{running.url}/export.csv", timeout=PATIENCE).status_code == 401
 
 
 def test_a_store_that_is_away_answers_503(running, client, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from harness.sink import Sink
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from outward.config.settings import AuditStreamSettings as Settings
 from outward.records.audit.chain import Chain
 from outward.records.audit.stream import AuditStream
@@ -51,9 +51,17 @@ class Log:
             head = self._chain.append(self.database, [as_record(event) for event in events])
         self._chain.save(head)
 
-    def stream(self, sink: Sink, counts: Counts | None = None, *, batch: int = 100, **options: object) -> AuditStream:
-        """Start a stream to a sink, with short waits."""
-        destination = Destination(sink.url, deadline=0.3, **options)  # type: ignore[arg-type]
+    def stream(
+        self,
+        sink: Sink,
+        counts: Counts | None = None,
+        *,
+        batch: int = 100,
+        deadline: float = PATIENCE,
+        **options: object,
+    ) -> AuditStream:
+        """Start a stream to a sink, with short waits between tries; where the sink hangs, with a short `deadline` too."""
+        destination = Destination(sink.url, deadline=deadline, **options)  # type: ignore[arg-type]
         stream = AuditStream(
             destination,
             lambda: open_database(self.url, self.folder),
@@ -88,7 +96,7 @@ def plain(tmp_path: Path) -> Iterator[Log]:
 def test_no_row_is_lost_while_the_destination_fails_hangs_and_restarts(log: Log, sink: Sink) -> None:
     """Nor while the proxy restarts; rows come in their order, and no fewer than there are."""
     sink.answers.extend([(500, {}), (200, {}), (429, {"Retry-After": "0"}), (0, {}), (302, {"Location": sink.url})])
-    first = log.stream(sink, batch=7)
+    first = log.stream(sink, batch=7, deadline=0.3)
     for _ in range(10):
         log.append(13)
     wait_for(lambda: len(sink.ids) >= 60)
@@ -96,7 +104,7 @@ def test_no_row_is_lost_while_the_destination_fails_hangs_and_restarts(log: Log,
     log.append(50)
     first.close(0.2)
     log.append(20)
-    second = log.stream(sink, batch=7)
+    second = log.stream(sink, batch=7, deadline=0.3)
     wait_for(lambda: second.pending >= 70)
     assert second.lag() > 0
     sink.start()
@@ -120,10 +128,11 @@ def test_an_answer_that_is_lost_is_asked_for_again(plain: Log, sink: Sink) -> No
     """At least once: the destination may have what it did not confirm."""
     plain.append(3)
     sink.answers.append((0, {}))
-    plain.stream(sink, counts := Counts())
-    wait_for(lambda: len(sink.ids) == 3)
-    assert ([count for _, count in sink.requests], counts.failed) == ([3, 3], ["timeout"])
+    plain.stream(sink, counts := Counts(), deadline=1.0)
     wait_for(lambda: counts.sent == 3)
+    assert {count for _, count in sink.requests} == {3}
+    assert len(sink.requests) == 1 + len(counts.failed)
+    assert set(counts.failed) == {"timeout"}
 
 
 def test_one_of_several_proxies_delivers(log: Log, sink: Sink) -> None:

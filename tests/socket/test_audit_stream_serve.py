@@ -6,7 +6,7 @@ from pathlib import Path
 from harness.fleet import TOKEN, call
 from harness.process import Served, outward
 from harness.sink import Sink
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from outward.records.database import open_database
 
 CONFIG = """
@@ -44,13 +44,13 @@ def test_a_killed_proxy_goes_on_where_it_was(tmp_path: Path, sink: Sink) -> None
     wait_for(lambda: "outward_audit_stream_pending 8.0" in served.get("/metrics")[1])
     wait_for(lambda: 'outward_audit_stream_failures_total{reason="connection"}' in served.get("/metrics")[1])
     served.process.kill()
-    served.process.wait(10)
+    served.process.wait(PATIENCE)
     sink.start()
     again = Served(config, OUTWARD_ADMIN_TOKEN=TOKEN, STREAM_TOKEN="s3cret")
     wait_for(lambda: len(sink.ids) == 14)
     toggle(again, 1)
     again.process.terminate()  # what was recorded last is delivered before the end
-    again.process.wait(20)
+    again.process.wait(PATIENCE)
     assert sink.ids == kept("sqlite", tmp_path / "state")
     assert len(sink.ids) == 15
     assert {headers["x-gitlab-event-streaming-token"] for headers, _ in sink.requests} == {"s3cret"}

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.records import Counts, act, append
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
+from outward.records import sqlite
 from outward.records.audit import audit_query
 from outward.records.audit.audit_query import AuditFilters
 from outward.records.audit.chain import Chain
@@ -60,8 +61,9 @@ def in_parallel(work: Callable[[int], None], times: int) -> None:
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 @pytest.mark.parametrize("states", ["one state directory", "a state directory each"])
 def test_several_writers_on_one_database_keep_whole_chains(
-    tmp_path: Path, kind: str, states: str, request: pytest.FixtureRequest
+    tmp_path: Path, kind: str, states: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", PATIENCE)  # of three who write all the time, one may wait for long
     url = f"sqlite:///{tmp_path}/shared.sqlite" if kind == "sqlite" else request.getfixturevalue("server").url
     apart = states != "one state directory"
 

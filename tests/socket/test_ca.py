@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from harness.pki import DAY, Ca, key_pem, write
 from harness.process import outward
+from harness.waiting import PATIENCE
 from outward.core.names import canonical_host
 from outward.proxy import ca, castore
 from outward.proxy.ca import Authority, AuthorityError, Leaf
@@ -66,7 +67,7 @@ def test_processes_that_start_together_agree_on_one_ca(tmp_path: Path):
     start = [sys.executable, "-c", code, str(state)]
     with contextlib.ExitStack() as stack:
         together = [stack.enter_context(subprocess.Popen(start, stdout=subprocess.PIPE)) for _ in range(4)]
-        serials = {int(process.communicate(timeout=30)[0]) for process in together}
+        serials = {int(process.communicate(timeout=PATIENCE)[0]) for process in together}
     assert serials == {Authority(state).certificate.serial_number}
 
 

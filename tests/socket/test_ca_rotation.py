@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from harness.process import Served
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from harness.web import Web
 
 
@@ -68,7 +68,7 @@ def test_a_new_ca_is_published_at_once_and_signs_after_a_restart(
 
     def asked(proxy: tuple[str, int], context: ssl.SSLContext) -> int | str:
         try:
-            with httpx.Client(proxy="http://{}:{}".format(*proxy), verify=context, timeout=20) as client:
+            with httpx.Client(proxy="http://{}:{}".format(*proxy), verify=context, timeout=PATIENCE) as client:
                 return client.get(f"{origin.url}/").status_code
         except httpx.HTTPError as error:
             return str(error)

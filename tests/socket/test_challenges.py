@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.process import Served, environment
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from harness.web import Web
 
 TOKENS = {"tunnelled": "correct horse battery", "inspected": "staple correct horse"}
@@ -119,6 +119,7 @@ def test_an_answered_challenge_is_one_event_with_the_answer(
 
     before, (allowed, unknown) = len(recorded(served)), counted()
     told = curl(served, web, group, *options)
+    wait_for(lambda: [event for event in served.events if event["id"] in told])  # a tunnel's, once it has ended
     (event,) = recorded(served)[before:]
     assert (event["verdict"], event["group"], event["host"]) == ("allow", group, "origin.test")
     assert [event["id"]] == told
@@ -135,11 +136,12 @@ def test_git_leaves_no_unknown_client(shared: tuple[Served, Web]):
         HOME=str(web.root), GIT_CONFIG_NOSYSTEM="1", GIT_SSL_CAINFO=str(web.ca),
     )  # fmt: skip
     assert len(web.seen) > asked, done.stderr
+    wait_for(lambda: len(recorded(served)) > before)
     assert {event["group"] for event in recorded(served)[before:]} == {"tunnelled"}
 
 
 def ask(served: Served, host: str, port: int, *fields: str, version: str = "1.1", sock: socket.socket | None = None):
-    sock = sock or socket.create_connection(served.proxy, timeout=10)
+    sock = sock or socket.create_connection(served.proxy, timeout=PATIENCE)
     sock.sendall(
         "\r\n".join((f"CONNECT {host}:{port} HTTP/{version}", f"Host: {host}:{port}", *fields, "", "")).encode()
     )

@@ -18,6 +18,7 @@ import pytest
 
 from harness.loops import on_loop
 from harness.process import Served, outward
+from harness.waiting import PATIENCE
 from outward.demo.chat import Chat
 from outward.demo.small_web import PAGES, QUESTION
 from outward.demo.stage import GROUP, DemoStage, stage
@@ -29,7 +30,7 @@ OUTSIDE = PAGES[3].url
 
 
 def _demo(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return outward("demo", *arguments, patience=55)
+    return outward("demo", *arguments)
 
 
 def test_the_story_is_told_without_keys_or_internet() -> None:
@@ -95,7 +96,9 @@ class Talk:
 
     async def api(self, path: str, **headers: str) -> httpx.Response:
         """Ask the admin API."""
-        async with httpx.AsyncClient(headers={"authorization": f"Bearer {self.stage.admin}", **headers}) as http:
+        async with httpx.AsyncClient(
+            headers={"authorization": f"Bearer {self.stage.admin}", **headers}, timeout=PATIENCE
+        ) as http:
             return await http.get("http://{}:{}{}".format(*self.stage.ops, path))
 
     async def _trace(self, name: str, _info: object) -> None:
@@ -106,7 +109,7 @@ class Talk:
 def through(proxy: tuple[str, int], token: str, tls: ssl.SSLContext) -> httpx.AsyncClient:
     """A client behind the proxy, in the conversation `talk`."""
     auth = ("talk", token)
-    return httpx.AsyncClient(proxy=httpx.Proxy("http://{}:{}".format(*proxy), auth=auth), verify=tls, timeout=30)
+    return httpx.AsyncClient(proxy=httpx.Proxy("http://{}:{}".format(*proxy), auth=auth), verify=tls, timeout=PATIENCE)
 
 
 @contextlib.asynccontextmanager
@@ -183,7 +186,9 @@ async def test_another_valid_client_of_the_group_cannot_borrow_an_opt_in(tmp_pat
         served = await asyncio.to_thread(Served, tmp_path / "own.yaml", OUTWARD_ADMIN_TOKEN="owt_all-0123456789")
         try:
             opt_in = f"http://{served.ops[0]}:{served.ops[1]}/api/v1/conversations/talk/opt-in"
-            async with httpx.AsyncClient(headers={"authorization": "Bearer owt_all-0123456789"}) as admin:
+            async with httpx.AsyncClient(
+                headers={"authorization": "Bearer owt_all-0123456789"}, timeout=PATIENCE
+            ) as admin:
                 assert (await admin.put(opt_in, json={"group": GROUP})).status_code == 200
             pem = ssl.create_default_context(cafile=tmp_path / "own" / "ca.pem")
             searched = []
@@ -216,7 +221,12 @@ async def test_a_request_with_many_searches_leaves_few_and_short_rows(tmp_path: 
             ("web_search_invoked", None),
         ]
         assert all(len(row["request_domains"] or ()) <= 500 for row in rows)
-        noted = [row["reason"] for row in await talk.chat.blocked() if row["stage"] == "search"]
+
+        async def blocked() -> list[str]:
+            found = [row["reason"] for row in await talk.chat.blocked() if row["stage"] == "search"]
+            return found if len(found) >= 2 else []
+
+        noted = await _until(blocked)
         assert sorted(noted) == ["web_search_no_permitted_source", "web_search_not_opted_in"]
 
 
@@ -232,7 +242,7 @@ async def test_the_audit_chain_of_a_service_verifies_once_it_has_stopped(tmp_pat
 
 async def _until(ask: Any) -> Any:
     """Ask until there is an answer."""
-    deadline = asyncio.get_running_loop().time() + 10
+    deadline = asyncio.get_running_loop().time() + PATIENCE
     while not (found := await ask()):
         assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.02)
@@ -259,6 +269,6 @@ async def test_a_run_searches_with_the_flag_and_not_without(tmp_path: Path) -> N
         config.write_text(text.replace("web_search: {enabled: true}", "web_search: {enabled: false}"))
         for flag, expected in (((), "from memory"), (("--web-search",), "searched")):
             run = ("run", "--config", config, "--group", GROUP, *flag, "--", sys.executable, "-c", _AGENT, port)
-            done = await asyncio.to_thread(outward, *run, patience=50)
+            done = await asyncio.to_thread(outward, *run)
             assert (done.returncode, done.stdout.strip()) == (0, expected), done.stderr
             assert ("web_search_disabled" in done.stderr) == (not flag), done.stderr

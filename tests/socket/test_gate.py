@@ -166,7 +166,7 @@ async def test_plain_requests_and_inspected_connects_go_to_the_engine_with_their
         assert second.decision.lane is Lane.INSPECT
         assert second.identity.conversation == "c-1"
         assert not world.events
-        assert world.gate.connections == 0
+        await until(lambda: world.gate.connections == 0)
 
 
 @on_loop

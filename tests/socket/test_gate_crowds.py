@@ -12,6 +12,7 @@ from harness.loops import on_loop, until
 from harness.origins import origin
 from harness.policies import group, policy, rule
 from harness.raw import Raw, raw
+from harness.waiting import PATIENCE
 from outward.config.settings import Limits
 from outward.core.addresses import Own
 from outward.core.reasons import Reason
@@ -89,7 +90,7 @@ async def test_a_crowded_source_makes_room_among_its_own():
             await until(first.reader.at_eof)
             assert not reader.at_eof()
         writer.write(connect("evil.test"))
-        assert status(await asyncio.wait_for(reader.read(), 5)) == 403
+        assert status(await asyncio.wait_for(reader.read(), PATIENCE)) == 403
         writer.close()
 
 

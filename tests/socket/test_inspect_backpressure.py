@@ -11,6 +11,7 @@ from harness.inspection import Seen, inspecting, keep, replying, response, web_o
 from harness.loops import on_loop, until
 from harness.policies import group, policy, rule
 from harness.raw import Raw, raw
+from harness.waiting import PATIENCE
 from outward.core.model import LaneChoice
 
 INSPECT = policy(group(rule("allowed.test"), lane=LaneChoice.INSPECT))
@@ -113,7 +114,7 @@ async def test_an_origin_is_held_back_by_a_client_that_does_not_read(tmp_path: P
         await until(lambda: sent[0])
         assert await until_still(sent) < 48
         client.reader._limit = 2**20
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert b"200 OK" in await client.reader.read(64)
 
 

@@ -14,6 +14,7 @@ from harness.loops import on_loop, until
 from harness.pki import Ca, write
 from harness.policies import LOOPBACK, group, policy, rule
 from harness.raw import raw
+from harness.waiting import PATIENCE
 from outward.core.model import ClientEntry, Credential, LaneChoice, Place, Verdict
 from outward.core.reasons import Reason
 from outward.proxy.inspection import pool
@@ -251,7 +252,8 @@ async def test_one_whose_response_was_not_read_to_its_end_is_not_kept(tmp_path: 
         async with world.tunnel("allowed.test", server.port) as client:
             await client.send(keep("/", f"allowed.test:{server.port}"))
             await client.head()
-        await asyncio.wait_for(ended.wait(), 20)
+        await asyncio.wait_for(ended.wait(), PATIENCE)
+        await until(lambda: not world.engine._sessions)
         assert len(world.engine.pool) == 0
 
 

@@ -16,6 +16,7 @@ from harness.inspection import Seen, WebOrigin, World, get, inspecting, post, we
 from harness.loops import on_loop, until
 from harness.policies import group, policy, rule
 from harness.searching import Memory
+from harness.waiting import PATIENCE
 from outward.core.model import OnViolation, OptIn, WebSearch
 from outward.proxy.governance import SearchGovernor
 from outward.proxy.search_settings import FileConsent
@@ -78,7 +79,7 @@ class Watched:
                     self.on_loop.append(len(args[0]) if args else subject.held)
                 elif name != "finish":
                     self.entered.set()
-                    assert self.go.wait(20)
+                    assert self.go.wait(PATIENCE)
                 return plain(subject, *args, **how)
             finally:
                 if alone and name != "finish":
@@ -127,7 +128,10 @@ async def stage(
             made.sent += 1 << 16
         writer.close()
 
-    async with inspecting(allows, tmp_path, hook_timeout=30.0) as world, web_origin(world, "allowed.test") as server:
+    async with (
+        inspecting(allows, tmp_path, hook_timeout=PATIENCE) as world,
+        web_origin(world, "allowed.test") as server,
+    ):
         consent, told = FileConsent(lambda: world.judge.policy), Memory()
         registry = registry_of({"allowed.test": "anthropic"}, ["allowed.test"], ())
         world.engine.parts.governor = SearchGovernor(world.judge, registry, consent, told, 1 << 20)
@@ -196,10 +200,10 @@ async def test_a_client_that_leaves_while_a_thread_reads_is_told_of_once(
             assert [each.details["incomplete"] for each in m.told.audits] == [True]
         governor = m.world.engine.parts.governor
         assert isinstance(governor, SearchGovernor)
-        await governor.settle(20)
+        await governor.settle(PATIENCE)
         assert len(m.told.audits) <= 1
         assert m.watched.together == 0
-        assert m.world.engine.parts.budget.left == 256 << 20
+        await until(lambda: m.world.engine.parts.budget.left == 256 << 20)
 
 
 @on_loop

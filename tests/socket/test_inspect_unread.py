@@ -111,7 +111,7 @@ async def test_a_stream_that_is_cut_is_on_record_with_its_reason(tmp_path: Path)
             async with world.tunnel("allowed.test", server.port) as client:
                 host = b"Host: allowed.test:%d" % server.port
                 await client.send(STREAM.replace(b"Host: allowed.test", host))
-                got = await client.rest(20)
+                got = await client.rest()
         await until(lambda: len(world.events) == 2)
         cut, own = world.events
         reason = Reason.WEB_SEARCH_UNINSPECTABLE

@@ -129,7 +129,7 @@ def test_no_count_is_lost_while_the_database_is_locked(tmp_path: Path) -> None:
     for _ in range(50):
         recorder.record(allowed())
     lock.execute("ROLLBACK")
-    wait_for(lambda: counts.written == 100, 20)
+    wait_for(lambda: counts.written == 100)
     recorder.close(10)
     database = open_database("sqlite", tmp_path)
     assert total(database) == 100

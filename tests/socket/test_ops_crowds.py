@@ -34,7 +34,7 @@ def ask(running: Admin, path: str, token: str = TOKEN, method: str = "GET") -> s
     """Send a request and read nothing."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.settimeout(10)
+    sock.settimeout(PATIENCE)
     sock.connect(("127.0.0.1", running.port))
     sock.sendall(f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
     return sock
@@ -138,7 +138,7 @@ def publish_until_nobody_watches(running: Admin, make) -> None:
 
 def test_a_session_that_ends_ends_its_stream(running, monkeypatch):
     monkeypatch.setattr(stream, "HEARTBEAT", 0.1)
-    page = httpx.Client(base_url=running.url)
+    page = httpx.Client(base_url=running.url, timeout=PATIENCE)
     assert page.post("/login", data={"token": grant(running, "one", "acme")}).status_code == 303
     with page.stream("GET", SSE) as reply:
         assert reply.status_code == 200
@@ -204,8 +204,8 @@ def test_long_answers_of_one_token_are_few_while_nobody_reads_them(running, clie
 def test_metrics_and_details_are_not_for_another_sites_page(running):
     """A name that an attacker's DNS answers with this address; group names are nobody's business."""
     for host, status in (("evil.example", 421), ("127.0.0.1.evil.example:9090", 421), ("127.0.0.1", 200), ("a:1", 200)):
-        assert httpx.get(f"{running.url}/metrics", headers={"Host": host}).status_code == status, host
-    ready = httpx.get(f"{running.url}/readyz", headers={"Host": "evil.example"})
+        assert httpx.get(f"{running.url}/metrics", headers={"Host": host}, timeout=PATIENCE).status_code == status, host
+    ready = httpx.get(f"{running.url}/readyz", headers={"Host": "evil.example"}, timeout=PATIENCE)
     assert ready.json() == {"ready": True}
-    assert "checks" in httpx.get(f"{running.url}/readyz").json()
-    assert httpx.get(f"{running.url}/healthz", headers={"Host": "evil.example"}).status_code == 200
+    assert "checks" in httpx.get(f"{running.url}/readyz", timeout=PATIENCE).json()
+    assert httpx.get(f"{running.url}/healthz", headers={"Host": "evil.example"}, timeout=PATIENCE).status_code == 200

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.loops import on_loop, until
+from harness.waiting import PATIENCE
 from outward.ops import server
 from outward.ops.health import Health
 from outward.ops.metrics import Metrics
@@ -21,7 +22,7 @@ async def answer(ops: OpsServer, raw: bytes) -> bytes:
     """Send bytes and return everything that comes back until the server closes."""
     reader, writer = await asyncio.open_connection(*ops.address)
     writer.write(raw)
-    data = await asyncio.wait_for(reader.read(), 5)
+    data = await asyncio.wait_for(reader.read(), PATIENCE)
     writer.close()
     return data
 
@@ -166,7 +167,7 @@ async def test_connections_are_bounded_and_strangers_keep_no_probe_out(
             held[-1][1].write(begun)
         assert b"200 OK" in await answer(ops, get("/healthz"))
         assert len(ops._tasks) <= 3
-        assert len(await asyncio.wait_for(held[0][0].read(), 5)) < 64 << 20
+        assert len(await asyncio.wait_for(held[0][0].read(), PATIENCE)) < 64 << 20
         for _, writer in held:
             writer.transport.abort()
         await until(lambda: not ops._tasks)
@@ -197,7 +198,7 @@ async def test_streams_that_are_under_way_make_no_room(ops: OpsServer, monkeypat
     monkeypatch.setattr(server, "CONNECTIONS", 1)
     reader, writer = await asyncio.open_connection(*ops.address)
     writer.write(get("/endless"))
-    await asyncio.wait_for(reader.readuntil(b"data\n\n"), 5)
+    await asyncio.wait_for(reader.readuntil(b"data\n\n"), PATIENCE)
     assert await answer(ops, b"") == b""
     writer.transport.abort()
     await until(lambda: not ops._tasks)
@@ -210,7 +211,7 @@ async def test_an_answer_that_nobody_reads_is_dropped(ops: OpsServer, monkeypatc
     writer.write(LARGE)
     await until(lambda: ops._tasks)
     await until(lambda: not ops._tasks)
-    assert len(await asyncio.wait_for(reader.read(), 5)) < 64 << 20
+    assert len(await asyncio.wait_for(reader.read(), PATIENCE)) < 64 << 20
     writer.close()
 
 

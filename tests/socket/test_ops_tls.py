@@ -48,14 +48,14 @@ def served(tmp_path_factory):
         folder=folder,
         ops=running.ops,
         context=context,
-        client=httpx.Client(base_url=f"https://{host}:{port}", verify=context),
+        client=httpx.Client(base_url=f"https://{host}:{port}", verify=context, timeout=PATIENCE),
     )
     running.end()
 
 
 def shown(served) -> int:
     with (
-        socket.create_connection(served.ops, 5) as sock,
+        socket.create_connection(served.ops, PATIENCE) as sock,
         served.context.wrap_socket(sock, server_hostname="127.0.0.1") as tls,
     ):
         return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True)).serial_number
@@ -72,10 +72,15 @@ def test_page_and_probe_speak_tls_and_cookies_never_leave_it(served):
     assert "Domain" not in cookie
     assert served.client.get("/groups").status_code == 200
     unprefixed = {"Cookie": cookie.partition(";")[0].removeprefix("__Host-")}
-    assert httpx.get(f"{served.client.base_url}/groups", headers=unprefixed, verify=served.context).status_code == 401
+    assert (
+        httpx.get(
+            f"{served.client.base_url}/groups", headers=unprefixed, verify=served.context, timeout=PATIENCE
+        ).status_code
+        == 401
+    )
     assert served.client.get("/readyz").json()["ready"]
     with pytest.raises(httpx.HTTPError):
-        httpx.get("http://{}:{}/healthz".format(*served.ops))
+        httpx.get("http://{}:{}/healthz".format(*served.ops), timeout=PATIENCE)
     done = outward("health", "--ops", "{}:{}".format(*served.ops))
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -18,6 +18,7 @@ from harness.loops import on_loop, until
 from harness.origins import origin
 from harness.policies import group, policy, rule
 from harness.raw import Raw, raw
+from harness.waiting import PATIENCE
 from outward.core.explain import explain
 from outward.core.model import Lane, LaneChoice, Stage, Verdict
 from outward.core.paths import PathGlob
@@ -258,13 +259,14 @@ async def test_pythons_own_client(rules: Policy, tmp_path: Path) -> None:
     async with inspecting(rules, tmp_path) as world, web_origin(world, "allowed.test", tls=False) as server:
 
         def fetched(path: str) -> tuple[int, bytes]:
-            client = http.client.HTTPConnection(*world.address, timeout=20)
+            client = http.client.HTTPConnection(*world.address, timeout=PATIENCE)
             client.set_tunnel("allowed.test", server.port)
             client.request("GET", path)
             reply = client.getresponse()
             return reply.status, reply.read()
 
         assert await asyncio.to_thread(fetched, "/a") == (200, b"hello")
+        await until(lambda: world.events)
         assert [event.path for event in world.events] == ["/a"]
 
 

@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from harness.full_disk import fill, free, small_disk
 from harness.process import Served
 from harness.records import MONTH, Counts, act, audited, denied, recording, stored
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from outward.records.database import Database, StoreAwayError, open_database
 from outward.records.events.recorder import Recorder
 
@@ -28,7 +27,7 @@ class Switchable:
         self.hang.set()
 
     def __call__(self, url: str, state: Path) -> Database:
-        self.hang.wait(20)
+        self.hang.wait(PATIENCE)
         if self.away:
             raise StoreAwayError("switched off")
         return open_database(url, state)
@@ -111,7 +110,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from harness.records import Counts, denied
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from outward.records.events.recorder import Recorder
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -128,7 +127,7 @@ while not counts.dropped:
         total += 1
     wait_for(lambda: len(recorder) == 0)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-wait_for(lambda: counts.written + counts.dropped["store"] == total, 20)
+wait_for(lambda: counts.written + counts.dropped["store"] == total)
 wait_for(lambda: recorder.losing is None)
 recorder.close(10)
 print(counts.written, counts.dropped["store"], total)
@@ -139,7 +138,7 @@ def test_on_a_full_disk_every_event_is_kept_or_counted_and_space_mends_it(tmp_pa
     """A limit on file size stands for the full disk: writes fail half way through."""
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path)],
-        capture_output=True, text=True, check=False, timeout=50,
+        capture_output=True, text=True, check=False, timeout=2 * PATIENCE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -166,7 +165,7 @@ def test_a_full_disk_shows_for_as_long_as_it_is_full(tmp_path: Path, caplog: pyt
         assert caplog.text.count("the record store is open") == 1
         assert caplog.text.count("records are being lost") == 1
         free(state)
-        wait_for(lambda: recorder.losing is None, 20)
+        wait_for(lambda: recorder.losing is None)
 
 
 def test_a_blocked_stdout_costs_its_lines_and_nothing_else(tmp_path: Path) -> None:
@@ -174,17 +173,13 @@ def test_a_blocked_stdout_costs_its_lines_and_nothing_else(tmp_path: Path) -> No
     reader, writer = os.pipe()
     recorder = Recorder("sqlite", tmp_path, counts, retention=MONTH, stdout=writer, capacity=1000)
     recorder.start()
-    slowest = 0.0
     for number in range(4000):
-        started = time.perf_counter()
-        recorder.record(denied())
-        slowest = max(slowest, time.perf_counter() - started)
+        recorder.record(denied())  # would never return, if it waited for the reader
         if number % 500 == 0:
             wait_for(lambda: len(recorder) < 500)
     wait_for(lambda: counts.written == 4000)
     assert counts.dropped["stdout"] > 0
     assert "store" not in counts.dropped
-    assert slowest < 0.25  # the machine's own hiccups, not a wait for the reader
     os.close(reader)  # lets the thread go
     recorder.close(5)
     os.close(writer)
@@ -248,8 +243,8 @@ def test_a_store_that_is_away_shows_until_it_is_back(tmp_path: Path) -> None:
         assert "store is away" in served.readiness()["checks"]["store"]
         assert served.readiness()["ready"]
         store.unlink()
-        wait_for(lambda: served.metric("outward_record_store_up") == 1, 20)
-        wait_for(lambda: served.metric("outward_records_spilled_bytes") == 0, 20)
+        wait_for(lambda: served.metric("outward_record_store_up") == 1)
+        wait_for(lambda: served.metric("outward_records_spilled_bytes") == 0)
         assert served.readiness()["checks"]["store"] == "ok"
     finally:
         served.end()

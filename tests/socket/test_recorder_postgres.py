@@ -54,7 +54,7 @@ def test_no_row_is_lost_when_the_server_is_stopped_and_started_under_load(
     wait_for(lambda: any((tmp_path / "spill").glob("*")))
     assert recorder.problem is None
     server.start()
-    wait_for(lambda: counts.written == 500, 20)
+    wait_for(lambda: counts.written == 500)
     for _ in range(10):
         send(200)
     server.stop()
@@ -63,7 +63,7 @@ def test_no_row_is_lost_when_the_server_is_stopped_and_started_under_load(
         wait_for(lambda: len(recorder) == 0)
     server.start()
     send(200)
-    wait_for(lambda: count(server.url, tmp_path) == len(sent), 30)
+    wait_for(lambda: count(server.url, tmp_path) == len(sent))
     recorder.close(10)
     again = open_database(server.url, tmp_path)
     assert {row[0] for row in again.execute("SELECT id FROM events")} == set(sent)
@@ -99,7 +99,7 @@ def test_two_proxies_migrate_and_write_at_once(server: Server, database: Databas
     for number in range(300):
         for recorder in recorders:
             recorder.record(denied(f"h{number % 7}.example"))
-    wait_for(lambda: sum(each.written for each in counts) == 900, 20)
+    wait_for(lambda: sum(each.written for each in counts) == 900)
     for recorder in recorders:
         recorder.close(10)
     assert sum(row.count for row in query.summary(database, Filters(), 50)) == 900

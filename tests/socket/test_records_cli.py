@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from harness.full_disk import fill, free, small_disk
 from harness.process import OUTWARD, environment, outward
 from harness.records import Counts, denied
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from outward.cli.main import main
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
@@ -112,7 +112,7 @@ def test_output_that_goes_nowhere_is_said_plainly(
         stdout=full if sink == "full" else writer,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     os.close(writer)
@@ -231,15 +231,15 @@ def follow(config: Path, verb: str, act: Callable[[int], None], wanted: int) -> 
     reader = threading.Thread(target=lambda: found.extend(json.loads(stream.readline()) for _ in range(wanted)))
     reader.start()
     try:
-        wait_for(lambda: found, 20)
+        wait_for(lambda: found)
         for number in range(1, wanted):
             act(number)
-        wait_for(lambda: len(found) == wanted, 20)
+        wait_for(lambda: len(found) == wanted)
     finally:
         child.terminate()
         child.wait()
         stream.close()
-        reader.join(5)
+        reader.join(PATIENCE)
     return found
 
 

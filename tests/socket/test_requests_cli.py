@@ -9,7 +9,7 @@ from harness.admin import TOKEN
 from harness.ports import free_port
 from harness.process import Echo, Served, outward
 from harness.raw import client_hello
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 
 POLICY = """
 version: 1
@@ -88,7 +88,7 @@ def test_from_blocked_to_open_and_closed_again(served: Served, origin: Echo) -> 
         tunnel.sendall(client_hello("new.example"))
         assert tunnel.recv(100)
         assert outward("requests", "revoke", grant["id"], "-c", served.config).returncode == 0
-        tunnel.settimeout(10)
+        tunnel.settimeout(PATIENCE)
         while tunnel.recv(65536):  # what the origin had echoed
             pass
     assert " 403 " in served.answer("new.example", origin.port)

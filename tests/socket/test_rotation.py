@@ -12,7 +12,7 @@ from cryptography import x509
 
 from harness.doorway import OPENED, SPIFFE, connect
 from harness.process import Echo, Served, outward
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 
 OLD, NEW = "owt_the-old-one-0123", "owt_the-new-one-0123"
 
@@ -118,7 +118,7 @@ def test_an_admin_token_is_rotated_without_one_refused_request(served, tmp_path)
     stop, statuses, token = threading.Event(), [], [OLD]
 
     def ask(secret: str) -> int:
-        return httpx.get(url, headers={"Authorization": f"Bearer {secret}"}).status_code
+        return httpx.get(url, headers={"Authorization": f"Bearer {secret}"}, timeout=PATIENCE).status_code
 
     def traffic() -> None:
         while not stop.is_set():
@@ -126,7 +126,7 @@ def test_an_admin_token_is_rotated_without_one_refused_request(served, tmp_path)
 
     reader = threading.Thread(target=traffic)
     reader.start()
-    page = httpx.Client(base_url=url.removesuffix("/api/v1/groups"))
+    page = httpx.Client(base_url=url.removesuffix("/api/v1/groups"), timeout=PATIENCE)
     assert page.post("/login", data={"token": OLD}).status_code == 303
     (tmp_path / "tokens").write_text(f"{OLD}\n{NEW}\n")
     wait_for(lambda: ask(NEW) == 200)

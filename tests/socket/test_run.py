@@ -15,7 +15,7 @@ import pytest
 
 from harness.ports import free_port
 from harness.process import OUTWARD, environment
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from harness.web import Web
 
 PYTHON = sys.executable
@@ -322,7 +322,7 @@ def test_signals_reach_the_command(runner: Runner, tmp_path: Path) -> None:
     try:
         wait_for(mark.exists)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 9
+        assert process.wait(PATIENCE) == 9
     finally:
         process.kill()
 
@@ -449,6 +449,6 @@ def test_a_terminal_that_goes_away_or_an_unclear_answer_trusts_nothing_and_ends(
         shown += os.read(ours, 4096)
     if answer is not None:
         os.write(ours, answer)
-        assert process.wait(20) == 3
+        assert process.wait(PATIENCE) == 3
     os.close(ours)
-    assert process.wait(20) in ({3} if answer else {1, 3})  # where it cannot even say so, it ends all the same
+    assert process.wait(PATIENCE) in ({3} if answer else {1, 3})  # where it cannot even say so, it ends all the same

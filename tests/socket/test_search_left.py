@@ -10,6 +10,7 @@ import pytest
 from harness import vendors
 from harness.loops import on_loop, until
 from harness.searching import Desk, governed
+from harness.waiting import PATIENCE
 from outward.core.model import OptIn, WebSearch
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.governor import Refuse
@@ -58,7 +59,7 @@ class Door:
 
     def pass_through(self) -> None:
         self.entered.set()
-        assert self.go.wait(20)
+        assert self.go.wait(PATIENCE)
 
 
 class Slow(SearchCounts):

@@ -15,6 +15,7 @@ from harness import vendors
 from harness.loops import on_loop, until
 from harness.postgres import Server
 from harness.searching import Desk, governed
+from harness.waiting import PATIENCE
 from outward.core.model import OptIn, Unfilterable, Verdict, WebSearch
 from outward.core.reasons import Reason
 from outward.records.database import Database, StoreAwayError, migrate, open_database
@@ -215,7 +216,7 @@ def test_many_that_reserve_at_once_get_no_more_than_there_is(server: Server, tmp
     def reserve(counts: SearchCounts) -> int:
         got = 0
         for _ in range(30):
-            together.wait(20)
+            together.wait(PATIENCE)
             got += counts.reserve("a", "xai", (("a", 50),), 1).searches
         return got
 

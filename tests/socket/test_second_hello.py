@@ -14,6 +14,7 @@ from harness.gates import World, connect, gate_for, status
 from harness.loops import on_loop, until
 from harness.policies import group, policy, rule
 from harness.raw import Raw, raw
+from harness.waiting import PATIENCE
 from outward.config.settings import Limits
 from outward.core.model import Stage
 from outward.core.reasons import Reason
@@ -99,11 +100,11 @@ async def test_a_second_hello_for_the_same_host_passes(size: int | None) -> None
         await client.send(second, size)
         got = b""
         while hellos.tls.version() is None:
-            got = hellos.said(await asyncio.wait_for(client.reader.read(65536), 5))
+            got = hellos.said(await asyncio.wait_for(client.reader.read(65536), PATIENCE))
         await client.send(got + hellos.write(b"hello"))
         plain = b""
         while not plain:
-            plain = hellos.read(await asyncio.wait_for(client.reader.read(65536), 5))
+            plain = hellos.read(await asyncio.wait_for(client.reader.read(65536), PATIENCE))
         assert plain == b"hello"
         assert server.names == ["allowed.test", "allowed.test"]
     await until(lambda: world.events)
@@ -194,7 +195,7 @@ async def test_a_client_that_reads_nothing_holds_the_server_back_before_the_seco
         await client.head()
         cast("asyncio.ReadTransport", client.writer.transport).pause_reading()
         await client.send(Hellos().first)
-        await asyncio.wait_for(stopped.wait(), 20)
+        await asyncio.wait_for(stopped.wait(), PATIENCE)
         before = sent
         await client.send(Hellos().first)
         await asyncio.sleep(0.3)

@@ -21,7 +21,7 @@ import trustme
 
 from harness.misplacing import HELD, VALUE
 from harness.process import Served
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 
 OTHER, TOKEN = "other-value-0123456789", b"guest-token-0123456789"
 GUEST = base64.b64encode(b"x:" + TOKEN).decode()
@@ -158,7 +158,7 @@ class Scene:
     def tunnel(
         self, host: str = "api.test", port: int = 0, *, sni: str | None = None, credentials: str = ""
     ) -> ssl.SSLSocket:
-        sock = socket.create_connection(self.served.proxy, timeout=20)
+        sock = socket.create_connection(self.served.proxy, timeout=PATIENCE)
         target = f"{host}:{port or self.mirror.port}"
         field = f"Proxy-Authorization: Basic {credentials}\r\n" if credentials else ""
         sock.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{field}\r\n".encode())
@@ -260,7 +260,7 @@ def test_methods_that_are_not_carried(scene: Scene, method: str) -> None:
 )
 def test_a_host_that_is_not_allowed_is_no_less_telling(scene: Scene, raw: str, expected: str) -> None:
     """What an agent was talked into is told as that, and no line is proposed that would allow it."""
-    with socket.create_connection(scene.served.proxy, timeout=20) as sock:
+    with socket.create_connection(scene.served.proxy, timeout=PATIENCE) as sock:
         sock.sendall(raw.encode())
         reply = b"".join(iter(lambda: sock.recv(65536), b"")).decode()
     found = json.loads(reply.partition("\r\n\r\n")[2])
@@ -307,7 +307,7 @@ def test_what_a_client_that_knows_the_value_writes_stands_in_no_record(scene: Sc
         (f"/public/{base64.b64encode(VALUE.encode()).decode()}", VALUE, "api.test"),
         (f"/nope/{VALUE}", "GET", f"{VALUE}.test"),
     ):
-        with socket.create_connection(scene.served.proxy, timeout=20) as sock:
+        with socket.create_connection(scene.served.proxy, timeout=PATIENCE) as sock:
             sock.sendall(f"{method} http://{host}{path} HTTP/1.1\r\nHost: {host}\r\n{known}\r\n".encode())
             assert sock.recv(100)
     wait_for(lambda: [each for each in scene.served.events if each["host"] == f"{HELD}.test"])

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from harness.process import Served
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from outward.records.credentials import in_force, renew
 
 
@@ -46,7 +46,7 @@ def test_a_parents_password_is_taken_up_when_its_file_changes(tmp_path, parent):
     served = Served(config, OUTWARD_UPSTREAM_PROXY_FILE=str(secret))
 
     def sent() -> str:
-        with socket.create_connection(served.proxy, 10) as sock:
+        with socket.create_connection(served.proxy, PATIENCE) as sock:
             sock.sendall(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n")
             sock.recv(65536)
         return base64.b64decode(seen[-1]).decode() if seen else ""

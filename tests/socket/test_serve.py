@@ -13,7 +13,7 @@ import pytest
 
 from harness.full_disk import fill, free, small_disk
 from harness.process import Echo, Served, outward
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 
 REFUSED = "HTTP/1.1 403 Blocked by egress policy"
 OPENED = "HTTP/1.1 200 Connection established"
@@ -137,7 +137,7 @@ def test_term_drains_and_exits_cleanly(start: Start, tmp_path: Path, echo: Echo)
     wait_for(lambda: served.get("/readyz")[0] == 503)
     assert served.readiness()["checks"]["draining"] != "ok"
     with pytest.raises(OSError):  # noqa: PT011 - refused or reset, as the system likes
-        socket.create_connection(served.proxy, timeout=1)
+        socket.create_connection(served.proxy, timeout=PATIENCE).close()
     sock.sendall(b"still here")
     assert sock.recv(100) == b"still here"
     sock.close()

@@ -15,7 +15,7 @@ from joserfc.jwk import RSAKey
 
 from harness.admin import TOKEN, admin
 from harness.provider import CLIENT, SECRET, Provider
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from outward.config.settings import AdminDoor, Oidc, Role
 from outward.proxy.keyfetch import KeyReader, Reply
 from outward.signin import provider as real
@@ -66,7 +66,9 @@ class Site:
             side.administration.door = Door(self.oidc, real.Provider(self.oidc, ask, lambda: self.clock[0]))
 
     def browser(self, side: int = 0) -> httpx.Client:
-        return httpx.Client(base_url=self.sides[side].url, headers={"Accept": "text/html"}, timeout=10, verify=False)
+        return httpx.Client(
+            base_url=self.sides[side].url, headers={"Accept": "text/html"}, timeout=PATIENCE, verify=False
+        )
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +156,7 @@ def test_what_the_browser_is_given_holds_no_more_than_it_must(site):
     assert secret.startswith("owp_")
     assert secret != "owp_planted-by-somebody-else"
     assert "HttpOnly; SameSite=Lax; Max-Age=3600" in session
-    bearer = httpx.get(f"{site.url}/api/v1/groups", headers={"Authorization": f"Bearer {secret}"})
+    bearer = httpx.get(f"{site.url}/api/v1/groups", headers={"Authorization": f"Bearer {secret}"}, timeout=PATIENCE)
     assert bearer.status_code == 401
     assert not {secret, "u-1"} & set(ended.text.split())
 
@@ -487,7 +489,7 @@ def test_a_provider_that_hangs_holds_up_nobody_else(site):
             assert is_in(browser)
             assert browser.get("/healthz").status_code == 200
             site.provider.answers.set()
-            assert {each.result(30).status_code for each in asked} == {303}
+            assert {each.result(PATIENCE).status_code for each in asked} == {303}
     finally:
         site.provider.answers.set()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.waiting import PATIENCE
 from outward.records import sqlite
 from outward.records.database import migrate, open_database
 
@@ -22,7 +23,9 @@ database.close()
 
 def rows_for_another_process(state: Path) -> int:
     """Return what a process sees that opens the file, and closes it as if it were the last."""
-    done = subprocess.run([sys.executable, "-c", OTHER, state], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", OTHER, state], capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
     return int(done.stdout)
 
 
@@ -41,7 +44,7 @@ def test_a_process_that_leaves_does_not_take_another_ones_rows_with_it(tmp_path:
 
 def test_many_may_open_a_new_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As recorder, run-time state and a command line do when everything starts for the first time."""
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 20.0)  # six times all migrations, on whatever disk this is
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", PATIENCE)  # six times all migrations, on whatever disk this is
     for attempt in range(20):
         failures: list[BaseException] = []
         together = threading.Barrier(6)
@@ -49,7 +52,7 @@ def test_many_may_open_a_new_file_at_once(tmp_path: Path, monkeypatch: pytest.Mo
 
         def start(state: Path = state, together: threading.Barrier = together) -> None:
             try:
-                together.wait(10)
+                together.wait(PATIENCE)
                 database = open_database("sqlite", state)
                 migrate(database)
                 database.close()
@@ -60,5 +63,5 @@ def test_many_may_open_a_new_file_at_once(tmp_path: Path, monkeypatch: pytest.Mo
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(PATIENCE)
         assert failures == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.process import Echo, Served, outward
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 
 ALLOWED, REFUSED = "HTTP/1.1 200", "HTTP/1.1 403"
 
@@ -45,7 +45,7 @@ def test_a_teams_mistake_holds_up_that_team_alone(main: Path, echo: Echo) -> Non
         (main.parent / f"teams/{team}.yaml").write_text(f"groups: {{acme/{team}: {{allow: [{rule}]{more}}}}}\n")
 
     def asks(source: str, host: str) -> str:
-        with socket.create_connection(served.proxy, 10, (source, 0)) as sock:
+        with socket.create_connection(served.proxy, PATIENCE, (source, 0)) as sock:
             sock.sendall(f"CONNECT {host}:{echo.port} HTTP/1.1\r\nHost: {host}:{echo.port}\r\n\r\n".encode())
             return sock.recv(4096).decode()[:12]
 

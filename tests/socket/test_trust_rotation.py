@@ -7,7 +7,7 @@ import pytest
 import trustme
 
 from harness.process import Served
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from harness.web import Web
 
 
@@ -36,16 +36,16 @@ def served(tmp_path, origin):
 def asked(served, tmp_path, origin) -> int:
     """The status of a request on a connection of its own."""
     context = ssl.create_default_context(cafile=str(tmp_path / "state" / "ca.pem"))
-    with httpx.Client(proxy="http://{}:{}".format(*served.proxy), verify=context, timeout=20) as client:
+    with httpx.Client(proxy="http://{}:{}".format(*served.proxy), verify=context, timeout=PATIENCE) as client:
         return client.get(f"{origin.url}/").status_code
 
 
 def note(served) -> str:
-    return httpx.get("http://{}:{}/readyz".format(*served.ops)).json()["checks"]["rotation"]
+    return served.readiness()["checks"]["rotation"]
 
 
 def failing(served) -> bool:
-    return "outward_rotation_failing 1.0" in httpx.get("http://{}:{}/metrics".format(*served.ops)).text
+    return served.metric("outward_rotation_failing") == 1
 
 
 def test_roots_are_taken_up_and_refused_ones_are_told_while_the_last_good_stay(served, tmp_path, origin):
@@ -59,8 +59,8 @@ def test_roots_are_taken_up_and_refused_ones_are_told_while_the_last_good_stay(s
     roots.write_text("-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n")
     wait_for(lambda: "upstream.trust: " in note(served))
     assert failing(served)
-    assert "upstream.trust: the new files cannot be used" in served.log
-    assert httpx.get("http://{}:{}/readyz".format(*served.ops)).status_code == 200
+    wait_for(lambda: "upstream.trust: the new files cannot be used" in served.log)
+    assert served.get("/readyz")[0] == 200
     assert asked(served, tmp_path, origin) == 200
 
     roots.write_bytes(origin.ca.read_bytes())

@@ -7,6 +7,7 @@ from harness.loops import on_loop, until
 from harness.origins import origin
 from harness.policies import group, policy, rule
 from harness.raw import client_hello, raw
+from harness.waiting import PATIENCE
 from outward.config.settings import Limits
 from outward.core.model import LaneChoice, Stage, Verdict
 from outward.core.policy import Policy
@@ -82,7 +83,7 @@ async def test_a_slow_reader_holds_the_sender_back_and_memory_stays_flat():
         await until(lambda: server.accepts == 1)
         server.reading.clear()
         sent = 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 client.writer.write(bytes(1 << 20))
                 sent += 1 << 20
@@ -98,8 +99,7 @@ async def test_a_slow_reader_holds_the_sender_back_and_memory_stays_flat():
         server.reading.set()
         await client.writer.drain()
         client.writer.write_eof()
-        async with asyncio.timeout(20):
-            await until(lambda: server.ended == 1, 20)
+        await until(lambda: server.ended == 1)
         assert len(server.bytes) == sent
 
 

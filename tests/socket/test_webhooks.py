@@ -19,7 +19,7 @@ import trustme
 
 from harness.records import denied
 from harness.sink import Sink
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from outward.builders.sending import webhooks_of
 from outward.config.load import load_text
 from outward.core.model import Verdict
@@ -65,9 +65,11 @@ def connect(tmp_path):
 def make(connect):
     made = []
 
-    def build(url, events=("request", "new_host"), form="json", secret=None, burst=10, retries=(0.01, 0.02)):
+    def build(
+        url, events=("request", "new_host"), form="json", secret=None, burst=10, retries=(0.01, 0.02), deadline=PATIENCE
+    ):
         counts = Counts()
-        hook = Hook(Destination(url, deadline=2.0), events, form, secret_in(secret), counts, retries=retries)
+        hook = Hook(Destination(url, deadline=deadline), events, form, secret_in(secret), counts, retries=retries)
         found = Webhooks([hook], connect, Buckets(rate=0.0001, burst=burst), counts)
         made.append(found)
         return found, counts

@@ -180,8 +180,8 @@ class Hook:
                 if wait is None or self._stop.wait(max(wait, min(error.retry_after, 600.0))):
                     break
             else:
-                self._counts.webhook("sent")
                 self.problem = None
+                self._counts.webhook("sent")
                 return
         self._counts.webhook("failed")
 
