@@ -44,7 +44,7 @@ from outward.proxy.parent import Parent
 from outward.proxy.secrets import SecretError
 from outward.records.credentials import renew
 from outward.records.events.recorder import STORE_LINGER, Recorder
-from outward.records.events.values import Event, Record, line
+from outward.records.events.values import Event, Record
 from outward.records.state.search_memory import SearchMemory
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Options:
             stay as they were; None where there is nothing to reload.
         ops: whether the ops port is opened.
         stdout: descriptor that a line is written to for each event; None for none.
-        as_line: makes it, of JSON where nobody says otherwise.
+        as_line: makes it; of JSON if it is None.
         lull: seconds before the engine is imported, unless it is needed sooner.
         linger: seconds that the first event of a batch waits for others; 0 writes at once.
         vouch: names that a connection without credentials proves by itself.
@@ -97,7 +97,7 @@ class Options:
     load: Callable[[Loaded, frozenset[str]], Loaded] | None = None
     ops: bool = True
     stdout: int | None = None
-    as_line: Callable[[Record], bytes] = line
+    as_line: Callable[[Record], bytes] | None = None
     lull: float = 0.0
     linger: float = STORE_LINGER
     vouch: Vouch | None = None

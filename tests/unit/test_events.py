@@ -13,7 +13,7 @@ from outward.core.model import Lane, Pattern, PatternKind, Place, Rule, Stage, V
 from outward.core.reasons import Reason
 from outward.records.audit.values import AuditEvent
 from outward.records.audit.values import as_record as audit_record
-from outward.records.events.store import milliseconds
+from outward.records.events.rows import milliseconds
 from outward.records.events.values import Event, as_record, line, new_id, recorded, trim
 from outward.records.text import clean
 

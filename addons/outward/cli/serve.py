@@ -14,7 +14,7 @@ from outward.cli.table import has_colour
 from outward.cli.trusting import demand_trust, if_trusted
 from outward.config.diagnostics import Level
 from outward.ops.logs import FORMATS, set_up
-from outward.records.events.values import Record, line
+from outward.records.events.values import Record
 from outward.records.text import clean
 from outward.service import Options, Service, StartError
 
@@ -48,7 +48,7 @@ def serve(config: Path | None, log_format: str, *, as_json: bool) -> None:
                 loaded,
                 Options(
                     stdout=sys.stdout.fileno(),
-                    as_line=_for_people if people else line,
+                    as_line=_for_people if people else None,
                     load=lambda before, restless: if_trusted(
                         load_configuration(choice, before=before, restless=restless)
                     ),

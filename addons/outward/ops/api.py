@@ -25,7 +25,7 @@ from outward.records.database import StoreAwayError
 from outward.records.events import query
 from outward.records.events.over_time import over_time
 from outward.records.events.query import Filters
-from outward.records.events.store import milliseconds
+from outward.records.events.rows import milliseconds
 from outward.records.events.values import Record, rfc3339
 from outward.records.state import receipts, search_counts
 from outward.records.state.live import LockedError, State

@@ -26,7 +26,7 @@ from outward.ops.web import OpsRequest, Problem, Response, Route, redirect
 from outward.records.audit import audit_query, verify
 from outward.records.events import query
 from outward.records.events.query import Filters
-from outward.records.events.store import milliseconds
+from outward.records.events.rows import milliseconds
 from outward.records.events.values import Record, rfc3339
 from outward.records.state import receipts
 from outward.records.state.uses import uses

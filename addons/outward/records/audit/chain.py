@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from outward.files import locked, replace_file
 from outward.records.audit.sealed import seal
 from outward.records.database import Database, StoreAwayError, driver_of, sqlite_path
-from outward.records.events.store import milliseconds
+from outward.records.events.rows import milliseconds
 from outward.records.events.values import Record
 
 KEY_FILE, HEAD_FILE, LOCK_FILE = "audit.key", "audit.head", "audit.lock"

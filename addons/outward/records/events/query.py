@@ -14,7 +14,8 @@ from outward.core.reasons import Reason
 from outward.core.suggest import question_about, suggestion
 from outward.records.database import Database, subtree
 from outward.records.events.folds import WINDOW
-from outward.records.events.store import BLOCKED, COLUMNS, PASSED, milliseconds
+from outward.records.events.rows import COLUMNS, milliseconds
+from outward.records.events.store import BLOCKED, PASSED
 from outward.records.events.values import SCHEMA_VERSION, Record, rfc3339
 
 MAX_LIMIT = 500

@@ -22,7 +22,7 @@ from outward.records.events.spill import MAX_BYTES as SPILL_BYTES
 from outward.records.events.spill import Spill
 from outward.records.events.stdout_sink import LineSink
 from outward.records.events.sums import Sums, summed
-from outward.records.events.values import Event, Record, line, new_id, trim
+from outward.records.events.values import Event, Record, new_id, trim
 from outward.records.events.writer import Item, RecordCounts, StoreWriter
 from outward.records.worker import Handler, Worker
 
@@ -54,7 +54,7 @@ class Recorder:
         *,
         retention: float,
         stdout: int | None = None,
-        as_line: Callable[[Record], bytes] = line,
+        as_line: Callable[[Record], bytes] | None = None,
         capacity: int = CAPACITY,
         max_bytes: int = MAX_BYTES,
         spill_bytes: int = SPILL_BYTES,
@@ -75,7 +75,7 @@ class Recorder:
             counts: where to count.
             retention: seconds that events are kept.
             stdout: descriptor for a line for each event, or None for none.
-            as_line: makes it.
+            as_line: makes it, of JSON if it is None.
             capacity: events that wait in each queue.
             max_bytes: of the events in the store; see `pruning`.
             spill_bytes: of the spill.

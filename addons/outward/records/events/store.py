@@ -1,21 +1,12 @@
 """The store of events: writing batches. Reading is in `query`, pruning in `pruning`."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import orjson
-
 from outward.records.database import Database
-from outward.records.events.values import Record
-
-COLUMNS = (
-    *("id", "time_ms", "verdict", "reason", "stage", "mode", "would_deny", "group_path", "client", "method", "scheme"),
-    *("host", "port", "path", "sni", "ech", "address", "lane", "rule_file", "rule_line", "rule_pattern", "generation"),
-    *("conversation", "user_agent", "duration_ms", "bytes_up", "bytes_down", "status", "trace_id", "would_reason"),
-    *("detail", "instance", "client_name", "subject", "claims", "redirected_from", "count", "last_ms", "size"),
-)
+from outward.records.events.rows import COLUMNS, Row, row_of
+from outward.records.events.templates import columns_of
+from outward.records.events.values import Event, Record
 
 BLOCKED, PASSED = "blocked_sums", "passed_sums"
 ALLOWED = "rule"  # in the place of a reason
@@ -47,14 +38,9 @@ _ADD_HOUR = (
 )
 _GROW = "UPDATE events SET count = ?, last_ms = ? WHERE id = ? AND count < ?"
 _KNOWN = 500  # ids in one question
-_ROW_BYTES = 360  # of a row without its texts, and of its places in the indexes
-
-_OURS = len("2026-11-30T12:00:00.000Z")
-
-type Row = tuple[Any, ...]
 
 
-def write(database: Database, records: Sequence[Record], *, again: bool = False) -> None:
+def write(database: Database, records: Sequence[Event | Record], *, again: bool = False) -> None:
     """Write records inside the caller's transaction.
 
     A record with `added` tells that the row of its id counts that many more attempts. Every attempt is added to the
@@ -62,7 +48,7 @@ def write(database: Database, records: Sequence[Record], *, again: bool = False)
 
     Args:
         database: where to.
-        records: as made by `events.as_record`.
+        records: events, or as made by `values.as_record`.
         again: some may have been written before; those are skipped, and not counted twice.
     """
     rows = _merged(records)
@@ -87,12 +73,14 @@ def write(database: Database, records: Sequence[Record], *, again: bool = False)
         database.insert(_ADD_SIZE, sorted(_sizes(row for row, _ in new).items()))
 
 
-def _merged(records: Iterable[Record]) -> dict[str, tuple[Row, int, bool]]:
+def _merged(records: Iterable[Event | Record]) -> dict[str, tuple[Row, int, bool]]:
     """Return by id the row as it is to be, what it adds to the summary, and whether it may be there already."""
     rows: dict[str, tuple[Row, int, bool]] = {}
     for record in records:
-        row = row_of(record)
-        added, grown = record.get("added", row[_COUNT]), "added" in record
+        row = columns_of(record) if isinstance(record, Event) else row_of(record)
+        added, grown = row[_COUNT], False
+        if isinstance(record, dict) and "added" in record:
+            added, grown = record["added"], True
         if row[0] in rows:
             earlier, before, again = rows[row[0]]
             row = row if row[_COUNT] >= earlier[_COUNT] else earlier
@@ -169,42 +157,3 @@ def _hours(rows: Sequence[tuple[Row, int]]) -> list[Row]:
         key = (outcome, (row[_LAST] or row[_TIME]) // HOUR * HOUR, row[_GROUP] or "")
         hours[key] = hours.get(key, 0) + added
     return [(*key, hours[key]) for key in sorted(hours)]
-
-
-def row_of(record: Record) -> tuple[Any, ...]:
-    """Return the columns of a record, which an older program may have spilled."""
-    get = record.get
-    rule = get("rule") or {}
-    count = get("count") or 1
-    claims = orjson.dumps(get("claims")).decode() if get("claims") else None
-    return (
-        record["id"],
-        milliseconds(record["time"]),
-        *(get("verdict"), get("reason"), get("stage"), get("mode"), get("would_deny"), get("group"), get("client")),
-        *(get("method"), get("scheme"), get("host"), get("port"), get("path"), get("sni"), get("ech"), get("address")),
-        *(get("lane"), rule.get("file"), rule.get("line"), rule.get("pattern"), get("generation")),
-        *(get("conversation"), get("user_agent"), get("duration_ms"), get("bytes_up"), get("bytes_down")),
-        *(get("status"), get("trace_id"), get("would_reason"), get("detail"), get("instance")),
-        *(get("client_name"), get("subject"), claims, get("redirected_from"), count),
-        milliseconds(record["last_seen"]) if count > 1 else None,
-        _size(record),
-    )
-
-
-def _size(record: Mapping[str, Any]) -> int:
-    """Return about what a row takes: what is searched by stands in an index too."""
-    texts = sum(len(value) for value in record.values() if isinstance(value, str))
-    texts += 40 * len(record.get("claims") or ())
-    return _ROW_BYTES + texts + 2 * len(record.get("host") or "") + 2 * len(record.get("group") or "")
-
-
-def milliseconds(text: str) -> int:
-    """Return an RFC 3339 time as Unix milliseconds; ours end in them."""
-    if len(text) == _OURS and text.endswith("Z") and text[-4:-1].isdecimal():
-        return _second(text[:19]) + int(text[-4:-1])
-    return round(datetime.fromisoformat(text).timestamp() * 1000)
-
-
-@lru_cache(maxsize=64)
-def _second(text: str) -> int:
-    return round(datetime.fromisoformat(f"{text}Z").timestamp()) * 1000

@@ -9,6 +9,7 @@ from typing import Any
 from outward.core.model import Verdict
 from outward.records.database import Database
 from outward.records.events import store
+from outward.records.events.rows import milliseconds
 from outward.records.events.values import MAX_NAME, Event, Record, new_id, rfc3339
 from outward.records.text import clean
 
@@ -101,7 +102,7 @@ def _facts(facts: list[Any]) -> list[Any]:
 
 def write(database: Database, record: Record) -> None:
     """Add a record's counts to the totals, inside the caller's transaction; one that is there already is skipped."""
-    if not database.execute(_TAKE, (record["id"], store.milliseconds(record["time"]))):
+    if not database.execute(_TAKE, (record["id"], milliseconds(record["time"]))):
         return
     lines = record["sums"]
     totals: dict[tuple[str, str, int], list[Any]] = {}

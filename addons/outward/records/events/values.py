@@ -156,7 +156,7 @@ def as_record(event: Event) -> Record:
         "scheme": _text(event.scheme, MAX_WORD),
         "host": _text(event.host.rpartition("@")[2], MAX_NAME) if event.host is not None else None,
         "port": event.port,
-        "path": _text(event.path.partition("?")[0], MAX_PATH) if event.path is not None else None,
+        "path": path_of(event.path) if event.path is not None else None,
         "sni": _text(event.sni, MAX_NAME),
         "ech": event.ech,
         "address": _text(event.address, MAX_WORD),
@@ -200,6 +200,12 @@ def repeats_of(event: Event, unprinted: int) -> Record:
 def line(record: Record) -> bytes:
     """Return a record as one line of JSON with its newline."""
     return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def path_of(path: str) -> str:
+    """Return a path as it is recorded: bounded, safe to show, and without a query."""
+    path = path.partition("?")[0]
+    return path if len(path) <= MAX_PATH and path.isprintable() else clean(path, MAX_PATH)
 
 
 def rfc3339(seconds: float) -> str:

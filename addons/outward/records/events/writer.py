@@ -20,7 +20,8 @@ from outward.records.events import store, sums
 from outward.records.events.folds import Tally
 from outward.records.events.keeper import Keeper
 from outward.records.events.spill import Spill, SpillFullError
-from outward.records.events.values import Event, Record, as_record, line, recorded
+from outward.records.events.templates import line_of
+from outward.records.events.values import Event, Record, as_record, line
 from outward.records.state import receipts
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 type Item = Event | Tally | AuditEvent | Record
 """An event, what is new about a fold, an audit event, a search's receipt under the key `receipt`, or `sums`."""
+type Kept = Event | Record
+"""What an item is written as: an event stays one, for its row or its line is made when it is known which is wanted."""
 
 _log = logging.getLogger(__name__)
 
@@ -100,7 +103,7 @@ class StoreWriter:
             self.spill(items)
             self._replay()
         elif items or self._database is None:  # opening it is also how a lost one is found again
-            records = [_recorded(item) for item in items]
+            records = [_kept(item) for item in items]
             if not self._write(records) and records:
                 self._keep(records)
         if self._away():
@@ -110,7 +113,7 @@ class StoreWriter:
     def spill(self, items: list[Item]) -> None:
         """Put events behind what the spill holds."""
         if items:
-            self._keep([_recorded(item) for item in items])
+            self._keep([_kept(item) for item in items])
 
     @property
     def unaudited(self) -> bool:
@@ -153,12 +156,12 @@ class StoreWriter:
     def _away(self) -> bool:
         return time.monotonic() < self._retry_at
 
-    def _keep(self, records: Sequence[Record]) -> None:
-        kinds: dict[str, list[Record]] = {}
+    def _keep(self, records: Sequence[Kept]) -> None:
+        kinds: dict[str, list[Kept]] = {}
         for record in records:
             kinds.setdefault(_kind(record), []).append(record)
         for kind, those in kinds.items():
-            lines = [line(record) for record in those]
+            lines = [line_of(each) if isinstance(each, Event) else line(each) for each in those]
             try:
                 self._spill.append(lines, _SHARES[kind])
             except (OSError, SpillFullError) as error:
@@ -167,7 +170,7 @@ class StoreWriter:
                 self._full.pop(kind, None)
                 self.losing = bool(self._full.keys() - {"strangers"})
 
-    def _drop(self, kind: str, records: Sequence[Record], lines: Sequence[bytes], error: Exception) -> None:
+    def _drop(self, kind: str, records: Sequence[Kept], lines: Sequence[bytes], error: Exception) -> None:
         """Count what not even the disk takes, and say so; strangers' are the first for which there is no room."""
         if kind not in self._full:
             _log.critical("the spill takes nothing more of %s, which is lost: %s", kind, error)
@@ -189,7 +192,7 @@ class StoreWriter:
                 self._full.pop(kind, None)
         self.losing = bool(self._full.keys() - {"strangers"})
 
-    def _write(self, records: Sequence[Record], *, again: bool = False) -> bool:
+    def _write(self, records: Sequence[Kept], *, again: bool = False) -> bool:
         """Write records to the database; False where it is away. A record that it refuses is dropped alone."""
         try:
             if self._database is None:
@@ -219,14 +222,15 @@ class StoreWriter:
             raise
         return database
 
-    def _transact(self, database: Database, records: Sequence[Record], *, again: bool) -> None:
-        events = [record for record in records if not _OTHERS & record.keys()]
-        acts = [record for record in records if "event_type" in record]
-        totals = [record for record in records if "sums" in record]
+    def _transact(self, database: Database, records: Sequence[Kept], *, again: bool) -> None:
+        events = [each for each in records if isinstance(each, Event) or not _OTHERS & each.keys()]
+        others = [each for each in records if not isinstance(each, Event)]
+        acts = [record for record in others if "event_type" in record]
+        totals = [record for record in others if "sums" in record]
         try:
             with database.transaction():
                 store.write(database, events, again=again)
-                for record in records:
+                for record in others:
                     if "receipt" in record:
                         receipts.write(database, record["receipt"], record["time"], record["id"])
                 for total in totals:
@@ -239,8 +243,8 @@ class StoreWriter:
                 _log.exception("the store refuses a record")
                 self.lose(1)
                 return
-            for record in records:
-                self._transact(database, [record], again=again)
+            for each in records:
+                self._transact(database, [each], again=again)
         else:
             if events:
                 self._keeper.wrote(time.monotonic())
@@ -337,21 +341,28 @@ class StoreWriter:
         return _SOON if self._spill else delay
 
 
-def _kind(record: Record) -> str:
+def _kind(record: Kept) -> str:
     """Return whose record it is, as `_SHARES` has it."""
+    if isinstance(record, Event):
+        return "strangers" if record.group is None else "groups"
     if "event_type" in record or "receipt" in record:
         return "audit"
     return "strangers" if "sums" not in record and record["group"] is None else "groups"
 
 
-def _recorded(item: Item) -> Record:
+def _kept(item: Item) -> Kept:
     if isinstance(item, Tally):
         return as_record(item.row) | {"added": item.added}
     if isinstance(item, AuditEvent):
         return values.as_record(item)
-    return recorded(item) if isinstance(item, Event) else item
+    return item
 
 
-def _told(records: Sequence[Record]) -> int:
+def _told(records: Sequence[Kept]) -> int:
     """Return how many attempts, or acts, some records tell of."""
-    return sum(each.get("added") or each.get("count") or each.get("details", {}).get("count", 1) for each in records)
+    return sum(
+        each.count
+        if isinstance(each, Event)
+        else each.get("added") or each.get("count") or each.get("details", {}).get("count", 1)
+        for each in records
+    )

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from outward import __version__
-from outward.records.events.store import milliseconds
+from outward.records.events.rows import milliseconds
 from outward.records.events.values import Record
 
 VERSION = "1.8.0"

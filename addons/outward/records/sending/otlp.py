@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from outward import __version__
-from outward.records.events.store import milliseconds
+from outward.records.events.rows import milliseconds
 from outward.records.events.values import Record
 from outward.records.sending.export import Rejection
 
