@@ -15,12 +15,14 @@ from outward.ops.administration import Administration
 from outward.ops.metrics import Metrics
 from outward.proxy.dial import Dialer
 from outward.proxy.judge import Judge, Verifier
+from outward.proxy.parent import Parent
 from outward.proxy.search_settings import FileConsent
 from outward.records.database import open_database
 from outward.records.events.recorder import Recorder
 from outward.records.state.search_memory import SearchMemory
 
 if TYPE_CHECKING:
+    from outward.proxy.assembly import Inspection
     from outward.proxy.desk import Desk
     from outward.proxy.governance import SearchGovernor
     from outward.proxy.keyfetch import KeyReader
@@ -45,6 +47,20 @@ def resolver_of(settings: Settings) -> Resolver:
         ValueError: a server is not given by its address.
     """
     return Resolver(settings.dns_servers, settings.dns_hosts, settings.limits.resolve_timeout)
+
+
+def ways_out(dialer: Dialer, old: Settings, new: Settings) -> tuple[Resolver, Parent | None]:
+    """Return the resolver and the parent proxy of new settings: those of the dialer, unless the settings change them.
+
+    Raises:
+        ValueError: a setting cannot be used.
+    """
+    resolver, parent = dialer.resolver, dialer.parent
+    if (new.dns_servers, new.dns_hosts) != (old.dns_servers, old.dns_hosts):
+        resolver = resolver_of(new)
+    if new.parent_proxy != old.parent_proxy:
+        parent = Parent.parse(new.parent_proxy) if new.parent_proxy else None
+    return resolver, parent
 
 
 def administration_of(settings: Settings, judge: Judge) -> Administration:
@@ -84,6 +100,20 @@ def governor_of(
     registry, most = registry_for(settings), settings.limits.body_inspect_bytes
     sinks = Overheard(recorder, hear) if hear else recorder
     return SearchGovernor(judge, registry, consent, sinks, most, counts=memory.counts, machines=memory.machines)
+
+
+def inspection_of(settings: Settings, judge: Judge, dialer: Dialer, governor: "SearchGovernor") -> "Inspection":
+    """Make what looks into TLS.
+
+    Raises:
+        StartError: the CA, or the roots that destinations are held to, cannot be used.
+    """
+    from outward.proxy.assembly import AuthorityError, Inspection, TrustError  # noqa: PLC0415 - as above
+
+    try:
+        return Inspection(settings, judge, dialer, governor)
+    except (AuthorityError, TrustError) as error:
+        raise StartError(str(error)) from error
 
 
 def desk_of(settings: Settings, judge: Judge, administration: Administration | None) -> "Desk":
