@@ -11,7 +11,7 @@ import click
 
 from outward.config.discovery import Choice, choose, describe
 from outward.config.environment import SETTINGS
-from outward.config.load import Loaded, load
+from outward.config.loaded import Loaded
 from outward.config.places import FILE_NAME, SYSTEM_FILE, own_file, run_state
 from outward.config.settings import Settings
 from outward.core.policy import Policy
@@ -62,6 +62,8 @@ def load_configuration(
         before: what is in force; see `load`.
         restless: names of confined files; see `load`.
     """
+    from outward.config.load import load  # noqa: PLC0415 - `run` without a file needs no loader
+
     return load(
         choice.base,
         found=choice.found,
@@ -166,6 +168,8 @@ def load_starter() -> Loaded:
 
 def _set_by_variables() -> Settings:
     """Return the settings that `OUTWARD_…` variables make where there is no file."""
+    from outward.config.load import load  # noqa: PLC0415 - as above
+
     alone = load(None, vendor_of=vendor_of, adapters=adapters())
     if alone.settings is None:
         refuse(alone)

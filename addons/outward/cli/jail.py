@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import click
+
 from outward.cli.captures import Captures
 from outward.cli.child import cannot_start
 from outward.cli.terminal import Terminal
@@ -31,7 +33,7 @@ _CAUSES = (
 )
 
 
-class JailError(Exception):
+class JailError(click.ClickException):
     """The jail cannot be made; the message says why and what helps."""
 
 

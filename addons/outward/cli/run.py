@@ -25,7 +25,6 @@ from outward.cli.child import CommandError, attend, run_child
 from outward.cli.common import find_config, load_or_exit, load_starter
 from outward.cli.environment import ProxyAddress, client_environment, has_java
 from outward.cli.inside import refuse_inside
-from outward.cli.jail import Jail, JailError, View
 from outward.cli.mirrors import internal_mirrors
 from outward.cli.options import config_option
 from outward.cli.own_files import own_programs
@@ -39,13 +38,14 @@ from outward.cli.trusted import trusted_before, usable
 from outward.cli.trusting import demand_trust
 from outward.config.discovery import Choice, project
 from outward.config.hidden import Hidden, HideError, hide_variables, known
-from outward.config.load import Loaded
+from outward.config.loaded import Loaded
 from outward.config.places import own_folders, run_state
 from outward.config.trust import INSIDE
 from outward.ops.logs import set_up
 from outward.service import Options, Service, StartError
 
 if TYPE_CHECKING:
+    from outward.cli.jail import Jail, View
     from outward.cli.learning import Learning
 
 _GRACE = 1.0  # seconds for what the command left open
@@ -122,12 +122,12 @@ def run(
         try:
             own = _own_port(loaded, Path(spare), private.hidden)
             hidden = own_folders(os.environ, *(each.settings.state for each in (loaded, own) if each.settings))
-            with Jail() if jailed else nullcontext() as jail:
+            with _jail() if jailed else nullcontext() as jail:
                 captures = jail.captures if jail else None
                 told = summary, searched
                 work = _run(command, own, private, told, starter=choice.file is None, jail=jail, hidden=hidden)
                 status = runner.run(work)
-        except (StartError, JailError) as error:
+        except StartError as error:
             raise click.ClickException(str(error)) from error
         except CommandError as error:
             click.echo(f"outward: {error}", err=True)
@@ -150,6 +150,12 @@ def _pupil(write: Path | None, choice: Choice, loaded: Loaded, group: str, inclu
     return Learning(write, choice, loaded, group, include)
 
 
+def _jail() -> "Jail":
+    from outward.cli.jail import Jail  # noqa: PLC0415 - loads all that a jail is made of
+
+    return Jail()
+
+
 def _behind(loaded: Loaded, *, no_parent: bool, quiet: bool) -> Loaded:
     """Put the proxy behind the one that the environment names, and say so."""
     if loaded.settings is None:
@@ -170,7 +176,7 @@ async def _run(
     told: tuple[Summary, Searched],
     *,
     starter: bool,
-    jail: Jail | None,
+    jail: "Jail | None",
     hidden: Sequence[Path],
 ) -> int:
     """Start the proxy, run the command, stop the proxy."""
@@ -219,7 +225,7 @@ async def _capture(captures: Captures, service: Service, names: tuple[str, ...])
     loop.add_reader(captures, captures.read)
 
 
-async def _attend(jail: Jail, command: tuple[str, ...], environment: Mapping[str, str], view: View) -> int:
+async def _attend(jail: "Jail", command: tuple[str, ...], environment: Mapping[str, str], view: "View") -> int:
     """Start a command in its jail, and follow it to its end."""
     loop = asyncio.get_running_loop()
     loop.add_reader(jail, jail.listen)
@@ -231,8 +237,10 @@ async def _attend(jail: Jail, command: tuple[str, ...], environment: Mapping[str
         loop.remove_reader(jail.captures)
 
 
-def _view(loaded: Loaded, hidden: Sequence[Path], bundle: Path) -> View:
+def _view(loaded: Loaded, hidden: Sequence[Path], bundle: Path) -> "View":
     """Return what a jailed command sees: of Outward's own folders the certificates only, a fixed policy, no secret."""
+    from outward.cli.jail import View  # noqa: PLC0415 - as above
+
     fixed = (*loaded.by_name, *own_programs(os.environ))
     told = (each for each in tool_files(bundle).rglob("*") if each.is_file())
     shown = (

@@ -2,11 +2,13 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from outward.records.text import clean
-from outward.search.receipts import Receipt
+
+if TYPE_CHECKING:
+    from outward.search.receipts import Receipt
 
 _QUERIES, _HOSTS = 10, 8  # that are named
 _LONGEST = 100  # characters of a query
@@ -17,15 +19,21 @@ class Searched:
     """Adds up receipts."""
 
     def __init__(self) -> None:
-        self._all = Receipt(None, "")
+        self._all: Receipt | None = None
+
+    @property
+    def _receipt(self) -> "Receipt":
+        from outward.search.receipts import Receipt  # noqa: PLC0415 - most commands search nothing
+
+        return self._all or Receipt(None, "")
 
     def add(self, receipt: Mapping[str, Any]) -> None:
         """Take the receipt of one request."""
-        self._all = self._all.merged(Receipt.from_json(receipt))
+        self._all = self._receipt.merged(self._receipt.from_json(receipt))
 
     def as_json(self) -> dict[str, object]:
         """Return all of them as one, without whose they are."""
-        return {name: value for name, value in self._all.as_json().items() if name not in {"conversation", "group"}}
+        return {name: value for name, value in self._receipt.as_json().items() if name not in {"conversation", "group"}}
 
     def text(self, columns: int | None = None) -> Iterator[str]:
         """Yield the lines for people; none where nothing was searched.
@@ -34,7 +42,7 @@ class Searched:
             columns: of the terminal; None breaks no line.
         """
         found = self._all
-        if not (found.searches or found.queries or found.sources):
+        if found is None or not (found.searches or found.queries or found.sources):
             return
         times = "once" if found.searches == 1 else f"{found.searches} times"
         yield f"outward: searched the web {times}{' or more' if found.incomplete else ''}"

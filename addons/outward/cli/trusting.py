@@ -6,15 +6,18 @@ import sys
 import termios
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from outward.cli.common import INVALID, WITHOUT, called
-from outward.config.brought import Brought
 from outward.config.diagnostics import Finding, Level
 from outward.config.loaded import Loaded
 from outward.config.trust import is_inside, is_trusted, trust
 from outward.core.model import Place
+
+if TYPE_CHECKING:
+    from outward.config.brought import Brought  # as in `loaded`
 
 _SHOWN = 40  # entries of a group
 _LONGEST = 160  # characters of an entry
@@ -74,13 +77,13 @@ def if_trusted(loaded: Loaded) -> Loaded:
     return replace(loaded, policy=None, findings=(*loaded.findings, told))
 
 
-def tell(found: Brought) -> None:
+def tell(found: "Brought") -> None:
     """Say on standard error what a policy would allow."""
     for line in _lines(found):
         click.echo(_plain(line), err=True)
 
 
-def remember(found: Brought) -> None:
+def remember(found: "Brought") -> None:
     """Trust what was loaded; where that cannot be remembered, say so and go on for this once."""
     try:
         trust(found, os.environ)
@@ -89,7 +92,7 @@ def remember(found: Brought) -> None:
         click.echo(f"outward: warning: that cannot be remembered: {where}{error.strerror}", err=True)
 
 
-def _lines(found: Brought) -> Iterator[str]:
+def _lines(found: "Brought") -> Iterator[str]:
     for path, entries in found.allows.items():
         yield f"  {path} would be allowed:" if entries else f"  {path} would be allowed nothing more"
         widest = sorted(entries, key=_width)  # what matters most is not left to the end of a long list

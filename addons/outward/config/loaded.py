@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from outward.config.diagnostics import Finding, Level
 from outward.config.settings import Settings
-from outward.core.cases import Case
 from outward.core.policy import Policy
 
 if TYPE_CHECKING:
     from outward.config.brought import Brought  # what `run` needs without a file imports no schema
     from outward.config.subtrees import Subtree
+    from outward.core.cases import Case
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Loaded:
     files: tuple[Path, ...]
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
     discovered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    cases: tuple[Case, ...] = ()
+    cases: "tuple[Case, ...]" = ()
     brought: "Brought | None" = None
     by_name: tuple[Path, ...] = ()
     folders: tuple[Path, ...] = ()

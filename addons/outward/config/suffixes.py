@@ -45,6 +45,8 @@ def _touching(name: str) -> "PublicSuffixList":
 
 def _unicode(name: str) -> str:
     """Return a name as the list has it."""
+    if "xn--" not in name:
+        return name
     try:
         return name.encode("ascii").decode("idna")
     except UnicodeError:

@@ -7,21 +7,24 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from stat import S_ISREG
+from typing import TYPE_CHECKING
 
-from outward.config.brought import Brought
 from outward.config.places import trust_folder
 from outward.files import replace_file
+
+if TYPE_CHECKING:
+    from outward.config.brought import Brought  # as in `loaded`
 
 INSIDE = "OUTWARD_INSIDE"  # set for whatever runs behind `outward run`
 
 
-def is_trusted(found: Brought, env: Mapping[str, str]) -> bool:
+def is_trusted(found: "Brought", env: Mapping[str, str]) -> bool:
     """Tell whether this content was trusted by this user, in a folder and a file that nobody else may write."""
     folder = trust_folder(env)
     return folder is not None and all(map(_is_own, (folder, folder / found.digest))) and _is_file(folder / found.digest)
 
 
-def trust(found: Brought, env: Mapping[str, str]) -> None:
+def trust(found: "Brought", env: Mapping[str, str]) -> None:
     """Trust this content from now on.
 
     Raises:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-ODD = re.compile(r"[\x00-\x20\x7f-\U0010ffff#]|%(?![0-9A-Fa-f]{2})")  # what no URL holds (RFC 3986 2)
-_ODD = re.compile(r"[\x00-\x20\x7f-\U0010ffff\\#]|//|%(?![0-9A-Fa-f]{2})|%(?:2[fF]|5[cC]|25|[01][0-9A-Fa-f]|7[fF])")
+ODD = re.compile(r"[^!-\"$-~]|%(?![0-9A-Fa-f]{2})")  # what no URL holds (RFC 3986 2)
+_ODD = re.compile(r"[^!-\"$-\[\]-~]|//|%(?![0-9A-Fa-f]{2})|%(?:2[fF]|5[cC]|25|[01][0-9A-Fa-f]|7[fF])")
 ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _NO_GLOB = re.compile(r"//|\\|%(?:2[aA]|[01][0-9A-Fa-f]|7[fF])")
 _UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")  # RFC 3986 2.3
