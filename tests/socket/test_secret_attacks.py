@@ -14,6 +14,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ class Mirror:
         try:
             with self._context.wrap_socket(plain, server_side=True) as sock, sock.makefile("rb") as file:
                 asked = False
-                while head := b"".join(iter(file.readline, b"\r\n")):
+                while head := b"".join(takewhile(b"\r\n".__ne__, file)):  # or all there is, when the client leaves
                     if asked and self.deaf:
                         self.deaf -= 1
                         return
@@ -66,7 +67,7 @@ class Mirror:
                     length = re.search(rb"(?i)^content-length: (\d+)", head, re.MULTILINE)
                     body = file.read(int(length[1])) if length else b""
                     if b"chunked" in head:
-                        body = b"".join(iter(file.readline, b"0\r\n")) + file.readline()
+                        body = b"".join(takewhile(b"0\r\n".__ne__, file)) + file.readline()
                     self.heads.append(head + body)
                     sock.sendall(self._answer(head))
         except OSError:
