@@ -15,9 +15,9 @@ from outward.core.reasons import MEANINGS, Reason
 from outward.core.suggest import MISSES, cure, exactly, one_path, suggestion
 from outward.core.urls import question_of
 
-USUAL, LONGEST = 8 * 3600, 30 * 86_400  # seconds that a grant lasts unless somebody says so, and at most
+USUAL, LONGEST = 8 * 3600, 30 * 86_400  # seconds: a working day; a month, and what lasts longer belongs in the policy
 _PLACE = "grant "  # what a grant's rule has instead of a file
-_SLACK = 300_000  # milliseconds that two machines' clocks may be apart
+_SLACK = 300_000  # milliseconds that two machines' clocks may be apart, as Kerberos has it (RFC 4120 8.2)
 _BY_REQUEST = (Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
 
 

@@ -11,7 +11,7 @@ from outward.core.paths import PathGlob
 from outward.core.reasons import Reason
 from outward.core.secrets import Injection
 
-DEFAULT_PORTS = frozenset({80, 443})
+DEFAULT_PORTS = frozenset({80, 443})  # of `http` and `https` (RFC 9110 4.2)
 
 
 class Verdict(IntEnum):

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 _PREFIX = "outward-secret-"
 _STANDARD = str.maketrans("-_", "+/")
-_DECODINGS = 3  # of escapes in a URL
+_DECODINGS = 3  # of escapes in a URL: servers are known to decode twice (CWE-174), and one more is a margin
 _BASE64 = (
     re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}"),
     re.compile(r"[A-Za-z0-9+_-]{16,}={0,2}"),  # between the slashes of a path

@@ -42,7 +42,7 @@ _SOFTENED = frozenset(
         Reason.PATH_NOT_ALLOWED,
     }
 )
-_SECURE = 443  # a rule without ports opens it for TLS
+_SECURE = 443  # the port of `https` (RFC 9110 4.2.2); a rule without ports opens it for TLS
 
 
 class Rules:

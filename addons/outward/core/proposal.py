@@ -19,7 +19,7 @@ from outward.core.policy import Group, Policy, Rules, decide
 from outward.core.reasons import Reason
 from outward.core.suggest import cure, entry_for, one_path, written
 
-MAX_PATHS = 20  # that one entry names
+MAX_PATHS = 20  # that one entry names: what a reviewer reads in a line or two
 _LIMITS = ("paths", "methods", "ports")
 
 

@@ -14,8 +14,8 @@ from outward.core.paths import ESCAPE, ODD, OddPathError, PathGlob, match, unres
 
 type Segments = tuple[str, ...]
 
-_BUDGET = 64 * 1024  # characters of all readings together: some milliseconds
-_DECODINGS = 2
+_BUDGET = 64 * 1024  # characters of all readings together; measured: 5 ms of CPU for a path made to cost most
+_DECODINGS = 2  # of escapes: some servers decode twice (CWE-174)
 _MANY = re.compile(r"[\\%;]|//|/\.\.?(?:/|$)")  # whatever could be read in more than one way
 _UNREADABLE = re.compile(
     r"[\x00-\x1f\x7f]"  # control characters end a text for some readers

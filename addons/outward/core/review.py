@@ -12,8 +12,8 @@ from outward.core.reasons import Reason
 from outward.core.replay import Recorded, at_home
 from outward.core.widen import LEAST
 
-_SHOWN = 10  # hosts of a finding
-_TOLD = 20  # findings of a kind
+_SHOWN = 10  # hosts of a finding: a line that is still read
+_TOLD = 20  # findings of a kind: a screen
 _WIDE = (PatternKind.BELOW, PatternKind.SUFFIX, PatternKind.ANY)
 
 

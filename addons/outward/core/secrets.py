@@ -17,7 +17,7 @@ from html import escape
 from outward.core.placeholders import found_in, placeholder, plain_of
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-SHORTEST = 8  # characters of a value: a shorter one would be found in much that is none
+SHORTEST = 8  # characters of a value, as of a password in NIST SP 800-63B; shorter ones stand in much that is none
 _REFERENCE = re.compile(r"\{([^{}]*)\}")
 _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]* +)?")
 _ESCAPED = re.compile(r"[^A-Za-z0-9_.-]")  # what URLs, JSON or HTML may write otherwise

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from outward.core.model import Question
 from outward.core.names import MalformedHostError, parse_authority
 
-PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}  # RFC 9110 4.2, RFC 6455 3
 
 
 def question_of(url: str, group: str, method: str | None = None) -> Question:

@@ -14,7 +14,7 @@ from outward.core.policy import Policy, Rules, decide
 from outward.core.proposal import Known, Proposal, Proposed, enforced, with_rules
 from outward.core.suggest import written
 
-LEAST = 3  # names that speak for a wildcard
+LEAST = 3  # names that speak for a wildcard: two may be all that there are
 
 
 @dataclass(frozen=True, slots=True)

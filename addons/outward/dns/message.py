@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from outward.core.addresses import Address
 
-MAX_ALIASES = 8
+MAX_ALIASES = 8  # CNAMEs in a chain; Unbound followed 8 for long, and BIND follows 11 (max-query-restarts)
 MAX_POINTERS = 16  # in one name; well-formed messages need one or two
 MAX_NAME = 255  # octets on the wire, RFC 1035 2.3.4
 MAX_TTL = 0x7FFFFFFF  # larger values mean zero, RFC 2181 8
@@ -19,13 +19,13 @@ MAX_TTL = 0x7FFFFFFF  # larger values mean zero, RFC 2181 8
 _HEADER = struct.Struct("!6H")
 _QUESTION = struct.Struct("!HH")
 _RECORD = struct.Struct("!HHIH")
-_RECURSION_DESIRED = 0x0100
+_RECURSION_DESIRED = 0x0100  # this, and the four below: RFC 1035 4.1.1
 _RESPONSE = 0x8000
 _OPCODE = 0x7800
 _TRUNCATED = 0x0200
 _RCODE = 0x000F
-_CNAME = 5
-_IN = 1
+_CNAME = 5  # RFC 1035 3.2.2
+_IN = 1  # RFC 1035 3.2.4
 
 
 class RecordType(IntEnum):

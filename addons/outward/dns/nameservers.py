@@ -15,7 +15,7 @@ from outward.core.addresses import Address
 HOSTS = Path("/etc/hosts")
 RESOLV_CONF = Path("/etc/resolv.conf")
 
-MAX_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024  # of a hosts file: the large public block lists have two or three MiB
 MAX_SERVERS = 3  # resolv.conf(5)
 CHECK_EVERY = 1.0  # seconds between looks at a file's status
 

@@ -15,8 +15,8 @@ type Server = tuple[str, int]
 """Address text and port of a name server."""
 
 SECOND_FAMILY = 0.05  # seconds that one family waits for the other, RFC 8305 3
-MAX_DATAGRAM = 4096  # without EDNS servers send at most 512
-MAX_STREAM = 16_384  # a thousand addresses; whatever says more is no answer that anyone needs
+MAX_DATAGRAM = 4096  # bytes; without EDNS servers send at most 512 (RFC 1035 4.2.1)
+MAX_STREAM = 16_384  # bytes: a thousand addresses; RFC 1035 4.2.2 allows 65,535, which no answer needs
 
 
 async def ask(server: Server, name: str, timeout: float) -> Mapping[RecordType, DnsAnswer]:  # noqa: ASYNC109 - a part of the caller's deadline

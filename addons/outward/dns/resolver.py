@@ -18,14 +18,14 @@ from outward.dns.message import DnsAnswer, MessageError, Rcode, RecordType
 from outward.dns.nameservers import HOSTS, RESOLV_CONF, Nameservers, Watched, parse_hosts, parse_resolv_conf
 from outward.dns.query import Server, ask
 
-CACHE_NAMES = 4096
-IN_FLIGHT = 4096
-KEEP_PER_FAMILY = 8
-MIN_TTL = 5.0  # seconds; an answer with TTL 0 is not kept at all
-MAX_TTL = 3600.0
+CACHE_NAMES = 4096  # as systemd-resolved keeps (CACHE_MAX)
+IN_FLIGHT = 4096  # queries at a time; each takes a port, and Linux gives out 28,232 (ip_local_port_range)
+KEEP_PER_FAMILY = 8  # addresses: two more than are ever tried (`happy_eyeballs`)
+MIN_TTL = 5.0  # seconds: a name is asked for at most so often; an answer with TTL 0 is not kept at all
+MAX_TTL = 3600.0  # seconds: a move is noticed within an hour; systemd-resolved keeps for two, Unbound for a day
 ABSENT = "the name does not exist"
-ABSENT_TTL = 5.0  # a name that does not exist
-FAILURE_TTL = 1.0  # servers that fail: RFC 9520 3.2 asks for at least this
+ABSENT_TTL = 5.0  # seconds for a name that does not exist; RFC 2308 5 allows hours, but people mend and try again
+FAILURE_TTL = 1.0  # seconds, where servers fail: RFC 9520 3.2 asks for at least this
 
 _LOOPBACK: tuple[Address, ...] = (ip_address("127.0.0.1"), ip_address("::1"))
 

@@ -14,10 +14,10 @@ _TEXT = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"
 _EXTENSION = rb"[ \t]*+;[ \t]*+" + TOKEN + rb"(?:[ \t]*+=[ \t]*+(?:" + TOKEN + rb"|" + _TEXT + rb"))?+"
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})(?:" + _EXTENSION + rb")*+\r\n")  # RFC 9112 7.1.1
 _TRAILERS = re.compile(SECTION)
-_LONGEST_LINE = 1024  # bytes of a chunk's size and extensions
-_LONGEST_TRAILERS = 16 * 1024  # bytes
+_LONGEST_LINE = 1024  # bytes of a chunk's size and extensions, which RFC 9112 7.1.1 wants bounded; Go's net/http: 4096
+_LONGEST_TRAILERS = 16 * 1024  # bytes, as Node's --max-http-header-size
 _TURN = 16 * 1024  # bytes of framing, and some for each chunk, that are read at a time: milliseconds
-_EACH = 8
+_EACH = 8  # what a chunk costs beside its framing, in bytes of it
 
 
 class BodyError(Exception):

@@ -27,7 +27,7 @@ OVERRIDES = frozenset(
         "x-override-url",
     }
 )
-_BODILESS = frozenset({101, 204, 304})
+_BODILESS = frozenset({101, 204, 304})  # RFC 9112 6.3
 _CLOSE = b"Connection: close"
 
 

@@ -33,7 +33,7 @@ _OTHER = re.compile(r"(https|ws|wss)://([^/?#]*).*", re.IGNORECASE)
 _CONVERSATION = re.compile(r"[\x21-\x7e]{1,200}")
 
 _NOWHERE = Host("")
-CLEAR, _SECURE = 80, 443  # the ports that a Host without one means
+CLEAR, _SECURE = 80, 443  # the ports that a Host without one means (RFC 9110 4.2)
 _SCHEMES = {  # default port, and what to send instead
     "https": (_SECURE, "A proxy carries `https://` inside a CONNECT: send that, or use a client that does."),
     "wss": (_SECURE, "A proxy carries `wss://` inside a CONNECT: send that, or use a client that does."),

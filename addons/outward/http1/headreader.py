@@ -10,8 +10,8 @@ _BEGUN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{0,32}+(?: .*+)?", re.DOTALL)
 _NEVER = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _MAY_BE_LINE = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Z]{1,32}+(?: [^\x00-\x08\x0a-\x1f\x7f]*+\r?)?)?")
 _IS_LINE = re.compile(rb"[^\n]*[ \t]HTTP/1\.[0-9][ \t\r]*")
-_LONGEST_LINE = 16 * 1024  # bytes; nothing else than a request begins like one for so long
-_LONGEST_METHOD = 32
+_LONGEST_LINE = 16 * 1024  # bytes: twice what RFC 9112 3 asks for; nothing but a request begins like one for so long
+_LONGEST_METHOD = 32  # letters; the longest that IANA has is UPDATEREDIRECTREF, with 17
 _RESPONSE_BEGINS = b"HTTP/1."
 
 

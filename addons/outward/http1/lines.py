@@ -19,7 +19,7 @@ from outward.http1.fields import (
 )
 
 _LINE = re.compile(rb"(" + TOKEN + rb"):([\t\x20-\x7e\x80-\xff]*+)")  # RFC 9112 5, no folding
-_REMEMBERED, _SHORT = 4096, 128  # lines, bytes of one
+_REMEMBERED, _SHORT = 4096, 128  # lines, bytes of one: half a MiB at most
 _PRIVATE = re.compile(r"auth|cookie|key|token|secret|pass|cred|sign|session")  # whose values are not remembered
 # Lines that stay are spelled as we would: `name: value`, without blanks around the value.
 _STAYING = re.compile(

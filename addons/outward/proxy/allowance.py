@@ -21,7 +21,7 @@ from outward.threads import Threads
 
 _log = logging.getLogger(__name__)
 
-_AT_ONCE = 20  # searches that one request may reserve where nothing else bounds it
+_AT_ONCE = 20  # searches that one request may reserve if nothing else bounds it: four times `max_searches`
 _UNCOUNTED = "the searches of this group are limited and cannot be counted now, and none is made uncounted"
 
 

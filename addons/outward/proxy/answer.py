@@ -25,7 +25,7 @@ from outward.tls.alert import alert_of
 Dialect = Callable[[Reason, str], VendorDenial]
 """Returns what a vendor would say: from a reason and a message for people."""
 
-_DROPPED = 1024 * 1024  # bytes
+_DROPPED = 1024 * 1024  # bytes of a refused body that are read to the end; Go's net/http: 256 KiB
 _LONG = 256  # characters of a path; what depends on a longer one is not remembered
 
 

@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 
 __all__ = ["Authority", "AuthorityError", "Leaf"]
 
-LEAF_LIFE = dt.timedelta(days=7)
+LEAF_LIFE = dt.timedelta(days=7)  # about as Let's Encrypt's short-lived ones, 6 days: nobody can revoke a leaf
 LEAF_RENEW = dt.timedelta(days=1)  # before the end of a leaf
-LEAVES = 1000
+LEAVES = 1000  # that are kept, each some KiB; mitmproxy keeps 100
 MAX_COMMON_NAME = 64  # RFC 5280, ub-common-name
 
 

@@ -21,11 +21,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from outward.files import locked, read_regular, replace_file
 
-ROOT_LIFE = dt.timedelta(days=730)
-RENEW_BEFORE = dt.timedelta(days=30)  # of its end the next root is made, and published
+ROOT_LIFE = dt.timedelta(days=730)  # it rotates by itself; mitmproxy's, which does not, has ten years
+RENEW_BEFORE = dt.timedelta(days=30)  # of its end, as certbot does, the next root is made, and published
 ANNOUNCE = dt.timedelta(days=7)  # for which a CA is published before it signs
 LAST = dt.timedelta(days=1)  # before the end of a CA its successor signs, however new
-SKEW = dt.timedelta(days=1)  # that a client's clock may lag behind
+SKEW = dt.timedelta(days=1)  # that a client's clock may lag behind; mitmproxy has two days
 
 type SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from outward.records.events.values import MAX_AGENT, MAX_PATH, Event
 
-PATIENCE = 2.0  # seconds that a client has to answer
+PATIENCE = 2.0  # seconds that a client has to answer: a program does at once, or never
 OF_SOURCE = 64  # of one source that wait at a time; a further one is recorded at once
 ALL = 4096  # of all sources
 

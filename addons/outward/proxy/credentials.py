@@ -22,9 +22,9 @@ from outward.core.policy import Policy
 from outward.proxy.keysets import KeySets
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
-SKEW = 30.0  # seconds that two clocks may differ
-MAX_TOKEN = 16 * 1024
-_REMEMBERED = 1024
+SKEW = 30.0  # seconds that two clocks may differ; RFC 7519 4.1.4 allows some minutes
+MAX_TOKEN = 16 * 1024  # characters: twice the 8 KiB that Apache and nginx take of a field
+_REMEMBERED = 1024  # verified tokens, 16 MiB at the very most
 _REMEMBER = 60.0  # seconds; bounds how long a key that its issuer has withdrawn still counts
 
 

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from outward.config.settings import Limits
 
-LINGER = 2.0  # seconds that a refused client gets to read its answer
-SLOWED = 3.0  # seconds that the refusal of wrong credentials waits, where there were many of them
+LINGER = 2.0  # seconds that a refused client gets to read its answer, as in Apache (SECONDS_TO_LINGER)
+SLOWED = 3.0  # seconds that a refusal waits after many wrong credentials, as in login.defs(5) (FAIL_DELAY)
 
 
 class Expiring(Protocol):

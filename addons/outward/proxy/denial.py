@@ -22,7 +22,7 @@ REASON_PHRASE = "Blocked by egress policy"
 
 HOW = "POST its url and your why as JSON, or run `outward request URL --why TEXT`"
 _CREDENTIALS = (Reason.UNKNOWN_CLIENT, Reason.BAD_CREDENTIALS)
-_RETRY_SECONDS = 5
+_RETRY_SECONDS = 5  # told in Retry-After (RFC 9110 10.2.3): a DNS failure or an overload is often over by then
 _CHALLENGES = [(b"Proxy-Authenticate", b'Basic realm="outward", charset="UTF-8"'), (b"Proxy-Authenticate", b"Bearer")]
 _MARKUP = re.compile("[<>&]")
 _JSON_ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}

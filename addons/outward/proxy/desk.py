@@ -30,7 +30,7 @@ from outward.records.events.values import Record, as_record, new_id, rfc3339
 from outward.records.state.requests import AccessRequest, TooManyRequestsError, words
 from outward.threads import Threads
 
-_LISTED = 500  # hosts of an answer
+_LISTED = 500  # hosts of an answer: some 20 KiB, which an agent can read
 _HOW = f'Run `outward request URL --why TEXT`, or POST {{"url": …, "why": …}} as {JSON} to {REQUESTS}.'
 _NOWHERE = "requests are not kept here: ask the one who owns the policy for the line"
 _AWAY = Problem(503, "the records do not answer now", {"Retry-After": "5"})

@@ -25,7 +25,7 @@ from outward.proxy.inspection.hooks import Parts
 from outward.proxy.inspection.pool import Pool
 from outward.proxy.judge import Judge, refuse
 
-HOOK_TIMEOUT = 5.0  # seconds
+HOOK_TIMEOUT = 5.0  # seconds; a verdict takes microseconds, a governed body milliseconds: so late is broken
 
 
 class Engine:

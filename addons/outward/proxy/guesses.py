@@ -8,7 +8,7 @@ from ipaddress import IPv6Address
 
 from outward.core.addresses import Address
 
-FREE = 5  # wrong ones that are answered at once
+FREE = 5  # wrong ones that are answered at once, as fail2ban's maxretry
 QUIET = 60.0  # seconds without a wrong one, after which a source begins anew
 SOURCES = 4096  # that are counted at a time; then no further one has free guesses
 

@@ -20,7 +20,7 @@ from outward.cutoff import CutHttp, CutHttps, Cutoff
 from outward.proxy.keysets import MAX_BYTES, KeySetError, is_url, read_file
 from outward.records.text import clean
 
-TIMEOUT = 10.0  # seconds for a reading, all of its steps together
+TIMEOUT = 10.0  # seconds for a reading, all of its steps together; PyJWT's client waits 30 for each
 _MOST_SAID = 200  # characters of what the other side made us say
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

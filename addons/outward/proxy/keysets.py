@@ -20,12 +20,12 @@ from outward.files import read_regular
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 256 * 1024
-MAX_KEYS = 100
+MAX_BYTES = 256 * 1024  # of a key set: a hundred keys with their certificates
+MAX_KEYS = 100  # of a key set; the large providers publish two to a dozen
 RSA_BITS = 2048  # RFC 7518 3.3
-FILE_EVERY, URL_EVERY = 5.0, 300.0  # seconds between two readings
+FILE_EVERY, URL_EVERY = 5.0, 300.0  # seconds between two readings; of a URL as in PyJWT's client
 RETRY = 15.0  # seconds between two readings that a failure or an unknown key id asks for
-STALE = 24 * 3600.0
+STALE = 24 * 3600.0  # seconds after the last good reading: an issuer may be away for a night, not for good
 
 
 class KeySetError(ValueError):

@@ -26,8 +26,8 @@ _log = logging.getLogger(__name__)
 
 type Vouch = Callable[[asyncio.Transport], tuple[str, ...]]
 
-_BACKLOG = 4096
-_RETRY = 0.2  # seconds after a failed accept
+_BACKLOG = 4096  # Linux's net.core.somaxconn
+_RETRY = 0.2  # seconds after a failed accept: descriptors are out, and some close meanwhile; asyncio waits 1
 _SPARE = 512  # connections beyond a cap that get an answer; further ones are cut
 _SEARCHED = 1000  # connections that are looked at for one of a crowded source's own
 

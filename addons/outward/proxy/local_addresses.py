@@ -20,7 +20,7 @@ _MESSAGE = struct.Struct("=IHHII")
 _INTERFACE_ADDRESS = struct.Struct("=BBBBi")
 _ATTRIBUTE = struct.Struct("=HH")
 
-_ANY_PORT = 9
+_ANY_PORT = 9  # discard (RFC 863); a connected datagram socket sends nothing
 MAX_REPLIES = 4096  # of 64 KiB; ends the loop whatever the kernel says
 
 

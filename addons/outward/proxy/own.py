@@ -6,7 +6,7 @@ from outward.http1.head import CLEAR, Head
 ROOT = f"http://{OWN_NAME}"
 REQUESTS = f"{ROOT}/requests"
 ADVICE = f"{ROOT}/ is answered by the proxy itself: ask it as a proxied request in plain HTTP, on port 80."
-MOST = 16_384  # bytes of a body
+MOST = 16_384  # bytes of a body: a URL, and a reason in words
 
 
 def is_ours(head: Head) -> bool:

@@ -22,10 +22,10 @@ from outward.core.reasons import Reason
 _log = logging.getLogger(__name__)
 
 _MARK = re.compile(r"ERR_[A-Z_]{1,40}")
-_QUIET = 60.0  # seconds
+_QUIET = 60.0  # seconds between two lines in the log that say the same
 _said: dict[str, float] = {}  # what was last logged when; the words are few
 
-MAX_HEAD = 16_384  # octets of the parent's answer
+MAX_HEAD = 16_384  # octets of the parent's answer, as Node's --max-http-header-size
 
 
 class ParentError(Exception):

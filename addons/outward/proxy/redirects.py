@@ -10,11 +10,11 @@ from outward.core.identity import Identity
 from outward.core.names import MalformedHostError, parse_authority
 from outward.http1.head import ResponseHead
 
-WITHIN = 30.0  # seconds from the answer to the request that it caused
+WITHIN = 30.0  # seconds from the answer to the request that it caused: a program follows at once, a person soon
 MOST = 4096  # that are remembered at a time; then the oldest is forgotten
 _ANY_PORT = 443  # where none is named: the host alone counts
 _LONGEST_NAME = 1024  # characters of a credential's label: its issuer chooses them, and would fill the memory
-_LONGEST = 8192  # characters of a Location
+_LONGEST = 8192  # characters of a Location; RFC 9110 4.1 asks for 8000
 
 type _Key = tuple[str, str, str]
 

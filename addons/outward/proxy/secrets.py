@@ -22,7 +22,7 @@ from outward.records.events.values import Event
 _SIGN = placeholder("").encode()
 _HELD = re.compile(re.escape(_SIGN) + rb"[A-Za-z0-9_-]{1,64}")
 _LONGEST = len(_SIGN) + 64  # bytes of a placeholder
-_MOST = 64 * 1024  # bytes of a file with a secret
+_MOST = 64 * 1024  # bytes of a file with a secret: no field is as long (`head_bytes`)
 _HOUR = 3600
 _CHOSEN = ("path", "user_agent", "conversation", "method", "host", "sni", "redirected_from", "detail")
 _MOST_KNOWN = 10_000  # uses that are told apart in an hour

@@ -35,7 +35,7 @@ BUNDLES = tuple(
     )
 )
 
-_MAX_PEM = 16 * MIB
+_MAX_PEM = 16 * MIB  # of a bundle of roots; those of Linux distributions have about 0.2 MiB
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----[^-]+-----END X509 CRL-----")
 
 

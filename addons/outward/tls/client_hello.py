@@ -11,8 +11,8 @@ MAX_HELLO = 32 * 1024  # post-quantum key shares make 2 KiB; OpenSSL itself stop
 _MAX_RECORD = 16384  # RFC 8446 5.1
 _MAX_RECORDS = 64  # enough for any stack; one byte a record is an attack
 
-HANDSHAKE, _CLIENT_HELLO, _TLS = 22, 1, 3
-_SERVER_NAME, _ALPN = 0, 16
+HANDSHAKE, _CLIENT_HELLO, _TLS = 22, 1, 3  # RFC 8446 5.1, 4, and the major version of 5.1
+_SERVER_NAME, _ALPN = 0, 16  # RFC 6066 3, RFC 7301 3.1
 _ECH = frozenset({0xFE0D, 0xFE0C, 0xFE0B, 0xFE0A, 0xFE09, 0xFE08, 0xFFCE})  # RFC 9849 and the drafts before it
 
 

@@ -7,10 +7,10 @@ first one says nothing about it. Owns the reading of both directions until the s
 from outward.tls.client_hello import Hello, HelloError, HelloReader
 
 _RETRY = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")  # RFC 8446 4.1.3
-_HANDSHAKE, _SERVER_HELLO, _TLS = 22, 2, 3
+_HANDSHAKE, _SERVER_HELLO, _TLS = 22, 2, 3  # RFC 8446 5.1, 4, and the major version of 5.1
 _BESIDE = frozenset({20, 21, 23})  # change_cipher_spec, alert, and early data that the server drops
-_ENOUGH = 38  # bytes of a ServerHello: header 4, version 2, random 32
-_MOST = 1024 * 1024  # bytes before the second hello
+_ENOUGH = 38  # bytes of a ServerHello: header 4, version 2, random 32 (RFC 8446 4.1.3)
+_MOST = 1024 * 1024  # bytes before the second hello: early data, of which OpenSSL takes 16 KiB unless told otherwise
 
 
 class ServerReader:

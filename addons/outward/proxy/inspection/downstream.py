@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _PIPELINED = 64 * 1024  # bytes that may wait behind a request
-_REQUEST_TIMEOUT = 408
+_REQUEST_TIMEOUT = 408  # RFC 9110 15.5.9
 _EMPTY = Sized(0)
 
 

@@ -6,7 +6,7 @@ Owns for how long and how many: a server closes what is idle without a word, and
 from outward.proxy.deadlines import Deadlines
 from outward.proxy.inspection.upstream import Key, Upstream
 
-IDLE = 5.0  # seconds; many servers close after as many
+IDLE = 5.0  # seconds; Node's servers and Apache's close after as many
 _OF_ONE = (
     64  # connections of one client to one destination: fewer would be made anew where as many requests run at once
 )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 type Key = tuple[object, ...]
 """Whom a connection may serve: a client, a destination, trust, and the way there."""
 
-_INTERIM = 16  # responses before the final one
+_INTERIM = 16  # responses before the final one (RFC 9110 15.2); Go's net/http takes 5
 _NOTHING = Sized(0)
 _RELAYED = UntilClose()  # what follows a 101
 # A login that belongs to the connection and not to the request (RFC 4559), in a request or in an answer.
