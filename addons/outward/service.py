@@ -28,6 +28,7 @@ from outward.ops.logs import level
 from outward.ops.origins import Origins
 from outward.ops.reload import Reloader
 from outward.ops.server import OpsServer
+from outward.proxy.captured import NameOf
 from outward.proxy.leases import Leases
 from outward.proxy.listener import ProxyListener
 from outward.proxy.local_addresses import own_addresses
@@ -101,17 +102,15 @@ class Service:
         """Serve the clients of one more listener, each of which proves these names; needs `start`."""
         await self._gate.adopt(listener, names)
 
-    async def capture(
-        self, listener: socket.socket, names: tuple[str, ...], name_of: Callable[[str], str | None]
-    ) -> None:
+    async def capture(self, sock: socket.socket, names: tuple[str, ...], name_of: NameOf) -> None:
         """Serve what comes through one more listener from programs that know no proxy; as `adopt`.
 
         Args:
-            listener: of a jail; the address of each connection is the one that was dialled.
+            sock: a jail's listener, or a connection: its own address is the one that was dialled.
             names: as for `adopt`.
-            name_of: returns the name that an address stands for.
+            name_of: returns the name that is meant where an address and a port are dialled.
         """
-        await self._gate.capture(listener, names, name_of)
+        await self._gate.capture(sock, names, name_of)
 
     async def start(self) -> None:
         """Open the ops port, then make everything ready, then listen.

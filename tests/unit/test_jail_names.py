@@ -33,6 +33,14 @@ def test_each_name_has_an_address_of_its_own():
     assert subject.name_of(bytes((198, 18, 0, 3))) is None
 
 
+@pytest.mark.parametrize("name", ["localhost", "LocalHost", "app.localhost"])
+def test_localhost_is_the_jails_own(name: str):
+    found = ResolverNames().answer(query(name))
+    assert address(found) == bytes((127, 0, 0, 1))
+    assert found is not None
+    assert found[1] is None  # nothing stands for it
+
+
 @pytest.mark.parametrize("kind", [28, 65, 16, 15, 33, 12])
 def test_nothing_else_is_known_of_a_name(kind: int):
     found = ResolverNames().answer(query("a.test", kind))

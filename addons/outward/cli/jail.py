@@ -4,13 +4,14 @@ Owns the conversation with the jail's first process, and what is said where the 
 what cannot be made is an error, not a command that runs without it.
 """
 
+import asyncio
 import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -18,8 +19,11 @@ from typing import Any, Self
 import click
 
 from outward.cli.captures import Captures
-from outward.cli.child import cannot_start
+from outward.cli.child import attend, cannot_start
 from outward.cli.terminal import Terminal
+from outward.config.loaded import Loaded
+from outward.config.localhost import localhost_ports, localhost_rules
+from outward.core.model import Place, Rule
 from outward.jail import inside
 from outward.jail.capture import PORTS
 
@@ -116,6 +120,16 @@ def _links(path: Path) -> Iterator[str]:
         rest += target.split("/")[::-1]
 
 
+def opened(loaded: Loaded, ports: tuple[int, ...], *, quiet: bool) -> tuple[Rule, ...]:
+    """Return what opens this machine's localhost to the jail, and say so."""
+    asked = (rule for port in ports for rule in localhost_rules(port, Place("--localhost", 1)))
+    rules = (*(loaded.settings.localhost if loaded.settings else ()), *asked)
+    if rules and not quiet:
+        told = ", ".join(f"{port} ({place})" for port, place in localhost_ports(rules).items())
+        click.echo(f"outward: the jail reaches this machine's localhost on port {told}", err=True)
+    return rules
+
+
 class Jail:
     """A process that waits in its namespaces for the command to start.
 
@@ -124,8 +138,11 @@ class Jail:
         captures: what is led to the proxy although it knows none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, localhost: Collection[int] = ()) -> None:
         """Make the namespaces; blocks for a moment.
+
+        Args:
+            localhost: ports of this machine's localhost that are led to the proxy.
 
         Raises:
             JailError: this system cannot, or the kernel refuses.
@@ -139,10 +156,10 @@ class Jail:
         with inner, theirs:
             numbers = inner.fileno(), theirs.fileno()
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-I", "-S", inside.__file__, *map(str, numbers)], pass_fds=numbers
+                [sys.executable, "-I", "-S", inside.__file__, *map(str, (*numbers, *localhost))], pass_fds=numbers
             )
         try:
-            message, received, _, _ = socket.recv_fds(self._control, 4096, 1 + len(PORTS))
+            message, received, _, _ = socket.recv_fds(self._control, 4096, 1 + len(PORTS) + 2 * len(localhost))
         except OSError as error:
             self._process.kill()
             raise JailError(_refusal(f"the jail did not answer: {error}")) from error
@@ -150,13 +167,24 @@ class Jail:
             self._process.wait()
             raise JailError(_refusal(json.loads(message or "{}").get("refused", "the jail ended at once")))
         self.listener, *captured = (socket.socket(fileno=each) for each in received)
-        self.captures = Captures(captures, captured)
+        self.captures = Captures(captures, captured, localhost)
 
     @property
     def address(self) -> tuple[str, int]:
         """Where the proxy is, seen from within."""
         host, port = self.listener.getsockname()
         return host, port
+
+    async def follow(self, command: Sequence[str], environment: Mapping[str, str], view: View) -> int:
+        """Start the command, follow it to its end, and return its exit status; raises as `start`."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self, self.listen)
+        try:
+            return await attend(self, lambda: self.start(command, environment, view), apart=True)
+        finally:
+            loop.remove_reader(self)
+            self.captures.read()
+            loop.remove_reader(self.captures)
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], view: View) -> None:
         """Start the command.

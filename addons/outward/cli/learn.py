@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from outward.cli.options import config_option
+from outward.cli.options import config_option, localhost_option
 from outward.cli.run import run
 
 
@@ -15,6 +15,7 @@ from outward.cli.run import run
 @click.option("--include", multiple=True, metavar="HOST", help="Write this host although it would be left out.")
 @click.option("--no-token", is_flag=True, help="Let every local process in, and name no token.")
 @click.option("--jail", "jailed", is_flag=True, help="Leave the command no other way out than the proxy (Linux).")
+@localhost_option
 @click.option("--hide", multiple=True, metavar="VARIABLE", help="Give the command a placeholder for a secret.")
 @click.option("--no-parent", is_flag=True, help="Go past the proxy that HTTPS_PROXY names.")
 @click.option("--json", "as_json", is_flag=True, help="Write what was learnt, and what could not be reached, as JSON.")

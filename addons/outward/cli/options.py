@@ -11,3 +11,11 @@ config_option = click.option(
     envvar="OUTWARD_CONFIG",
     help="Configuration file, trusted as a whole; default: see `outward trust --help`.",
 )
+
+localhost_option = click.option(
+    "--localhost",
+    metavar="PORT",
+    multiple=True,
+    type=click.IntRange(1, 65535),
+    help="With --jail: open a port of this machine's own localhost.",
+)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from outward.cli.descent import descends
 from outward.config.hidden import Hidden
 from outward.core.addresses import Network
-from outward.core.model import ClientEntry, Credential, DenyDelivery, Mode, OptIn, Place
-from outward.core.policy import Policy
+from outward.core.model import ClientEntry, Credential, DenyDelivery, Mode, OptIn, Place, Rule
+from outward.core.policy import Policy, Rules
 
 USER = "run"  # Basic username, and so the name of the conversation
 
@@ -27,6 +27,7 @@ class Private:
         internal: networks opened beside those of the configuration.
         name: what the records call the command: where it runs.
         hidden: what the command has as placeholders.
+        localhost: what opens this machine's localhost to a jailed command.
     """
 
     group: str
@@ -36,6 +37,7 @@ class Private:
     internal: tuple[Network, ...] = ()
     name: str | None = None
     hidden: Hidden = field(default_factory=Hidden)
+    localhost: tuple[Rule, ...] = ()
 
     @property
     def child(self) -> str:
@@ -55,6 +57,8 @@ class Private:
         group = replace(group, denial=group.denial or DenyDelivery.AUTO)  # the command trusts the CA
         if self.web_search and group.web_search.locked_by is None:
             group = replace(group, web_search=replace(group.web_search, enabled=True, decided_by="--web-search"))
+        if self.localhost:
+            group = replace(group, allow=Rules((*self.localhost, *group.allow.all)))
         entry = ClientEntry(
             kind=Credential.ANYONE,
             place=Place("outward run", 1),

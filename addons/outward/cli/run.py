@@ -9,10 +9,9 @@ import json
 import logging
 import os
 import shutil
-import socket
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +20,12 @@ from typing import TYPE_CHECKING
 import click
 
 from outward.cli.captures import Captures
-from outward.cli.child import CommandError, attend, run_child
+from outward.cli.child import CommandError, run_child
 from outward.cli.common import find_config, load_or_exit, load_starter
 from outward.cli.environment import ProxyAddress, client_environment, has_java
 from outward.cli.inside import refuse_inside
 from outward.cli.mirrors import internal_mirrors
-from outward.cli.options import config_option
+from outward.cli.options import config_option, localhost_option
 from outward.cli.own_files import own_programs
 from outward.cli.preset import PresetError, preset
 from outward.cli.private import USER, NoGroupError, Private, choose_group, new_token
@@ -41,6 +40,7 @@ from outward.config.hidden import Hidden, HideError, hide_variables, known
 from outward.config.loaded import Loaded
 from outward.config.places import own_folders, run_state
 from outward.config.trust import INSIDE
+from outward.core.model import Rule
 from outward.ops.logs import set_up
 from outward.service import Options, Service, StartError
 
@@ -62,6 +62,7 @@ _PATIENCE = 0.5  # seconds that a 407 waits for its answer; the command can end 
 @click.option("--include", multiple=True, metavar="HOST", help="With --write: this host too, if it would be left out.")
 @click.option("--no-token", is_flag=True, help="Let every local process in, and name no token.")
 @click.option("--jail", "jailed", is_flag=True, help="Leave the command no other way out than the proxy (Linux).")
+@localhost_option
 @click.option("--hide", multiple=True, metavar="VARIABLE", help="Give the command a placeholder for a secret.")
 @click.option("--hide-known", is_flag=True, help="Hide every secret of the environment that the shipped table knows.")
 @click.option("--no-parent", is_flag=True, help="Go past the proxy that HTTPS_PROXY names.")
@@ -78,6 +79,7 @@ def run(
     include: tuple[str, ...],
     no_token: bool,
     jailed: bool,
+    localhost: tuple[int, ...],
     hide: tuple[str, ...],
     hide_known: bool,
     no_parent: bool,
@@ -93,6 +95,8 @@ def run(
     learning = learning or write is not None
     if learning:
         refuse_inside("learn")
+    if localhost and not jailed:
+        raise click.UsageError("--localhost opens a port to the jail, and without one all are open: give --jail")
     if write is not None and not report:
         raise click.UsageError("--write writes what --report lets through: give both")
     choice = find_config(config, quiet=as_json)
@@ -114,15 +118,16 @@ def run(
         report,
         name=project(os.environ) or None,
         hidden=_hidden(hide, loaded, known_too=hide_known),
+        localhost=_localhost(loaded, localhost, quiet=as_json) if jailed else (),
     )
     summary = Summary(pupil.lessons.add if pupil else None)
     searched = Searched()
     captures: Captures | None = None
     with tempfile.TemporaryDirectory(prefix="outward-") as spare, asyncio.Runner(loop_factory=new_event_loop) as runner:
         try:
-            own = _own_port(loaded, Path(spare), private.hidden)
+            own = _own_port(loaded, Path(spare), private)
             hidden = own_folders(os.environ, *(each.settings.state for each in (loaded, own) if each.settings))
-            with _jail() if jailed else nullcontext() as jail:
+            with _jail(private) if jailed else nullcontext() as jail:
                 captures = jail.captures if jail else None
                 told = summary, searched
                 work = _run(command, own, private, told, starter=choice.file is None, jail=jail, hidden=hidden)
@@ -134,7 +139,7 @@ def run(
             status = error.status
     if as_json:
         learnt = {"learnt": list(pupil.write())} if pupil else {}
-        past = {"past_the_proxy": captures.as_json()} if captures else {}
+        past = captures.as_json() if captures else {}
         told_of = {"group": chosen, "blocked": summary.as_json(), "searched": searched.as_json(), **past, **learnt}
         click.echo(json.dumps(told_of), err=True)
     else:
@@ -150,10 +155,17 @@ def _pupil(write: Path | None, choice: Choice, loaded: Loaded, group: str, inclu
     return Learning(write, choice, loaded, group, include)
 
 
-def _jail() -> "Jail":
+def _jail(private: Private) -> "Jail":
     from outward.cli.jail import Jail  # noqa: PLC0415 - loads all that a jail is made of
+    from outward.config.localhost import localhost_ports  # noqa: PLC0415 - as above
 
-    return Jail()
+    return Jail(localhost_ports(private.localhost))
+
+
+def _localhost(loaded: Loaded, ports: tuple[int, ...], *, quiet: bool) -> tuple[Rule, ...]:
+    from outward.cli.jail import opened  # noqa: PLC0415 - as above
+
+    return opened(loaded, ports, quiet=quiet)
 
 
 def _behind(loaded: Loaded, *, no_parent: bool, quiet: bool) -> Loaded:
@@ -200,41 +212,13 @@ async def _run(
         if jail is None:
             return await run_child(command, _environment(service, private, service.address))
         await service.adopt(jail.listener, (private.child,))
-        await _capture(jail.captures, service, (private.child,))
+        await jail.captures.lead(service, (private.child,))
         environment = _environment(service, private, jail.address)
-        return await _attend(jail, command, environment, _view(loaded, hidden, Path(environment["SSL_CERT_FILE"])))
+        return await jail.follow(command, environment, _view(loaded, hidden, Path(environment["SSL_CERT_FILE"])))
     finally:
         summary.policy = service.judge.policy
         await service.drain(_GRACE)
         await service.stop()
-
-
-async def _capture(captures: Captures, service: Service, names: tuple[str, ...]) -> None:
-    """Serve what the jail leads here, by the listeners that there are and those that come."""
-    loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[None]]()
-
-    def adopt(listener: socket.socket) -> None:
-        task = loop.create_task(service.capture(listener, names, captures.name_of))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    captures.adopt = adopt
-    for each in captures.listeners:
-        await service.capture(each, names, captures.name_of)
-    captures.listeners.clear()
-    loop.add_reader(captures, captures.read)
-
-
-async def _attend(jail: "Jail", command: tuple[str, ...], environment: Mapping[str, str], view: "View") -> int:
-    """Start a command in its jail, and follow it to its end."""
-    loop = asyncio.get_running_loop()
-    loop.add_reader(jail, jail.listen)
-    try:
-        return await attend(jail, lambda: jail.start(command, environment, view), apart=True)
-    finally:
-        loop.remove_reader(jail)
-        jail.captures.read()
-        loop.remove_reader(jail.captures)
 
 
 def _view(loaded: Loaded, hidden: Sequence[Path], bundle: Path) -> "View":
@@ -281,7 +265,7 @@ def _hidden(variables: tuple[str, ...], loaded: Loaded, *, known_too: bool) -> H
         raise click.UsageError(str(error)) from error
 
 
-def _own_port(loaded: Loaded, spare: Path, hidden: Hidden) -> Loaded:
+def _own_port(loaded: Loaded, spare: Path, private: Private) -> Loaded:
     """Move the proxy to a free loopback port, and the state to the folder of `run`, or one that can be written."""
     settings = loaded.settings
     if settings is None:
@@ -292,10 +276,16 @@ def _own_port(loaded: Loaded, spare: Path, hidden: Hidden) -> Loaded:
         writable = os.access(state, os.W_OK)
     except OSError:
         writable = False
-    secrets = (*settings.secrets, *hidden.entries)
+    secrets = (*settings.secrets, *private.hidden.entries)
+    direct = (*settings.no_proxy, *private.localhost)  # a parent's localhost is another
     trust = (*settings.trust, *(usable(trusted_before(os.environ)) if "system" in settings.trust else ()))
     settings = replace(
-        settings, trust=trust, listen=("127.0.0.1", 0), state=state if writable else spare, secrets=secrets
+        settings,
+        trust=trust,
+        listen=("127.0.0.1", 0),
+        state=state if writable else spare,
+        secrets=secrets,
+        no_proxy=direct,
     )
     return replace(loaded, settings=settings)
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from outward.config.admin import admin_door
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, SequenceNode, at
+from outward.config.localhost import localhost_rules
 from outward.config.nearest import did_you_mean
 from outward.config.no_proxy import direct
 from outward.config.roots import problem_in_roots
-from outward.config.schema import Document, ServerModel, TlsModel, UpstreamModel, VendorModel
+from outward.config.schema import Document, JailModel, ServerModel, TlsModel, UpstreamModel, VendorModel
 from outward.config.secrets import read_secrets
 from outward.config.settings import Limits, McpServer, Opened, Settings, TlsSettings
 from outward.config.streams import audit_stream, export, webhooks
@@ -100,6 +101,7 @@ def _settings(root: MappingNode, document: Document, base: Path, home: str | Non
         mcp=tuple(McpServer(server.host, server.tools) for server in document.mcp),
         limits=Limits(**server.limits.model_dump()),
         secrets=read_secrets(root, document.secrets, base, home, report),
+        localhost=tuple(_localhost(root, document.jail)),
     )
 
 
@@ -107,6 +109,12 @@ def _direct(root: MappingNode, upstream: UpstreamModel) -> Iterator[Rule]:
     node = at(root, "upstream", "no_proxy")
     for item, text in zip(node.items if isinstance(node, SequenceNode) else (), upstream.no_proxy, strict=False):
         yield direct(text, item.place)
+
+
+def _localhost(root: MappingNode, jail: JailModel) -> Iterator[Rule]:
+    node = at(root, "jail", "localhost")
+    for item, port in zip(node.items if isinstance(node, SequenceNode) else (), jail.localhost, strict=False):
+        yield from localhost_rules(port, item.place)
 
 
 def _opened(vendor: VendorModel) -> Opened:

@@ -388,6 +388,12 @@ class ConfinedModel(Model):
     ] = []
 
 
+class JailModel(Model):
+    """What `run --jail` opens to its command."""
+
+    localhost: Annotated[list[Annotated[Whole, Field(ge=1, le=65_535)]], Field(max_length=64)] = []
+
+
 class Document(Model):
     """The whole file."""
 
@@ -406,6 +412,7 @@ class Document(Model):
     secrets: dict[str, SecretModel] = {}
     tests: list[CaseModel] = []
     admin: AdminModel = AdminModel()
+    jail: JailModel = JailModel()
 
 
 def json_schema() -> dict[str, Any]:

@@ -253,6 +253,7 @@ class Settings:
         webhooks: who is told of requests and new hosts.
         limits: what clients may cost.
         admin: how the admin page is reached.
+        localhost: what a jailed command reaches on this machine's localhost.
     """
 
     listen: tuple[str, int] = ("127.0.0.1", 8080)
@@ -289,3 +290,4 @@ class Settings:
     webhooks: tuple[Webhook, ...] = ()
     limits: Limits = field(default_factory=Limits)
     admin: AdminDoor = field(default_factory=AdminDoor)
+    localhost: tuple[Rule, ...] = ()

@@ -3,6 +3,7 @@
 In the jail every address is the machine's own: the only route leads to the loopback device. So what is dialled reaches
 a listener there, which the proxy accepts on, and whose address is the one that was dialled. A few ports below 1024 have
 one for all addresses. Of the others each destination gets one when it is first dialled. Whatever has none is refused.
+Loopback is the jail's own: see `home`.
 """
 
 import contextlib
@@ -13,9 +14,11 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from functools import partial
 
-from outward.jail import system
+from outward.jail import datagrams, system
+from outward.jail.home import FREE, Address, Home
 from outward.jail.names import ResolverNames
 
 PORTS = (22, 80, 443)  # below 1024, where no program of the jail may listen
@@ -26,14 +29,22 @@ _MOST = 256  # destinations with other ports; further ones are refused
 _BACKLOG = 128
 
 
-def listeners() -> list[socket.socket]:
-    """Make every address this namespace's own, and return what listens for them all, a socket for each of `PORTS`.
+def listeners(local: Collection[int]) -> list[socket.socket]:
+    """Make every address this namespace's own, and return what listens for them all on ports below 1024.
+
+    Args:
+        local: as for `Capture`.
 
     Raises:
         OSError: the kernel refuses.
     """
     system.route_all_to_loopback()
-    return [socket.create_server(("0.0.0.0", port), backlog=_BACKLOG) for port in PORTS]
+    low = [port for port in local if port < FREE]
+    found = [socket.create_server(("0.0.0.0", port), backlog=_BACKLOG) for port in sorted({*PORTS, *low})]
+    for port in low:
+        with contextlib.suppress(OSError):  # there is no IPv6
+            found.append(socket.create_server(("::1", port), family=socket.AF_INET6, backlog=_BACKLOG))
+    return found
 
 
 def name_server() -> socket.socket:
@@ -49,27 +60,45 @@ def name_server() -> socket.socket:
 
 
 class Capture:
-    """Tells the proxy what is led to it, one message each: of JSON, with a listener if there is a new one."""
+    """Tells the proxy what is led to it, one message each: of JSON, with a new listener, or a connection, if any."""
 
-    def __init__(self, proxy: socket.socket, server: socket.socket, local: Collection[int] = ()) -> None:
+    def __init__(
+        self,
+        proxy: socket.socket,
+        server: socket.socket,
+        local: Collection[int] = (),
+        witness: socket.socket | None = None,
+    ) -> None:
         """Take what was prepared.
 
         Args:
             proxy: to the proxy; keeps the bounds of messages.
             server: is asked for names.
             local: ports of the machine's own localhost that are led to the proxy too.
+            witness: gets the kernel's answers to datagrams that nobody takes.
         """
-        self._proxy, self._server, self._local = proxy, server, local
+        self._proxy, self._server = proxy, server
         self._names = ResolverNames()
         self._held: set[tuple[str, int]] = set()
         self._lock = threading.Lock()
+        self._low = frozenset((*PORTS, *(port for port in local if port < FREE)))
+        self._home = Home(local, self._low, self._tell)
+        self._datagrams = datagrams.Datagrams(witness, self._tell_of_datagrams) if witness else None
 
     def start(self) -> None:
-        """Begin to answer for names; the thread ends with the process."""
+        """Begin to answer for names, and to count datagrams; the threads end with the process."""
         threading.Thread(target=self._serve, daemon=True).start()
+        if self._datagrams is not None:
+            self._datagrams.start()
 
-    def lead(self, thread: int, address: bytes) -> None:
-        """Have somebody listen where a process is about to dial, and tell the proxy who that is.
+    def finish(self) -> None:
+        """Tell what has not been told yet."""
+        if self._datagrams is not None:
+            self._datagrams.report()
+
+    @contextlib.contextmanager
+    def led(self, thread: int, address: bytes) -> Iterator[None]:
+        """Have somebody listen where a process dials while it does, and tell the proxy who that is.
 
         Args:
             thread: that dials.
@@ -80,24 +109,32 @@ class Capture:
         """
         target = _target(address)
         if target is None:
-            return
-        host, port = target
-        if host.is_loopback or host.is_unspecified:
-            if port in PORTS and port not in self._local:  # the proxy listens there for other addresses
-                raise OSError(errno.ECONNREFUSED, "nobody listens there")
-            return
+            yield
+        elif target[0].is_loopback or target[0].is_unspecified:
+            with self._home.dialled(partial(_program, thread), *target):
+                yield
+        else:
+            self._lead(thread, *target)
+            yield
+
+    def _lead(self, thread: int, host: Address, port: int) -> None:
+        """Have a listener of the proxy's where another address than loopback is dialled."""
+        known = host.version == 4 and port in self._low
         with self._lock:
-            new = self._listen(str(host), port)
-            led = port in PORTS or (str(host), port) in self._held
+            new = self._listen(str(host), port) if host.version == 4 and not known else []
+            led = known or (str(host), port) in self._held
             self._tell(new, program=_program(thread), address=str(host), port=port, led=led)
         for each in new:
             each.close()
-        if not led:
+        if not led and host.version == 4:  # the kernel knows no way to the other version
             raise OSError(errno.ECONNREFUSED, "nobody listens there")
+
+    def _tell_of_datagrams(self, where: tuple[str, int], count: int) -> None:
+        self._tell([], address=where[0], port=where[1], datagrams=count)
 
     def _listen(self, host: str, port: int) -> list[socket.socket]:
         """Return a new listener where one is needed and can be had; a program of the jail may listen there itself."""
-        if port in PORTS or (host, port) in self._held or len(self._held) >= _MOST:
+        if (host, port) in self._held or len(self._held) >= _MOST:
             return []
         try:
             listener = socket.create_server((host, port), backlog=_BACKLOG)
@@ -106,10 +143,10 @@ class Capture:
         self._held.add((host, port))
         return [listener]
 
-    def _tell(self, listeners: list[socket.socket], **message: object) -> None:
+    def _tell(self, sockets: list[socket.socket], **message: object) -> None:
         data = json.dumps(message).encode()
         with contextlib.suppress(OSError):  # the proxy has gone, and all ends
-            socket.send_fds(self._proxy, [data], [each.fileno() for each in listeners])
+            socket.send_fds(self._proxy, [data], [each.fileno() for each in sockets])
 
     def _serve(self) -> None:
         while True:
@@ -130,14 +167,14 @@ class Capture:
         self._server.sendmsg([answer], [(socket.IPPROTO_IP, socket.IP_PKTINFO, source)], 0, sender)
 
 
-def _target(address: bytes) -> tuple[ipaddress.IPv4Address, int] | None:
-    """Return the address, of version 4 or mapped to 6, and port of a `struct sockaddr`; None for another."""
+def _target(address: bytes) -> tuple[Address, int] | None:
+    """Return address and port of a `struct sockaddr`, mapped ones as version 4; None for what is neither version."""
     family, port = int.from_bytes(address[:2], "little"), int.from_bytes(address[2:4])
     if family == socket.AF_INET and len(address) >= 8:
         return ipaddress.IPv4Address(address[4:8]), port
     if family == socket.AF_INET6 and len(address) >= 24:
-        mapped = ipaddress.IPv6Address(address[8:24]).ipv4_mapped
-        return (mapped, port) if mapped is not None else None
+        host = ipaddress.IPv6Address(address[8:24])
+        return host.ipv4_mapped or host, port
     return None
 
 

@@ -171,6 +171,7 @@ class Init:
                 self._control.send(stopped=os.WSTOPSIG(status))
             elif process == self._child:
                 code = os.waitstatus_to_exitcode(status)
+                self._capture.finish()
                 os._exit(code if code >= 0 else 128 - code)
 
 

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # noqa: PTH100, PTH120
 
-from outward.jail import capture, system, users, view
+from outward.jail import capture, datagrams, system, users, view
 from outward.jail import filter as seccomp
 from outward.jail.capture import Capture
 from outward.jail.init import Control, Init
@@ -29,11 +29,15 @@ _BACKLOG = 512
 _SPACES = os.CLONE_NEWNET | os.CLONE_NEWNS | os.CLONE_NEWPID | os.CLONE_NEWIPC
 
 
-def enter(*, root: bool) -> tuple[list[socket.socket], socket.socket]:
+def enter(local: list[int], *, root: bool) -> tuple[list[socket.socket], socket.socket, socket.socket | None]:
     """Enter the namespaces, with what follows as their first process.
 
+    Args:
+        local: ports of this machine's localhost that are led to the proxy.
+        root: as the kernel's root.
+
     Returns:
-        What listens inside, the proxy's own first, and what is asked for names.
+        What listens inside, the proxy's own first; what is asked for names; what sees refused datagrams.
 
     Raises:
         OSError: the kernel refuses.
@@ -47,13 +51,14 @@ def enter(*, root: bool) -> tuple[list[socket.socket], socket.socket]:
     system.make_private()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, _UP)
-    listeners = [socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG), *capture.listeners()]
-    return listeners, capture.name_server()
+    listeners = [socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG), *capture.listeners(local)]
+    return listeners, capture.name_server(), datagrams.witness()
 
 
 def main() -> NoReturn:
     """Enter, start the first process, and end with its status."""
     control, captures = (socket.socket(fileno=int(each)) for each in sys.argv[1:3])
+    local = [int(each) for each in sys.argv[3:]]
     for each in (control, captures):
         each.set_inheritable(False)
     parent = os.getppid()
@@ -64,7 +69,7 @@ def main() -> NoReturn:
         view.check_standard_streams()
         root = users.is_kernels_root()
         exchange, elsewhere = (users.exchanged(), users.root_elsewhere()) if root else (None, None)
-        listeners, names = enter(root=root)
+        listeners, names, witness = enter(local, root=root)
         first = os.fork()
     except OSError as error:
         control.sendall(json.dumps({"refused": error.strerror or str(error)}).encode() + b"\n")
@@ -73,9 +78,9 @@ def main() -> NoReturn:
         socket.send_fds(control, [b'{"open": true}\n'], [each.fileno() for each in listeners])
         for each in listeners:
             each.close()
-        leading = Capture(captures, names)
+        leading = Capture(captures, names, local, witness)
         Init(Control(control), {signal.Signals(each) for each in mask}, exchange, elsewhere, leading).run()
-    for each in (control, captures, names, *listeners):
+    for each in (control, captures, names, *listeners, *([witness] if witness else [])):
         each.close()
     system.end_with_parent(signal.SIGKILL)
     if os.getppid() != parent:

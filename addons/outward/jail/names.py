@@ -8,6 +8,7 @@ import re
 import struct
 
 _FIRST, _COUNT = 0xC6120001, 0x1FFFE  # 198.18.0.1, and the addresses behind it in 198.18.0.0/15
+_OWN, _LOOPBACK = "localhost", 0x7F000001
 _MOST = 65536  # names that are kept; the oldest goes first
 _HEADER = struct.Struct("!6H")
 _ADDRESS, _INTERNET = 1, 1  # RFC 1035 3.2.2, 3.2.4
@@ -32,7 +33,7 @@ class ResolverNames:
     def answer(self, query: bytes) -> tuple[bytes, str | None] | None:
         """Return the answer to a query, and the name that has got an address by it; None for what is no query.
 
-        Every name has an address of version 4, and nothing else.
+        Every name has an address of version 4, and nothing else; `localhost` has the jail's own (RFC 6761 6.3).
         """
         if len(query) < _HEADER.size:
             return None
@@ -43,8 +44,9 @@ class ResolverNames:
         name, kind, end = read
         if kind != _ADDRESS:
             return _HEADER.pack(number, _ANSWERS | _RECURSES, 1, 0, 0, 0) + query[_HEADER.size : end], None
-        new = name not in self._addresses
-        address = self._address(name)
+        own = name == _OWN or name.endswith(f".{_OWN}")
+        new = not own and name not in self._addresses
+        address = _LOOPBACK if own else self._address(name)
         answer = struct.pack("!HHHIHI", 0xC000 | _HEADER.size, _ADDRESS, _INTERNET, _SECONDS, 4, address)
         head = _HEADER.pack(number, _ANSWERS | _RECURSES, 1, 1, 0, 0)
         return head + query[_HEADER.size : end] + answer, name if new else None

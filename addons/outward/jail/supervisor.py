@@ -133,9 +133,8 @@ class ConnectCall:
                 with socket.socket(fileno=os.dup(taken)) as theirs:
                     self._connect_to_file(theirs, address)
             else:
-                if _is_tcp(taken):
-                    capture.lead(self._thread, address)
-                system.connect(taken, address)
+                with capture.led(self._thread, address) if _is_tcp(taken) else contextlib.nullcontext():
+                    system.connect(taken, address)
         finally:
             os.close(taken)
 

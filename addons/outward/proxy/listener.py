@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import chain, islice
 
 from outward.config.settings import Limits
-from outward.proxy.captured import Captured
+from outward.proxy.captured import Captured, NameOf
 from outward.proxy.context import InspectLane
 from outward.proxy.deadlines import Waits
 from outward.proxy.dial import Dialer
@@ -113,11 +113,12 @@ class ProxyListener:
         self.bound()
         return listener
 
-    async def capture(
-        self, listener: socket.socket, names: tuple[str, ...], name_of: Callable[[str], str | None]
-    ) -> None:
-        """Accept on a listener of a jail's what knows no proxy; see `Captured`."""
-        await self._serve(listener, lambda: Captured(self, names, name_of))
+    async def capture(self, sock: socket.socket, names: tuple[str, ...], name_of: NameOf) -> None:
+        """Accept on a listener of a jail's what knows no proxy, or take such a connection; see `Captured`."""
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            await self._serve(sock, lambda: Captured(self, names, name_of))
+        else:
+            await self.loop.connect_accepted_socket(lambda: Captured(self, names, name_of), sock)
 
     async def adopt(self, listener: socket.socket, names: tuple[str, ...] = ()) -> None:
         """Accept on a listener that exists already: in another network namespace, for one.

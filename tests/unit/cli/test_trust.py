@@ -157,6 +157,16 @@ def test_named_with_config_it_is_trusted_as_a_whole(place):
     place.call("check", "--config", str(path))
 
 
+def test_this_machines_localhost_is_opened_by_the_users_own_file_alone(place):
+    place.write(POLICY + "jail: {localhost: [5432]}\n")
+    found = place.call("check", status=3)
+    assert "E027" in found.output
+    assert "`jail` does not count" in found.output
+    place.write(POLICY)
+    place.write(OWN + "jail: {localhost: [5432]}\n", "home/.config/outward/outward.yaml")
+    place.call("check")
+
+
 @pytest.mark.parametrize("entry", ["../../secret.yaml", "/etc/hostname", "**/*.yaml", "link.yaml"])
 def test_it_reads_nothing_outside_its_folder(place, entry: str):
     secret = place.write("groups: {stolen: {allow: [secret.example]}}\n", "home/secret.yaml")

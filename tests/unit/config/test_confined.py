@@ -131,6 +131,7 @@ def test_what_it_adds_holds_below_too_whoever_writes_that(folder: Folder) -> Non
         ("server: {listen: '0.0.0.0:1'}", "1:1 E027 `server` does not count"),
         ("secrets: {k: {env: K, hosts: [a.example]}}", "1:1 E027 `secrets` does not count"),
         ("upstream: {internal: [10.0.0.0/8]}", "1:1 E027 `upstream` does not count"),
+        ("jail: {localhost: [5432]}", "1:1 E027 `jail` does not count"),
         ("groups: {acme/ads: {allow: [a.example]}}", "1:10 E027 `acme/ads`, which is not `acme/payments` or below it,"),
         ("groups: {acme/paymentsx: {}}", "1:10 E027 `acme/paymentsx`, which is not"),
         ("groups: {acme: {}}", "1:10 E027 `acme`, which is not"),

@@ -100,10 +100,14 @@ class Hooks:
         self._id: str | None = context.event.id if self.within is not None else None  # of the first request within
 
     def unseal(self) -> None:
-        """Judge what comes through the tunnel as requests in the clear, each by itself."""
-        head = self._context.head
+        """Judge what comes through the tunnel as requests in the clear, each by itself.
+
+        Where a client asked for none, its request names the host, as if it had come at once.
+        """
+        head, original = self._context.head, self._context.original
         self.sealed = False
-        self.within = self._through = Within(head.host, head.port, CLEAR)
+        self.within = Within(head.host, head.port, CLEAR)
+        self._through = self.within if original is None else redirected(original[1])
 
     @property
     def _scheme(self) -> str:
