@@ -9,6 +9,16 @@ from harness.admin import TOKEN, admin
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+def settled(click):
+    """A click that also waits until the page is loaded that it leads to: the tests look at once."""
+
+    def clicked(self, **options):
+        click(self, **options)
+        self.page.wait_for_load_state()
+
+    return clicked
+
+
 @pytest.fixture(
     scope="module"
 )  # while its driver lives, an event loop runs in this thread: no test elsewhere may meet it
@@ -17,7 +27,8 @@ def chromium():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: install Debian's `chromium`")
-    with playwright.sync_playwright() as driver:
+    with pytest.MonkeyPatch.context() as patch, playwright.sync_playwright() as driver:
+        patch.setattr(playwright.Locator, "click", settled(playwright.Locator.click))
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()

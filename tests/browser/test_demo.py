@@ -30,7 +30,7 @@ def page(chromium):
         context.close()
     finally:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def test_the_answer_shows_where_it_comes_from_once_search_is_on(page) -> None:

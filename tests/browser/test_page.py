@@ -15,8 +15,6 @@ from outward.core.reasons import Reason
 from outward.core.secrets import MisdirectedError
 from outward.records.events.values import Event
 
-pytestmark = pytest.mark.timeout(120)
-
 PATHS = (
     "/",
     "/?view=allowed",
@@ -162,7 +160,7 @@ def test_a_blocked_attempt_appears_while_one_watches(running, open_page):
     event = denied(host="now.example.net")
     running.write([event])
     running.publish(event)
-    page.get_by_role("link", name="now.example.net").wait_for(timeout=5000)
+    page.get_by_role("link", name="now.example.net").wait_for()
 
 
 def hosts(page) -> list[str]:

@@ -19,7 +19,6 @@ from harness.ports import free_port
 from harness.process import Served
 from harness.waiting import wait_for
 
-pytestmark = pytest.mark.timeout(180)
 PACKAGE = "oidc-provider@9.13.3"
 
 
@@ -75,7 +74,7 @@ def world(tmp_path_factory):
         served.end()
     finally:
         provider.terminate()
-        provider.wait(10)
+        provider.wait(60)
 
 
 def _context(ca: trustme.CA):

@@ -3,7 +3,6 @@
 import http.client
 import json
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -17,8 +16,9 @@ from urllib.request import urlopen
 import pytest
 
 from harness.manifests import DEPLOY, ROOT
+from harness.ports import free_port
 from harness.process import Served
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from harness.web import Web
 
 pytestmark = pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not installed")
@@ -53,8 +53,7 @@ class Prometheus:
             "scrape_configs": [{"job_name": "outward", "static_configs": [{"targets": targets, "labels": {"namespace": "n"}}]}],
         }  # fmt: skip
         (folder / "prometheus.yml").write_text(json.dumps(config))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._at = f"127.0.0.1:{free.getsockname()[1]}"
+        self._at = f"127.0.0.1:{free_port()}"
         words = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/tsdb"]
         self._log = (folder / "prometheus.log").open("w")
         self._process = subprocess.Popen(
@@ -64,7 +63,7 @@ class Prometheus:
     def ask(self, query: str) -> list[dict[str, Any]]:
         """Return what a query finds now."""
         try:
-            with urlopen(f"http://{self._at}/api/v1/query?query={quote(query)}", timeout=5) as answer:
+            with urlopen(f"http://{self._at}/api/v1/query?query={quote(query)}", timeout=PATIENCE) as answer:
                 found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
         except OSError:  # it has not started yet
             return []
@@ -73,14 +72,16 @@ class Prometheus:
     def close(self) -> None:
         """End it."""
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(PATIENCE)
         self._log.close()
 
 
 def inspected(served: Served, trusted: str, url: str) -> int:
     """Ask for a page through a proxy and return the status."""
     parts = urlsplit(url)
-    client = http.client.HTTPSConnection(*served.proxy, timeout=10, context=ssl.create_default_context(cadata=trusted))
+    client = http.client.HTTPSConnection(
+        *served.proxy, timeout=PATIENCE, context=ssl.create_default_context(cadata=trusted)
+    )
     client.set_tunnel(parts.hostname or "", parts.port)
     try:
         client.request("GET", parts.path)
@@ -114,7 +115,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
             found = monitor.ask("min(count_over_time(outward_vendor_responses_total[1m])) > 4")
             return bool(found) and len(monitor.ask("outward_build_info")) == 2
 
-        wait_for(often_enough, 60)
+        wait_for(often_enough)
         yield monitor
     finally:
         monitor.close()
@@ -154,6 +155,11 @@ def test_what_is_the_same_on_each_proxy_is_not_added_up(prometheus: Prometheus) 
     assert found["value"][1] == "2"
 
 
+def _known(prometheus: Prometheus, name: str) -> bool:
+    found = prometheus.ask(name)
+    return bool(found) and found[0]["value"][1] != "NaN"
+
+
 def test_rules_are_taken_and_nobody_is_woken(prometheus: Prometheus) -> None:
     """The recording rules make their series, and a healthy pair of proxies fires no alert."""
     for name in (
@@ -161,5 +167,5 @@ def test_rules_are_taken_and_nobody_is_woken(prometheus: Prometheus) -> None:
         "outward:vendor:unavailable_ratio_rate10m",
         "outward:accept:p99_rate5m",
     ):
-        assert wait_for(partial(prometheus.ask, name), 30)[0]["value"][1] != "NaN"
+        wait_for(partial(_known, prometheus, name))
     assert prometheus.ask('ALERTS{alertstate="firing"}') == []

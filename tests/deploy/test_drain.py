@@ -9,7 +9,7 @@ import pytest
 
 from harness.process import Served
 from harness.sse import Sse, Stream, streaming
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 
 STREAMS = 24
 
@@ -51,7 +51,7 @@ def test_no_open_stream_is_cut_by_an_upgrade(tmp_path: Path, origin: int) -> Non
         assert old.wait() == 0
         seconds = time.monotonic() - began
         for each in (*streams, later):
-            each.join(20)
+            each.join(PATIENCE)
         cut = sum(not each.whole for each in streams)
         print(f"streams in flight {STREAMS}, cut {cut}, drained in {seconds:.1f} s")
         assert cut == 0

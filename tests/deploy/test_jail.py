@@ -16,7 +16,7 @@ from harness import netns
 from harness.bypasses import BYPASSES, Bypass
 from harness.netns import CANARY, PROXY_UID, Agent, Network, agent_command, as_proxy_user, needs_root
 from harness.process import OUTWARD, environment, processes_of
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from outward.cli.jail import Jail, JailError
 from outward.jail.capture import Capture
 from outward.jail.supervisor import Supervisor
@@ -64,7 +64,7 @@ def jailed(config: Path, *command: str | Path) -> list[str | Path]:
 def run(config: Path, *command: str) -> "subprocess.CompletedProcess[str]":
     """Run a jailed command."""
     return subprocess.run(
-        jailed(config, *command), env=environment(), capture_output=True, text=True, check=False, timeout=30
+        jailed(config, *command), env=environment(), capture_output=True, text=True, check=False, timeout=PATIENCE
     )
 
 
@@ -175,7 +175,7 @@ def test_ordinary_users_have_it_too(config: Path) -> None:
     """Without any privilege, and as themselves: files that the command makes are theirs."""
     for path in (config.parent, config, config.parent / "state"):
         os.chown(path, PROXY_UID, PROXY_UID)
-    inside = f"import os, socket; print(os.getuid()); s = socket.create_connection(('{CANARY}', 443), 1); s.send(b'hello'); s.recv(9)"
+    inside = f"import os, socket; print(os.getuid()); s = socket.create_connection(('{CANARY}', 443), {PATIENCE}); s.send(b'hello'); s.recv(9)"
     command = [*as_proxy_user(), *jailed(config, "/usr/bin/python3", "-c", inside)]
     done = subprocess.run(
         command,
@@ -183,7 +183,7 @@ def test_ordinary_users_have_it_too(config: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert done.stdout == f"{PROXY_UID}\n", done.stderr
     assert "Connection reset by peer" in done.stderr
@@ -211,7 +211,7 @@ def test_signals_reach_the_command(config: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     process.terminate()
-    assert process.wait(20) == 5
+    assert process.wait(PATIENCE) == 5
     process.stdout.close()
 
 
@@ -219,7 +219,7 @@ def test_where_the_kernel_refuses_nothing_is_run(config: Path) -> None:
     """A jail that cannot be made is an error that says which switch to turn; the command never starts."""
     shut = 'echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"'
     command = ["unshare", "-Ur", "sh", "-c", shut, "sh", *jailed(config, "echo", "it ran")]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (1, "")
     assert "sysctl user.max_user_namespaces" in done.stderr
     assert "The command was not run" in done.stderr

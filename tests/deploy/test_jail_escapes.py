@@ -23,7 +23,7 @@ import outward
 from harness import netns
 from harness.netns import Agent, as_user, needs_root
 from harness.process import OUTWARD, environment, processes_of
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from outward.cli.jail import Jail, JailError
 
 NOBODY = 65534
@@ -102,11 +102,14 @@ class Outside:
     def _serve(server: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                sock, _ = server.accept()
-                with sock, contextlib.suppress(OSError):
-                    sock.settimeout(1)
-                    if sock.recv(9):
-                        sock.send(b"outside")
+                threading.Thread(target=Outside._answer, args=(server.accept()[0],), daemon=True).start()
+
+    @staticmethod
+    def _answer(sock: socket.socket) -> None:
+        with sock, contextlib.suppress(OSError):
+            sock.settimeout(PATIENCE)
+            if sock.recv(9):
+                sock.send(b"outside")
 
     def close(self) -> None:
         """Take all away."""

@@ -32,7 +32,7 @@ INIT: list[dict[str, Any]] = yaml.safe_load((SIDECAR / "agent.yaml").read_text()
     "initContainers"
 ]
 ROUNDS = 3
-BUDGET = 10.0  # seconds; the machine may be busy
+BUDGET = 30.0  # seconds; the machine may be busy
 
 
 def ready(space: str) -> bool:

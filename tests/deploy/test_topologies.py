@@ -17,7 +17,7 @@ from harness import cni, netns
 from harness.bypasses import BY_NETWORK, BYPASSES, Bypass
 from harness.netns import AGENT_UID, CANARY, PROXY_UID, Agent, Network, agent_command, as_proxy_user, needs_root
 from harness.process import OUTWARD
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 
 pytestmark = [needs_root, pytest.mark.slow]
 
@@ -196,4 +196,4 @@ def test_the_canary_tells_an_open_pod_from_a_closed_one(firewall: bool, status: 
         script = CANARY_SCRIPT.read_text()
         command = [*user, interpreter, "-c", script, CANARY, netns.CANARY6, netns.METADATA]
         process = network.start(pod, *command)
-        assert process.wait(20) == status
+        assert process.wait(PATIENCE) == status

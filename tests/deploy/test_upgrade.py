@@ -16,7 +16,7 @@ from harness.fleet import Load, refused, written
 from harness.postgres import Server, postgres
 from harness.process import Served
 from harness.sse import Sse, Stream, streaming
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from outward.records.database import StoreAwayError, migrations, open_database
 
 STREAMS = 24
@@ -112,7 +112,7 @@ def test_a_rolling_upgrade_and_its_rollback_cut_no_stream_and_lose_no_record(ser
         stop(new)
         stop(back)
         for stream in streams:
-            stream.join(20)
+            stream.join(PATIENCE)
         cut = sum(not each.whole for each in streams)
         told = {decision for load in loads for decision in load.decisions}
         lost = told - written(server.url, tmp_path)

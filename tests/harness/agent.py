@@ -124,7 +124,7 @@ def bind(host: str, port: int) -> str:
 def connect(host: str, port: int) -> str:
     """Ask the proxy for a tunnel to `host`, send through it, and return the status and what came back."""
     address = PROXY[0]
-    with socket.create_connection(address, timeout=30) as sock:
+    with socket.create_connection(address, timeout=60) as sock:
         sock.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
         head = sock.recv(4096).decode()
         status = " ".join(head.split(" ")[1:2])
@@ -139,7 +139,7 @@ def secure(host: str, port: int) -> str:
     address, _, name = host.partition("/")
     context = ssl.create_default_context()
     context.check_hostname = bool(name)
-    sock = socket.create_connection((address, port), timeout=30)
+    sock = socket.create_connection((address, port), timeout=60)
     with sock, context.wrap_socket(sock, server_hostname=name or None) as inner:
         issuer = [value for each in inner.getpeercert()["issuer"] for _, value in each]
         return f"{issuer[0].partition(' CA')[0]}: {_fetched(inner, name, port)}"
@@ -148,14 +148,14 @@ def secure(host: str, port: int) -> str:
 def plain(host: str, port: int) -> str:
     """Speak HTTP to `address/name` without a proxy, and return the answer's status and body."""
     address, _, name = host.partition("/")
-    with socket.create_connection((address, port), timeout=30) as sock:
+    with socket.create_connection((address, port), timeout=60) as sock:
         return _fetched(sock, name, port)
 
 
 def say(host: str, port: int) -> str:
     """Send `address/hex digits` as they are, and return the digits of what comes back."""
     address, _, digits = host.partition("/")
-    with socket.create_connection((address, port), timeout=30) as sock:
+    with socket.create_connection((address, port), timeout=60) as sock:
         sock.sendall(bytes.fromhex(digits))
         got = sock.recv(100)
         return f"got {got.hex()}" if got else "none: closed"

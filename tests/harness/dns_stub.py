@@ -112,11 +112,17 @@ async def dns_stub(host: str = "127.0.0.1") -> AsyncIterator[DnsStub]:
     """Run a stub on a port that is free for both UDP and TCP."""
     loop = asyncio.get_running_loop()
     stub = DnsStub()
-    server = await asyncio.start_server(stub.serve_stream, host, 0)
-    stub.address = server.sockets[0].getsockname()[:2]
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(stub.address)
-        transport, _ = await loop.create_datagram_endpoint(lambda: stub, sock=sock.dup())
+    while True:
+        server = await asyncio.start_server(stub.serve_stream, host, 0)
+        stub.address = server.sockets[0].getsockname()[:2]
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            try:
+                sock.bind(stub.address)
+            except OSError:  # somebody has it for UDP
+                server.close()
+                continue
+            transport, _ = await loop.create_datagram_endpoint(lambda: stub, sock=sock.dup())
+            break
     try:
         yield stub
     finally:

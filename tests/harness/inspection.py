@@ -23,6 +23,7 @@ from cryptography import x509
 from harness.dns_stub import DnsStub, dns_stub
 from harness.gates import LIMITS, Recorder, connect, decision_id, status
 from harness.raw import Raw, raw
+from harness.waiting import PATIENCE
 from outward.config.settings import Limits
 from outward.core.addresses import Own
 from outward.core.model import Verdict
@@ -99,7 +100,7 @@ async def inspecting(
     crls: Sequence[x509.CertificateRevocationList] = (),
     roots: bytes | None = None,
     governor: Governor | None = None,
-    hook_timeout: float = 5.0,
+    hook_timeout: float = PATIENCE,
 ) -> AsyncIterator[World]:
     """Run a gate and the real engine under a policy; origins' names are to be added to `world.dns`."""
     recorder, metrics = Recorder(), Metrics()
@@ -267,7 +268,7 @@ def _lines(*lines: str) -> bytes:
     return "".join(f"{line}\r\n" for line in (*lines, "")).encode("latin-1")
 
 
-async def response(client: Raw, seconds: float = 5.0) -> bytes:
+async def response(client: Raw, seconds: float = PATIENCE) -> bytes:
     """Read one response with a Content-Length, or a chunked one."""
     head = await client.head(seconds)
     length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)

@@ -72,7 +72,7 @@ def curl(served: Served, *words: str) -> "subprocess.CompletedProcess[str]":
     ca = served.config.parent / "state" / "ca.pem"
     proxy = "http://{}:{}".format(*served.proxy)
     return subprocess.run(
-        ["curl", "-sS", "--max-time", "20", "--proxy", proxy, "--cacert", ca, "-D", "-", *words],
+        ["curl", "-sS", "--max-time", "60", "--proxy", proxy, "--cacert", ca, "-D", "-", *words],
         env=environment(),
         capture_output=True,
         text=True,

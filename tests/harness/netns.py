@@ -167,7 +167,7 @@ class Agent:
 
     def succeed(self, act: str, host: str, port: int) -> str:
         """Try something that is answered, however busy the machine is."""
-        self.attempt("patience", "", 20)
+        self.attempt("patience", "", PATIENCE)
         answer = self.attempt(act, host, port)
         self.attempt("patience", "", 0)
         return answer

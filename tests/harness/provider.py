@@ -80,7 +80,7 @@ class Provider:
 
     def answer(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
         self.asked.append(handler.path)
-        self.answers.wait(20)
+        self.answers.wait(60)
         if self.down:
             status, said = 500, {}
         elif handler.path == "/token":

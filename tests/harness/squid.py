@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.ports import free_port
+from harness.waiting import PATIENCE
 
 HAS_SQUID = shutil.which("squid") is not None
 _HELPER = Path("/usr/lib/squid/basic_fake_auth")  # takes whatever it is told
@@ -72,7 +73,7 @@ def squid(folder: Path, *ports: int, password: bool = False, hosts: str = "") ->
 
 
 def _wait(process: "subprocess.Popen[bytes]", port: int, conf: Path) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if process.poll() is not None:
             raise AssertionError(f"squid ended: see {conf.with_name('cache.log').read_text()}")

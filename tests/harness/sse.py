@@ -22,7 +22,7 @@ class Sse(http.server.BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(b"data: 0\n\n")
-        self.go_on.wait(30)
+        self.go_on.wait(60)
         for number in range(1, EVENTS):
             self.wfile.write(f"data: {number}\n\n".encode())
             time.sleep(0.05)  # a model that writes; not a wait for anything
@@ -56,7 +56,7 @@ class Stream(threading.Thread):
 
     def run(self) -> None:
         target = f"origin.test:{self._port}"
-        with socket.create_connection(self._proxy, timeout=30) as sock:
+        with socket.create_connection(self._proxy, timeout=60) as sock:
             if self._tunnel:
                 sock.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
                 assert sock.recv(4096).startswith(b"HTTP/1.1 200")

@@ -17,6 +17,7 @@ from harness.admin import TOKEN, admin
 from harness.provider import CLIENT, SECRET, Provider
 from harness.waiting import PATIENCE, wait_for
 from outward.config.settings import AdminDoor, Oidc, Role
+from outward.proxy import keyfetch
 from outward.proxy.keyfetch import KeyReader, Reply
 from outward.signin import provider as real
 from outward.signin.door import Door
@@ -474,8 +475,9 @@ def test_a_provider_that_is_down_keeps_tokens_from_nothing(site):
     assert is_in(browser)
 
 
-def test_a_provider_that_hangs_holds_up_nobody_else(site):
+def test_a_provider_that_hangs_holds_up_nobody_else(site, monkeypatch):
     """A few wait for it; the next are told so at once, and tokens, pages and probes know nothing of it."""
+    monkeypatch.setattr(keyfetch, "TIMEOUT", PATIENCE)
     site.use(role_claim=("groups",))
     side = site.sides[0]
     site.provider.answers.clear()
