@@ -1,13 +1,16 @@
 """From blocked to allowed and back, as people and agents do it: real proxy, real command line, a real tunnel."""
 
 import json
+import re
+import subprocess
 import time
 
 import pytest
 
 from harness.admin import TOKEN
+from harness.documents import blocks
 from harness.ports import free_port
-from harness.process import Echo, Served, outward
+from harness.process import OUTWARD, Echo, Served, environment, outward
 from harness.raw import client_hello
 from harness.waiting import PATIENCE, wait_for
 
@@ -19,6 +22,8 @@ upstream:
   dns: {{servers: ["127.0.0.1:9"], hosts: {{new.example: ["127.0.0.1"], spoken.example: ["127.0.0.1"]}}}}
 groups:
   acme: {{grants: allowed, allow: [docs.example]}}
+  acme/chat: {{}}
+  duo: {{}}
 clients:
   - {{group: acme, anyone: true}}
 """
@@ -127,6 +132,22 @@ def test_nothing_is_decided_behind_run(served: Served, verb: str) -> None:
 def test_what_cannot_be_asked_for_is_said(served: Served, url: str, status: int, told: str) -> None:
     done = outward("request", url, "--why", "x", **proxy_of(served))
     assert (done.returncode, told in done.stderr) == (status, True), done.stderr
+
+
+def test_the_guides_ask_as_they_say(served: Served) -> None:
+    """Their blocks for a shell behind the proxy, and for one beside it, as they stand there."""
+    proxy, api = proxy_of(served), "http://{}:{}".format(*served.ops)
+    named = {**environment(), **proxy, "ADMIN": TOKEN, "OUTWARD_TOKEN": TOKEN, "ID": "chat-1"}
+    named["PATH"] = f"{OUTWARD.parent}:{named['PATH']}"
+    found = [each for each in blocks() if each.info in ('sh title="behind the proxy"', 'sh title="beside the proxy"')]
+    assert len(found) > 3
+    for block in found:
+        text = re.sub(r"http://(?:outward|127\.0\.0\.1):9090", api, block.text)
+        done = subprocess.run(
+            ["bash", "-ec", text], env=named, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        assert done.returncode == 0, (block.where, done.stderr)
+        assert re.search(r'"opted_in": ?true|packages\.example\.com', done.stdout), (block.where, done.stdout)
 
 
 def test_no_proxy_or_another_one(served: Served) -> None:
