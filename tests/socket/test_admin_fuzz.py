@@ -1,20 +1,18 @@
 """The admin API against its own document: what it promises is what it does, whatever is sent."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
 
 from harness.admin import TOKEN, admin, denied
 from outward.ops.openapi import document
 
-schemathesis = pytest.importorskip("schemathesis")
-from hypothesis import HealthCheck, settings  # noqa: E402
-from schemathesis.checks import CHECKS, load_all_checks  # noqa: E402
-
 CHECKED_IN = Path(__file__).parents[2] / "docs" / "openapi.json"
 DECISION = "0193f0000000000000000000000000aa"
-load_all_checks()
 
 
 def test_the_checked_in_document_is_the_one_that_is_served(tmp_path):
@@ -32,33 +30,64 @@ def running(tmp_path_factory):
         yield found
 
 
-# Tokens are the tests' own business: otherwise a case "without a token" would be sent with one.
-schema = schemathesis.openapi.from_dict({key: value for key, value in document().items() if key != "security"})
-stateless = schema.exclude(path="/events/stream")  # never ends; its own test reads it
-
+OPERATIONS = [
+    (path, method)
+    for path, operations in document()["paths"].items()
+    for method in operations
+    if path != "/events/stream"  # never ends; its own test reads it
+]
 # Positive answers may be 403 and 404 here: a generated group or conversation rarely exists.
-EXPECTED = [
-    check for name, check in zip(CHECKS.get_all_names(), CHECKS.get_all(), strict=True)
-    if name not in {"positive_data_acceptance", "missing_required_header", "ignored_auth"}
-]  # fmt: skip
+UNCHECKED = {"positive_data_acceptance", "missing_required_header", "ignored_auth"}
+
+
+def try_out(path: str, method: str, test: Callable[[Any], None], **how: Any) -> None:
+    """Send what the document says of an operation, and what it does not: at each of its bounds, then 15 at random.
+
+    It is what `schema.parametrize()` makes of a test, made while the test runs: that costs seconds, and each process
+    collects all tests.
+    """
+    import schemathesis  # noqa: PLC0415
+    from schemathesis.generation.feedback import FeedbackSources  # noqa: PLC0415
+    from schemathesis.pytest._test_builder import build_operation_test  # noqa: PLC0415
+
+    # Tokens are the tests' own business: otherwise a case "without a token" would be sent with one.
+    schema = schemathesis.openapi.from_dict({key: value for key, value in document().items() if key != "security"})
+    build_operation_test(
+        config=schema.config,
+        operation=schema[path][method],
+        test_func=test,
+        given_kwargs={},
+        feedback=FeedbackSources(),
+        explicit_settings=settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), **how),
+    )()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-@stateless.parametrize()
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_operation_keeps_its_promise(running, case):
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_every_operation_keeps_its_promise(running, path, method):
     """No 5xx, no undocumented status, no answer outside its schema, no nonsense accepted."""
+    from schemathesis.checks import CHECKS, load_all_checks  # noqa: PLC0415
+
+    load_all_checks()
+    every = zip(CHECKS.get_all_names(), CHECKS.get_all(), strict=True)
+    expected = [check for name, check in every if name not in UNCHECKED]
     running.administration._access._requests._burst = 1e9
-    response = case.call(base_url=f"{running.url}/api/v1", headers={"Authorization": f"Bearer {TOKEN}"})
-    case.validate_response(response, checks=EXPECTED)
+
+    def keeps(case: Any) -> None:
+        answer = case.call(base_url=f"{running.url}/api/v1", headers={"Authorization": f"Bearer {TOKEN}"})
+        case.validate_response(answer, checks=expected)
+
+    try_out(path, method, keeps)
 
 
 @pytest.mark.slow
-@stateless.parametrize()
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_operation_needs_a_token(running, case):
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_every_operation_needs_a_token(running, path, method):
     """Without one, 401, whatever is sent."""
-    response = case.call(base_url=f"{running.url}/api/v1")
-    assert response.status_code in (400, 401, 403)
-    assert response.status_code == 401 or "token" not in response.text
+
+    def refuses(case: Any) -> None:
+        response = case.call(base_url=f"{running.url}/api/v1")
+        assert response.status_code in (400, 401, 403)
+        assert response.status_code == 401 or "token" not in response.text
+
+    try_out(path, method, refuses, phases=[Phase.generate])  # nothing is read before the token is judged

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import pytest
 
 from harness import vendors
+from harness.late import anthropic
 from harness.loops import on_loop, until
 from harness.postgres import Server
 from harness.searching import Desk, governed

@@ -5,16 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import httpx
-import openai
 import pytest
-from google import genai
-from google.genai import types
-from mcp import ClientSession
-from mcp.client.streamable_http import streamablehttp_client
 
 from harness import vendors
+from harness.late import anthropic, genai, mcp, mcp_http, openai, types
 from harness.loops import on_loop, until
 from harness.searching import governed
 from outward.core.model import OnViolation, OptIn, Unfilterable, Verdict, WebSearch
@@ -314,8 +309,8 @@ async def test_an_mcp_search_tool_is_narrowed_and_its_results_filtered(tmp_path:
             return http
 
         async with (
-            streamablehttp_client(f"{desk.url}/mcp", httpx_client_factory=client) as (read, write, _),
-            ClientSession(read, write) as session,
+            mcp_http.streamablehttp_client(f"{desk.url}/mcp", httpx_client_factory=client) as (read, write, _),
+            mcp.ClientSession(read, write) as session,
         ):
             await session.initialize()
             assert [tool.name for tool in (await session.list_tools()).tools] == ["tavily_search"]

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import pytest
 
 from harness import vendors
+from harness.late import anthropic
 from harness.loops import on_loop, until
 from harness.records import Counts, act, recording
 from harness.searching import governed

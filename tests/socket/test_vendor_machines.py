@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 
 from harness import vendors
 from harness.governing import Desk
+from harness.late import openai
 from harness.loops import on_loop, until
 from harness.postgres import Server
 from harness.searching import governed
