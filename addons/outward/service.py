@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 from outward.builders.errors import StartError, refused
 from outward.builders.fixed import lasting
 from outward.builders.health import checks_of, notes_of
-from outward.builders.judging import desk_of, door_of, governor_of, inspection_of, verifier_for, ways_out, whole
+from outward.builders.judging import (
+    check_tables,
+    desk_of,
+    door_of,
+    governor_of,
+    inspection_of,
+    verifier_for,
+    ways_out,
+    whole,
+)
 from outward.builders.listening import bind, doorway_of, transparent_of
 from outward.builders.options import Options
 from outward.builders.parts import parts_of
@@ -23,19 +32,17 @@ from outward.builders.sending import traces_of, webhooks_of
 from outward.config.loaded import Loaded
 from outward.core.addresses import Own
 from outward.core.policy import Policy, Rules
-from outward.ops.health import Health
 from outward.ops.logs import level
-from outward.ops.origins import Origins
-from outward.ops.reload import Reloader
-from outward.ops.server import OpsServer
 from outward.proxy.captured import NameOf
 from outward.proxy.leases import Leases
 from outward.proxy.listener import ProxyListener
 from outward.proxy.local_addresses import own_addresses
+from outward.proxy.search_hosts import registry_for
 from outward.proxy.secrets import SecretError
 from outward.records.events.values import Event
 
 if TYPE_CHECKING:
+    from outward.ops.origins import Origins
     from outward.proxy.governance import SearchGovernor
 
 __all__ = ["Options", "Service", "StartError"]
@@ -127,7 +134,7 @@ class Service:
             await self._administer()
             watch_limits(self.metrics, self.recorder, self.settings)
             self.use(self._loaded)
-            self._govern()
+            check_tables(self.settings)
             await self._listen()
             self._spawn(self._warm())
         except OSError as error:
@@ -139,6 +146,9 @@ class Service:
     async def _open_ops(self) -> None:
         if not self._options.ops:
             return
+        from outward.ops.health import Health  # noqa: PLC0415 - `run` has no such port
+        from outward.ops.server import OpsServer  # noqa: PLC0415 - as above
+
         parts = self._parts
         self.judge.traces = traces_of(self.settings, self.metrics)
         if self.judge.traces is not None:
@@ -163,25 +173,29 @@ class Service:
             self.judge.secrets.notify = parts.webhooks.used
         await self.administration.start()
 
-    def _govern(self) -> None:
-        """Load what judges searches, and what answers for the proxy itself."""
-        parts = self._parts
-        told = self.recorder, self.administration, parts.memory
-        parts.governor = governor_of(self.settings, self.judge, *told, hear=self._options.receipt)
-        self.judge.desk = parts.desk = desk_of(self.settings, self.judge, self.administration)
+    async def _govern(self) -> "SearchGovernor":
+        """Load what judges searches."""
+        told = self.recorder, self.administration, self._parts.memory
+        governor = await governor_of(lambda: self.settings, self.judge, *told, hear=self._options.receipt)
+        self._parts.governor = governor
+        return governor
 
     async def _warm(self) -> None:
-        """Load what the first governed requests would wait for, once the proxy is ready."""
-        await asyncio.sleep(self._options.lull)
-        await asyncio.to_thread(self.governor.warm)
+        """Load what the first requests would wait for, once the proxy is ready."""
+        parts = self._parts
+        if parts.inspection is not None:
+            await parts.inspection.load(self._options.lull)
+        if parts.governor is not None:
+            await asyncio.to_thread(parts.governor.warm)
 
     async def _listen(self) -> None:
+        self.judge.desk = self._parts.desk = desk_of(self.settings, self.judge, self.administration)
         if self._options.carried is not None:
-            self.governor.readers.waited_for = False
+            (await self._govern()).readers.waited_for = False
             self._look_around()
             return
         parts = self._parts
-        inspection = parts.inspection = inspection_of(self.settings, self.judge, self.dialer, self.governor)
+        inspection = parts.inspection = inspection_of(self.settings, self.judge, self.dialer, self._govern)
         gate = parts.gate = ProxyListener(self.judge, self.dialer, inspection.engine, self.settings.limits)
         gate.tls, gate.bound = doorway_of(self.settings, self.metrics), self._look_around
         gate.vouch = self._options.vouch or gate.vouch
@@ -190,7 +204,6 @@ class Service:
             await bind("transparent", transparent_of(gate), self.settings.transparent)
             log.info("redirected connections are taken on %s port %d", *gate.addresses[1])
         log.info("the proxy listens on %s port %d", *gate.address)
-        self._spawn(inspection.load(self._options.lull))
         self._spawn(every(CA_INTERVAL, inspection.renew))
 
     def _tend(self) -> None:
@@ -201,6 +214,8 @@ class Service:
         self._spawn(self.metrics.watch_lag())
         self._spawn(every(OWN_INTERVAL, self._look_around))
         if self._options.load is not None:
+            from outward.ops.reload import Reloader  # noqa: PLC0415 - as above
+
             load = partial(self._load, self._options.load)
             parts.reloader = Reloader(self._loaded, load, self.use, self.metrics, self.recorder.audit)
             self._spawn(parts.reloader.watch())
@@ -245,8 +260,9 @@ class Service:
     def _load(self, load: Callable[[Loaded, frozenset[str]], Loaded], restless: frozenset[str]) -> Loaded:
         """Load the configuration anew, and the tables that it names; for a thread."""
         loaded = load(self._loaded, restless)
-        if loaded.ok and self._parts.governor is not None:
-            self._parts.governor.prepare(whole(loaded)[0])
+        if loaded.ok:
+            governor, settings = self._parts.governor, whole(loaded)[0]
+            (governor.prepare if governor is not None else registry_for)(settings)
         return loaded
 
     def reload(self) -> None:
@@ -309,7 +325,9 @@ class Service:
         if self._parts.webhooks is not None:
             self._parts.webhooks.met(event)
 
-    def _origins(self) -> Origins:
+    def _origins(self) -> "Origins":
+        from outward.ops.origins import Origins  # noqa: PLC0415 - as above
+
         return self.administration.origins() if self.administration else Origins()
 
     def _kept_back(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from outward.core.model import LaneChoice, Verdict
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.proxy.dial import Dialer
+from outward.proxy.inspection.governor import Refuse
 from outward.proxy.inspection.hooks import Hooks
 from outward.proxy.inspection.transfer import Transfer
 
@@ -49,6 +50,11 @@ def allowing(**facts: object) -> Policy:
 
 
 GOVERNED = allowing(vendor_of=lambda _host: "vendor")
+
+
+async def through(world: World, port: int) -> bytes:
+    async with world.tunnel("allowed.test", port) as client:
+        return await client.ask(get("/", f"allowed.test:{port}"))
 
 
 def one_denial(world: World, reply: bytes, where: str) -> None:
@@ -150,6 +156,26 @@ async def test_a_tap_that_raises_ends_the_response_before_its_end(tmp_path: Path
         assert not reply.endswith(b"0\r\n\r\n")
         assert world.errors() == {"response_tap": 1.0}
         assert len(world.events) == 1
+
+
+@on_loop
+async def test_a_request_waits_until_what_judges_searches_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is loaded after the proxy is ready: what comes sooner would pass without it."""
+    governor, tasks = PassingGovernor(), list[asyncio.Task[bytes]]()
+    monkeypatch.setattr(governor, "on_request", lambda *_about: Refuse(Reason.WEB_SEARCH_DISABLED))
+
+    async def govern() -> PassingGovernor:
+        await asyncio.wait(tasks, timeout=0.2)  # for an answer that must not come
+        return governor
+
+    async with inspecting(GOVERNED, tmp_path) as world, web_origin(world, "allowed.test") as server:
+        monkeypatch.setattr(world.engine, "_loaded", None)
+        monkeypatch.setattr(world.engine, "_govern", govern)
+        tasks.append(asyncio.create_task(through(world, server.port)))
+        assert status(await tasks[0]) == 403
+        assert server.accepts == 0
 
 
 @pytest.mark.parametrize("method", ["begin", "_forward", "_connected", "replied", "_reply", "_end"])

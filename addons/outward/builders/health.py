@@ -5,15 +5,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from outward.builders.parts import Parts
-from outward.ops.health import Check
 
 if TYPE_CHECKING:
+    from outward.ops.health import Check
     from outward.records.sending.export import Export
 
 _SHOWN = 5  # subtrees that a note names
 
 
-def checks_of(parts: Parts, *, carried: bool) -> Mapping[str, Check]:
+def checks_of(parts: Parts, *, carried: bool) -> "Mapping[str, Check]":
     """Return what must hold for the proxy to be ready.
 
     Args:
@@ -34,7 +34,7 @@ def checks_of(parts: Parts, *, carried: bool) -> Mapping[str, Check]:
     }
 
 
-def notes_of(parts: Parts, kept_back: Callable[[], Sequence[str]]) -> Mapping[str, Check]:
+def notes_of(parts: Parts, kept_back: Callable[[], Sequence[str]]) -> "Mapping[str, Check]":
     """Return what makes nothing unready: the last good policy stays in force, records wait.
 
     Args:

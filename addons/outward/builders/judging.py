@@ -1,7 +1,8 @@
 """What judges: the policy, the resolver, the governance of search, and who tells which client is which."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from outward.builders.errors import StartError
@@ -10,18 +11,20 @@ from outward.config.settings import Settings
 from outward.core.model import Credential, Decision
 from outward.core.policy import Policy
 from outward.dns.resolver import Resolver
-from outward.ops.access import TokenError
-from outward.ops.administration import Administration
 from outward.ops.metrics import Metrics
 from outward.proxy.dial import Dialer
 from outward.proxy.judge import Judge, Verifier
+from outward.proxy.own import LateDesk
 from outward.proxy.parent import Parent
+from outward.proxy.search_hosts import registry_for
 from outward.proxy.search_settings import FileConsent
 from outward.records.database import open_database
 from outward.records.events.recorder import Recorder
 from outward.records.state.search_memory import SearchMemory
+from outward.search.tables import TableError
 
 if TYPE_CHECKING:
+    from outward.ops.administration import Administration
     from outward.proxy.assembly import Inspection
     from outward.proxy.desk import Desk
     from outward.proxy.governance import SearchGovernor
@@ -63,12 +66,15 @@ def ways_out(dialer: Dialer, old: Settings, new: Settings) -> tuple[Resolver, Pa
     return resolver, parent
 
 
-def administration_of(settings: Settings, judge: Judge) -> Administration:
+def administration_of(settings: Settings, judge: Judge) -> "Administration":
     """Make the administrator's side; its token comes from the environment.
 
     Raises:
         StartError: the file of the token cannot be read, or a token is too short.
     """
+    from outward.ops.access import TokenError  # noqa: PLC0415 - `run` has no such side
+    from outward.ops.administration import Administration  # noqa: PLC0415 - as above
+
     try:
         return Administration(settings, lambda: judge.policy)
     except TokenError as error:
@@ -77,33 +83,46 @@ def administration_of(settings: Settings, judge: Judge) -> Administration:
         raise StartError(f"the file of OUTWARD_ADMIN_TOKEN_FILE cannot be read: {error.strerror}") from error
 
 
-def governor_of(
-    settings: Settings,
+def check_tables(settings: Settings) -> None:
+    """Read the tables of governed hosts once, so that one that cannot be read is told at the start.
+
+    Raises:
+        StartError: which, and why.
+    """
+    try:
+        registry_for(settings)
+    except TableError as error:
+        raise StartError(f"`vendor_tables`: {error}") from error
+
+
+async def governor_of(
+    settings: Callable[[], Settings],
     judge: Judge,
     recorder: Recorder,
-    administration: Administration | None,
+    administration: "Administration | None",
     memory: SearchMemory,
     *,
     hear: Callable[[Mapping[str, Any]], None] | None,
 ) -> "SearchGovernor":
-    """Make the governance of hosted search; without an administrator's side nothing can be set at run time.
+    """Load the governance of hosted search; without an administrator's side nothing can be set at run time.
 
     Receipts are shown to who wants to `hear` of them.
     """
-    from outward.proxy.governance import (  # noqa: PLC0415 - while it loads, the ops port answers already
-        SearchGovernor,
-    )
-    from outward.proxy.search_hosts import registry_for  # noqa: PLC0415 - as above
+    await asyncio.to_thread(import_module, "outward.proxy.governance")  # which takes a while
+    from outward.proxy.governance import SearchGovernor  # noqa: PLC0415 - the proxy is ready before it is loaded
     from outward.proxy.search_told import Overheard  # noqa: PLC0415 - as above
 
+    in_force = settings()
     consent = administration.state if administration else FileConsent(lambda: judge.policy)
-    registry, most = registry_for(settings), settings.limits.body_inspect_bytes
+    registry, most = registry_for(in_force), in_force.limits.body_inspect_bytes
     sinks = Overheard(recorder, hear) if hear else recorder
     return SearchGovernor(judge, registry, consent, sinks, most, counts=memory.counts, machines=memory.machines)
 
 
-def inspection_of(settings: Settings, judge: Judge, dialer: Dialer, governor: "SearchGovernor") -> "Inspection":
-    """Make what looks into TLS.
+def inspection_of(
+    settings: Settings, judge: Judge, dialer: Dialer, govern: Callable[[], Awaitable["SearchGovernor"]]
+) -> "Inspection":
+    """Make what looks into TLS, and loads the governance of hosted search when it is needed.
 
     Raises:
         StartError: the CA, or the roots that destinations are held to, cannot be used.
@@ -111,18 +130,22 @@ def inspection_of(settings: Settings, judge: Judge, dialer: Dialer, governor: "S
     from outward.proxy.assembly import AuthorityError, Inspection, TrustError  # noqa: PLC0415 - as above
 
     try:
-        return Inspection(settings, judge, dialer, governor)
+        return Inspection(settings, judge, dialer, govern)
     except (AuthorityError, TrustError) as error:
         raise StartError(str(error)) from error
 
 
-def desk_of(settings: Settings, judge: Judge, administration: Administration | None) -> "Desk":
+def desk_of(settings: Settings, judge: Judge, administration: "Administration | None") -> LateDesk:
     """Make what answers for the proxy itself; without an administrator's side nobody could answer a request."""
-    from outward.proxy.desk import Desk  # noqa: PLC0415 - while it loads, the ops port answers already
-    from outward.proxy.keeping import Keeping  # noqa: PLC0415 - as above
-
     access = administration.state.access if administration else None
-    return Desk(judge, Keeping(lambda: open_database(settings.records_url, settings.state), access))
+
+    def desk() -> "Desk":
+        from outward.proxy.desk import Desk  # noqa: PLC0415 - most clients never ask
+        from outward.proxy.keeping import Keeping  # noqa: PLC0415 - as above
+
+        return Desk(judge, Keeping(lambda: open_database(settings.records_url, settings.state), access))
+
+    return LateDesk(desk, asking=access is not None)
 
 
 def verifier_for(

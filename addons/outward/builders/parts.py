@@ -13,22 +13,22 @@ from outward.builders.sending import anchor_of, exports_of, stream_of
 from outward.config.settings import Settings
 from outward.core.addresses import Own
 from outward.core.policy import Policy
-from outward.ops.administration import Administration
 from outward.ops.metrics import Metrics
-from outward.ops.reload import Reloader
 from outward.ops.rotation import Rotation
-from outward.ops.server import OpsServer
 from outward.proxy.dial import Dialer
 from outward.proxy.judge import Judge
 from outward.proxy.leases import Leases
 from outward.proxy.listener import ProxyListener
+from outward.proxy.own import LateDesk
 from outward.records.events.recorder import Recorder
 from outward.records.events.values import Event
 from outward.records.state.search_memory import SearchMemory
 
 if TYPE_CHECKING:
+    from outward.ops.administration import Administration
+    from outward.ops.reload import Reloader
+    from outward.ops.server import OpsServer
     from outward.proxy.assembly import Inspection
-    from outward.proxy.desk import Desk
     from outward.proxy.governance import SearchGovernor
     from outward.records.sending.webhooks import Webhooks
 
@@ -47,15 +47,15 @@ class Parts:
     memory: SearchMemory
     judge: Judge
     dialer: Dialer
-    administration: Administration | None
+    administration: "Administration | None"
     rotation: Rotation = field(default_factory=Rotation)
     inspection: "Inspection | None" = None
     governor: "SearchGovernor | None" = None
-    ops: OpsServer | None = None
+    ops: "OpsServer | None" = None
     gate: ProxyListener | None = None
-    reloader: Reloader | None = None
+    reloader: "Reloader | None" = None
     leases: Leases | None = None
-    desk: "Desk | None" = None
+    desk: LateDesk | None = None
     webhooks: "Webhooks | None" = None
 
 

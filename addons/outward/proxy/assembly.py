@@ -6,6 +6,7 @@ Owns their start and their renewal. Slow to import, so it is imported while the 
 import asyncio
 import gc
 import logging
+from collections.abc import Awaitable, Callable
 
 from outward.config.settings import Settings
 from outward.ops.metrics import Metrics
@@ -29,8 +30,10 @@ class Inspection:
         engine: carries the connections.
     """
 
-    def __init__(self, settings: Settings, judge: Judge, dialer: Dialer, governor: Governor | None = None) -> None:
-        """Make the parts; needs a running loop.
+    def __init__(
+        self, settings: Settings, judge: Judge, dialer: Dialer, govern: Callable[[], Awaitable[Governor]] | None = None
+    ) -> None:
+        """Make the parts; needs a running loop. `govern` loads the governance of hosted search, beside the engine.
 
         Raises:
             AuthorityError: the CA's files cannot be used.
@@ -40,7 +43,7 @@ class Inspection:
         self._metrics: Metrics = judge.metrics
         self.authority = Authority(settings.state, settings.ca)
         roots, crls = upstream_roots(settings.trust, settings.state), load_crls(settings.crl)
-        self.engine = Engine(judge, dialer, self.authority, settings.limits, roots, crls, governor=governor)
+        self.engine = Engine(judge, dialer, self.authority, settings.limits, roots, crls, govern=govern)
         self._published = b""
         self._note_published()
         self._metrics.watch("destinations_idle", lambda: len(self.engine.pool))

@@ -5,7 +5,7 @@ connections to destinations, and the drain.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from cryptography import x509
@@ -50,6 +50,7 @@ class Engine:
         crls: Iterable[x509.CertificateRevocationList] = (),
         *,
         governor: Governor | None = None,
+        govern: Callable[[], Awaitable[Governor]] | None = None,
         hook_timeout: float = HOOK_TIMEOUT,
     ) -> None:
         """Build an engine; needs a running loop.
@@ -62,6 +63,7 @@ class Engine:
             roots: PEM file of the certificates that destinations are verified with.
             crls: revocation lists.
             governor: of hosted search.
+            govern: loads it together with the roots, if it is not given.
             hook_timeout: seconds that a hook may take.
         """
         self.parts = Parts(judge, limits, governor)
@@ -69,10 +71,10 @@ class Engine:
         self.draining = False
         self.hook_timeout = hook_timeout
         self.waits = Waits(limits)
-        self._authority = authority
+        self._authority, self._govern = authority, govern
         self._trust = (roots, tuple(crls))
         self._sessions: set[InspectedConnection] = set()
-        self._loaded: asyncio.Future[Contexts] | None = None
+        self._loaded: asyncio.Task[Contexts] | None = None
         self._contexts: Contexts | None = None
         self._trusting = asyncio.Lock()
         self.pool = Pool()
@@ -88,11 +90,16 @@ class Engine:
             raise RuntimeError("the engine is not loaded")
         return self._contexts
 
-    def load(self) -> asyncio.Future[Contexts]:
-        """Begin to load the roots in a thread, once; the future is done when connections can be carried."""
+    def load(self) -> asyncio.Task[Contexts]:
+        """Begin to load the roots in a thread, once; the task is done when connections can be carried."""
         if self._loaded is None:
-            self._loaded = asyncio.get_running_loop().run_in_executor(None, _load, self._authority, *self._trust)
+            self._loaded = asyncio.get_running_loop().create_task(self._load())
         return self._loaded
+
+    async def _load(self) -> Contexts:
+        if self._govern is not None:
+            self.parts.governor = await self._govern()
+        return await asyncio.get_running_loop().run_in_executor(None, _load, self._authority, *self._trust)
 
     async def trust(self, roots: Path, crls: Iterable[x509.CertificateRevocationList] = ()) -> None:
         """Verify destinations with other roots and lists from now on; the engine is loaded if it was not.

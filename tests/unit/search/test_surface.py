@@ -10,6 +10,8 @@ import yaml
 from harness.gates import LIMITS, Recorder, request
 from harness.governing import POLICY, Desk, policy_of
 from harness.searching import Memory
+from outward.builders.errors import StartError
+from outward.builders.judging import check_tables
 from outward.config.load import load_text
 from outward.core.addresses import Own
 from outward.core.model import WebSearch
@@ -230,6 +232,8 @@ def test_what_a_reload_puts_in_force_was_read_before(tmp_path: Path) -> None:
     with pytest.raises(TableError):
         governor.prepare(settings)
     assert governor.request_needs_body("openai", head)
+    with pytest.raises(StartError, match=r"openai\.yaml"):
+        check_tables(settings)
 
 
 def test_an_event_without_data_passes() -> None:
