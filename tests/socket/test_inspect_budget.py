@@ -68,11 +68,13 @@ async def test_a_body_that_waits_for_a_verdict_on_its_head_is_left_with_the_clie
         world.tunnel("allowed.test", server.port) as client,
     ):
         sending = asyncio.create_task(client.send(post(body, f"allowed.test:{server.port}")))
-        await until(lambda: any(each.exchange and each.exchange.up for each in world.engine._sessions))
+        await until(
+            lambda: any(each.downstream._exchange and each.downstream._exchange.up for each in world.engine._sessions)
+        )
         (session,) = world.engine._sessions
         await until(lambda: session.client.transport and not session.client.transport.is_reading())
-        assert session.exchange
-        assert session.exchange.up < 1_000_000
+        assert session.downstream._exchange
+        assert session.downstream._exchange.up < 1_000_000
         governor.free.set()
         await sending
         assert status(await response(client)) == 200

@@ -58,14 +58,14 @@ async def test_a_missing_server_name_is_refused_with_the_alert_for_it(tmp_path: 
 
 
 @on_loop
-async def test_a_client_that_speaks_only_http2_is_refused_with_an_alert_and_recorded(tmp_path: Path) -> None:
+async def test_a_client_that_speaks_no_http_is_refused_with_an_alert_and_recorded(tmp_path: Path) -> None:
     async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
         with pytest.raises((ssl.SSLError, ConnectionError)):
-            async with world.tunnel("allowed.test", server.port, tls=world.client_tls(("h2",))):
+            async with world.tunnel("allowed.test", server.port, tls=world.client_tls(("spdy/3",))):
                 pass
         await until(lambda: world.events)
         one(world, Reason.UPGRADE_NOT_ALLOWED)
-        assert world.events[0].detail == "the client offers h2 (ALPN), and not http/1.1"
+        assert world.events[0].detail == "the client offers spdy/3 (ALPN), and neither http/1.1 nor h2"
         assert server.accepts == 0
 
 

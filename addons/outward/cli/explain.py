@@ -166,7 +166,7 @@ def _as_text(trail: DecisionTrace, other: str | None) -> str:
         unseen = "" if trail.judged == question else "; method and path are not seen in it"
         lines.append(f"  lane    {decision.lane}{governed}{unseen}")
         if decision.lane is Lane.INSPECT and not question.clear:
-            lines.append("          HTTP/1.1 and WebSocket only; what speaks HTTP/2 alone (gRPC) needs `lane: tunnel`")
+            lines.append("          HTTP/1.1 and WebSocket; HTTP/2 (gRPC) with a client and a host that both speak it")
     set_there = decision.inject if decision.allowed else ()
     lines += [f"  sets    {each.header}, from {' and '.join(each.names)}" for each in set_there]
     lines.append("  rules   " + ("considered in this order:" if trail.steps else "none is about this host"))

@@ -145,8 +145,8 @@ MEANINGS: dict[Reason, Meaning] = {
     Reason.UPGRADE_NOT_ALLOWED: Meaning(
         403,
         _DENIED,
-        "Inspected hosts are spoken to in HTTP/1.1 and WebSocket only",
-        "Use HTTP/1.1 or WebSocket; for what speaks HTTP/2 only, such as gRPC, give the group `lane: tunnel`.",
+        "Inspected hosts are spoken to in HTTP/1.1, HTTP/2 and WebSocket only",
+        "Use one of them; for what speaks another protocol inside TLS, give the group `lane: tunnel`.",
     ),
     Reason.ADDRESS_NOT_PUBLIC: Meaning(
         403,

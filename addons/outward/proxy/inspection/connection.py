@@ -18,15 +18,16 @@ from outward.proxy.context import ConnectionContext
 from outward.proxy.deadlines import Alarm
 from outward.proxy.inspection.destinations import Destinations
 from outward.proxy.inspection.downstream import Downstream
-from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.greeting import Greeting
 from outward.proxy.inspection.hooks import Hooks
 from outward.proxy.inspection.peer import Peer
+from outward.proxy.inspection.tls import HTTP2
 from outward.proxy.parent import via_of
 
 if TYPE_CHECKING:
     from outward.proxy.engine import Engine
     from outward.proxy.inspection.contexts import Contexts
+    from outward.proxy.inspection.http2.downstream import Http2Downstream
 
 _log = logging.getLogger(__name__)
 
@@ -46,11 +47,12 @@ class InspectedConnection:
 
     Attributes:
         client: the client's transport.
-        downstream: the client's side of HTTP.
+        downstream: the client's side of HTTP/1.
+        serving: that of the HTTP which the client speaks.
         destinations: the other side's connections.
         over: done when nothing is left of it.
         touched: bytes have passed lately.
-        exchange: the one under way, or the last one.
+        flush: sends what has gathered.
     """
 
     def __init__(self, engine: "Engine", transport: asyncio.Transport, context: ConnectionContext) -> None:
@@ -58,15 +60,17 @@ class InspectedConnection:
         self.judge = engine.parts.judge
         self.limits = engine.parts.limits
         self.hooks = Hooks(engine.parts, context)
-        self.exchange: Exchange | None = None
         self.touched = False
         self._loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self._loop.create_future()
         self.client = Peer(self)
         self.downstream = Downstream(self)
+        self.serving: Downstream | Http2Downstream = self.downstream
+        self.flush = self._flush
         self._greeting = None if self.hooks.within is None else Greeting(self, context)
         self._transport = transport
-        self.destinations = Destinations(self, via_of(context.head.fields))
+        self._via = via_of(context.head.fields)
+        self.destinations = Destinations(self, self._via)
         self._tasks: set[asyncio.Task[None]] = set()
         self._head = Alarm(partial(self.run, self._head_late))
         self._busy = self._gone = self._failed = self._expired = False
@@ -113,12 +117,19 @@ class InspectedConnection:
         self._busy = True
         try:
             act(*args, **facts)
-            self.client.flush()
-            self.destinations.flush()
+            self.flush()
         except Exception:  # noqa: BLE001 - fail closed
             self._crashed()
         finally:
             self._busy = False
+
+    def _flush(self) -> None:
+        self.client.flush()
+        self.destinations.flush()
+
+    def now(self) -> float:
+        """Return the loop's time in seconds."""
+        return self._loop.time()
 
     def soon(self, act: Callable[[], object]) -> None:
         """Do something of this connection after what other connections have to do."""
@@ -127,9 +138,9 @@ class InspectedConnection:
     def _crashed(self) -> None:
         """Deny: something has failed, and nobody can tell the client."""
         ident = ""
-        if self.exchange is not None:
-            self.exchange.refuse(Reason.INTERNAL_ERROR, Stage.REQUEST)
-            ident = self.exchange.settled()
+        for exchange in self.serving.exchanges:
+            exchange.refuse(Reason.INTERNAL_ERROR, Stage.REQUEST)
+            ident = exchange.settled()
         _log.exception("the inspect lane failed: the connection is cut", extra=about(ident))
         self.judge.metrics.internal_error("engine")
         self._failed = True
@@ -195,21 +206,31 @@ class InspectedConnection:
 
     def received(self, data: bytes) -> None:
         """Take what the client says."""
-        self.touched = True
         if self._greeting is None:
-            self.run(self.downstream.received, data)
+            self.run(self.serving.received, data)
         else:
+            self.touched = True
             self.run(self._greeting.received, data)
 
     def ended(self) -> None:
         """Take note that it says no more."""
-        self.run(self.downstream.ended if self._greeting is None else self._greeting.ended)
+        self.run(self.serving.ended if self._greeting is None else self._greeting.ended)
 
     def secured(self) -> None:
         """Go on to HTTP: the client has shaken hands."""
         if self._greeting is not None:
             self._greeting.shaken()
         self.greeted()
+        if self.client.tls is not None and self.client.tls.protocol == HTTP2:
+            self.run(self._speak_http2)
+
+    def _speak_http2(self) -> None:
+        from outward.proxy.inspection.http2.destination import SharedDestination  # noqa: PLC0415 - `greeting` loads it
+        from outward.proxy.inspection.http2.downstream import Http2Downstream  # noqa: PLC0415
+
+        self.destinations = destination = SharedDestination(self, self._via)
+        self.serving = Http2Downstream(self, destination)
+        self.flush = self.serving.flush
 
     def insecure(self, why: str) -> None:  # noqa: ARG002 - it was told by an alert
         """Give up: it could not."""
@@ -245,7 +266,7 @@ class InspectedConnection:
         self.engine.waits.heads.stop(self._head)
 
     def _head_late(self) -> None:
-        self.downstream.late(head=True)
+        self.serving.late(head=True)
 
     def expired(self) -> None:
         """Nothing has passed for the idle time: end what is under way, and cut what does not end then."""
@@ -254,7 +275,7 @@ class InspectedConnection:
             return
         self._expired = True
         self.engine.waits.idle.start(self)
-        self.run(self.downstream.late, head=False)
+        self.run(self.serving.late, head=False)
 
     def trailers_dropped(self) -> None:
         """Count the trailers of a response."""
@@ -283,8 +304,7 @@ class InspectedConnection:
 
     def finish(self) -> None:
         """Close now if nothing is under way; otherwise after the response."""
-        if self.exchange is None or self.exchange.closed:
-            self.expired()
+        self.run(self.serving.drain)
 
     def abort(self) -> None:
         """Cut everything."""
@@ -302,8 +322,8 @@ class InspectedConnection:
         for task in self._tasks:
             task.cancel()
         self.destinations.abort()
-        if self.exchange is not None:
-            self.exchange.close()
+        for exchange in self.serving.exchanges:
+            exchange.close()
         self.hooks.unasked()
         if not self.over.done():
             self.over.set_result(None)

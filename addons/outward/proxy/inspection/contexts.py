@@ -17,9 +17,8 @@ from cryptography.hazmat.primitives import serialization
 from outward.core.names import Host
 from outward.proxy.ca import Authority, Leaf
 from outward.proxy.inspection.revocation import Revocation
-from outward.proxy.inspection.tls import SPOKEN, TlsEndpoint
+from outward.proxy.inspection.tls import HTTP1, HTTP2, SPOKEN, TlsEndpoint
 
-ALPN = "http/1.1"
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"  # TLS 1.2; TLS 1.3 has no weak ones
 _OPTIONS = ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
 _KEPT = 256  # contexts of leaves; each holds about 20 KiB
@@ -40,29 +39,30 @@ class Contexts:
             OSError: the file of roots cannot be used (`ssl.SSLError` is one).
         """
         self._authority = authority
-        self._accepting: OrderedDict[str, tuple[Leaf, ssl.SSLContext]] = OrderedDict()
+        self._accepting: OrderedDict[tuple[str, bool], tuple[Leaf, ssl.SSLContext]] = OrderedDict()
         self._connecting = _context(ssl.PROTOCOL_TLS_CLIENT)  # verifies, and checks the name
         self._connecting.hostname_checks_common_name = False
         self._connecting.load_verify_locations(roots)
-        self._connecting.set_alpn_protocols([ALPN])
         self._revocation = Revocation(crls)
 
-    def accept(self, host: Host) -> TlsEndpoint:
-        """Return the server's end of a connection that shows a leaf for a host."""
-        leaf = self._authority.leaf(host)
-        kept = self._accepting.get(host.name)
+    def accept(self, host: Host, *, http2: bool = False) -> TlsEndpoint:
+        """Return the server's end of a connection that shows a leaf for a host, and speaks HTTP/2 or HTTP/1."""
+        leaf, key = self._authority.leaf(host), (host.name, http2)
+        kept = self._accepting.get(key)
         if kept is None or kept[0] is not leaf:
-            kept = self._accepting[host.name] = (leaf, _showing(leaf))
+            kept = self._accepting[key] = (leaf, _showing(leaf, http2=http2))
             if len(self._accepting) > _KEPT:
                 self._accepting.popitem(last=False)
-        self._accepting.move_to_end(host.name)
+        self._accepting.move_to_end(key)
         return TlsEndpoint(kept[1])
 
-    def connect(self, host: Host) -> TlsEndpoint:
+    def connect(self, host: Host, protocol: str = HTTP1) -> TlsEndpoint:
         """Return the client's end of a connection that verifies the destination as exactly this host.
 
-        The library sends no address as a server name (RFC 6066 3), and verifies it as an address.
+        The library sends no address as a server name (RFC 6066 3), and verifies it as an address. What a context offers
+        is copied when an end is made of it, so that one context, whose roots take long to read, serves both protocols.
         """
+        self._connecting.set_alpn_protocols([protocol])
         return TlsEndpoint(self._connecting, host.name if host.address is None else str(host.address))
 
     def objection(self, tls: TlsEndpoint) -> str | None:
@@ -78,9 +78,9 @@ def _context(protocol: int) -> ssl.SSLContext:
     return context
 
 
-def _showing(leaf: Leaf) -> ssl.SSLContext:
+def _showing(leaf: Leaf, *, http2: bool) -> ssl.SSLContext:
     context = _context(ssl.PROTOCOL_TLS_SERVER)
-    context.set_alpn_protocols([each.decode("ascii") for each in SPOKEN])
+    context.set_alpn_protocols([HTTP2] if http2 else [each.decode("ascii") for each in SPOKEN])
     key = leaf.key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from outward.core.model import Mode, Stage
 from outward.core.reasons import Reason
@@ -16,8 +16,9 @@ from outward.ops.logs import about
 from outward.proxy.deadlines import Alarm
 from outward.proxy.dial import DialError
 from outward.proxy.inspection.exchange import Exchange
+from outward.proxy.inspection.opening import Key, OpenedConnection
 from outward.proxy.inspection.pool import IDLE
-from outward.proxy.inspection.upstream import Key, Upstream
+from outward.proxy.inspection.upstream import Upstream
 from outward.proxy.parent import Parent
 from outward.records.sending.spans import TRACED
 
@@ -41,7 +42,7 @@ class Destinations:
         self._session = session
         self._via = via
         self._loop = asyncio.get_running_loop()
-        self.current: Upstream | None = None
+        self.current: OpenedConnection | None = None
         self._own: tuple[Upstream, float] | None = None  # logged in on, and since when it is idle
         self._alone: Upstream | None = None  # in the pool, for this tunnel's next request
         self._alarm: Alarm | None = None  # of a handshake
@@ -107,10 +108,14 @@ class Destinations:
         identity, head = exchange.identity, exchange.request
         who = () if identity is None else (identity.group, identity.credential, identity.client)
         contexts = self._session.contexts if self._session.hooks.sealed else None
-        placed = frozenset(exchange.placed.items()) if exchange.placed else None
+        placed = self._placed(exchange)
         parent = self._parent(exchange)
         way = () if parent is None else (parent, self._forwards(exchange), self._via)
         return (*who, head.host.name, head.port, contexts, placed, self if self._unshared else None, *way)
+
+    def _placed(self, exchange: Exchange) -> object:
+        """Return the secrets that are set on a request, as far as they part connections."""
+        return frozenset(exchange.placed.items()) if exchange.placed else None
 
     @property
     def _unshared(self) -> bool:
@@ -138,9 +143,15 @@ class Destinations:
 
     def _reaches(self, exchange: Exchange, upstream: Upstream) -> bool:
         """Tell whether a connection still stands, and may carry a request; one that may not is closed."""
+        holds = self._holds(exchange, upstream)
+        if not holds:
+            upstream.close()
+        return holds
+
+    def _holds(self, exchange: Exchange, upstream: OpenedConnection) -> bool:
+        """Tell whether a connection still stands, at an address that the policy in force still allows."""
         address, judge = upstream.address, self._session.judge
         if upstream.peer.closing:
-            upstream.close()
             return False
         if address is None:  # a parent proxy resolves
             return True
@@ -151,25 +162,29 @@ class Destinations:
             return True
         reason, _ = judge.address(address, exchange.request.port, decision)
         if reason is not None:
-            upstream.close()
             return False
         judge.reached(exchange.event, decision, address)
         if decision.mode is Mode.ENFORCE:  # else the event tells of more than the address
             upstream.grounds, upstream.named = (policy, own, decision), str(address)
         return True
 
-    async def _open(self, exchange: Exchange, key: Key, then: Then) -> None:
+    def make(self, key: Key) -> OpenedConnection:
+        """Return a connection that is to be opened."""
+        return Upstream(self._session, key)
+
+    async def _open(self, exchange: Exchange, key: Key, then: Callable[[Any], None]) -> None:
         """Dial the judged host, and shake hands with it."""
         await self._client_reads.wait()
         TRACED.set(exchange.event.span)
-        upstream = Upstream(self._session, key)
+        upstream = self.make(key)
         try:
             async with asyncio.timeout(self._session.limits.resolve_timeout + self._session.limits.connect_timeout):
                 await self._dial(upstream, exchange)
         except DialError as failure:
-            exchange.event.address = str(failure.address) if failure.address is not None else None
-            exchange.event.detail = str(failure)
-            exchange.refuse(failure.reason, Stage.ADDRESS, rule=failure.rule)
+            if not exchange.closed:
+                exchange.event.address = str(failure.address) if failure.address is not None else None
+                exchange.event.detail = str(failure)
+                exchange.refuse(failure.reason, Stage.ADDRESS, rule=failure.rule)
         except TimeoutError:
             exchange.fail(Reason.TIMEOUT, Stage.ADDRESS, "the destination did not accept in time")
         except Exception:  # noqa: BLE001 - fail closed
@@ -187,7 +202,7 @@ class Destinations:
         upstream.abort()
         self._session.run(self._refused, then)
 
-    async def _dial(self, upstream: Upstream, exchange: Exchange) -> None:
+    async def _dial(self, upstream: OpenedConnection, exchange: Exchange) -> None:
         head, dialer = exchange.request, self._session.engine.dialer
         parent = self._parent(exchange)
         if parent is not None and self._forwards(exchange):
@@ -199,13 +214,14 @@ class Destinations:
                 head.host, head.port, lambda: upstream.peer, exchange.decision, self._via
             )
         upstream.address = address
-        self._session.judge.reached(exchange.event, exchange.decision, address)
+        if not exchange.closed:
+            self._session.judge.reached(exchange.event, exchange.decision, address)
 
-    def _refused(self, then: Then) -> None:
+    def _refused(self, then: Callable[[Any], None]) -> None:
         self._session.client.release("dial")
         then(None)
 
-    def _dialled(self, upstream: Upstream, exchange: Exchange, then: Then) -> None:
+    def _dialled(self, upstream: OpenedConnection, exchange: Exchange, then: Callable[[Any], None]) -> None:
         """Shake hands; what the client sends has nowhere to go until then."""
         self.current = upstream
         if not self._session.hooks.sealed:
@@ -223,7 +239,9 @@ class Destinations:
             self._session.engine.waits.handshakes.stop(self._alarm)
             self._alarm = None
 
-    def _secure(self, upstream: Upstream, exchange: Exchange, then: Then, why: str | None) -> None:
+    def _secure(
+        self, upstream: OpenedConnection, exchange: Exchange, then: Callable[[Any], None], why: str | None
+    ) -> None:
         """Go on with a destination that is who it should be; a certificate that is not sees no byte of a request."""
         self._calm()
         self._session.client.release("dial")
@@ -232,16 +250,19 @@ class Destinations:
         if why is None:
             took = self._loop.time() - self._greeted
             self._session.judge.metrics.tls_duration.labels("destination").observe(took)
-            if exchange.event.span is not None:
+            if exchange.event.span is not None and not exchange.closed:
                 exchange.event.span.stage("tls", took)
         else:
             upstream.close()
         then(None if upstream.gone else upstream)
 
-    def _slow(self, upstream: Upstream, exchange: Exchange) -> None:
+    def _slow(self, upstream: OpenedConnection, exchange: Exchange) -> None:
         """Give up a destination that does not finish its handshake."""
         exchange.fail(Reason.TIMEOUT, Stage.TLS, "TLS with the destination took too long")
         upstream.insecure("it took too long")
+
+    def freed(self) -> None:
+        """Take note that a destination has room for another request; here each connection carries one at a time."""
 
     def give_back(self, upstream: Upstream) -> None:
         """Keep a connection for the next request; for this client's connection alone, if it has logged in on it."""
@@ -257,7 +278,7 @@ class Destinations:
             self._session.engine.pool.keep(upstream)
             self._alone = upstream if self._unshared else None
 
-    def parted(self, upstream: Upstream) -> None:
+    def parted(self, upstream: OpenedConnection) -> None:
         """Forget a connection that serves somebody else, or is closed."""
         if self.current is upstream:
             self.current = None

@@ -3,7 +3,7 @@
 Owns what of a connection belongs to which request, and whether the client may ask again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from outward.core.model import Stage
@@ -47,8 +47,14 @@ class Downstream:
 
     # Reading --------------------------------------------------------------------------------------------------------
 
+    @property
+    def exchanges(self) -> Iterable[Exchange]:
+        """The one under way, or the last one."""
+        return () if self._exchange is None else (self._exchange,)
+
     def received(self, data: bytes) -> None:
         """Take what the client says; a piece of a body goes on as it is."""
+        self._session.touched = True
         if not self._buffer and self._read == self._read_body and self._body.passes(data):
             self._pass_on(*self._current, data, complete=False)
             return
@@ -114,7 +120,7 @@ class Downstream:
         session = self._session
         if exchange is None:
             exchange = session.hooks.broken(Reason.INTERNAL_ERROR, Stage.REQUEST)
-        self._exchange = session.exchange = exchange
+        self._exchange = exchange
         self._requested = self._responded = False
         head = exchange.head
         if exchange.refused or head is None:
@@ -207,7 +213,7 @@ class Downstream:
         if head:
             exchange = self._session.hooks.broken(Reason.TIMEOUT, Stage.REQUEST)
             exchange.event.status = _REQUEST_TIMEOUT
-            self._exchange = self._session.exchange = exchange
+            self._exchange = exchange
             self._responded = False
             self._refuse(exchange)
         elif self._under_way:
@@ -216,6 +222,11 @@ class Downstream:
             self._give_up(exchange, transfer)
         else:
             self._peer.close()
+
+    def drain(self) -> None:
+        """Close now if nothing is under way; otherwise after the response."""
+        if self._exchange is None or self._exchange.closed:
+            self._session.expired()
 
     # Answering ------------------------------------------------------------------------------------------------------
 

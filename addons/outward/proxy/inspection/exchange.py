@@ -153,6 +153,8 @@ class Exchange:
         if self.parent is not None and reason in (Reason.UPSTREAM_FAILED, Reason.TIMEOUT):
             reason, detail = Reason.PARENT_FAILED, f"the parent proxy {self.parent}, or what it asked: {detail}"
         self._judge.metrics.upstream_failure(reason)
+        if self.closed:  # its client has left meanwhile, and its event is told
+            return
         self._failed = True
         self.event.detail = detail
         self.refuse(reason, stage)

@@ -4,7 +4,10 @@ Owns the refusals of a client that could not read an HTTP answer, or only in the
 """
 
 import asyncio
-from collections.abc import Callable
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from outward.core.model import Stage
@@ -12,12 +15,22 @@ from outward.core.names import Host
 from outward.core.reasons import Reason
 from outward.http1.headreader import begins_request
 from outward.proxy.context import ConnectionContext
+from outward.proxy.inspection.tls import only_http2
 from outward.proxy.tunnel import ESTABLISHED
 from outward.tls.alert import Alert
 from outward.tls.client_hello import Hello, HelloError, HelloReader, NotTlsError
 
 if TYPE_CHECKING:
     from outward.proxy.inspection.connection import InspectedConnection
+
+_HTTP2 = "outward.proxy.inspection.http2.downstream"
+
+
+def load_http2() -> Awaitable[object] | bool:
+    """Read what speaks HTTP/2 into memory, once."""
+    if _HTTP2 in sys.modules:
+        return True
+    return asyncio.get_running_loop().run_in_executor(None, import_module, _HTTP2)
 
 
 class Greeting:
@@ -30,7 +43,7 @@ class Greeting:
         self._established = context.original is None and not context.clear
         self._first: bytearray | None = bytearray()
         self._reader = HelloReader()
-        self._paused = self._refused = False
+        self._paused = self._refused = self._http2 = False
         self._late = b""
         self._shaking = 0.0  # since when, in loop time
 
@@ -109,19 +122,30 @@ class Greeting:
                 self._ask(hello)
 
     def _ask(self, hello: Hello) -> None:
+        self._http2 = only_http2(hello.alpn)
         judge: Callable[[Hello], object] = self._session.hooks.hello
         self._session.ask("hook_hello", self, self._welcome, judge, hello)
 
     def _welcome(self, welcome: object) -> None:
         """Show a leaf and shake hands, or refuse."""
         if isinstance(welcome, Host):
-            session = self._session
-            self._shaking = asyncio.get_running_loop().time()
-            session.client.shake(session.contexts.accept(welcome), bytes(self._reader.data))
+            if self._http2:  # which is read into memory when somebody needs it, in a thread
+                self._session.ask("http2", self, partial(self._shake, welcome), load_http2)
+            else:
+                self._shake(welcome, loaded=True)
         elif isinstance(welcome, Alert):
             self._alert(None, welcome)
         else:  # the hook failed
             self._alert(Reason.INTERNAL_ERROR, Alert.INTERNAL_ERROR)
+
+    def _shake(self, host: Host, loaded: object) -> None:
+        """Shake hands with a client that was told to go on."""
+        if loaded is None:
+            self._alert(Reason.INTERNAL_ERROR, Alert.INTERNAL_ERROR)
+            return
+        session = self._session
+        self._shaking = asyncio.get_running_loop().time()
+        session.client.shake(session.contexts.accept(host, http2=self._http2), bytes(self._reader.data))
 
     def _alert(self, reason: Reason | None, alert: Alert) -> None:
         """Refuse in the clear, with an alert: the client could read nothing else."""

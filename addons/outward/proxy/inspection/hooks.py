@@ -19,7 +19,7 @@ from outward.core.model import Decision, Lane, Stage, Verdict
 from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.reasons import Reason
 from outward.core.secrets import MisdirectedError, masked
-from outward.http1.fields import HeadError
+from outward.http1.fields import Fields, HeadError
 from outward.http1.forwarding import websocket_accepted
 from outward.http1.head import CLEAR, Head, ResponseHead, Within, parse_head, redirected
 from outward.proxy import deadlines
@@ -27,7 +27,7 @@ from outward.proxy.context import ConnectionContext
 from outward.proxy.inspection.budget import Budget, too_long
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.governor import Governor, Pass, Refuse, Said, Tap
-from outward.proxy.inspection.tls import SPOKEN
+from outward.proxy.inspection.tls import SPOKEN, only_http2
 from outward.proxy.judge import Judge, fill, judge_hello, refuse, refuse_over
 from outward.proxy.own import MOST, is_ours
 from outward.proxy.parent import answered
@@ -122,9 +122,9 @@ class Hooks:
         """
         self._sni, self._ech = hello.sni, hello.ech
         target = self._context.head.host
-        if hello.alpn and not set(hello.alpn) & set(SPOKEN):
+        if hello.alpn and not (set(hello.alpn) & set(SPOKEN) or only_http2(hello.alpn)):
             self._refusal = (Reason.UPGRADE_NOT_ALLOWED, Stage.TLS)
-            self._detail = f"the client offers {_names(hello.alpn)} (ALPN), and not http/1.1"
+            self._detail = f"the client offers {_names(hello.alpn)} (ALPN), and neither http/1.1 nor h2"
             return Alert.NO_APPLICATION_PROTOCOL
         reason = judge_hello(hello, target, self._context.decision)
         if reason is not None:
@@ -329,6 +329,14 @@ class Hooks:
             return raw, response
         fields = [(name, masked(value, values, sent)) for name, value in response.fields]
         return told.encode("latin-1"), replace(response, fields=fields, section=None)
+
+    @staticmethod
+    def masked_fields(exchange: Exchange, fields: Fields) -> Fields:
+        """Return the fields behind a response without the secrets that its request carried."""
+        if not exchange.placed:
+            return fields
+        values, sent = exchange.secrets, exchange.placed.values()
+        return [(name, masked(value, values, sent)) for name, value in fields]
 
     def _lease(self, exchange: Exchange) -> None:
         """Have what stands by a grant end with it; where that is the connection, it has been seen to."""

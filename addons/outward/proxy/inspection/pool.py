@@ -4,7 +4,8 @@ Owns for how long and how many: a server closes what is idle without a word, and
 """
 
 from outward.proxy.deadlines import Deadlines
-from outward.proxy.inspection.upstream import Key, Upstream
+from outward.proxy.inspection.opening import Key
+from outward.proxy.inspection.upstream import Upstream
 
 IDLE = 5.0  # seconds; Node's servers and Apache's close after as many
 _OF_ONE = (

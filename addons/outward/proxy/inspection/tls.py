@@ -4,9 +4,11 @@ Sans-IO, over the standard library's memory BIOs. Owns the order of handshake, r
 """
 
 import ssl
+from collections.abc import Collection
 from contextlib import suppress
 
 SPOKEN = (b"http/1.1", b"http/1.0")  # with clients, the better first
+HTTP1, HTTP2 = "http/1.1", "h2"  # with destinations
 _RECORD = 16 * 1024  # bytes of one record, RFC 8446 5.1
 
 
@@ -89,6 +91,11 @@ class TlsEndpoint:
         return self._outgoing.read()
 
     @property
+    def protocol(self) -> str | None:
+        """What both ends have agreed on (RFC 7301); None where they have not."""
+        return self._object.selected_alpn_protocol()
+
+    @property
     def chain(self) -> list[bytes]:
         """The peer's verified certificates in DER, its own first, the root last."""
         found = self._object._sslobj.get_verified_chain()  # type: ignore[attr-defined] # noqa: SLF001 - public from Python 3.13
@@ -109,3 +116,13 @@ def words(error: ssl.SSLError) -> str:
         return f"the certificate cannot be verified: {error.verify_message}"
     text = str(error.args[1]) if len(error.args) > 1 else str(error)
     return text.partition("] ")[2].partition(" (_ssl.c")[0] or text
+
+
+def only_http2(offered: Collection[bytes]) -> bool:
+    """Tell whether a client speaks HTTP/2, and no HTTP/1.
+
+    Example:
+        >>> only_http2([b"h2"]), only_http2([b"h2", b"http/1.1"]), only_http2([])
+        (True, False, False)
+    """
+    return HTTP2.encode() in offered and not set(offered) & set(SPOKEN)

@@ -7,24 +7,140 @@ sent twice but what may be (RFC 9110 9.2.2): a request that a kept connection lo
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
+from outward.config.settings import Limits
 from outward.core.model import Stage
 from outward.core.reasons import Reason
+from outward.http1.fields import Fields
 from outward.http1.forwarding import request_head, response_head
-from outward.http1.head import ResponseHead
+from outward.http1.head import Head, ResponseHead
 from outward.proxy.inspection.budget import too_long
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.governor import CutError, Pass, Refuse, Said, Tap, Whole
-from outward.proxy.inspection.hooks import Onward
-from outward.proxy.inspection.upstream import Upstream
+from outward.proxy.inspection.hooks import Hooks, Onward
+from outward.proxy.inspection.upstream import User
+from outward.proxy.parent import Parent
 
 if TYPE_CHECKING:
-    from outward.proxy.inspection.connection import InspectedConnection
+    from outward.proxy.inspection.connection import Pausable
 
 _LONGEST_REFUSAL = 64 * 1024  # bytes of a response that is read before the client sees it
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110 9.2.2
 _UNCHANGED = Pass()
+
+
+class Held(Protocol):
+    """The client, as a transfer sees it."""
+
+    def hold(self, why: object) -> None:
+        """Have it send no more for now."""
+
+    def release(self, why: object) -> None:
+        """Let it go on."""
+
+
+class Upward(Protocol):
+    """A request's way to its destination: a connection of HTTP/1, or a stream of HTTP/2."""
+
+    @property
+    def parent(self) -> Parent | None:
+        """The parent proxy that takes the request in absolute form, if there is one."""
+
+    @property
+    def used(self) -> bool:
+        """Whether it has carried a request before, so that this one may have been lost unread."""
+
+    def pause(self) -> None:
+        """Leave what comes until `resume`."""
+
+    def resume(self) -> None:
+        """Go on."""
+
+    def request(self, user: User, raw: bytes, head: Head, *, chunked: bool) -> None:
+        """Send a request head for a user; `head` is what it was made of."""
+
+    def data(self, data: bytes) -> None:
+        """Send a piece of its body."""
+
+    def finish(self) -> None:
+        """Send its end."""
+
+    def close(self) -> None:
+        """Be done with it."""
+
+
+class Ways(Protocol):
+    """What finds the way to a destination."""
+
+    def connect(self, exchange: Exchange, then: Callable[[Any], None], *, fresh: bool) -> None:
+        """Find one, and go on with it; with None if there is none, and the request is refused."""
+
+    def parent_fields(self, parent: Parent | None) -> list[bytes] | None:
+        """Return the field lines that a request to a parent has beside the client's own; None without a parent."""
+
+
+class Downward(Protocol):
+    """How a response goes to the client."""
+
+    def go_on(self) -> None:
+        """Ask the client for the body that it holds back."""
+
+    def reply(self, raw: bytes, *, chunked: bool, keep: bool, wait: bool) -> None:
+        """Send the head of a response, or let it wait for what follows at once."""
+
+    def switch(self) -> None:
+        """Relay from now on."""
+
+    def data(self, data: bytes) -> None:
+        """Send a piece of it."""
+
+    def finish(self) -> None:
+        """End it."""
+
+    def deny(self, answer: bytes) -> None:
+        """Send a denial instead."""
+
+    def cut(self) -> None:
+        """End so that the client cannot take what it has for the whole."""
+
+
+class Carrier(Protocol):
+    """Whose request it is: a client's connection of HTTP/1, or a stream of its HTTP/2 connection."""
+
+    @property
+    def hooks(self) -> Hooks:
+        """The policy."""
+
+    @property
+    def limits(self) -> Limits:
+        """Bounds."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether the proxy is about to stop."""
+
+    @property
+    def client(self) -> Held:
+        """Who sends the request."""
+
+    @property
+    def destinations(self) -> Ways:
+        """What finds the way."""
+
+    @property
+    def downstream(self) -> Downward:
+        """How the response goes back."""
+
+    def ask[*A, T](
+        self,
+        where: str,
+        side: "Pausable | None",
+        then: Callable[[T | None], None],
+        function: Callable[[*A], T | Awaitable[T]],
+        *args: *A,
+    ) -> None:
+        """Ask a hook, and go on with its answer; see `InspectedConnection.ask`."""
 
 
 class Transfer:
@@ -32,6 +148,7 @@ class Transfer:
 
     Attributes:
         over: nothing more of it is passed on.
+        trailers: fields behind the response's body, as they go on.
     """
 
     __slots__ = (
@@ -52,12 +169,14 @@ class Transfer:
         "_upstream",
         "_waiting",
         "over",
+        "trailers",
     )
 
-    def __init__(self, session: "InspectedConnection", exchange: Exchange) -> None:
+    def __init__(self, session: Carrier, exchange: Exchange) -> None:
         self._session = session
         self._exchange = exchange
-        self._upstream: Upstream | None = None
+        self.trailers: Fields = []
+        self._upstream: Upward | None = None
         self._onward: tuple[bytes | None, Pass] = (None, _UNCHANGED)  # the body, and what else goes on
         self._collected: bytearray | None = None
         self._early: list[bytes] = []  # of the body, before there is a connection
@@ -153,7 +272,7 @@ class Transfer:
         """Ask for a connection to the destination."""
         self._session.destinations.connect(self._exchange, self._connected, fresh=fresh)
 
-    def _connected(self, upstream: Upstream | None) -> None:
+    def _connected(self, upstream: Upward | None) -> None:
         """Send the head, and the body as far as it is there."""
         exchange = self._exchange
         if self.over or upstream is None or exchange.refused or exchange.closed:
@@ -243,6 +362,10 @@ class Transfer:
         if data:
             self._exchange.down += len(data)
             self._session.downstream.data(data)
+
+    def response_trailers(self, fields: Fields) -> None:
+        """Keep the fields behind the body, without the secrets that the request carried."""
+        self.trailers = self._session.hooks.masked_fields(self._exchange, fields)
 
     def response_ended(self) -> None:
         """Take the response's end."""

@@ -5,29 +5,18 @@ ended as they said. A connection that somebody has logged in on (NTLM, Negotiate
 """
 
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from outward.core.addresses import Address, Own
-from outward.core.model import Decision
-from outward.core.names import Host
-from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.http1.bodies import LAST_CHUNK, Body, BodyError, Sized, UntilClose, body_of, chunk
 from outward.http1.fields import Fields, HeadError
 from outward.http1.head import END, Head, ResponseHead, parse_response_head
 from outward.http1.headreader import judge_begun_response
-from outward.proxy.deadlines import Deadlines
-from outward.proxy.inspection.peer import Peer
-from outward.proxy.parent import Parent
+from outward.proxy.inspection.opening import Key, OpenedConnection
 
 if TYPE_CHECKING:
     from outward.proxy.inspection.connection import InspectedConnection
-    from outward.proxy.inspection.contexts import Contexts
     from outward.proxy.inspection.pool import Pool
-
-type Key = tuple[object, ...]
-"""Whom a connection may serve: a client, a destination, trust, and the way there."""
 
 _INTERIM = 16  # responses before the final one (RFC 9110 15.2); Go's net/http takes 5
 _NOTHING = Sized(0)
@@ -54,6 +43,9 @@ class User(Protocol):
     def response_data(self, data: bytes) -> None:
         """Take a piece of its body."""
 
+    def response_trailers(self, fields: Fields) -> None:
+        """Take the fields behind it, which HTTP/1 drops."""
+
     def response_ended(self) -> None:
         """Take its end."""
 
@@ -61,40 +53,20 @@ class User(Protocol):
         """Give up: the connection is lost; `unheard` if no byte of an answer has come."""
 
 
-class Upstream:
+class Upstream(OpenedConnection):
     """A connection to a destination, in use by one client's connection, or in the pool.
 
     Attributes:
-        key: whom it may serve.
-        peer: its transport.
-        session: whose request it carries; None in the pool.
         pool: where it waits, or None.
-        address: what was dialled; None if a parent proxy resolves.
-        grounds: by which policy, own addresses and decision the address was last judged, and found good.
-        named: the address as text, once it has been.
-        parent: the parent proxy at its other end, which takes requests in absolute form; None if there is none.
         used: it has carried a request before.
         bound: somebody has logged in on it.
-        gone: it is closed.
-        touched: never set: in the pool, and in a handshake, there is one deadline.
     """
 
-    touched = False
-
     def __init__(self, session: "InspectedConnection", key: Key) -> None:
-        self.key = key
-        self.peer = Peer(self)
-        self.session: InspectedConnection | None = session
+        super().__init__(session, key)
         self.pool: Pool | None = None
-        self.address: Address | None = None
-        self.grounds: tuple[Policy, Own, Decision] | None = None
-        self.named = ""
-        self.parent: Parent | None = None
-        self.used = self.bound = self.gone = False
+        self.used = self.bound = False
         self._user: User | None = None
-        self._greeted: Callable[[str | None], None] | None = None
-        self._contexts: Contexts | None = None
-        self._lingering: Deadlines | None = None
         self._buffer = bytearray()
         self._scanned = 0  # bytes of a head that is not complete
         self._method = ""
@@ -104,33 +76,7 @@ class Upstream:
         self._head: ResponseHead | None = None
         self._body: Body = _NOTHING
 
-    # Opening and changing hands -------------------------------------------------------------------------------------
-
-    def greet(self, contexts: "Contexts", host: Host, then: Callable[[str | None], None]) -> None:
-        """Shake hands; call back with None, or with what went wrong."""
-        self._contexts, self._greeted = contexts, then
-        self.peer.shake(contexts.connect(host))
-        if self.gone:
-            self.insecure("the connection was closed")
-
-    def secured(self) -> None:
-        """Go on, unless a certificate was revoked."""
-        if self.session is not None:
-            self.session.run(self._judge)
-
-    def _judge(self) -> None:
-        tls, contexts = self.peer.tls, self._contexts
-        why = "there is none" if tls is None or contexts is None else contexts.objection(tls)
-        self._tell(None if why is None else f"the certificate cannot be verified: {why}")
-
-    def insecure(self, why: str) -> None:
-        """Give up: the handshake has failed."""
-        self._tell(why)
-
-    def _tell(self, why: str | None) -> None:
-        then, self._greeted = self._greeted, None
-        if then is not None and self.session is not None:
-            self.session.run(then, why)
+    # Changing hands -------------------------------------------------------------------------------------------------
 
     def attach(self, session: "InspectedConnection") -> None:
         """Serve a client's connection from now on."""
@@ -139,42 +85,11 @@ class Upstream:
             session.client.hold(self)
 
     def detach(self) -> None:
-        """Serve nobody."""
-        session, self.session = self.session, None
+        """Serve nobody, in no pool either."""
         self._user = None
-        if session is not None:
-            session.client.release(self)
-            session.destinations.parted(self)
-            self.peer.release(session)
-
-    def close(self) -> None:
-        """Close it for good, behind what was sent; what cannot be sent is not waited for."""
-        if self.gone:
-            return
-        self.gone = True
-        session = self.session
-        self.detach()
+        super().detach()
         if self.pool is not None:
             self.pool.forget(self)
-        transport = self.peer.part()
-        if transport is None:
-            return
-        transport.close()
-        if session is not None and transport.get_write_buffer_size():
-            self._lingering = session.engine.waits.lingering
-            self._lingering.start(self)
-
-    def abort(self) -> None:
-        """Cut it."""
-        self.peer.abort()
-        self.close()
-
-    def expired(self) -> None:
-        """Close: it has been idle for too long, or does not take the rest of what was sent."""
-        if self.gone:
-            self.peer.abort()
-        else:
-            self.close()
 
     # What is sent ---------------------------------------------------------------------------------------------------
 
@@ -368,7 +283,7 @@ class Upstream:
         user.response_ended()
 
     def _closed(self) -> None:
-        if self._greeted is not None:
+        if self.unsettled:
             self._tell("the connection was closed")
         elif self._paused:
             return

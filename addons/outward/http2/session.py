@@ -1,0 +1,377 @@
+"""One end of an HTTP/2 connection: what the peer sent goes in, what it said and what is to be sent come out.
+
+Owns what waits to be sent, stream by stream, as far as the peer's windows let it; and what the peer may send before its
+owner has taken what came: a window of 256 KiB for a stream, of 1 MiB for all. GOAWAY is ours on both sides, since the
+library would end the streams that it leaves alone (RFC 9113 6.8). Sans-IO.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import (
+    DataReceived,
+    Event,
+    InformationalResponseReceived,
+    RemoteSettingsChanged,
+    RequestReceived,
+    ResponseReceived,
+    StreamReset,
+    TrailersReceived,
+)
+from h2.exceptions import DenialOfServiceError, ProtocolError, StreamClosedError
+from h2.settings import SettingCodes, Settings
+from hpack import HeaderTuple, NeverIndexedHeaderTuple
+
+from outward.http2.frames import LONGEST, PREFACE, Code, Frame, FrameReader, Http2Error, Kind, goaway, read_goaway
+from outward.http2.messages import Pairs
+
+STREAMS = 100  # at a time, of one client
+STREAM_WINDOW = 256 * 1024  # bytes
+WINDOW = 1024 * 1024  # bytes
+_TABLE = 4096  # bytes of fields that are remembered for compression, RFC 9113 6.5.2
+
+
+class _Connection(H2Connection):
+    MAX_CLOSED_STREAMS = 1024  # that late frames are still known for
+
+    @property
+    def open_inbound_streams(self) -> int:
+        """None: `Session` counts, and refuses one stream where the library would end all."""
+        self._open_streams(1)  # forgets those that have ended
+        return 0
+
+
+@dataclass(slots=True)
+class Head:
+    """A request's or a final response's head."""
+
+    stream: int
+    fields: Pairs
+    ended: bool
+
+
+@dataclass(slots=True)
+class Interim:
+    """A response before the final one."""
+
+    stream: int
+
+
+@dataclass(slots=True)
+class Data:
+    """A piece of a body; `size` bytes of the window are its, until they are acknowledged."""
+
+    stream: int
+    data: bytes
+    size: int
+    ended: bool
+
+
+@dataclass(slots=True)
+class Trailers:
+    """The fields behind a body, which end it."""
+
+    stream: int
+    fields: Pairs
+
+
+@dataclass(slots=True)
+class Reset:
+    """The peer, or the library for a fault of its, has cut a stream."""
+
+    stream: int
+    code: int
+
+
+@dataclass(slots=True)
+class GoAway:
+    """The peer takes no stream beyond the last one."""
+
+    last: int
+
+
+type Told = Head | Interim | Data | Trailers | Reset | GoAway
+
+
+@dataclass(slots=True)
+class _Out:
+    """What waits to be sent on a stream.
+
+    Attributes:
+        size: bytes of it.
+        ended: nothing follows.
+        trailers: follow, and end it.
+        reset: the code to cut it with when all is sent; None leaves it.
+    """
+
+    parts: deque[memoryview] = field(default_factory=deque)
+    size: int = 0
+    ended: bool = False
+    trailers: Pairs | None = None
+    reset: int | None = None
+
+
+class Session:
+    """One end of a connection.
+
+    Attributes:
+        blocked: the transport is full: no DATA is sent.
+        last: the highest stream that the peer has opened.
+    """
+
+    def __init__(self, head_bytes: int, now: float, *, client: bool) -> None:
+        """Begin: there is something to send at once.
+
+        Args:
+            head_bytes: most bytes of a head that is understood.
+            now: in seconds, by any clock that never goes back, as in `told`.
+            client: we are the client.
+        """
+        self.blocked = False
+        self.last = 0
+        self._frames = FrameReader(head_bytes, now, preface=not client)
+        self._out: dict[int, _Out] = {}
+        self._own = bytearray()
+        self._dead = False
+        config = H2Configuration(
+            client_side=client,
+            header_encoding=False,
+            validate_inbound_headers=False,  # `messages` does, for one stream
+            normalize_inbound_headers=False,
+            validate_outbound_headers=False,
+            normalize_outbound_headers=False,
+        )
+        connection = self._connection = _Connection(config)
+        connection.local_settings = Settings(
+            client=client,
+            initial_values={
+                SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS,
+                SettingCodes.MAX_HEADER_LIST_SIZE: head_bytes,
+                SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+                SettingCodes.ENABLE_PUSH: 0,
+            },
+        )
+        connection.max_inbound_frame_size = LONGEST
+        connection.decoder.max_header_list_size = 2 * head_bytes  # what is a little too long is answered with 431
+        connection.initiate_connection()
+        connection.increment_flow_control_window(WINDOW - connection.inbound_flow_control_window)
+        if not client:
+            connection.receive_data(PREFACE)  # which `frames` reads
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the peer owes the rest of a head, or of any frame but DATA."""
+        return self._frames.unfinished
+
+    @property
+    def room(self) -> bool:
+        """Whether the peer takes another stream of ours."""
+        connection = self._connection
+        known = connection.remote_settings.max_concurrent_streams
+        return not self._dead and connection.open_outbound_streams < min(known, STREAMS)
+
+    # What comes -----------------------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        """Take what the peer sent; read all that it told before more is fed."""
+        self._frames.feed(data)
+
+    def told(self, now: float) -> Iterator[list[Told]]:
+        """Yield what each frame told, frame by frame.
+
+        Raises:
+            Http2Error: the peer has broken the protocol, or a bound; there is a GOAWAY to send, and nothing else.
+        """
+        try:
+            while not self._dead and (frame := self._frames.next(now)) is not None:
+                yield self._read(frame, now)
+        except Http2Error as error:
+            self.fail(error.code)
+            raise
+        except DenialOfServiceError as error:
+            self._end_all()
+            raise Http2Error(error.error_code, "the head is too long", too_large=True) from error
+        except ProtocolError as error:
+            self._end_all()  # the library has said so
+            raise Http2Error(error.error_code, f"HTTP/2: {error}") from error
+
+    def fail(self, code: int) -> None:
+        """End the connection with a GOAWAY: nothing follows it."""
+        if not self._dead:
+            self._own += goaway(self.last, code)
+            self._end_all()
+
+    def _end_all(self) -> None:
+        self._dead = True
+        self._out.clear()
+
+    def _read(self, frame: Frame, now: float) -> list[Told]:
+        if frame.kind == Kind.GOAWAY:
+            return [GoAway(read_goaway(frame)[0])]
+        if frame.kind == Kind.DATA and frame.stream not in self._out:
+            self._frames.idle.spend(now)  # for a stream that is over: it costs an answer
+        events = self._connection.receive_data(frame.wire)
+        return [told for event in events if (told := self._tell(event)) is not None]
+
+    def _tell(self, event: Event) -> Told | None:
+        if isinstance(event, DataReceived):
+            ended = event.stream_ended is not None
+            return Data(event.stream_id, event.data, event.flow_controlled_length, ended)
+        if isinstance(event, RequestReceived | ResponseReceived):
+            if isinstance(event, RequestReceived):
+                self._out[event.stream_id] = _Out()
+                self.last = event.stream_id
+            return Head(event.stream_id, _pairs(event), event.stream_ended is not None)
+        if isinstance(event, TrailersReceived):
+            return Trailers(event.stream_id, _pairs(event))
+        if isinstance(event, InformationalResponseReceived):
+            return Interim(event.stream_id)
+        if isinstance(event, StreamReset):
+            self._out.pop(event.stream_id, None)
+            return Reset(event.stream_id, int(event.error_code))
+        if isinstance(event, RemoteSettingsChanged):
+            encoder = self._connection.encoder
+            encoder.header_table_size = min(encoder.header_table_size, _TABLE)
+        return None
+
+    def acknowledge(self, stream: int, size: int) -> None:
+        """Give bytes of a window back: what filled them has been taken."""
+        if size and not self._dead:
+            self._connection.acknowledge_received_data(size, stream)
+
+    # What is sent ---------------------------------------------------------------------------------------------------
+
+    def open(self, fields: Pairs, private: frozenset[bytes], *, ended: bool) -> int:
+        """Send the head of a request, and return its stream; there must be room."""
+        stream = self._connection.get_next_available_stream_id()
+        self._out[stream] = _Out(ended=ended)
+        self._connection.send_headers(stream, _tuples(fields, private), end_stream=ended)
+        return stream
+
+    def reply(self, stream: int, fields: Pairs) -> None:
+        """Send the head of a response, interim or final, behind which more comes."""
+        if stream in self._out:
+            self._connection.send_headers(stream, _tuples(fields))
+
+    def answer(self, stream: int, fields: Pairs, *, reset: int | None) -> None:
+        """Send a response that is no more than a head; see `finish`."""
+        out = self._out.get(stream)
+        if out is not None and not out.ended:
+            self._connection.send_headers(stream, _tuples(fields), end_stream=True)
+            out.ended, out.reset = True, reset
+            self._over(stream, out)
+
+    def send(self, stream: int, data: bytes) -> int:
+        """Send a piece of a body, as soon as it may be; return the bytes that wait on this stream now."""
+        out = self._out.get(stream)
+        if out is None:
+            return 0
+        if data:
+            out.parts.append(memoryview(data))
+            out.size += len(data)
+        return out.size
+
+    def finish(self, stream: int, trailers: Pairs | None = None, *, reset: int | None = None) -> None:
+        """End what we say on a stream, behind what waits there; then cut it with a code, if there is one."""
+        out = self._out.get(stream)
+        if out is not None and not out.ended:
+            out.trailers, out.reset = trailers, reset
+            out.ended = True
+            if not out.size:
+                self._end(stream, out)
+
+    def reset(self, stream: int, code: int) -> None:
+        """Cut a stream, whatever waits there."""
+        if self._out.pop(stream, None) is not None:
+            with suppress(StreamClosedError):  # both sides have said all
+                self._connection.reset_stream(stream, code)
+
+    def refuse(self, stream: int, now: float) -> None:
+        """Cut a stream that was not looked at, so that the client may ask elsewhere (RFC 9113 8.7).
+
+        Raises:
+            Http2Error: there were too many.
+        """
+        self.reset(stream, Code.REFUSED_STREAM)
+        self._frames.idle.spend(now)
+
+    def forget(self, stream: int) -> None:
+        """Keep nothing of a stream that is over on both sides."""
+        self._out.pop(stream, None)
+
+    def pump(self) -> list[tuple[int, int]]:
+        """Send what may be sent now, each stream in turn; return the streams that got on, with what still waits."""
+        if self.blocked or self._dead:
+            return []
+        moved: dict[int, int] = {}
+        waiting = [(stream, out) for stream, out in self._out.items() if out.size]
+        while waiting:
+            waiting = [(stream, out) for stream, out in waiting if self._send_some(stream, out, moved) and out.size]
+        return list(moved.items())
+
+    def _send_some(self, stream: int, out: _Out, moved: dict[int, int]) -> bool:
+        """Send one frame; False where no window is open."""
+        connection = self._connection
+        try:
+            window = min(connection.local_flow_control_window(stream), LONGEST)
+        except StreamClosedError:
+            self._out.pop(stream, None)
+            return False
+        if window <= 0:
+            return False
+        piece = out.parts[0]
+        if len(piece) > window:
+            out.parts[0], piece = piece[window:], piece[:window]
+        else:
+            out.parts.popleft()
+        out.size -= len(piece)
+        last = out.ended and not out.size and out.trailers is None
+        connection.send_data(stream, bytes(piece), end_stream=last)
+        self._frames.idle.earn()
+        moved[stream] = out.size
+        if last:
+            self._over(stream, out)
+        elif out.ended and not out.size:
+            self._end(stream, out)
+        return True
+
+    def _end(self, stream: int, out: _Out) -> None:
+        if out.trailers is not None:
+            self._connection.send_headers(stream, _tuples(out.trailers), end_stream=True)
+        else:
+            self._connection.end_stream(stream)
+        self._over(stream, out)
+
+    def _over(self, stream: int, out: _Out) -> None:
+        if out.reset is not None:
+            self.reset(stream, out.reset)
+
+    def ending(self) -> None:
+        """Tell the peer that no stream beyond those that it has opened will be answered."""
+        if not self._dead:
+            self._own += goaway(self.last, Code.NO_ERROR)
+
+    def output(self) -> bytes:
+        """Return what is to be sent."""
+        own = bytes(self._own)
+        self._own.clear()
+        return self._connection.data_to_send() + own
+
+
+def _pairs(event: RequestReceived | ResponseReceived | TrailersReceived) -> Pairs:
+    return [(bytes(name), bytes(value)) for name, value in event.headers]
+
+
+def _tuples(fields: Pairs, private: frozenset[bytes] = frozenset()) -> list[HeaderTuple]:
+    """Mark the fields that no table keeps (RFC 7541 7.1.3): what is compressed beside them could tell of them."""
+    return [
+        (NeverIndexedHeaderTuple if name in private or name in _PRIVATE else HeaderTuple)(name, value)
+        for name, value in fields
+    ]
+
+
+_PRIVATE = frozenset({b"authorization", b"cookie", b"set-cookie", b"x-api-key"})

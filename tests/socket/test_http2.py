@@ -1,0 +1,401 @@
+"""HTTP/2 in the inspect lane on the wire: each stream is judged, answered and recorded by itself; peers that break rules."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+
+import pytest
+
+from harness.gates import LIMITS
+from harness.grpc_world import NAME, GrpcWorld, grpc_world
+from harness.http2_client import Http2Client, Http2Origin, fields, tunnel
+from harness.policies import group, policy, rule
+from harness.waiting import wait_for
+from outward.core.model import LaneChoice, Verdict
+from outward.core.paths import PathGlob
+from outward.core.policy import Policy
+from outward.core.reasons import Reason
+
+OTHER = "other.test"
+
+
+def allowing(*paths: str) -> Policy:
+    globs = tuple(PathGlob(path) for path in paths) or None
+    return policy(group(rule(NAME, paths=globs), lane=LaneChoice.INSPECT))
+
+
+def hello(connection: Http2Client, stream: int) -> None:
+    """Answer at once, with a field behind the body, and fields that do not go on."""
+    connection.h2.send_headers(
+        stream, [(":status", "200"), ("x-a", "b"), ("outward-decision", "forged"), ("alt-svc", "h3")]
+    )
+    connection.h2.send_data(stream, b"hello")
+    connection.h2.send_headers(stream, [("x-sum", "5"), ("proxy-status", "forged")], end_stream=True)
+    connection.send()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GrpcWorld]:
+    limits = replace(LIMITS, head_bytes=16_384)
+    with grpc_world(allowing(), tmp_path_factory.mktemp("http2"), limits=limits) as found:
+        yield found
+
+
+@pytest.fixture
+def world(running: GrpcWorld) -> Iterator[GrpcWorld]:
+    before = running.world.judge.policy
+    running.on(running.world.events.clear)
+    yield running
+    running.on(lambda: setattr(running.world.judge, "policy", before))
+
+
+@contextmanager
+def origin(
+    world: GrpcWorld, respond: Callable[[Http2Client, int], None] = hello, alpn: str = "h2"
+) -> Iterator[Http2Origin]:
+    context = world.world.server_tls(NAME)
+    context.set_alpn_protocols([alpn])
+    found = Http2Origin(context, respond)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def asking(world: GrpcWorld, port: int, sni: str | None = None) -> AbstractContextManager[Http2Client]:
+    return tunnel(world.world.address, NAME, port, world.world.client_tls(("h2",)), sni)
+
+
+def denied(world: GrpcWorld, reason: Reason) -> str:
+    """One denial was recorded, for this reason; return its id."""
+    (event,) = wait_for(lambda: [each for each in world.world.events if each.verdict is Verdict.DENY])
+    assert event.reason is reason, event.detail
+    return event.id
+
+
+def at(server: Http2Origin, path: str = "/", *more: tuple[str, str], method: str = "GET") -> list[tuple[str, str]]:
+    return fields(path, *more, method=method, host=f"{NAME}:{server.port}")
+
+
+def test_a_request_and_its_answer_pass_without_what_is_for_one_hop(world: GrpcWorld) -> None:
+    with origin(world) as server, asking(world, server.port) as client:
+        asked = at(
+            server,
+            "/a?b",
+            ("te", "trailers"),
+            ("proxy-authorization", "x"),
+            ("outward-conversation", "c1"),
+            ("x-c", "d"),
+        )
+        answer = client.answer(client.ask(asked))
+        assert (answer.head, answer.body, answer.trailers) == ({":status": "200", "x-a": "b"}, b"hello", {"x-sum": "5"})
+        (seen,) = server.connections[0].answers.values()
+        assert seen.head == {
+            ":method": "GET",
+            ":scheme": "https",
+            ":authority": f"{NAME}:{server.port}",
+            ":path": "/a?b",
+            "x-c": "d",
+            "te": "trailers",
+        }
+    (event,) = world.world.events
+    assert (event.path, event.status, event.bytes_down, event.conversation) == ("/a", 200, 5, "c1")
+
+
+def test_a_stream_that_is_denied_leaves_the_others_alone(world: GrpcWorld) -> None:
+    world.on(lambda: setattr(world.world.judge, "policy", allowing("/ok/**")))
+    with origin(world) as server, asking(world, server.port) as client:
+        refused = client.ask(at(server, "/no", ("content-length", "3"), method="POST"), b"abc")
+        allowed = client.ask(at(server, "/ok/x"))
+        answer = client.answer(refused)
+        assert answer.status == "403"
+        assert answer.head["content-type"] == "application/problem+json"
+        assert "connection" not in answer.head
+        problem = json.loads(answer.body)
+        assert (problem["reason"], problem["host"]) == ("path_not_allowed", NAME)
+        assert client.answer(allowed).body == b"hello"
+        assert [seen.head[":path"] for seen in server.connections[0].answers.values()] == ["/ok/x"]
+    assert denied(world, Reason.PATH_NOT_ALLOWED) == answer.head["outward-decision"] == problem["decision_id"]
+
+
+def test_each_stream_is_judged_by_the_policy_then_in_force(world: GrpcWorld) -> None:
+    with origin(world) as server, asking(world, server.port) as client:
+        assert client.answer(client.ask(at(server))).status == "200"
+        world.on(lambda: setattr(world.world.judge, "policy", allowing("/ok/**")))
+        assert client.answer(client.ask(at(server))).status == "403"
+        world.on(lambda: setattr(world.world.judge, "policy", policy(group(rule(OTHER), lane=LaneChoice.INSPECT))))
+        assert client.answer(client.ask(at(server, "/ok/x"))).status == "403"
+    assert [event.reason for event in world.world.events] == [Reason.RULE, Reason.PATH_NOT_ALLOWED, Reason.NO_RULE]
+
+
+@pytest.mark.parametrize("host", [OTHER, f"{NAME}:1", "u@" + NAME])
+def test_another_authority_than_the_tunnels_is_refused(host: str, world: GrpcWorld) -> None:
+    with origin(world) as server, asking(world, server.port) as client:
+        assert client.answer(client.ask(fields(host=host))).status == ("400" if "@" in host else "403")
+        assert server.connections == []
+    denied(world, Reason.MALFORMED_HOST if "@" in host else Reason.HOST_MISMATCH)
+
+
+def test_another_server_name_is_told_on_the_stream(world: GrpcWorld) -> None:
+    with origin(world) as server, asking(world, server.port, OTHER) as client:
+        assert client.answer(client.ask(at(server))).status == "403"
+        assert server.connections == []
+    denied(world, Reason.SNI_MISMATCH)
+
+
+@pytest.mark.parametrize("bad", [("connection", "close"), ("X-A", "b"), ("a", "b\r\nc: d"), (":path", "/again")])
+def test_a_malformed_head_is_refused_on_its_stream(bad: tuple[str, str], world: GrpcWorld) -> None:
+    with origin(world) as server, asking(world, server.port) as client:
+        answer = client.answer(client.ask(at(server, "/", bad)))
+        assert answer.status == "400"
+        assert client.answer(client.ask(at(server))).status == "200"
+    denied(world, Reason.MALFORMED_REQUEST)
+
+
+def test_a_head_that_is_a_little_too_long_is_told_so(world: GrpcWorld) -> None:
+    with origin(world) as server, asking(world, server.port) as client:
+        answer = client.answer(client.ask(at(server, "/", *(("x-a", "b" * 2_000) for _ in range(9)))))
+        assert answer.status == "431"
+    denied(world, Reason.TOO_LARGE)
+
+
+def test_a_destination_without_http2_is_refused_in_words(world: GrpcWorld) -> None:
+    with origin(world, alpn="http/1.1") as server, asking(world, server.port) as client:
+        streams = [client.ask(at(server)), client.ask(at(server))]  # both wait for the same dial
+        for stream in streams:
+            answer = client.answer(stream)
+            assert answer.status == "502"
+            assert "does not speak HTTP/2" in json.loads(answer.body)["detail"]
+    for event in world.world.events:
+        assert event.reason is Reason.UPSTREAM_FAILED
+        assert "it does not speak HTTP/2" in (event.detail or "")
+
+
+def test_a_later_stream_does_not_wait_for_an_earlier_one(world: GrpcWorld) -> None:
+    held: list[int] = []
+
+    def respond(connection: Http2Client, stream: int) -> None:
+        if connection.answers[stream].head[":path"] == "/slow":
+            held.append(stream)
+        else:
+            hello(connection, stream)
+            for each in held:
+                hello(connection, each)
+
+    with origin(world, respond) as server, asking(world, server.port) as client:
+        slow = client.ask(at(server, "/slow"))
+        wait_for(lambda: held)
+        fast = client.answer(client.ask(at(server, "/fast")))
+        assert fast.body == b"hello"
+        assert client.answer(slow).body == b"hello"
+        assert len(server.connections) == 1
+    assert [event.path for event in world.world.events] == ["/fast", "/slow"]
+
+
+def test_a_stream_that_the_destination_resets_is_told(world: GrpcWorld) -> None:
+    def respond(connection: Http2Client, stream: int) -> None:
+        if connection.answers[stream].head[":path"] == "/late":
+            connection.h2.send_headers(stream, [(":status", "200")])
+        connection.h2.reset_stream(stream, 11)
+        connection.send()
+
+    with origin(world, respond) as server, asking(world, server.port) as client:
+        assert client.answer(client.ask(at(server))).status == "502"  # nothing had come: there is room for words
+        assert client.answer(client.ask(at(server, "/late"))).reset == 11
+        assert client.answer(client.ask(at(server, "/", ("content-type", "application/grpc")))).reset == 11
+    assert all("ENHANCE_YOUR_CALM" in (event.detail or "") for event in world.world.events)
+
+
+@pytest.mark.parametrize("length", ["9", "2"])
+def test_a_body_of_another_length_than_was_said_is_no_answer(length: str, world: GrpcWorld) -> None:
+    def respond(connection: Http2Client, stream: int) -> None:
+        connection.h2.send_headers(stream, [(":status", "200"), ("content-length", length)])
+        connection.h2.send_data(stream, b"hello")
+        connection.h2.send_headers(stream, [("x-sum", "5")], end_stream=True)
+        connection.send()
+
+    with origin(world, respond) as server, asking(world, server.port) as client:
+        answer = client.answer(client.ask(at(server)))
+        assert answer.reset is not None or answer.status == "502"
+
+
+def test_a_request_whose_body_is_shorter_than_was_said_goes_nowhere_as_a_whole(world: GrpcWorld) -> None:
+    with origin(world, lambda _connection, _stream: None) as server, asking(world, server.port) as client:
+        stream = client.ask(at(server, "/", ("content-length", "9"), method="POST"), b"abc", end=False)
+        client.h2.send_headers(stream, [("x-sum", "5")], end_stream=True)
+        client.send()
+        assert client.answer(stream).status == "400"
+        assert not any(seen.ended for each in server.connections for seen in each.answers.values())
+    denied(world, Reason.MALFORMED_REQUEST)
+
+
+def test_a_client_that_gives_no_window_back_holds_the_destination(world: GrpcWorld) -> None:
+    total = 2 << 20
+
+    def respond(connection: Http2Client, stream: int) -> None:
+        connection.h2.send_headers(stream, [(":status", "200")])
+        push(connection, stream)
+
+    left = [total]
+
+    def push(connection: Http2Client, stream: int) -> None:
+        while left[0] and (window := min(connection.h2.local_flow_control_window(stream), 16_384)):
+            size = min(window, left[0])
+            connection.h2.send_data(stream, bytes(size), end_stream=size == left[0])
+            left[0] -= size
+        connection.send()
+
+    def on_window(connection: Http2Client) -> None:
+        take = connection.take
+
+        def taking(event: object) -> None:
+            take(event)  # type: ignore[arg-type]
+            if type(event).__name__ == "WindowUpdated" and connection.answers.get(1):
+                push(connection, 1)
+
+        connection.take = taking  # type: ignore[method-assign,assignment]
+
+    def first(connection: Http2Client, stream: int) -> None:
+        on_window(connection)
+        respond(connection, stream)
+
+    with origin(world, first) as server, asking(world, server.port) as client:
+        client.takes = False
+        stream = client.ask(at(server))
+        client.until(lambda: len(client.answers[stream].body) == 65_535)  # all that its windows let through
+        wait_for(
+            lambda: world.on(lambda: [each for up in world.upstreams() for each in up.streams.values() if each._held])
+        )
+        assert total - left[0] < 1 << 20
+        client.takes = True
+        client.h2.acknowledge_received_data(65_535, stream)
+        client.send()
+        assert len(client.answer(stream).body) == total
+
+
+def test_bytes_that_are_not_http2_are_refused_and_recorded(world: GrpcWorld) -> None:
+    with tunnel_bytes(world, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n") as client:
+        assert client.rest() == 1
+    denied(world, Reason.MALFORMED_REQUEST)
+
+
+@contextmanager
+def tunnel_bytes(world: GrpcWorld, first: bytes) -> Iterator[Http2Client]:
+    """A client that says something else than the preface of HTTP/2."""
+
+    class Blunt(Http2Client):
+        def send(self, data: bytes = b"") -> None:
+            self.h2.data_to_send()
+            self.sock.sendall(data or first)
+
+    import harness.http2_client as module  # noqa: PLC0415
+
+    kept, module.Http2Client = module.Http2Client, Blunt  # type: ignore[misc]
+    try:
+        with asking(world, world.port) as client:
+            client.send = lambda _data=b"": None  # type: ignore[method-assign]
+            yield client
+    finally:
+        module.Http2Client = kept  # type: ignore[misc]
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return len(payload).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + payload
+
+
+FLOODS = {
+    "PING": frame(6, 0, 0, bytes(8)),
+    "SETTINGS": frame(4, 0, 0),
+    "RST_STREAM": frame(3, 0, 1, bytes(4)),
+    "WINDOW_UPDATE": frame(8, 0, 0, b"\0\0\0\x01"),
+    "PRIORITY": frame(2, 0, 3, bytes(5)),
+    "empty DATA": frame(0, 0, 1),
+    "padding": frame(0, 8, 1, b"\x01\0"),
+    "unknown": frame(0x55, 0, 0, b"x"),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+def test_a_flood_of_frames_that_carry_nothing_ends_the_connection(flood: bytes, world: GrpcWorld) -> None:
+    with origin(world, lambda _connection, _stream: None) as server, asking(world, server.port) as client:
+        client.ask(at(server, method="POST"), None, end=False)
+        client.sock.sendall(flood * 1500)
+        assert client.rest() in (11, None) or client.closed
+    assert "carry nothing" in wait_for(lambda: [each for each in world.world.events if each.detail])[0].detail
+
+
+def test_a_flood_of_opened_and_reset_streams_ends_the_connection(world: GrpcWorld) -> None:
+    world.on(lambda: setattr(world.world.judge, "policy", allowing("/ok/**")))  # a refusal is the least work
+    with origin(world, lambda _connection, _stream: None) as server, asking(world, server.port) as client:
+        head = client.h2.encoder.encode(at(server))
+        client.sock.sendall(
+            b"".join(frame(1, 5, each, head) + frame(3, 0, each, bytes(4)) for each in range(1, 4001, 2))
+        )
+        client.rest()
+        assert client.closed
+    assert any("carry nothing" in (each.detail or "") for each in world.world.events)
+
+
+def test_a_head_without_end_ends_the_connection(world: GrpcWorld) -> None:
+    with origin(world) as server, asking(world, server.port) as client:
+        client.sock.sendall(frame(1, 0, 1, b"\0") + frame(9, 0, 1, bytes(16_000)) * 3)
+        client.rest()
+    denied(world, Reason.TOO_LARGE)
+
+
+def test_a_compressed_head_that_grows_too_much_ends_the_connection(world: GrpcWorld) -> None:
+    with origin(world) as server, asking(world, server.port) as client:
+        entry = (
+            b"\x40\x01a" + b"\x7f\xa1\x1e" + b"b" * 4_000
+        )  # a field that the table keeps, then a byte for each of it
+        client.sock.sendall(frame(1, 5, 1, entry + b"\xbe" * 12_000))
+        client.rest()
+    denied(world, Reason.TOO_LARGE)
+
+
+def test_more_streams_than_there_may_be_are_refused_unread(world: GrpcWorld) -> None:
+    with origin(world, lambda _connection, _stream: None) as server, asking(world, server.port) as client:
+        head = client.h2.encoder.encode(at(server))
+        client.sock.sendall(b"".join(frame(1, 5, each, head) for each in range(1, 211, 2)))
+        client.h2.highest_outbound_stream_id = 209
+        data = b""
+        while data.count(frame(3, 0, 209, (7).to_bytes(4))) == 0:
+            data += client.sock.recv(65_536)
+        assert [
+            int.from_bytes(data[i + 5 : i + 9]) for i in range(len(data)) if data[i : i + 5] == b"\0\0\x04\x03\0"
+        ] == [201, 203, 205, 207, 209]
+        wait_for(lambda: server.connections and len(server.connections[0].answers) == 100)
+
+
+def test_a_drain_lets_what_is_under_way_end_and_takes_no_more(world: GrpcWorld) -> None:
+    held: list[tuple[Http2Client, int]] = []
+    with origin(world, lambda *at: held.append(at)) as server, asking(world, server.port) as client:
+        stream = client.ask(at(server))
+        wait_for(lambda: held)
+        world.on(lambda: [each.finish() for each in world.world.engine._sessions])
+        client.sock.sendall(frame(1, 5, 3, client.h2.encoder.encode(at(server))))
+        client.h2.receive_data = _patient(client)  # type: ignore[method-assign]
+        client.until(lambda: client.goaway is not None)
+        assert client.goaway == 0
+        hello(*held[0])
+        assert client.answer(stream).body == b"hello"
+        client.rest()
+        assert client.closed
+    assert [event.status for event in world.world.events] == [200]
+
+
+def _patient(client: Http2Client) -> Callable[[bytes], list[object]]:
+    """The library reads nothing behind a GOAWAY: take it out."""
+    receive = client.h2.receive_data
+
+    def taking(data: bytes) -> list[object]:
+        at = data.find(b"\0\0\x08\x07\0\0\0\0\0")
+        if at >= 0:
+            client.goaway = int.from_bytes(data[at + 13 : at + 17])
+            data = data[:at] + data[at + 17 :]
+        refused = data.find(frame(3, 0, 3, (7).to_bytes(4)))
+        data = data if refused < 0 else data[:refused] + data[refused + 13 :]
+        return receive(data)  # type: ignore[return-value]
+
+    return taking
