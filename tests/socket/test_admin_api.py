@@ -32,8 +32,8 @@ def test_the_blocked_log_lists_the_newest_first_page_by_page(running, client):
 def test_filters_choose(running, client):
     """Each alone; a host in any spelling that means it."""
     running.write([
-        denied(host="a.example.net", group="acme", client="10.0.0.1", time=1_800_000_000),
-        denied(host="b.example.net", group="other", reason=Reason.DENIED_BY_RULE, conversation="chat", time=1_800_000_010),
+        denied(host="a.example.net", group="acme", client="10.0.0.1", time=4_070_908_800),
+        denied(host="b.example.net", group="other", reason=Reason.DENIED_BY_RULE, conversation="chat", time=4_070_908_810),
         denied(host="c.example.net", verdict=Verdict.ALLOW, reason=Reason.RULE),
     ])  # fmt: skip
     for params, hosts in (
@@ -43,8 +43,8 @@ def test_filters_choose(running, client):
         ({"reason": "denied_by_rule"}, ["b"]),
         ({"client": "10.0.0.1"}, ["a"]),
         ({"conversation": "chat"}, ["b"]),
-        ({"since": "2027-01-15T08:00:05Z"}, ["b"]),
-        ({"until": "2027-01-15T08:00:05Z"}, ["a"]),
+        ({"since": "2099-01-01T00:00:05Z"}, ["b"]),
+        ({"until": "2099-01-01T00:00:05Z"}, ["a"]),
         ({"since": "1h"}, ["b", "a"]),
         ({"host": "none.example"}, []),
     ):

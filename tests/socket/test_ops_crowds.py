@@ -49,6 +49,13 @@ def rest_of(sock: socket.socket) -> bytes:
     return got
 
 
+def some(sock: socket.socket, count: int) -> bool:
+    """Read a number of bytes; False where the server closes before."""
+    while count > 0 and (data := sock.recv(65_536)):
+        count -= len(data)
+    return count <= 0
+
+
 def reset(sock: socket.socket) -> None:
     """Close with a reset, as a process that is killed with unread data does."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -82,12 +89,14 @@ def test_readers_of_exports_who_do_not_read_keep_no_probe_out(running):
 
 def test_an_export_is_read_a_page_at_a_time_and_a_slow_reader_is_dropped(running, client, monkeypatch):
     """Its place is free again; one who reads gets every row, however many there are."""
-    monkeypatch.setattr(server, "WRITE_TIMEOUT", 0.3)
     many(running)
     grant(running, "one", "acme/platform")
     with closing(ask(running, "/export.jsonl", "one")) as lines, closing(ask(running, "/export.csv", "one")) as table:
         assert lines.recv(12) == table.recv(12) == b"HTTP/1.1 200"
         assert len(running.administration._admin._exports) == 2
+        monkeypatch.setattr(server, "WRITE_TIMEOUT", 0.3)
+        for sock in (lines, table):  # the next time that a reader is waited for, it is not for long
+            assert some(sock, 4 << 20)
         wait_for(lambda: len(running.administration._admin._exports) == 0)
     text = client.get("/export.jsonl").text
     assert len(set(text.splitlines())) == 12_000
