@@ -31,7 +31,8 @@ from outward.builders.replaced import follow, take_up_ops_tls
 from outward.builders.sending import traces_of, webhooks_of
 from outward.config.loaded import Loaded
 from outward.core.addresses import Own
-from outward.core.policy import Policy, Rules
+from outward.core.policy import Policy
+from outward.core.rules import Rules
 from outward.ops.logs import level
 from outward.proxy.captured import NameOf
 from outward.proxy.leases import Leases

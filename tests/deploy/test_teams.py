@@ -8,9 +8,9 @@ import yaml
 
 from harness.manifests import DEPLOY, container, containers, of_kind, pods, rendered
 from outward.config.load import load
+from outward.core.decide import decide
 from outward.core.model import Question
 from outward.core.names import canonical_host
-from outward.core.policy import decide
 from outward.core.reasons import Reason
 
 pytestmark = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl renders the overlays")

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from outward.config.load import load_text
 from outward.config.settings import Limits
+from outward.core.decide import decide
 from outward.core.model import Pattern, PatternKind, Place, Question, Rule
 from outward.core.names import Host, MalformedHostError, canonical_host, parse_authority
 from outward.core.paths import PathGlob
-from outward.core.policy import Group, Policy, Rules, decide
+from outward.core.policy import Group, Policy
+from outward.core.rules import Rules
 from outward.http1.fields import HeadError
 from outward.http1.head import parse_head
 from outward.http1.headreader import HeadReader

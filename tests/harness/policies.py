@@ -3,7 +3,8 @@
 from ipaddress import ip_network
 
 from outward.core.model import ClientEntry, Credential, Pattern, PatternKind, Place, Rule
-from outward.core.policy import Group, Policy, Rules
+from outward.core.policy import Group, Policy
+from outward.core.rules import Rules
 
 LOOPBACK = ip_network("127.0.0.0/8")
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outward.config.load import Loaded, load, load_confined
+from outward.core.decide import decide
 from outward.core.model import Question
 from outward.core.names import canonical_host
-from outward.core.policy import decide
 
 MAIN = """\
 version: 1

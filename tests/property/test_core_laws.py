@@ -3,11 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from outward.core.decide import decide
 from outward.core.model import Lane, LaneChoice, Mode, Pattern, PatternKind, Place, Question, Rule
 from outward.core.names import Host, MalformedHostError, canonical_host, parse_authority
 from outward.core.paths import OddPathError, PathGlob, match, normal_path
-from outward.core.policy import Group, Policy, Rules, decide
+from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
+from outward.core.rules import Rules
 
 PLACE = Place("policy.yaml", 1)
 LABELS = st.sampled_from(["a", "b", "c", "test"])

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from outward.config.load import load_text
 from outward.config.loaded import Loaded
+from outward.core.decide import decide
 from outward.core.model import DEFAULT_PORTS, Question
 from outward.core.names import canonical_host
-from outward.core.policy import decide
 
 HOSTS = {"a.example": "a.example", "A.example.": "a.example", "*.a.example": "x.a.example", "9.9.9.9": "9.9.9.9"}
 BESIDE = ("a.example", "x.a.example", "b.example", "example", "9.9.9.9", "9.9.9.8")

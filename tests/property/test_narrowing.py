@@ -9,11 +9,13 @@ from random import Random
 
 import pytest
 
+from outward.core.decide import decide
 from outward.core.model import Filter, Pattern, PatternKind, Place, Question, Rule, Verdict, WebSearch
 from outward.core.names import Host
 from outward.core.paths import PathGlob
-from outward.core.policy import Group, Policy, Rules, decide
+from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
+from outward.core.rules import Rules
 from outward.search.narrowing import FilterCapabilities, Narrowed, narrow
 from outward.search.scope import Scope, covers
 

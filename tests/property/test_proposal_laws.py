@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from outward.cli.write import Draft, Drafts, with_proposals
 from outward.config.load import load_text
+from outward.core.decide import decide
 from outward.core.evidence import Demand, Evidence
 from outward.core.model import DEFAULT_PORTS, Question
 from outward.core.names import canonical_host
-from outward.core.policy import Policy, decide
+from outward.core.policy import Policy
 from outward.core.proposal import Known, propose
 from outward.core.widen import sets_for, taken
 

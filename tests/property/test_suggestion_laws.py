@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outward.config.load import load_text
+from outward.core.decide import decide
 from outward.core.model import DEFAULT_PORTS, Question
 from outward.core.names import canonical_host
-from outward.core.policy import Policy, decide
+from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.core.suggest import shut, suggestion
 

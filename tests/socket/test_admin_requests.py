@@ -7,10 +7,10 @@ import pytest
 
 from harness.admin import admin, rows
 from outward.config.load import load_text
+from outward.core.decide import decide
 from outward.core.grants import granting
 from outward.core.model import Question
 from outward.core.names import canonical_host
-from outward.core.policy import decide
 from outward.ops.access import digest
 from outward.records.database import StoreAwayError
 from outward.records.state import runtime_settings

@@ -7,8 +7,9 @@ import pytest
 
 from harness.admin import Admin, admin, denied, grant, rows
 from outward.core.model import Pattern, PatternKind, Place, Rule
-from outward.core.policy import Group, Rules
+from outward.core.policy import Group
 from outward.core.reasons import Reason
+from outward.core.rules import Rules
 from outward.core.secrets import Injection, MisdirectedError
 from outward.ops.holdings import _bound
 from outward.records.events.values import Event

@@ -12,8 +12,8 @@ from outward.config.no_proxy import direct
 from outward.core.addresses import Own
 from outward.core.model import Place
 from outward.core.names import canonical_host
-from outward.core.policy import Rules
 from outward.core.reasons import Reason
+from outward.core.rules import Rules
 
 URL = "http://out%3Award:s%40cret@127.0.0.1:{}"
 CREDENTIALS = base64.b64encode(b"out:ward:s@cret")

@@ -8,7 +8,7 @@ from harness.policies import rule
 from outward.core.cover import covering, overlaps, pattern_covers, rule_covers
 from outward.core.model import Pattern, PatternKind
 from outward.core.paths import PathGlob
-from outward.core.policy import Rules
+from outward.core.rules import Rules
 
 # Each pattern, and those of the table that it covers apart from itself.
 COVERS = {

@@ -3,10 +3,11 @@
 import pytest
 
 from harness.policies import group, policy, rule
+from outward.core.decide import decide
 from outward.core.model import Decision, DenyDelivery, Ech, Lane, LaneChoice, Mode, Question, Verdict
 from outward.core.names import Host, canonical_host
-from outward.core.policy import Rules, decide
 from outward.core.reasons import Reason
+from outward.core.rules import Rules
 
 
 @pytest.mark.parametrize("text", ["a.test", "*.test", "*", "192.0.2.0/24"])

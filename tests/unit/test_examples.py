@@ -16,7 +16,8 @@ from outward.core import model
 from outward.core.model import ClientEntry, Credential, Place, Rule
 from outward.core.names import Host
 from outward.core.paths import PathGlob
-from outward.core.policy import Group, Policy, Rules
+from outward.core.policy import Group, Policy
+from outward.core.rules import Rules
 from outward.core.urls import question_of
 
 MODULES = [f"outward.core.{each.name}" for each in pkgutil.iter_modules(outward.core.__path__)]
@@ -43,6 +44,7 @@ def policy(
 SHARED = {
     **{name: value for name, value in vars(model).items() if not name.startswith("_")},
     "Host": Host,
+    "Rules": Rules,
     "ip_address": ip_address,
     "ip_network": ip_network,
     "policy": policy,

@@ -5,13 +5,15 @@ from dataclasses import replace
 import pytest
 
 from harness.policies import group, policy, rule
+from outward.core.decide import decide, set_for
 from outward.core.explain import explain
 from outward.core.grants import LONGEST, AskError, Grant, grant_of, granting, next_end, takes_grants, wish
 from outward.core.model import Grants, Injection, Lane, LaneChoice, Mode, Place, Question
 from outward.core.names import canonical_host
 from outward.core.paths import PathGlob
-from outward.core.policy import Policy, Rules, decide, set_for
+from outward.core.policy import Policy
 from outward.core.reasons import Reason
+from outward.core.rules import Rules
 
 NOW = 1_800_000_000_000
 HOUR = 3_600_000

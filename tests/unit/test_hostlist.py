@@ -3,14 +3,16 @@
 import random
 
 from outward.core.cover import covering, overlaps, pattern_covers
+from outward.core.decide import decide
 from outward.core.explain import explain
 from outward.core.hostlist import HostList, Listed
 from outward.core.lint import lint
 from outward.core.model import Pattern, PatternKind, Place, Question, Rule
 from outward.core.names import Host, canonical_host
-from outward.core.policy import Group, Policy, Rules, decide
+from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
 from outward.core.review import unused
+from outward.core.rules import Rules
 
 HERE = Place("outward.yaml", 3)
 

@@ -11,11 +11,12 @@ import pytest
 from harness.gates import Recorder
 from harness.policies import group, policy, rule
 from outward.core.addresses import Own
+from outward.core.decide import decide
 from outward.core.identity import Presented
 from outward.core.model import ClientEntry, Credential, Decision, Ech, Place, Question, Stage, Verdict
 from outward.core.names import canonical_host
 from outward.core.paths import PathGlob
-from outward.core.policy import Policy, decide
+from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.http1.head import Head
 from outward.ops.metrics import Metrics

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from harness.policies import pattern
+from outward.core.decide import decide
 from outward.core.model import (
     Decision,
     DenyDelivery,
@@ -22,8 +23,9 @@ from outward.core.model import (
 )
 from outward.core.names import Host, canonical_host
 from outward.core.paths import PathGlob
-from outward.core.policy import Group, Policy, Rules, decide
+from outward.core.policy import Group, Policy
 from outward.core.reasons import MEANINGS, Reason
+from outward.core.rules import Rules
 
 
 def rule(text: str, line: int = 1, **facts: object) -> Rule:

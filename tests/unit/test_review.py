@@ -4,9 +4,10 @@ import pytest
 
 from outward.config import known
 from outward.config.load import load_text
-from outward.core.policy import Policy, Rules
+from outward.core.policy import Policy
 from outward.core.replay import Recorded
 from outward.core.review import exits_below, ownerless, unused, used
+from outward.core.rules import Rules
 from outward.core.urls import question_of
 
 

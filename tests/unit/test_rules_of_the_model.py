@@ -9,10 +9,12 @@ from harness.policies import group, policy, rule
 from outward.config.load import load_text
 from outward.core.addresses import METADATA, Own
 from outward.core.cover import covering, rule_covers
+from outward.core.decide import address_denied, address_refused, decide
 from outward.core.model import Decision, Lane, Mode, Question, Stage
 from outward.core.names import Host, canonical_host
-from outward.core.policy import Group, Policy, Rules, address_denied, address_refused, decide
+from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
+from outward.core.rules import Rules
 from outward.ops.metrics import Metrics
 from outward.proxy.judge import Judge
 from outward.records.events.values import Event

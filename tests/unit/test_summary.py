@@ -7,10 +7,12 @@ from outward.cli.summary import MAX_ROWS, Summary
 from outward.config.load import load_text
 from outward.config.sets import Hosts
 from outward.config.starter import starter_policy
+from outward.core.decide import decide
 from outward.core.model import Credential, Mode, Pattern, PatternKind, Place, Question, Rule, Verdict
 from outward.core.names import canonical_host
-from outward.core.policy import Group, Policy, Rules, decide
+from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
+from outward.core.rules import Rules
 from outward.records.events.values import Event
 
 

@@ -17,8 +17,9 @@ from outward.config.places import FILE_NAME
 from outward.core.addresses import Address
 from outward.core.evidence import Demand, Evidence
 from outward.core.model import Question, Verdict
-from outward.core.policy import Policy, Rules
+from outward.core.policy import Policy
 from outward.core.reasons import Reason
+from outward.core.rules import Rules
 from outward.core.suggest import question_about
 from outward.dns.resolver import ABSENT
 from outward.records.events.demands import REASONS

@@ -10,7 +10,8 @@ from outward.cli.descent import descends
 from outward.config.hidden import Hidden
 from outward.core.addresses import Network
 from outward.core.model import ClientEntry, Credential, DenyDelivery, Mode, OptIn, Place, Rule
-from outward.core.policy import Policy, Rules
+from outward.core.policy import Policy
+from outward.core.rules import Rules
 
 USER = "run"  # Basic username, and so the name of the conversation
 

@@ -9,8 +9,9 @@ from outward.config.settings import Settings
 from outward.core.addresses import Address, Own, judge_address
 from outward.core.explain import DecisionTrace
 from outward.core.model import Verdict
-from outward.core.policy import Policy, Rules
+from outward.core.policy import Policy
 from outward.core.reasons import Reason
+from outward.core.rules import Rules
 
 
 def meet(policy: Policy, settings: Settings, trail: DecisionTrace, *, resolve: bool) -> DecisionTrace:

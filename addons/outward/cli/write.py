@@ -19,8 +19,9 @@ from outward.config.loaded import Loaded
 from outward.config.starter import as_file
 from outward.core.cases import hold
 from outward.core.model import Rule
-from outward.core.policy import Group, Policy, Rules
+from outward.core.policy import Group, Policy
 from outward.core.proposal import Proposal
+from outward.core.rules import Rules
 from outward.files import MIB, read_regular, replace_file
 
 _MOST = 128 * MIB

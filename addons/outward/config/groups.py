@@ -31,7 +31,8 @@ from outward.core.model import (
     Unfilterable,
     WebSearch,
 )
-from outward.core.policy import Group, Rules
+from outward.core.policy import Group
+from outward.core.rules import Rules
 
 MAX_PATH = 255
 MAX_IGNORED = 1_000

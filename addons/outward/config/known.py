@@ -9,7 +9,7 @@ from outward.config.machine import Machine
 from outward.config.rules import ListPurpose, RuleCompiler
 from outward.config.sets import Sets, shipped_sets
 from outward.core.model import Place, Rule
-from outward.core.policy import Rules
+from outward.core.rules import Rules
 
 _PLACE = Place("sets", 0)
 EXITS = ("relays", "tunnels", "webhooks", "pastes", "file-drops", "object-stores")  # the parts of `@exits`

@@ -18,7 +18,8 @@ from outward.config.sets import Hosts, Sets
 from outward.config.settings import Settings
 from outward.core.addresses import Network
 from outward.core.model import ClientEntry, Credential, Place
-from outward.core.policy import Group, Policy, Rules
+from outward.core.policy import Group, Policy
+from outward.core.rules import Rules
 
 GROUP = "local"
 SETS = ("@developer", "@pip", "@npm", "@apt")

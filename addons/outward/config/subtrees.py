@@ -26,7 +26,8 @@ from outward.config.rules import RuleCompiler
 from outward.config.schema import Document, GroupModel, WebSearchModel
 from outward.config.sets import Sets
 from outward.core.model import Pattern, PatternKind, Place, Rule
-from outward.core.policy import Rules, within
+from outward.core.policy import within
+from outward.core.rules import Rules
 from outward.files import MIB, read_regular
 
 MAX_FILE = MIB

@@ -5,5 +5,5 @@ Every public function has an example, and they are run. Beside the names of thei
 - `rule("a.example", methods={"GET"})`: a rule as a policy file would hold it
 - `policy(rule(...), ...)`: a policy whose one group, `dev`, allows by these rules; anyone is in it
 - `question_of("https://a.example/x", "dev")`: what a client of `dev` asks (see `urls`)
-- `Host`, `ip_address`, `ip_network`
+- `Host`, `Rules`, `ip_address`, `ip_network`
 """

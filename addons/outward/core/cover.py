@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from outward.core.model import Pattern, PatternKind, Rule
 from outward.core.names import Host, is_local_name
-from outward.core.policy import Rules, listed
+from outward.core.rules import Rules, listed
 
 
 def covering(rules: Rules, pattern: Pattern) -> Iterator[Rule]:

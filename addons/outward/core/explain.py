@@ -6,8 +6,9 @@ Built on the very tests that `decide` uses; changes nothing and decides nothing.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from outward.core.decide import decide, misses, refuses
 from outward.core.model import Decision, Lane, LaneChoice, Question, Rule, Verdict
-from outward.core.policy import Group, Policy, decide, misses, refuses
+from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
 from outward.core.suggest import shut, suggestion
 

@@ -7,11 +7,13 @@ do, and ends by itself: whoever holds the policy puts it in force anew, without 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from outward.core.decide import decide
 from outward.core.explain import deciding
 from outward.core.model import Grants, Place, Question, Rule
 from outward.core.names import MalformedHostError, canonical_host
-from outward.core.policy import Policy, Rules, decide
+from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
+from outward.core.rules import Rules
 from outward.core.suggest import MISSES, cure, exactly, one_path, suggestion
 from outward.core.urls import question_of
 

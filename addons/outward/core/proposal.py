@@ -11,12 +11,14 @@ from typing import Any
 
 from outward.core.confusable import looks_like
 from outward.core.cover import rule_covers
+from outward.core.decide import decide
 from outward.core.evidence import Demand, Evidence
 from outward.core.exits import READS
 from outward.core.model import DEFAULT_PORTS, Mode, Question, Rule
 from outward.core.names import Host
-from outward.core.policy import Group, Policy, Rules, decide
+from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
+from outward.core.rules import Rules
 from outward.core.suggest import cure, entry_for, one_path, written
 
 MAX_PATHS = 20  # that one entry names: what a reviewer reads in a line or two

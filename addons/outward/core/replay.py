@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from outward.core.decide import decide
 from outward.core.model import Lane, Question, Verdict
-from outward.core.policy import Policy, decide
+from outward.core.policy import Policy
 from outward.core.reasons import Reason
 
 # What rules decide. Rules cannot open what was refused for another reason, such as a wrong server name.

@@ -4,12 +4,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from outward.core.cover import pattern_covers
+from outward.core.decide import decide
 from outward.core.exits import READS
 from outward.core.lint import Smell
 from outward.core.model import Pattern, PatternKind, Place, Rule
-from outward.core.policy import Group, Policy, Rules, decide, layers
+from outward.core.policy import Group, Policy, layers
 from outward.core.reasons import Reason
 from outward.core.replay import Recorded, at_home
+from outward.core.rules import Rules
 from outward.core.widen import LEAST
 
 _SHOWN = 10  # hosts of a finding: a line that is still read

@@ -11,11 +11,13 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
 from outward.core.addresses import Address, Network, Own, is_loopback, judge_address
+from outward.core.decide import decide, opened
 from outward.core.model import DEFAULT_PORTS, Decision, Mode, Pattern, PatternKind, Place, Question, Rule, Stage
 from outward.core.names import Host, MalformedHostError, canonical_host, is_loopback_name
 from outward.core.paths import PathGlob
-from outward.core.policy import Group, Policy, Rules, decide, opened
+from outward.core.policy import Group, Policy
 from outward.core.reasons import MEANINGS, Reason
+from outward.core.rules import Rules
 
 MISSES = (Reason.NO_RULE, Reason.PORT_NOT_ALLOWED, Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
 _CURED = frozenset((*MISSES, Reason.NOT_TLS, Reason.REPORT_ONLY, Reason.ADDRESS_NOT_PUBLIC))

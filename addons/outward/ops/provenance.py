@@ -15,7 +15,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 from outward.core.model import Place, Rule
-from outward.core.policy import Policy, Rules, layers
+from outward.core.policy import Policy, layers
+from outward.core.rules import Rules
 from outward.files import read_regular
 
 NAME = "outward.revision"

@@ -10,8 +10,9 @@ from outward.core.explain import DecisionTrace
 from outward.core.limits import GroupLimits
 from outward.core.model import DEFAULT_PORTS, DenyDelivery, Question, Rule, WebSearch
 from outward.core.names import MalformedHostError, canonical_host, parse_authority
-from outward.core.policy import Group, Policy, layers, listed
+from outward.core.policy import Group, Policy, layers
 from outward.core.reasons import Reason
+from outward.core.rules import listed
 from outward.core.suggest import suggestion
 from outward.core.toggles import Toggle
 from outward.ops.web import Problem

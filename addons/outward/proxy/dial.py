@@ -18,8 +18,8 @@ from outward.config.settings import Limits
 from outward.core.addresses import Address
 from outward.core.model import Decision, Rule
 from outward.core.names import Host
-from outward.core.policy import Rules
 from outward.core.reasons import Reason
+from outward.core.rules import Rules
 from outward.dns.resolver import ResolveError, Resolver
 from outward.ops.metrics import Metrics
 from outward.ops.series import Histogram

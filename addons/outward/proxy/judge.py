@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from outward.core.addresses import Address, Own, is_loopback
 from outward.core.claims import Claims
+from outward.core.decide import address_denied, address_refused, decide, for_any_request
 from outward.core.grants import Grant, granting, next_end
 from outward.core.identity import Identity, Presented, identify
 from outward.core.model import Decision, Ech, Mode, Question, Rule, Stage, Verdict
 from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.placeholders import may_hold
-from outward.core.policy import Policy, address_denied, address_refused, decide, for_any_request
+from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
 from outward.http1.head import Head
 from outward.ops.metrics import Metrics

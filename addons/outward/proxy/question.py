@@ -7,9 +7,9 @@ import re
 import time
 from dataclasses import replace
 
+from outward.core.decide import set_for
 from outward.core.identity import Identity
 from outward.core.model import Decision, Lane, Question, Stage
-from outward.core.policy import set_for
 from outward.core.readings import objection
 from outward.core.reasons import Reason
 from outward.core.secrets import MisdirectedError

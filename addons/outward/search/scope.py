@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from urllib.parse import urlsplit
 
+from outward.core.decide import decide
 from outward.core.hostlist import HostList
 from outward.core.model import Filter, LaneChoice, Pattern, PatternKind, Question, Rule, WebSearch
 from outward.core.names import MalformedHostError, is_local_name, parse_authority
-from outward.core.policy import Group, Policy, Rules, decide, listed
+from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
+from outward.core.rules import Rules, listed
 from outward.search.learned import Learned
 
 _SEARCH_PORT = 443

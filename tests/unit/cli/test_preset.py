@@ -5,7 +5,7 @@ import pytest
 from outward.cli.preset import PresetError, preset
 from outward.config.settings import Settings
 from outward.core.names import canonical_host
-from outward.core.policy import Rules
+from outward.core.rules import Rules
 
 URL = "http://corp%5Cme:s%40cret@proxy.corp.test:3128"
 

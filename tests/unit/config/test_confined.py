@@ -10,11 +10,11 @@ from outward.config.diagnostics import Level
 from outward.config.load import Loaded, load, load_confined
 from outward.config.subtrees import MAX_FILES, Standing
 from outward.core.claims import Claims
+from outward.core.decide import decide
 from outward.core.grants import Grant, granting
 from outward.core.identity import Presented, identify
 from outward.core.model import Ech, LaneChoice, Mode, Question, RecordDetail
 from outward.core.names import canonical_host
-from outward.core.policy import decide
 from outward.core.reasons import Reason
 
 MAIN = """\

@@ -3,10 +3,10 @@
 import pytest
 
 from outward.config.load import load_text
+from outward.core.decide import decide
 from outward.core.explain import DecisionTrace, explain
 from outward.core.model import Question, Verdict
 from outward.core.names import canonical_host
-from outward.core.policy import decide
 from outward.core.reasons import Reason
 
 TEXT = """\

@@ -3,9 +3,9 @@
 import pytest
 
 from outward.config.load import Loaded, load_text
+from outward.core.decide import decide
 from outward.core.model import Filter, OptIn, Question
 from outward.core.names import canonical_host
-from outward.core.policy import decide
 
 
 def loaded(groups: str) -> Loaded:

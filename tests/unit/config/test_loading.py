@@ -10,9 +10,9 @@ import trustme
 
 from outward.config.load import Loaded, load, load_text
 from outward.config.settings import AuditStreamSettings, Limits, McpServer, Settings
+from outward.core.decide import decide
 from outward.core.model import Credential, DenyDelivery, Ech, LaneChoice, Mode, OptIn, Question
 from outward.core.names import canonical_host
-from outward.core.policy import decide
 from outward.core.reasons import Reason
 
 FULL = """\

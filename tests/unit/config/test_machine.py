@@ -25,9 +25,9 @@ from outward.config.machine.surroundings import Surroundings
 from outward.config.machine.uv import uv_indexes
 from outward.config.sets import Hosts
 from outward.config.starter import starter_policy
+from outward.core.decide import decide
 from outward.core.model import Question
 from outward.core.names import canonical_host
-from outward.core.policy import decide
 
 PYPI = 'PyPI = PackageIndex("https://index.example/", file_storage_domain="files.example")\n'
 REGISTRY = """

@@ -9,7 +9,7 @@ import pytest
 from outward.config.discovery import FoundPolicy
 from outward.config.load import load
 from outward.config.loaded import Loaded
-from outward.core.policy import decide
+from outward.core.decide import decide
 from outward.core.urls import question_of
 from outward.ops.views import ignored
 

@@ -6,7 +6,7 @@ import yaml
 from outward.config.load import load_text
 from outward.config.sets import SHIPPED, Hosts, shipped_sets
 from outward.config.starter import starter_policy
-from outward.core.policy import decide
+from outward.core.decide import decide
 from outward.core.urls import question_of
 
 

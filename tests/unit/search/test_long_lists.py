@@ -4,7 +4,8 @@ import pytest
 
 from outward.core.hostlist import HostList
 from outward.core.model import Pattern, PatternKind, Place, Rule, WebSearch
-from outward.core.policy import Group, Policy, Rules
+from outward.core.policy import Group, Policy
+from outward.core.rules import Rules
 from outward.search.narrowing import FilterCapabilities, narrow
 from outward.search.scope import Scope
 

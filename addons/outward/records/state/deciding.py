@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+from outward.core.decide import decide
 from outward.core.grants import LONGEST, USUAL, Grant, granting, takes_grants
 from outward.core.model import Question
 from outward.core.names import canonical_host
-from outward.core.policy import Policy, decide
+from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
 from outward.core.suggest import suggestion
 from outward.records.events.values import new_id
