@@ -19,7 +19,7 @@ from outward.core.rules import Rules
 from outward.search.narrowing import FilterCapabilities, Narrowed, narrow
 from outward.search.scope import Scope, covers
 
-SEEDS, CASES = 24, 2_500  # 60,000 cases in all
+SEEDS, CASES = 8, 2_500  # 20,000 cases in all
 BASES = ("x.example", "y.example", "z.test")
 NAMES = tuple(prefix + base for base in BASES for prefix in ("", "a.", "b.", "a.a.", "b.a.", "c.b.a."))
 UNSEEN = tuple(prefix + name for name in NAMES for prefix in ("unseen.", "q.unseen."))
@@ -137,7 +137,7 @@ def test_nothing_is_sent_that_policy_deny_ceiling_or_caller_forbid(seed: int) ->
     assert sent > CASES // 10, "the cases are not worth much when nearly none sends anything"
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_every_sound_wish_of_the_caller_survives(seed: int) -> None:
     """A requested name whose whole subtree is allowed, denied nowhere and not blocked by the caller is sent."""
     random, wishes = Random(1000 + seed), 0

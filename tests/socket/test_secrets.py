@@ -19,11 +19,18 @@ from harness.process import OUTWARD, Served, environment, outward
 from harness.waiting import wait_for
 
 
-@pytest.fixture
-def origin(tmp_path: Path) -> Iterator[Origin]:
-    running = Origin(tmp_path)
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Origin]:
+    running = Origin(tmp_path_factory.mktemp("origin"))
     yield running
     running.close()
+
+
+@pytest.fixture
+def origin(lasting: Origin) -> Origin:
+    """An origin that was sent nothing yet."""
+    lasting.heads.clear()
+    return lasting
 
 
 def configuration(folder: Path, origin: Origin, secret: str = "env: SECRET") -> Path:
@@ -45,8 +52,16 @@ def configuration(folder: Path, origin: Origin, secret: str = "env: SECRET") -> 
     return path
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, lasting: Origin) -> Iterator[Served]:
+    """A proxy for all tests that count nothing of it."""
+    running = Served(configuration(tmp_path_factory.mktemp("served"), lasting), SECRET=VALUE)
+    yield running
+    running.end()
+
+
 @pytest.fixture
-def served(tmp_path: Path, origin: Origin) -> Iterator[Served]:
+def fresh(tmp_path: Path, origin: Origin) -> Iterator[Served]:
     running = Served(configuration(tmp_path, origin), SECRET=VALUE)
     yield running
     running.end()
@@ -87,10 +102,11 @@ def test_a_placeholder_elsewhere_or_another_credential_is_refused(served: Served
     words, path = ATTACKS[attack]
     done = curl(served, *words, f"https://api.test:{origin.port}{path}")
     assert "403 " in done.stdout, done.stderr
-    assert json.loads(done.stdout[done.stdout.index("{") :])["reason"] == "secret_misdirected"
+    told = json.loads(done.stdout[done.stdout.index("{") :])
+    assert told["reason"] == "secret_misdirected"
     assert origin.heads == []
-    event = wait_for(lambda: next((each for each in served.events if each["reason"] == "secret_misdirected"), None))
-    assert event["host"] == "api.test"
+    event = wait_for(lambda: next((each for each in served.events if each["id"] == told["decision_id"]), None))
+    assert (event["reason"], event["host"]) == ("secret_misdirected", "api.test")
     assert VALUE not in everything(served, done.stdout)
 
 
@@ -129,24 +145,22 @@ def test_in_a_body_a_placeholder_passes(served: Served, origin: Origin) -> None:
     assert f"env: {HELD}" in origin.heads[0]
 
 
-def test_uses_and_placeholders_in_bodies_are_counted(served: Served, origin: Origin) -> None:
+def test_uses_and_placeholders_in_bodies_are_counted(fresh: Served, origin: Origin) -> None:
     """By the secret's name; a body is counted once, however often the placeholder stands in it."""
-    curl(served, f"https://api.test:{origin.port}/v1/x")
-    curl(served, f"https://api.test:{origin.port}/public/x")
-    curl(served, "--data", f"{HELD} {HELD}", f"https://api.test:{origin.port}/v1/x")
-    curl(served, "--data", "nothing", f"https://api.test:{origin.port}/v1/x")
-    curl(served, "--data", f"env={HELD}", f"http://other.test:{origin.plain}/")
-    counted = {
-        name: served.metric_sum(f"outward_secret_{name}_total", 'secret="github"') for name in ("uses", "bodies")
-    }
+    curl(fresh, f"https://api.test:{origin.port}/v1/x")
+    curl(fresh, f"https://api.test:{origin.port}/public/x")
+    curl(fresh, "--data", f"{HELD} {HELD}", f"https://api.test:{origin.port}/v1/x")
+    curl(fresh, "--data", "nothing", f"https://api.test:{origin.port}/v1/x")
+    curl(fresh, "--data", f"env={HELD}", f"http://other.test:{origin.plain}/")
+    counted = {name: fresh.metric_sum(f"outward_secret_{name}_total", 'secret="github"') for name in ("uses", "bodies")}
     assert counted == {"uses": 3.0, "bodies": 2.0}
 
 
-def test_who_used_which_secret_is_listed(served: Served, origin: Origin, tmp_path: Path) -> None:
-    curl(served, f"https://api.test:{origin.port}/v1/x")
+def test_who_used_which_secret_is_listed(fresh: Served, origin: Origin, tmp_path: Path) -> None:
+    curl(fresh, f"https://api.test:{origin.port}/v1/x")
 
     def listed(**more: str) -> "subprocess.CompletedProcess[str]":
-        return outward("secrets", "--config", served.config, "--json", **more)
+        return outward("secrets", "--config", fresh.config, "--json", **more)
 
     found = wait_for(lambda: (each := json.loads(listed(SECRET=VALUE).stdout))["uses"] and each)
     (use,) = found["uses"]
@@ -159,19 +173,19 @@ def test_who_used_which_secret_is_listed(served: Served, origin: Origin, tmp_pat
     }  # fmt: skip
     (secret,) = json.loads(listed().stdout)["secrets"]
     assert (secret["set"], secret["problem"]) == (False, "the secret github: the variable SECRET is empty")
-    shown = outward("secrets", "--config", served.config, SECRET=VALUE).stdout
+    shown = outward("secrets", "--config", fresh.config, SECRET=VALUE).stdout
     assert "env SECRET" in shown
     assert f"api.test:{origin.port}" in shown
     assert VALUE not in shown + json.dumps(found)
 
 
-def test_uses_are_audited_once_an_hour(served: Served, origin: Origin) -> None:
+def test_uses_are_audited_once_an_hour(fresh: Served, origin: Origin) -> None:
     """Who, which, where; never the value."""
     for _ in range(3):
-        curl(served, f"https://api.test:{origin.port}/v1/x")
+        curl(fresh, f"https://api.test:{origin.port}/v1/x")
 
     def told() -> list[dict[str, object]]:
-        words = ["audit", "--type", "secret_used", "--config", str(served.config), "--json"]
+        words = ["audit", "--type", "secret_used", "--config", str(fresh.config), "--json"]
         done = subprocess.run(
             [OUTWARD, *words], env={**environment(), "SECRET": VALUE}, capture_output=True, check=False
         )
