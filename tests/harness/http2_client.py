@@ -162,12 +162,14 @@ class Http2Origin:
 
     Attributes:
         respond: called with the connection and the stream of each request's head.
-        connections: so far.
+        connections: so far, whose handshake is done.
+        accepts: connections so far.
     """
 
     def __init__(self, context: ssl.SSLContext, respond: Callable[[Http2Client, int], None]) -> None:
         self.respond = respond
         self.connections: list[Http2Client] = []
+        self.accepts = 0
         self._context = context
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
@@ -180,6 +182,7 @@ class Http2Origin:
                 plain, _ = self._listening.accept()
             except OSError:
                 return
+            self.accepts += 1
             thread = threading.Thread(target=self._serve, args=(plain,), daemon=True)
             self._threads.append(thread)
             thread.start()
