@@ -6,6 +6,7 @@ of the head speaks against it. Sans-IO. What lines mean together is `fields` and
 
 import re
 from enum import IntEnum
+from itertools import compress
 from typing import NamedTuple
 
 from outward.http1.fields import (
@@ -44,7 +45,10 @@ class Fate(IntEnum):
     """The head has to be looked at as a whole."""
 
 
-_STAYS, _HOST, _ASKS = Fate.STAYS, Fate.HOST, Fate.ASKS
+_HOST, _ASKS = Fate.HOST, Fate.ASKS
+# A login that belongs to the connection and not to the request (RFC 4559), in a request or in an answer.
+_CREDENTIALS = frozenset({"authorization", "www-authenticate"})
+_LOGIN = re.compile(r"\b(?:ntlm|negotiate|kerberos|nego2)\b", re.IGNORECASE)
 
 
 class Line(NamedTuple):
@@ -53,12 +57,16 @@ class Line(NamedTuple):
     Attributes:
         field: its name in lower case, and its value without outer blanks.
         fate: what becomes of it.
+        stays: whether that is to go on as it is.
         decides: `fields.governed` has to look at it.
+        logs_in: somebody logs in with it on the connection itself.
     """
 
     field: tuple[str, str]
     fate: Fate
+    stays: bool
     decides: bool
+    logs_in: bool
 
 
 class Section(NamedTuple):
@@ -71,6 +79,7 @@ class Section(NamedTuple):
         staying: the lines that go on as they are.
         host: whether one of the others is a Host.
         plain: whether the others are dropped without a look at the head as a whole.
+        logs_in: whether somebody logs in on the connection itself.
     """
 
     received: bytes
@@ -79,6 +88,7 @@ class Section(NamedTuple):
     staying: list[bytes]
     host: bool
     plain: bool
+    logs_in: bool
 
 
 _known: dict[bytes, Line] = {}
@@ -92,22 +102,25 @@ def read_section(received: bytes, lines: list[bytes], limits: HeadLimits) -> Sec
     """
     if len(lines) > limits.header_count:
         raise too_large("too many fields")
-    fields: Fields = []
-    deciding: Fields = []
-    staying: list[bytes] = []
-    host, plain = False, True
-    for line in lines:
-        field, fate, decides = _known.get(line) or _read(line)
-        fields.append(field)
-        if decides:
-            deciding.append(field)
-        if fate is _STAYS:
-            staying.append(line)
-        elif fate is _HOST:
-            host = True
-        elif fate is _ASKS:
-            plain = False
-    return Section(received, fields, deciding, staying, host, plain)
+    if not lines:
+        return Section(received, [], [], [], host=False, plain=True, logs_in=False)
+    found: list[Line | None] = [*map(_known.get, lines)]
+    read = [each or _read(line) for each, line in zip(found, lines, strict=True)] if None in found else found
+    fields, fates, stay, decide, log_in = zip(*read, strict=True)  # by column: this is done for every head
+    return Section(
+        received, [*fields], [*compress(fields, decide)], [*compress(lines, stay)], _HOST in fates, _ASKS not in fates,
+        True in log_in,
+    )  # fmt: skip
+
+
+def logs_in(name: str, value: str) -> bool:
+    """Tell whether somebody logs in with a field on the connection itself; its name is lower case.
+
+    Example:
+        >>> logs_in("authorization", "Negotiate abc"), logs_in("authorization", "Bearer abc")
+        (True, False)
+    """
+    return name in _CREDENTIALS and _LOGIN.search(value) is not None
 
 
 def _read(line: bytes) -> Line:
@@ -115,7 +128,9 @@ def _read(line: bytes) -> Line:
     if found is None:
         raise malformed("not a strict HTTP/1.0 or HTTP/1.1 head")
     name, value = found[1].decode("ascii").lower(), found[2].decode("latin-1").strip(" \t")
-    read = Line((name, value), _fate(line, name), name in DECIDING or _disguised(name))
+    fate = _fate(line, name)
+    decides = name in DECIDING or _disguised(name)
+    read = Line((name, value), fate, fate is Fate.STAYS, decides, logs_in(name, value))
     if len(line) <= _SHORT and not _PRIVATE.search(name):
         if len(_known) >= _REMEMBERED:
             _known.clear()

@@ -83,6 +83,8 @@ class Metrics:
         self.group_connections: Callable[[], Mapping[str, tuple[int, int]]] = dict
         self.gauges: dict[str, Callable[[], float]] = {}
         self.written, self.sent = Number(), Number()
+        self._active: dict[Lane | None, Number] = {}  # of the families, found at once
+        self._carried: dict[tuple[str, Lane | None], Number] = {}
         self._groups: set[str] = set()
         self._lags: deque[float] = deque([0.0], maxlen=_LAG_WINDOW)
         self._lock = threading.Lock()
@@ -99,11 +101,17 @@ class Metrics:
 
     def connections(self, lane: Lane | None) -> Number:
         """Return the gauge of open connections of a lane."""
-        return self.families["connections"].labels(lane_label(lane))
+        number = self._active.get(lane)
+        if number is None:
+            number = self._active[lane] = self.families["connections"].labels(lane_label(lane))
+        return number
 
     def bytes(self, direction: str, lane: Lane | None) -> Number:
         """Return the counter of payload bytes; `direction` is `up` (to the destination) or `down`."""
-        return self.families["bytes"].labels(direction, lane_label(lane))
+        number = self._carried.get((direction, lane))
+        if number is None:
+            number = self._carried[direction, lane] = self.families["bytes"].labels(direction, lane_label(lane))
+        return number
 
     def upstream_failure(self, reason: str) -> None:
         """Count a destination that could not be reached or talked to."""

@@ -9,7 +9,6 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from secrets import token_hex
 from weakref import WeakValueDictionary
@@ -25,13 +24,11 @@ from outward.ops.metrics import Metrics
 from outward.ops.series import Histogram
 from outward.proxy.deadlines import Deadlines
 from outward.proxy.happy_eyeballs import connect_first, ordered
-from outward.proxy.judge import Judge
+from outward.proxy.judge import Judge, spelled
 from outward.proxy.parent import Parent, ParentError, TunnelRequest, complain
 from outward.records.sending.spans import TRACED
 
 HTTP = 80  # the port of `http://` (RFC 9110 4.2.1), to which stock Squid opens no tunnel
-
-_text = lru_cache(maxsize=4096)(str)
 
 
 class DialError(Exception):
@@ -166,7 +163,7 @@ class Dialer:
         loop = asyncio.get_running_loop()
         if len(permitted) == 1:
             address = permitted[0]
-            transport, protocol = await loop.create_connection(protocol_factory, _text(address), port)
+            transport, protocol = await loop.create_connection(protocol_factory, spelled(address), port)
         else:
             sock, address = await connect_first(ordered(permitted, ipv6_first=self._has_ipv6()), port)
             try:
@@ -194,7 +191,7 @@ class Dialer:
     def _check_peer(self, transport: asyncio.Transport, address: Address) -> None:
         """Compare what was dialled with what was judged; a peer that is gone already needs no comparison."""
         peer = transport.get_extra_info("peername")
-        if peer is not None and peer[0] != _text(address) and ip_address(peer[0]) != address:
+        if peer is not None and peer[0] != spelled(address) and ip_address(peer[0]) != address:
             transport.abort()
             raise DialError(Reason.INTERNAL_ERROR, "the peer is not the address that was judged", address)
 

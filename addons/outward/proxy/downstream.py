@@ -169,8 +169,7 @@ class DownstreamConnection(asyncio.Protocol):
         if head.path is None and decision.granted:
             self._lease = self._resources.judge.leases(decision, partial(self._cut, event))
         if head.path is None and decision.allowed and decision.lane is Lane.TUNNEL:
-            clear = partial(self._lend, b"", context=replace(context, clear=True))
-            Tunnel(self._resources, self.transport, context, self._ended, clear).start(rest)
+            Tunnel(self._resources, self.transport, context, self._ended, partial(self._clear, context)).start(rest)
         else:
             self._lend(raw, rest, context)
 
@@ -221,6 +220,10 @@ class DownstreamConnection(asyncio.Protocol):
             return entered
         self._leave, self._counted = entered, group
         return None
+
+    def _clear(self, context: ConnectionContext, rest: bytes) -> None:
+        """Lend a tunnel to the engine through which plain HTTP has come."""
+        self._lend(b"", rest, replace(context, clear=True))
 
     def _lend(self, raw: bytes, rest: bytes, context: ConnectionContext) -> None:
         """Let the engine carry the connection, read no further before it does."""

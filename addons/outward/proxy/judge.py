@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from outward.core.addresses import Address, Own, is_loopback
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 _DAY = 86_400  # seconds
 _REMEMBERED = 8192  # answers; then all are forgotten, which costs microseconds
 _LONGEST_REMEMBERED = 512  # characters of credentials: strangers choose them, and would fill the memory
+
+
+spelled = lru_cache(maxsize=4096)(str)
+"""Returns an address as text."""
 
 
 class EventSink(Protocol):
@@ -178,7 +183,8 @@ class Judge:
         known = self._remembered().identities
         identity = known.get((peer, authorization))
         if identity is None:
-            identity = known[peer, authorization] = identify(self.policy, Presented(peer, authorization))
+            identity = identify(self.policy, Presented(peer, authorization))
+            self._room().identities[peer, authorization] = identity
         return identity
 
     def identify(self, presented: Presented) -> Identity:
@@ -197,10 +203,10 @@ class Judge:
 
     def decide_connect(self, group: str | None, host: Host, port: int) -> Decision:
         """Decide a CONNECT; agents repeat themselves, so answers are remembered as long as the policy is in force."""
-        known = self._remembered().decisions
-        decision = known.get((group, host.name, port))
+        key = (group, host.name, port)
+        decision = self._remembered().decisions.get(key)
         if decision is None:
-            decision = known[group, host.name, port] = self.decide(Question(group, host, port))
+            decision = self._room().decisions[key] = self.decide(Question(group, host, port))
         return decision
 
     def decide_request(self, question: Question) -> Decision:
@@ -208,26 +214,34 @@ class Judge:
 
         A path that may hold a placeholder is judged by itself.
         """
-        if self.policy.secrets and may_hold((question.path or "").encode("ascii", "replace")):
+        memory = self._remembered()
+        if memory.policy.secrets and may_hold((question.path or "").encode("ascii", "replace")):
             return self.decide(question)
-        known = self._remembered().decisions
         key = (question.group, question.host.name, question.port, question.clear)
-        decision = known.get(key)
+        decision = memory.decisions.get(key)
         if decision is None:
             decision = self.decide(question)
             if for_any_request(self.policy, decision):
-                known[key] = decision
+                self._room().decisions[key] = decision
         return decision
 
     @property
     def lines(self) -> dict[tuple[object, ...], str | None]:
         """The lines that would allow what was denied, by what they depend on, as long as the policy is in force."""
-        return self._remembered().lines
+        return self._room().lines
 
     def _remembered(self) -> "_Memory":
-        memory, policy = self._memory, self.policy
-        if memory.policy is not policy or memory.own is not self.own or len(memory) > _REMEMBERED:
-            memory = self._memory = _Memory(policy, self.own)
+        memory = self._memory
+        fresh = memory.policy is self._policy and self._since <= time.time() < self._until
+        if not fresh or memory.own is not self.own:
+            memory = self._memory = _Memory(self.policy, self.own)
+        return memory
+
+    def _room(self) -> "_Memory":
+        """Return what is remembered, with room for one more answer."""
+        memory = self._remembered()
+        if len(memory) > _REMEMBERED:
+            memory = self._memory = _Memory(memory.policy, memory.own)
         return memory
 
     def address(self, address: Address, port: int, decision: Decision) -> tuple[Reason | None, Rule | None]:
@@ -241,10 +255,10 @@ class Judge:
         Returns:
             Why it may not be, or None; and the deny rule that says so, if one does.
         """
-        known = self._remembered().addresses
-        if (address, port) not in known:
-            known[address, port] = self._judged(address, port, Decision())
-        reason = known[address, port]
+        try:
+            reason = self._remembered().addresses[address, port]
+        except KeyError:
+            reason = self._room().addresses[address, port] = self._judged(address, port, Decision())
         if reason is Reason.ADDRESS_NOT_PUBLIC:
             reason = self._judged(address, port, decision)
         denying = address_denied(self.policy, decision, address) if reason is None else None
@@ -254,9 +268,11 @@ class Judge:
 
     def reached(self, event: Event, decision: Decision, address: Address | None) -> None:
         """Note the address of a connection that stands, and what report mode let through there."""
-        event.address = str(address) if address is not None else None
-        denying = address_denied(self.policy, decision, address) if address is not None else None
-        if denying is not None and decision.mode is Mode.REPORT:
+        event.address = None if address is None else spelled(address)
+        if address is None or decision.mode is not Mode.REPORT:
+            return
+        denying = address_denied(self.policy, decision, address)
+        if denying is not None:
             event.reason, event.rule, event.stage = Reason.REPORT_ONLY, denying, Stage.ADDRESS
             event.would_deny, event.would_reason = True, Reason.DENIED_BY_RULE
 

@@ -43,12 +43,11 @@ def event_of(head: Head | None, identity: Identity | None, scheme: str | None = 
     if head is not None:
         event.method, event.scheme, event.path = head.method, scheme, head.path
         event.host, event.port = head.host.name or None, head.port or None
-        for name, value in head.fields:
-            if name == "user-agent":
-                event.user_agent = value
-            elif name == "traceparent":
-                trace = _TRACE.fullmatch(value)
-                event.trace_id = trace[1] if trace else None
+        found = dict(head.fields)
+        event.user_agent, parent = found.get("user-agent"), found.get("traceparent")
+        if parent is not None:
+            trace = _TRACE.fullmatch(parent)
+            event.trace_id = trace[1] if trace else None
     return event
 
 

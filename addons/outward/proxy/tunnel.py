@@ -84,7 +84,7 @@ class Tunnel(asyncio.Protocol):
         head = self._context.head
         TRACED.set(self._event.span)
         try:
-            via = via_of(head.fields)
+            via = via_of(head.fields) if self._resources.dialer.parent is not None else ""
             _, _, address = await self._resources.dialer.connect(
                 head.host, head.port, lambda: self._server, self._context.decision, via
             )

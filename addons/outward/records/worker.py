@@ -54,7 +54,7 @@ class Worker[T]:
     def offer(self, item: T) -> bool:
         """Take an item, or return False where the queue is full."""
         items = self._items
-        if self.full:
+        if len(items) >= self._capacity:
             return False
         items.append(item)
         if not self._capacity:  # the thread has ended meanwhile: taken back, unless it has taken this too

@@ -125,7 +125,8 @@ class InspectedConnection:
 
     def _flush(self) -> None:
         self.client.flush()
-        self.destinations.flush()
+        if (upstream := self.destinations.current) is not None:
+            upstream.peer.flush()
 
     def now(self) -> float:
         """Return the loop's time in seconds."""

@@ -62,11 +62,6 @@ class Destinations:
         if self.current is not None:
             self.current.peer.release(self._session)
 
-    def flush(self) -> None:
-        """Send what has gathered for the destination."""
-        if self.current is not None:
-            self.current.peer.flush()
-
     def abort(self) -> None:
         """Cut all that there is."""
         self._calm()
@@ -126,7 +121,10 @@ class Destinations:
         return self._parent(exchange) is not None and not (self._session.hooks.sealed or exchange.request.websocket)
 
     def _parent(self, exchange: Exchange) -> Parent | None:
-        return self._session.engine.dialer.parent_of(exchange.request.host, exchange.request.port)
+        dialer = self._session.engine.dialer
+        if dialer.parent is None:
+            return None
+        return dialer.parent_of(exchange.request.host, exchange.request.port)
 
     def _kept(self, exchange: Exchange, key: Key) -> Upstream | None:
         """Return a connection that was used before, whose address the policy in force still allows."""

@@ -267,9 +267,10 @@ class Hooks:
 
     def _is_own(self, exchange: Exchange, head: Head) -> bool:
         """Tell whether a client that is known asks the proxy itself, as a request to its proxy."""
+        if self.within is not None or self._context.original is not None:
+            return False
         known = exchange.identity is not None and exchange.identity.refusal is None
-        to_proxy = self.within is None and self._context.original is None
-        return known and to_proxy and self._judge.desk is not None and is_ours(head)
+        return known and self._judge.desk is not None and is_ours(head)
 
     def _take_own(self, exchange: Exchange, head: Head) -> None:
         """Have a request answered here, its body read as a whole."""
@@ -292,8 +293,9 @@ class Hooks:
 
     def _limit(self, event: Event, group: str | None) -> None:
         """Hold a request to the limits of its group, which in plain HTTP may be another than that of the one before."""
-        limited = self._judge.limiter and group is not None and self.within is None
-        over = self._context.count(group) if limited and group is not None else None
+        if group is None or not self._judge.limiter:
+            return
+        over = self._context.count(group) if self.within is None else None
         if over is not None:
             refuse_over(event, over, Stage.REQUEST)
         else:

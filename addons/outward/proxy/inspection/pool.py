@@ -30,8 +30,8 @@ class Pool:
         found = self._idle.get(key)
         if not found:
             return None
-        upstream = found[-1]
-        self.forget(upstream)
+        upstream = found.pop()
+        self._gone(upstream, found)
         return upstream
 
     def keep(self, upstream: Upstream) -> None:
@@ -47,13 +47,17 @@ class Pool:
             next(iter(self._waits)).expired()
 
     def forget(self, upstream: Upstream) -> None:
-        """Take a connection out: it is used, or closed."""
-        upstream.pool = None
-        self._waits.stop(upstream)
+        """Take a connection out: it is closed."""
         found = self._idle[upstream.key]
         found.remove(upstream)
+        self._gone(upstream, found)
+
+    def _gone(self, upstream: Upstream, left: list[Upstream]) -> None:
+        """Note that a connection was taken out from among those of its key."""
+        upstream.pool = None
+        self._waits.stop(upstream)
         self._count -= 1
-        if not found:
+        if not left:
             del self._idle[upstream.key]
 
     def close(self) -> None:

@@ -53,10 +53,13 @@ class TlsEndpoint:
         incoming.write(data)
         if not self.shaken and not self.shake():
             return b""
-        read, parts = self._object.read, []
+        read = self._object.read
+        parts: list[bytes] = []
         try:
             while incoming.pending and not self.ended:
                 part = read(_RECORD)
+                if part and not (parts or incoming.pending):  # one record, as nearly always
+                    return part
                 if part:
                     parts.append(part)
                 else:

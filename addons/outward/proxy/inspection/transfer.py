@@ -284,13 +284,16 @@ class Transfer:
             return
         self._upstream, exchange.parent = upstream, upstream.parent
         head, (body, verdict) = exchange.request, self._onward
+        fields = verdict.fields
+        if exchange.placed or exchange.event.span is not None:
+            fields = {**fields, **exchange.placed, **exchange.traced}
         raw = request_head(
             exchange.raw,
             head,
             tls=self._session.hooks.sealed,
             overrides=not exchange.decision.needs_inspection,
             length=None if body is None else len(body),
-            fields={**verdict.fields, **exchange.placed, **exchange.traced},
+            fields=fields,
             parent=self._session.destinations.parent_fields(upstream.parent),
         )
         upstream.request(self, raw, head, chunked=head.length is None and body is None)

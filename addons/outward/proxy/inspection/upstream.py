@@ -4,7 +4,6 @@ Owns one connection from its handshake to its end, and whether it may carry anot
 ended as they said. A connection that somebody has logged in on (NTLM, Negotiate) serves nobody else.
 """
 
-import re
 from typing import TYPE_CHECKING, Protocol
 
 from outward.core.reasons import Reason
@@ -12,6 +11,7 @@ from outward.http1.bodies import LAST_CHUNK, Body, BodyError, Sized, UntilClose,
 from outward.http1.fields import Fields, HeadError
 from outward.http1.head import END, Head, ResponseHead, parse_response_head
 from outward.http1.headreader import judge_begun_response
+from outward.http1.lines import logs_in
 from outward.proxy.inspection.opening import Key, OpenedConnection
 
 if TYPE_CHECKING:
@@ -21,17 +21,12 @@ if TYPE_CHECKING:
 _INTERIM = 16  # responses before the final one (RFC 9110 15.2); Go's net/http takes 5
 _NOTHING = Sized(0)
 _RELAYED = UntilClose()  # what follows a 101
-# A login that belongs to the connection and not to the request (RFC 4559), in a request or in an answer.
-_CREDENTIALS = frozenset({"authorization", "www-authenticate"})
-_LOGIN = re.compile(r"\b(?:ntlm|negotiate|kerberos|nego2)\b", re.IGNORECASE)
 
 
-def _logs_in(fields: Fields) -> bool:
+def _logs_in(head: Head | ResponseHead) -> bool:
     """Tell whether somebody logs in on the connection itself."""
-    for name, value in fields:  # noqa: SIM110 - a generator would cost five times as much
-        if name in _CREDENTIALS and _LOGIN.search(value):
-            return True
-    return False
+    section = head.section
+    return section.logs_in if section is not None else any(logs_in(*each) for each in head.fields)
 
 
 class User(Protocol):
@@ -98,7 +93,7 @@ class Upstream(OpenedConnection):
         self._user, self._method, self._chunked = user, head.method, chunked
         self._requested = self._heard = False
         self._interim, self._head, self._body = 0, None, _NOTHING
-        self.bound = self.bound or _logs_in(head.fields)
+        self.bound = self.bound or _logs_in(head)
         self.peer.write(raw)
 
     def data(self, data: bytes) -> None:
@@ -260,7 +255,7 @@ class Upstream(OpenedConnection):
         """Find out how the response ends, and what becomes of the connection then."""
         self._head = head
         self._keep = head.keep_alive and not head.until_close
-        self.bound = self.bound or _logs_in(head.fields)
+        self.bound = self.bound or _logs_in(head)
         if head.status == 101:
             self._body = _RELAYED
         elif head.length == 0 and not head.until_close:
