@@ -30,7 +30,7 @@ from outward.proxy.listener import ProxyListener
 from outward.proxy.tunnel import ESTABLISHED
 from outward.records.events.values import Event
 
-LIMITS = Limits(resolve_timeout=2.0, connect_timeout=2.0, head_timeout=5.0, handshake_timeout=5.0, idle_timeout=30.0)
+LIMITS = Limits(resolve_timeout=5.0, connect_timeout=5.0, head_timeout=20.0, handshake_timeout=20.0, idle_timeout=60.0)
 
 
 class Recorder:

@@ -131,7 +131,7 @@ async def test_the_hello_hook(fault: Fault, tmp_path: Path, monkeypatch: pytest.
 @on_loop
 async def test_the_dial(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Dialer, "connect", fault)
-    limits = replace(LIMITS, resolve_timeout=0.1, connect_timeout=0.1)
+    limits = replace(LIMITS, resolve_timeout=1.0, connect_timeout=1.0)
     async with inspecting(allowing(), tmp_path, limits) as world, web_origin(world, "allowed.test") as server:
         async with world.tunnel("allowed.test", server.port) as client:
             reply = await client.ask(get("/", f"allowed.test:{server.port}"))

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,14 @@ from harness.governing import Desk as Judged
 from harness.inspection import Seen, get, inspecting, post, web_origin
 from harness.loops import on_loop, until
 from harness.policies import group, policy, rule
+from harness.waiting import PATIENCE
 from outward.core.model import OnViolation, OptIn, WebSearch
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.proxy.governance import SearchGovernor
 from outward.proxy.search_settings import FileConsent
 from outward.search import observation, streams
+from outward.search.govern import Governance, Governed, SearchRequest
 from outward.search.registry import registry_of
 
 SEARCH = {"tools": [{"type": "web_search_20250305", "name": "web_search"}], "messages": [], "stream": True}
@@ -91,8 +94,19 @@ async def test_an_endless_event_is_paid_from_the_budget_of_all(on_violation: OnV
 
 
 @on_loop
-async def test_a_kilobyte_that_unfolds_to_much_more_holds_nobody_else_up(tmp_path: Path) -> None:
+async def test_a_kilobyte_that_unfolds_to_much_more_holds_nobody_else_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever asks behind it is answered before it."""
+    loop, judge, judging, go = threading.get_ident(), Governance.judge, threading.Event(), threading.Event()
+
+    def held(subject: Governance, request: SearchRequest) -> Governed:
+        if threading.get_ident() != loop:
+            judging.set()
+            assert go.wait(PATIENCE)
+        return judge(subject, request)
+
+    monkeypatch.setattr(Governance, "judge", held)
     bomb = gzip.compress(b'{"messages":[],"a":[' + b"{}," * 240_000 + b"{}]}", 9)
     assert len(bomb) < 10_240
     async with (
@@ -109,9 +123,11 @@ async def test_a_kilobyte_that_unfolds_to_much_more_holds_nobody_else_up(tmp_pat
             world.tunnel("allowed.test", server.port) as other,
         ):
             slow = asyncio.ensure_future(client.ask(post(bomb, host, *fields, path="/v1/messages")))
-            await until(lambda: budget.left < before)
+            await until(judging.is_set)
+            assert budget.left < before
             assert status(await other.ask(get("/", host))) == 200
             assert not slow.done()
+            go.set()
             assert status(await slow) == 200
 
 

@@ -32,7 +32,7 @@ async def test_a_handshake_that_does_not_come_ends_the_connection_with_one_event
 
 @on_loop
 async def test_a_head_that_trickles_is_refused_at_its_deadline(tmp_path: Path) -> None:
-    limits = replace(LIMITS, head_timeout=0.5)
+    limits = replace(LIMITS, head_timeout=2.0)
     async with inspecting(INSPECT, tmp_path, limits) as world, world.tunnel("allowed.test", 443) as client:
         await client.send(b"GET / HTTP/1.1\r\nHost: allowed.test\r\nX: ")
 
@@ -50,7 +50,7 @@ async def test_a_head_that_trickles_is_refused_at_its_deadline(tmp_path: Path) -
 
 @on_loop
 async def test_an_idle_connection_is_closed_without_an_event_of_its_own(tmp_path: Path) -> None:
-    limits = replace(LIMITS, idle_timeout=0.5)
+    limits = replace(LIMITS, idle_timeout=2.0)
     async with inspecting(INSPECT, tmp_path, limits) as world, web_origin(world, "allowed.test") as server:
         async with world.tunnel("allowed.test", server.port) as client:
             await client.send(keep("/", f"allowed.test:{server.port}"))
@@ -64,7 +64,7 @@ async def test_an_origin_that_does_not_answer_is_a_504(tmp_path: Path) -> None:
     async def silence(_seen: Seen, reader: asyncio.StreamReader, _writer: object) -> None:
         await reader.read()
 
-    limits = replace(LIMITS, idle_timeout=0.5)
+    limits = replace(LIMITS, idle_timeout=2.0)
     async with inspecting(INSPECT, tmp_path, limits) as world, web_origin(world, "allowed.test") as server:
         server.answer = silence
         async with world.tunnel("allowed.test", server.port) as client:

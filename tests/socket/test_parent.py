@@ -91,7 +91,7 @@ async def test_a_parent_that_opens_nothing_is_named_and_the_password_is_not(answ
 @on_loop
 async def test_a_parent_that_says_nothing_that_is_not_there_or_has_no_address_has_failed():
     async with origin() as parent, dns_stub() as stub:
-        subject = dialer(parent=URL.format(parent.port), connect_timeout=0.2)
+        subject = dialer(parent=URL.format(parent.port), connect_timeout=1.0)
         silent = await refused(subject, canonical_host("www.example.test"), 443)
         absent = dialer(servers=(stub.address,), parent="http://absent.test:3128")
         nameless = await refused(absent, canonical_host("www.example.test"), 443)

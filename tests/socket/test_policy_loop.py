@@ -137,6 +137,8 @@ def test_from_nothing_to_an_enforced_list_to_what_was_asked_for(lane: str, tmp_p
         steps.done("serve is ready")
         assert failures(tmp_path, served, web) == []
         steps.done("report mode: curl, git and pip pass")
+        least = len(web.seen) if lane == "inspect" else 3
+        wait_for(lambda: sum(event["would_deny"] for event in served.events) >= least)
         wait_for(lambda: asked(path) >= sum(event["would_deny"] for event in served.events) > 0)
         written = outward("suggest", "--config", path, "--write", path)
         assert (written.returncode, "added" in written.stdout) == (0, True), written.stderr

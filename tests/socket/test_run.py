@@ -415,17 +415,21 @@ def test_package_managers_work_without_a_configuration(tmp_path: Path, command: 
     """The starter policy allows what this machine's package managers are set up to use, mirrors included."""
     needs(command)
     command = [shutil.which("python3") or PYTHON if word == PYTHON else word for word in command]
-    done = subprocess.run(
-        [OUTWARD, "run", "--", *command],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=tmp_path,
-        env=environment(),
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "outward: blocked" not in done.stderr
+
+    def ran(*before: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*before, *command], capture_output=True, text=True, timeout=120, cwd=tmp_path, env=environment(),
+            check=False,
+        )  # fmt: skip
+
+    for _ in range(3):  # what lies between here and the index may fail for a moment
+        done = ran(OUTWARD, "run", "--")
+        assert "outward: blocked" not in done.stderr
+        if done.returncode == 0:
+            return
+        if ran().returncode != 0:
+            pytest.skip("the index is out of reach from here")
+    pytest.fail(done.stderr)
 
 
 @pytest.mark.parametrize("answer", [None, b"perhaps\n"])

@@ -103,13 +103,13 @@ async def test_a_client_that_waits_for_its_server_is_refused_in_time(going: Goin
 async def test_a_tunnel_that_carries_something_else_outlives_the_wait_for_a_head(going: Going):
     """Nor does it make room for newer connections: it has asked."""
     bare = policy(group(rule("127.0.0.1", tls=False)))
-    async with gate_for(bare, replace(LIMITS, head_timeout=0.3)) as world, origin() as server:
+    async with gate_for(bare, replace(LIMITS, head_timeout=1.0)) as world, origin() as server:
         going(server.address[1], "127.0.0.1")
         async with raw(await opened(world)) as client:
             await client.send(b"\x00hello")
             assert await client.exactly(6) == b"\x00hello"
             assert not list(world.gate.resources.waits.heads)
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(1.2)
             await client.send(b"more")
             assert await client.exactly(4) == b"more"
         await until(lambda: world.events)
@@ -121,7 +121,7 @@ async def test_a_tunnel_that_carries_something_else_outlives_the_wait_for_a_head
 )
 @on_loop
 async def test_a_beginning_without_an_end_is_refused_in_time(going: Going, begun: bytes, answer: bytes):
-    async with gate_for(policy(DEV), replace(LIMITS, head_timeout=0.3)) as world:
+    async with gate_for(policy(DEV), replace(LIMITS, head_timeout=1.0)) as world:
         going(443)
         async with raw(await opened(world)) as client:
             assert (await client.ask(begun)).startswith(answer)
