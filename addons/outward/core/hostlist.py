@@ -44,7 +44,19 @@ class HostList:
         (True, 2)
     """
 
-    __slots__ = ("_above", "_depths", "_firsts", "_lines", "_starts", "_table", "_text", "_wilds", "file", "length")
+    __slots__ = (
+        "_above",
+        "_depths",
+        "_firsts",
+        "_lines",
+        "_mask",
+        "_starts",
+        "_table",
+        "_text",
+        "_wilds",
+        "file",
+        "length",
+    )
 
     def __init__(self, file: str, names: int, dots: int) -> None:
         """Make an empty list with room for so many entries, and so many dots in all of them."""
@@ -52,6 +64,7 @@ class HostList:
         self.length = 0
         self._text = bytearray(b"\n")  # every entry stands between two line ends; place 0 stands for none
         self._table = _table(names)
+        self._mask = len(self._table) - 1
         self._above = _table(dots)  # every name that has an entry below it
         self._depths = 0  # bit n: there is an entry with n dots
         self._wilds: tuple[int, ...] = ()  # how many dots those have that match names below them, the most first
@@ -60,7 +73,7 @@ class HostList:
 
     def add(self, text: bytes) -> None:
         r"""Add lines, each ended by `\n`: `h`, `*.h`, `.h` with canonical names, or nothing."""
-        data, table, mask = self._text, self._table, len(self._table) - 1
+        data, table, mask = self._text, self._table, self._mask
         at = len(data)
         self._starts.append(at)
         self._firsts.append(self._lines)
@@ -68,6 +81,7 @@ class HostList:
         lines = text.split(b"\n")[:-1]
         names = [line.lstrip(b"*.") for line in lines]
         parents: dict[bytes, int] = {}
+        added = 0
         for line, name in zip(lines, names, strict=True):
             at += len(line) - len(name)
             slot = hash(name) & mask
@@ -75,10 +89,11 @@ class HostList:
                 slot = (slot + 1) & mask
             if not other and name:
                 table[slot] = at
-                self.length += 1
+                added += 1
                 if dot := name.find(b".") + 1:
                     parents[name[dot:]] = at + dot
             at += len(name) + 1
+        self.length += added
         self._lines += len(lines)
         self._note(lines, names)
         self._add_above(parents)
@@ -87,34 +102,39 @@ class HostList:
         """Note how many dots names have."""
         for dots in {name.count(b".") for name in names if name}:
             self._depths |= 1 << dots
-        wild = {name.count(b".") for line, name in zip(lines, names, strict=True) if line[:1] in (b".", b"*")}
+        wild = {name.count(b".") for line, name in zip(lines, names, strict=True) if len(line) > len(name)}
         if not wild.issubset(self._wilds):
             self._wilds = tuple(sorted(wild.union(self._wilds), reverse=True))
 
     def _add_above(self, parents: dict[bytes, int]) -> None:
         """Add names that have an entry below them, and where they stand in it; with all that are above these."""
-        above, mask = self._above, len(self._above) - 1
+        above, mask, known = self._above, len(self._above) - 1, set[bytes]()
         for parent, place in parents.items():
-            name, at, dot = parent, place, 1
-            while dot:
+            name, at = parent, place
+            while name not in known:
                 slot = hash(name) & mask
                 while (other := above[slot]) and not self._is(name, other):
                     slot = (slot + 1) & mask
-                if other:
-                    break  # and with it all above
+                if other:  # and with it all above
+                    known.add(name)
+                    break
                 above[slot] = at
                 dot = name.find(b".") + 1
+                if not dot:
+                    break
                 name, at = name[dot:], at + dot
 
     def matching(self, host: str) -> list[Listed]:
         """Return the entries that match a canonical name, the most specific first; mostly there is none."""
-        key, table, mask = host.encode("ascii", "replace"), self._table, len(self._table) - 1
-        dots, found = key.count(b"."), list[Listed]()
+        key, table, mask = host.encode("ascii", "replace"), self._table, self._mask
+        dots = key.count(b".")
+        found: list[Listed] = []
         if self._depths >> dots & 1 and table[hash(key) & mask]:
             found += [each for each in self._entries(key) if each.form != "*."]
+        base, left = key, dots
         for depth in self._wilds:
             if depth < dots:
-                base = key.split(b".", dots - depth)[-1]
+                base, left = base.split(b".", left - depth)[-1], depth
                 if table[hash(base) & mask]:
                     found += [each for each in self._entries(base) if each.form]
         return found
