@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,30 +22,26 @@ import click
 from outward.cli.captures import Captures
 from outward.cli.child import CommandError, run_child
 from outward.cli.common import find_config, load_or_exit, load_starter
-from outward.cli.environment import ProxyAddress, client_environment, has_java
+from outward.cli.given import environment_of, hidden_in, view_of
 from outward.cli.inside import refuse_inside
 from outward.cli.mirrors import internal_mirrors
 from outward.cli.options import config_option, localhost_option
-from outward.cli.own_files import own_programs
 from outward.cli.preset import PresetError, preset
-from outward.cli.private import USER, NoGroupError, Private, choose_group, new_token
+from outward.cli.private import NoGroupError, Private, choose_group, new_token
 from outward.cli.searched import Searched
 from outward.cli.serve import new_event_loop
 from outward.cli.summary import Summary
-from outward.cli.tool_files import tool_files, write_tool_files
 from outward.cli.trusted import trusted_before, usable
 from outward.cli.trusting import demand_trust
 from outward.config.discovery import Choice, project
-from outward.config.hidden import Hidden, HideError, hide_variables, known
 from outward.config.loaded import Loaded
 from outward.config.places import own_folders, run_state
-from outward.config.trust import INSIDE
 from outward.core.model import Rule
 from outward.ops.logs import set_up
 from outward.service import Options, Service, StartError
 
 if TYPE_CHECKING:
-    from outward.cli.jail import Jail, View
+    from outward.cli.jail import Jail
     from outward.cli.learning import Learning
 
 _GRACE = 1.0  # seconds for what the command left open
@@ -100,15 +96,7 @@ def run(
     if write is not None and not report:
         raise click.UsageError("--write writes what --report lets through: give both")
     choice = find_config(config, quiet=as_json)
-    loaded = load_or_exit(choice) if choice.file else load_starter()
-    demand_trust(loaded, ask=True)
-    loaded = _behind(loaded, no_parent=no_parent, quiet=as_json)
-    if loaded.policy is None:
-        raise click.ClickException("the configuration has no policy")
-    try:
-        chosen = choose_group(loaded.policy, group)
-    except NoGroupError as error:
-        raise click.UsageError(str(error)) from error
+    loaded, chosen = _configured(choice, group, no_parent=no_parent, quiet=as_json)
     pupil = _pupil(write, choice, loaded, chosen, include) if learning else None
     loaded = pupil.loaded if pupil else loaded
     private = Private(
@@ -117,36 +105,77 @@ def run(
         web_search,
         report,
         name=project(os.environ) or None,
-        hidden=_hidden(hide, loaded, known_too=hide_known),
+        hidden=hidden_in(hide, loaded, known_too=hide_known),
         localhost=_localhost(loaded, localhost, quiet=as_json) if jailed else (),
     )
-    summary = Summary(pupil.lessons.add if pupil else None)
-    searched = Searched()
+    told = _Told(Summary(pupil.lessons.add if pupil else None), Searched(), pupil)
+    status = _follow(command, loaded, private, told, starter=choice.file is None, jailed=jailed)
+    if as_json:
+        click.echo(json.dumps(told.as_json(chosen)), err=True)
+    else:
+        told.show(chosen)
+    sys.exit(status)
+
+
+def _configured(choice: Choice, group: str | None, *, no_parent: bool, quiet: bool) -> tuple[Loaded, str]:
+    """Return what holds, the starter policy if nothing else does, and the path of the command's group."""
+    loaded = load_or_exit(choice) if choice.file else load_starter()
+    demand_trust(loaded, ask=True)
+    loaded = _behind(loaded, no_parent=no_parent, quiet=quiet)
+    if loaded.policy is None:
+        raise click.ClickException("the configuration has no policy")
+    try:
+        return loaded, choose_group(loaded.policy, group)
+    except NoGroupError as error:
+        raise click.UsageError(str(error)) from error
+
+
+@dataclass(slots=True)
+class _Told:
+    """What is told at the end of a run.
+
+    Attributes:
+        captures: the jail's; None without a jail.
+    """
+
+    summary: Summary
+    searched: Searched
+    pupil: "Learning | None"
     captures: Captures | None = None
+
+    def as_json(self, group: str) -> dict[str, object]:
+        learnt = {"learnt": list(self.pupil.write())} if self.pupil else {}
+        past = self.captures.as_json() if self.captures else {}
+        told = {"group": group, "blocked": self.summary.as_json(), "searched": self.searched.as_json()}
+        return {**told, **past, **learnt}
+
+    def show(self, group: str) -> None:
+        width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+        met = {(host, port) for host, port, *_ in self.summary.rows}
+        past = self.captures.told(met) if self.captures else ()
+        for line in (*self.searched.text(width), *self.summary.text(group, width), *past):
+            bold = line.startswith("outward: ") and "NO_COLOR" not in os.environ
+            click.secho(line, err=True, bold=bold or None, reset=bold)
+        for line in self.pupil.write() if self.pupil else ():
+            click.echo(f"outward: {line}", err=True)
+
+
+def _follow(
+    command: tuple[str, ...], loaded: Loaded, private: Private, told: _Told, *, starter: bool, jailed: bool
+) -> int:
+    """Run the command behind a proxy of its own, in a jail if one is wanted; return its exit status."""
     with tempfile.TemporaryDirectory(prefix="outward-") as spare, asyncio.Runner(loop_factory=new_event_loop) as runner:
         try:
             own = _own_port(loaded, Path(spare), private)
             hidden = own_folders(os.environ, *(each.settings.state for each in (loaded, own) if each.settings))
             with _jail(private) if jailed else nullcontext() as jail:
-                captures = jail.captures if jail else None
-                told = summary, searched
-                work = _run(command, own, private, told, starter=choice.file is None, jail=jail, hidden=hidden)
-                status = runner.run(work)
+                told.captures = jail.captures if jail else None
+                return runner.run(_run(command, own, private, told, starter=starter, jail=jail, hidden=hidden))
         except StartError as error:
             raise click.ClickException(str(error)) from error
         except CommandError as error:
             click.echo(f"outward: {error}", err=True)
-            status = error.status
-    if as_json:
-        learnt = {"learnt": list(pupil.write())} if pupil else {}
-        past = captures.as_json() if captures else {}
-        told_of = {"group": chosen, "blocked": summary.as_json(), "searched": searched.as_json(), **past, **learnt}
-        click.echo(json.dumps(told_of), err=True)
-    else:
-        _tell(summary, searched, chosen, captures)
-        for line in pupil.write() if pupil else ():
-            click.echo(f"outward: {line}", err=True)
-    sys.exit(status)
+            return error.status
 
 
 def _pupil(write: Path | None, choice: Choice, loaded: Loaded, group: str, include: tuple[str, ...]) -> "Learning":
@@ -185,84 +214,42 @@ async def _run(
     command: tuple[str, ...],
     loaded: Loaded,
     private: Private,
-    told: tuple[Summary, Searched],
+    told: _Told,
     *,
     starter: bool,
     jail: "Jail | None",
     hidden: Sequence[Path],
 ) -> int:
     """Start the proxy, run the command, stop the proxy."""
-    summary, searched = told
-    options = Options(
+    service = Service(loaded, _options(private, told))
+    await service.start()
+    try:
+        if starter:
+            told.summary.opened = await internal_mirrors(service.dialer, service.judge, loaded.discovered)
+            service.use(loaded, replace(private, internal=told.summary.opened).apply)
+        if jail is None:
+            return await run_child(command, environment_of(service, private, service.address))
+        await service.adopt(jail.listener, (private.child,))
+        await jail.captures.lead(service, (private.child,))
+        environment = environment_of(service, private, jail.address)
+        return await jail.follow(command, environment, view_of(loaded, hidden, Path(environment["SSL_CERT_FILE"])))
+    finally:
+        told.summary.policy = service.judge.policy
+        await service.drain(_GRACE)
+        await service.stop()
+
+
+def _options(private: Private, told: _Told) -> Options:
+    return Options(
         private.apply,
-        summary.add,
+        told.summary.add,
         ops=False,
         lull=_LULL,
         linger=0.0,
         vouch=private.vouch,
         patience=_PATIENCE,
-        receipt=searched.add,
+        receipt=told.searched.add,
     )
-    service = Service(loaded, options)
-    await service.start()
-    try:
-        if starter:
-            summary.opened = await internal_mirrors(service.dialer, service.judge, loaded.discovered)
-            service.use(loaded, replace(private, internal=summary.opened).apply)
-        if jail is None:
-            return await run_child(command, _environment(service, private, service.address))
-        await service.adopt(jail.listener, (private.child,))
-        await jail.captures.lead(service, (private.child,))
-        environment = _environment(service, private, jail.address)
-        return await jail.follow(command, environment, _view(loaded, hidden, Path(environment["SSL_CERT_FILE"])))
-    finally:
-        summary.policy = service.judge.policy
-        await service.drain(_GRACE)
-        await service.stop()
-
-
-def _view(loaded: Loaded, hidden: Sequence[Path], bundle: Path) -> "View":
-    """Return what a jailed command sees: of Outward's own folders the certificates only, a fixed policy, no secret."""
-    from outward.cli.jail import View  # noqa: PLC0415 - as above
-
-    fixed = (*loaded.by_name, *own_programs(os.environ))
-    told = (each for each in tool_files(bundle).rglob("*") if each.is_file())
-    shown = (
-        bundle,
-        bundle.with_name("ca.pem"),
-        *([store] if (store := bundle.with_suffix(".p12")).exists() else []),
-        *told,
-    )
-    closed = [each.file for each in loaded.settings.secrets if each.file] if loaded.settings else []
-    return View.of(hidden, shown=shown, files=loaded.files, fixed=fixed, closed=closed)
-
-
-def _environment(service: Service, private: Private, address: tuple[str, int]) -> dict[str, str]:
-    """Return the command's environment: the caller's without what is meant for us, with the proxy at an address."""
-    from outward.proxy.trust import java_truststore  # noqa: PLC0415 - cryptography is slow to import
-
-    proxy = ProxyAddress(*address, USER if private.token else "", private.token)
-    bundle = service.tool_bundle(os.environ, trusted_before(os.environ))
-    theirs = {name: value for name, value in os.environ.items() if not name.startswith("OUTWARD_")}
-    theirs = Hidden(service.settings.secrets).environment(theirs)
-    truststore = java_truststore(bundle) if has_java(theirs) else None
-    ours = client_environment(proxy, bundle, theirs, truststore) | write_tool_files(bundle, theirs)
-    return {**theirs, INSIDE: "1", **ours}
-
-
-def _hidden(variables: tuple[str, ...], loaded: Loaded, *, known_too: bool) -> Hidden:
-    """Return what is hidden by the shipped table; the policy's own secrets are hidden without being named."""
-    own = {each.env for each in loaded.settings.secrets} if loaded.settings else set()
-    variables = tuple(each for each in variables if each not in own)
-    if not (variables or known_too):
-        return Hidden()
-    from outward.config.machine import discoveries  # noqa: PLC0415 - only where something is hidden
-
-    try:
-        wanted = (*variables, *(each for each in (known(os.environ) if known_too else ()) if each not in own))
-        return hide_variables(wanted, os.environ, discoveries(os.environ))
-    except HideError as error:
-        raise click.UsageError(str(error)) from error
 
 
 def _own_port(loaded: Loaded, spare: Path, private: Private) -> Loaded:
@@ -288,11 +275,3 @@ def _own_port(loaded: Loaded, spare: Path, private: Private) -> Loaded:
         no_proxy=direct,
     )
     return replace(loaded, settings=settings)
-
-
-def _tell(summary: Summary, searched: Searched, group: str, captures: Captures | None) -> None:
-    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
-    past = captures.told({(host, port) for host, port, *_ in summary.rows}) if captures else ()
-    for line in (*searched.text(width), *summary.text(group, width), *past):
-        bold = line.startswith("outward: ") and "NO_COLOR" not in os.environ
-        click.secho(line, err=True, bold=bold or None, reset=bold)

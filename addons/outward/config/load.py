@@ -6,7 +6,7 @@ Owns the order of the steps. Never keeps state: each load is a new, immutable wh
 import os
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -157,6 +157,7 @@ class _Loading:
     hold: bool = True
     before: Loaded | None = None
     restless: Collection[str] = ()
+    today: date = field(default_factory=lambda: datetime.now(UTC).date())
 
     def finish(self, gathered: Gathered | None, files: tuple[Path, ...], over: Gathered | None = None) -> Loaded:
         """Turn what was read into settings and a policy.
@@ -166,56 +167,72 @@ class _Loading:
             files: what was meant to be read, for the one who watches it.
             over: what the working tree brought.
         """
-        report = self.report
         told = brought(over.files[0], over) if over else None
         if gathered is None:
-            return Loaded(None, None, report.sorted(), files, report.sources, brought=told)
+            return Loaded(None, None, self.report.sorted(), files, self.report.sources, brought=told)
         env = os.environ if self.env is None else self.env
-        apart = Report(sources=report.sources)
-        read = (*gathered.files, *(over.files if over else ()))
-        settled = overlay(gathered.main, env, apart)
-        files = (*dict.fromkeys((*files, *read)), *settled)
-        by_name = (*gathered.files, *settled, *gathered.folders)
-        composed = compose(gathered.main, self.base, env, self.adapters, apart)
-        settings = composed.settings if composed and not apart.failed else None
-        report.findings += apart.findings
-        today = datetime.now(UTC).date()
-        compiled = Compiled(report, discoveries(env) if self.machine is None else self.machine, today)
-        compiled.take(gathered, self.base, self.before.subtrees if self.before else (), self.restless)
-        if composed is not None and not report.failed:
-            compiled.settle(
-                lambda groups: self._policy("", groups, (), composed, today), composed.settings.secrets, hold=self.hold
-            )
-        if over is not None:
-            compiled.lay_over(over)
+        composed, settings, settled = self._compose(gathered, env)
+        compiled = self._compile(gathered, over, composed, env)
         grown = tuple(compiled.subtrees.values())
         confined = [path for each in grown for path in each.latest.files]
+        read = (*files, *gathered.files, *(over.files if over else ()), *settled, *confined)
         loaded = Loaded(
             settings=settings,
             policy=None,
             findings=(),
-            files=(*dict.fromkeys((*files, *confined)),),
-            sources=report.sources,
+            files=tuple(dict.fromkeys(read)),
+            sources=self.report.sources,
             discovered=compiled.discovered,
             brought=told,
-            by_name=(*by_name, *confined),
+            by_name=(*gathered.files, *settled, *gathered.folders, *confined),
             folders=tuple(gathered.folders),
             subtrees=grown,
         )
-        if composed is None:
-            return replace(loaded, findings=report.sorted())
-        compiled.check_injections(composed.settings.secrets)
-        for each in grown:
-            gathered.count(each.path.encode() + each.digest)
-        generation = over.following(gathered) if over else gathered.generation
-        policy = self._policy(generation, compiled.groups, compiled.clients, composed, today)
+        if composed is not None:
+            for each in grown:
+                gathered.count(each.path.encode() + each.digest)
+            generation = over.following(gathered) if over else gathered.generation
+            loaded = self._judge(loaded, gathered, compiled, composed, generation)
+        return replace(loaded, findings=self.report.sorted())
+
+    def _compose(
+        self, gathered: Gathered, env: Mapping[str, str]
+    ) -> tuple[Composed | None, Settings | None, tuple[Path, ...]]:
+        """Return what the file and the environment set, the settings where they have no error, and the files read."""
+        apart = Report(sources=self.report.sources)
+        settled = overlay(gathered.main, env, apart)
+        composed = compose(gathered.main, self.base, env, self.adapters, apart)
+        self.report.findings += apart.findings
+        return composed, composed.settings if composed and not apart.failed else None, tuple(settled)
+
+    def _compile(
+        self, gathered: Gathered, over: Gathered | None, composed: Composed | None, env: Mapping[str, str]
+    ) -> Compiled:
+        """Return the groups and clients: the file's, those of confined files below, and what a tree lays over them."""
+        compiled = Compiled(self.report, discoveries(env) if self.machine is None else self.machine, self.today)
+        compiled.take(gathered, self.base, self.before.subtrees if self.before else (), self.restless)
+        if composed is not None and not self.report.failed:
+            compiled.settle(
+                lambda groups: self._policy("", groups, (), composed), composed.settings.secrets, hold=self.hold
+            )
+        if over is not None:
+            compiled.lay_over(over)
+        return compiled
+
+    def _judge(
+        self, loaded: Loaded, gathered: Gathered, compiled: Compiled, composed: Composed, generation: str
+    ) -> Loaded:
+        """Add the policy, unless something is wrong with it; report all that is."""
+        report, secrets = self.report, composed.settings.secrets
+        compiled.check_injections(secrets)
+        policy = self._policy(generation, compiled.groups, compiled.clients, composed)
         policy = replace(policy, given_away=gathered.includes.covers)
         if self.before is None:  # who reloads asks for no smells
             governed = (*self.governed, *composed.settings.vendors, *(server.host for server in composed.settings.mcp))
             self._smells(policy, compiled, governed)
-            check_secrets(compiled.groups, composed.settings.secrets, report)
+            check_secrets(compiled.groups, secrets, report)
         if report.failed:
-            return replace(loaded, findings=report.sorted())
+            return loaded
         check_transparent(gathered.main, composed.settings, policy.clients, report)
         check_anyone(gathered.main, composed.settings, policy.clients, report)
         check_roles(gathered.main, composed.settings, policy, report)
@@ -226,12 +243,11 @@ class _Loading:
             hold_cases(policy, compiled.cases, report)
         in_force = None if report.failed else policy
         cases = (*compiled.cases, *compiled.confined_cases)
-        return replace(loaded, settings=composed.settings, policy=in_force, findings=report.sorted(), cases=cases)
+        return replace(loaded, settings=composed.settings, policy=in_force, cases=cases)
 
     def _policy(
-        self, generation: str, groups: Mapping[str, Group], clients: tuple[ClientEntry, ...], composed: Composed,
-        today: date,
-    ) -> Policy:  # fmt: skip
+        self, generation: str, groups: Mapping[str, Group], clients: tuple[ClientEntry, ...], composed: Composed
+    ) -> Policy:
         return Policy(
             generation=generation,
             groups=groups,
@@ -239,7 +255,7 @@ class _Loading:
             internal=composed.internal,
             vendor_of=_over(composed.settings, self.vendor_of),
             secrets=frozenset(each.name for each in composed.settings.secrets),
-            today=today.isoformat(),
+            today=self.today.isoformat(),
         )
 
     def _smells(self, policy: Policy, compiled: Compiled, governed: Collection[str]) -> None:
