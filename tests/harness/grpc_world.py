@@ -109,6 +109,10 @@ class GrpcWorld:
 
         return asyncio.run_coroutine_threadsafe(body(), self.loop).result(10)
 
+    def sessions(self) -> list[Any]:
+        """The clients' connections of HTTP/2, as seen in the proxy's thread."""
+        return [each for each in self.world.engine._sessions if hasattr(each.serving, "streams")]
+
     def upstreams(self) -> list[Any]:
         """The connections to destinations, as seen in the proxy's thread."""
         return [upstream for each in self.world.engine._sessions for upstream in getattr(each.destinations, "_all", ())]

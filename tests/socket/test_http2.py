@@ -1,21 +1,23 @@
 """HTTP/2 in the inspect lane on the wire: each stream is judged, answered and recorded by itself; peers that break rules."""
 
 import json
+import ssl
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 import pytest
+import trustme
 
 from harness.gates import LIMITS
 from harness.grpc_world import NAME, GrpcWorld, grpc_world
-from harness.http2_client import Http2Client, Http2Origin, fields, tunnel
+from harness.http2_client import Http2Client, Http2Peer, Serving, asking, at, fields, hello, origin
 from harness.policies import group, policy, rule
 from harness.waiting import wait_for
 from outward.core.model import LaneChoice, Verdict
 from outward.core.paths import PathGlob
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
+from outward.http2.frames import goaway
 
 OTHER = "other.test"
 
@@ -23,16 +25,6 @@ OTHER = "other.test"
 def allowing(*paths: str) -> Policy:
     globs = tuple(PathGlob(path) for path in paths) or None
     return policy(group(rule(NAME, paths=globs), lane=LaneChoice.INSPECT))
-
-
-def hello(connection: Http2Client, stream: int) -> None:
-    """Answer at once, with a field behind the body, and fields that do not go on."""
-    connection.h2.send_headers(
-        stream, [(":status", "200"), ("x-a", "b"), ("outward-decision", "forged"), ("alt-svc", "h3")]
-    )
-    connection.h2.send_data(stream, b"hello")
-    connection.h2.send_headers(stream, [("x-sum", "5"), ("proxy-status", "forged")], end_stream=True)
-    connection.send()
 
 
 @pytest.fixture(scope="module")
@@ -50,32 +42,11 @@ def world(running: GrpcWorld) -> Iterator[GrpcWorld]:
     running.on(lambda: setattr(running.world.judge, "policy", before))
 
 
-@contextmanager
-def origin(
-    world: GrpcWorld, respond: Callable[[Http2Client, int], None] = hello, alpn: str = "h2"
-) -> Iterator[Http2Origin]:
-    context = world.world.server_tls(NAME)
-    context.set_alpn_protocols([alpn])
-    found = Http2Origin(context, respond)
-    try:
-        yield found
-    finally:
-        found.close()
-
-
-def asking(world: GrpcWorld, port: int, sni: str | None = None) -> AbstractContextManager[Http2Client]:
-    return tunnel(world.world.address, NAME, port, world.world.client_tls(("h2",)), sni)
-
-
 def denied(world: GrpcWorld, reason: Reason) -> str:
     """One denial was recorded, for this reason; return its id."""
     (event,) = wait_for(lambda: [each for each in world.world.events if each.verdict is Verdict.DENY])
     assert event.reason is reason, event.detail
     return event.id
-
-
-def at(server: Http2Origin, path: str = "/", *more: tuple[str, str], method: str = "GET") -> list[tuple[str, str]]:
-    return fields(path, *more, method=method, host=f"{NAME}:{server.port}")
 
 
 def test_a_request_and_its_answer_pass_without_what_is_for_one_hop(world: GrpcWorld) -> None:
@@ -178,7 +149,7 @@ def test_a_destination_without_http2_is_refused_in_words(world: GrpcWorld) -> No
 def test_a_later_stream_does_not_wait_for_an_earlier_one(world: GrpcWorld) -> None:
     held: list[int] = []
 
-    def respond(connection: Http2Client, stream: int) -> None:
+    def respond(connection: Serving, stream: int) -> None:
         if connection.answers[stream].head[":path"] == "/slow":
             held.append(stream)
         else:
@@ -197,7 +168,7 @@ def test_a_later_stream_does_not_wait_for_an_earlier_one(world: GrpcWorld) -> No
 
 
 def test_a_stream_that_the_destination_resets_is_told(world: GrpcWorld) -> None:
-    def respond(connection: Http2Client, stream: int) -> None:
+    def respond(connection: Serving, stream: int) -> None:
         if connection.answers[stream].head[":path"] == "/late":
             connection.h2.send_headers(stream, [(":status", "200")])
         connection.h2.reset_stream(stream, 11)
@@ -212,7 +183,7 @@ def test_a_stream_that_the_destination_resets_is_told(world: GrpcWorld) -> None:
 
 @pytest.mark.parametrize("length", ["9", "2"])
 def test_a_body_of_another_length_than_was_said_is_no_answer(length: str, world: GrpcWorld) -> None:
-    def respond(connection: Http2Client, stream: int) -> None:
+    def respond(connection: Serving, stream: int) -> None:
         connection.h2.send_headers(stream, [(":status", "200"), ("content-length", length)])
         connection.h2.send_data(stream, b"hello")
         connection.h2.send_headers(stream, [("x-sum", "5")], end_stream=True)
@@ -233,23 +204,30 @@ def test_a_request_whose_body_is_shorter_than_was_said_goes_nowhere_as_a_whole(w
     denied(world, Reason.MALFORMED_REQUEST)
 
 
+def go_on(peer: Http2Peer, stream: int) -> None:
+    """Give the first window back, and what comes from now on."""
+    peer.takes = True
+    peer.h2.acknowledge_received_data(65_535, stream)
+    peer.send()
+
+
 def test_a_client_that_gives_no_window_back_holds_the_destination(world: GrpcWorld) -> None:
     total = 2 << 20
 
-    def respond(connection: Http2Client, stream: int) -> None:
+    def respond(connection: Serving, stream: int) -> None:
         connection.h2.send_headers(stream, [(":status", "200")])
         push(connection, stream)
 
     left = [total]
 
-    def push(connection: Http2Client, stream: int) -> None:
+    def push(connection: Serving, stream: int) -> None:
         while left[0] and (window := min(connection.h2.local_flow_control_window(stream), 16_384)):
             size = min(window, left[0])
             connection.h2.send_data(stream, bytes(size), end_stream=size == left[0])
             left[0] -= size
         connection.send()
 
-    def on_window(connection: Http2Client) -> None:
+    def on_window(connection: Serving) -> None:
         take = connection.take
 
         def taking(event: object) -> None:
@@ -259,7 +237,7 @@ def test_a_client_that_gives_no_window_back_holds_the_destination(world: GrpcWor
 
         connection.take = taking  # type: ignore[method-assign,assignment]
 
-    def first(connection: Http2Client, stream: int) -> None:
+    def first(connection: Serving, stream: int) -> None:
         on_window(connection)
         respond(connection, stream)
 
@@ -271,36 +249,101 @@ def test_a_client_that_gives_no_window_back_holds_the_destination(world: GrpcWor
             lambda: world.on(lambda: [each for up in world.upstreams() for each in up.streams.values() if each._held])
         )
         assert total - left[0] < 1 << 20
-        client.takes = True
-        client.h2.acknowledge_received_data(65_535, stream)
-        client.send()
+        go_on(client, stream)
         assert len(client.answer(stream).body) == total
 
 
+def test_a_destination_that_gives_no_window_back_holds_the_client(world: GrpcWorld) -> None:
+    total, left = 2 << 20, [2 << 20]
+
+    def respond(connection: Serving, _stream: int) -> None:
+        connection.takes = False
+
+    with origin(world, respond) as server, asking(world, server.port) as client:
+        stream = client.ask(at(server, method="POST"), b"", end=False)
+
+        def push() -> bool:
+            while left[0] and (window := min(client.h2.local_flow_control_window(stream), 16_384, left[0])):
+                client.h2.send_data(stream, bytes(window), end_stream=window == left[0])
+                left[0] -= window
+            client.send()
+            return not left[0]
+
+        def held() -> bool:
+            return world.on(
+                lambda: any(each._held - {"early"} for one in world.sessions() for each in one.serving.streams.values())
+            )
+
+        client.until(lambda: push() or held())
+        assert total - left[0] < 1 << 20
+        seen = server.connections[0].answers[stream]
+        wait_for(lambda: len(seen.body) == 65_535)
+        world.on(lambda: go_on(server.connections[0], stream))
+        client.until(push)
+        wait_for(lambda: seen.ended)
+        assert len(seen.body) == total
+
+
+def test_what_the_destination_has_no_room_for_waits(world: GrpcWorld) -> None:
+    held: list[int] = []
+
+    def respond(connection: Serving, stream: int) -> None:
+        connection.h2.update_settings({3: 1})  # MAX_CONCURRENT_STREAMS
+        connection.send()
+        held.append(stream)
+        if stream > 1:
+            hello(connection, stream)
+
+    with origin(world, respond) as server, asking(world, server.port) as client:
+        first = client.ask(at(server))
+        wait_for(lambda: held and world.on(lambda: [each for each in world.upstreams() if not each.room]))
+        others = [client.ask(at(server)) for _ in range(3)]
+        wait_for(lambda: world.on(lambda: [each for each in world.sessions() if len(each.destinations._waiting) == 3]))
+        world.on(lambda: hello(server.connections[0], first))
+        for stream in (first, *others):
+            assert client.answer(stream).body == b"hello"
+        assert (held, server.accepts) == ([1, 3, 5, 7], 1)
+
+
+def test_a_destination_that_goes_away_is_asked_again_elsewhere(world: GrpcWorld) -> None:
+    """Its GOAWAY ends nothing that it has begun; what it has not is told to the client, and never sent twice."""
+
+    def respond(connection: Serving, stream: int) -> None:
+        path = connection.answers[stream].head[":path"]
+        if path == "/leave":
+            connection.send(goaway(stream, 0))
+        if path == "/close":
+            connection.transport.abort()
+        else:
+            hello(connection, stream)
+
+    with origin(world, respond) as server, asking(world, server.port) as client:
+        assert client.answer(client.ask(at(server, "/leave"))).body == b"hello"
+        assert client.answer(client.ask(at(server, "/"))).body == b"hello"
+        wait_for(lambda: server.accepts == 2)
+        answer = client.answer(client.ask(at(server, "/close")))
+        assert (answer.status, server.accepts) == ("502", 2)
+        assert client.answer(client.ask(at(server, "/"))).body == b"hello"
+
+
+def test_a_destination_that_is_not_who_it_should_be_sees_no_request(world: GrpcWorld) -> None:
+    with origin(world, context=_of_a_stranger()) as stranger, asking(world, stranger.port) as client:
+        assert client.answer(client.ask(at(stranger))).status == "502"
+        assert not any(each.answers for each in stranger.connections)
+    (event,) = world.world.events
+    assert "certificate" in (event.detail or "")
+
+
+def _of_a_stranger() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert(NAME).configure_cert(context)
+    return context
+
+
 def test_bytes_that_are_not_http2_are_refused_and_recorded(world: GrpcWorld) -> None:
-    with tunnel_bytes(world, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n") as client:
+    with origin(world) as server, asking(world, server.port, begin=b"GET / HTTP/1.1\r\nHost: a\r\n\r\n") as client:
         assert client.rest() == 1
     denied(world, Reason.MALFORMED_REQUEST)
-
-
-@contextmanager
-def tunnel_bytes(world: GrpcWorld, first: bytes) -> Iterator[Http2Client]:
-    """A client that says something else than the preface of HTTP/2."""
-
-    class Blunt(Http2Client):
-        def send(self, data: bytes = b"") -> None:
-            self.h2.data_to_send()
-            self.sock.sendall(data or first)
-
-    import harness.http2_client as module  # noqa: PLC0415
-
-    kept, module.Http2Client = module.Http2Client, Blunt  # type: ignore[misc]
-    try:
-        with asking(world, world.port) as client:
-            client.send = lambda _data=b"": None  # type: ignore[method-assign]
-            yield client
-    finally:
-        module.Http2Client = kept  # type: ignore[misc]
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -372,7 +415,7 @@ def test_more_streams_than_there_may_be_are_refused_unread(world: GrpcWorld) -> 
 
 
 def test_a_drain_lets_what_is_under_way_end_and_takes_no_more(world: GrpcWorld) -> None:
-    held: list[tuple[Http2Client, int]] = []
+    held: list[tuple[Serving, int]] = []
     with origin(world, lambda *at: held.append(at)) as server, asking(world, server.port) as client:
         stream = client.ask(at(server))
         wait_for(lambda: held)
@@ -381,7 +424,7 @@ def test_a_drain_lets_what_is_under_way_end_and_takes_no_more(world: GrpcWorld) 
         client.h2.receive_data = _patient(client)  # type: ignore[method-assign]
         client.until(lambda: client.goaway is not None)
         assert client.goaway == 0
-        hello(*held[0])
+        world.on(lambda: hello(*held[0]))
         assert client.answer(stream).body == b"hello"
         client.rest()
         assert client.closed

@@ -323,8 +323,7 @@ class InspectedConnection:
         for task in self._tasks:
             task.cancel()
         self.destinations.abort()
-        for exchange in self.serving.exchanges:
-            exchange.close()
+        self.serving.close()
         self.hooks.unasked()
         if not self.over.done():
             self.over.set_result(None)

@@ -223,6 +223,11 @@ class Downstream:
         else:
             self._peer.close()
 
+    def close(self) -> None:
+        """Record what is under way: the client is gone."""
+        if self._exchange is not None:
+            self._exchange.close()
+
     def drain(self) -> None:
         """Close now if nothing is under way; otherwise after the response."""
         if self._exchange is None or self._exchange.closed:

@@ -35,7 +35,12 @@ class SharedDestination(Destinations):
         self._all: set[Http2Upstream] = set()
         self._open_one: Http2Upstream | None = None
         self._waiting: deque[Waiting] = deque()
-        self._dialling = False
+        self._dialling = self._stopped = False
+
+    def stop(self) -> None:
+        """Find nothing any more: the client has left."""
+        self._stopped = True
+        self._waiting.clear()
 
     def make(self, key: Key) -> Http2Upstream:
         """Return a connection that is to be opened."""
@@ -50,7 +55,7 @@ class SharedDestination(Destinations):
 
     def freed(self) -> None:
         """Go on with who waits: there may be room."""
-        while self._waiting and not self._dialling:
+        while self._waiting and not (self._dialling or self._stopped):
             carrier, exchange, then = self._waiting[0]
             if exchange.closed:
                 self._waiting.popleft()

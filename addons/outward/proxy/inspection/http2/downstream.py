@@ -111,14 +111,22 @@ class Http2Downstream(Multiplex["ServerStream"]):
     def leave(self) -> None:
         """End every exchange: the client cannot be answered any more."""
         self._closing = True
+        self.destination.stop()
         for stream in list(self.streams.values()):
             stream.leave()
 
     def ended(self) -> None:
-        """End with the client."""
+        """End with the client, which half-closes nothing inside TLS."""
         self.session.head_done()
         self.leave()
         self.session.client.close()
+
+    def silenced(self) -> None:
+        """Do nothing: a client that has ended was left at once."""
+
+    def close(self) -> None:
+        """Record what is under way: the client is gone."""
+        self.leave()
 
     def late(self, *, head: bool) -> None:
         """Act on a deadline: refuse what comes too slowly, end what does not move."""
@@ -398,7 +406,7 @@ class ServerStream(Stream):
     def _end(self, head: Pairs | None, body: bytes, trailers: Pairs | None = None) -> None:
         """Send all that is left; then tell a client that is still sending to stop (RFC 9113 8.1)."""
         self._responded = True
-        reset = None if self._requested or self._ended_here else Code.NO_ERROR
+        reset = None if self._requested or self.whole else Code.NO_ERROR
         http2, ident = self.http2, self.ident
         if head is not None and not body:
             http2.answer(ident, head, reset=reset)
@@ -412,11 +420,6 @@ class ServerStream(Stream):
             self.over = True  # what still comes of the request is not read
         else:
             self._done()
-
-    @property
-    def _ended_here(self) -> bool:
-        """Whether the request's end has come, although nobody has read it."""
-        return any(not isinstance(part, Head | Data | Trailers) for part in self._inbox)
 
     def cut(self) -> None:
         """Cut the stream so that the client cannot take what it has for the whole."""

@@ -79,6 +79,11 @@ class Stream(ABC):
         self._paused = False
         self._advance()
 
+    @property
+    def whole(self) -> bool:
+        """Whether all that the peer says on it has come, although some of it waits."""
+        return ENDED in self._inbox
+
     def _advance(self) -> None:
         while self._inbox and not (self._paused or self.over):
             part = self._inbox.popleft()
@@ -126,7 +131,7 @@ class Multiplex[S: Stream](ABC):
         self.http2 = http2
         self.streams: dict[int, S] = {}
         self._wire = peer
-        self._turning = False
+        self._turning = self._silent = False
 
     @property
     @abstractmethod
@@ -175,8 +180,21 @@ class Multiplex[S: Stream](ABC):
     def _go_on(self) -> None:
         self._turning = False
         self._turn()
-        if not self._turning:
-            self._wire.release("turn")
+        if self._turning:
+            return
+        self._wire.release("turn")
+        if self._silent:
+            self.silenced()
+
+    @property
+    def turning(self) -> bool:
+        """Whether some of what has come is still to be read; its end waits for that, and `silenced` tells of it."""
+        self._silent = self._turning
+        return self._turning
+
+    @abstractmethod
+    def silenced(self) -> None:
+        """End: the peer says no more, and all that it has said was read."""
 
     def _hear(self, told: Told) -> None:
         if isinstance(told, GoAway):

@@ -91,11 +91,17 @@ class Http2Upstream(OpenedConnection, Multiplex["ClientStream"]):
 
     def ended(self) -> None:
         """Take note that it says no more."""
-        if self.session is not None and not self.gone:
-            self.session.run(self._over, "the destination closed the connection")
+        if self.session is not None and not (self.gone or self.turning):
+            self.session.run(self.silenced)
+
+    def silenced(self) -> None:
+        """Give up what it has not answered."""
+        self._over("the destination closed the connection")
 
     def lost(self) -> None:
         """Take note that it is gone."""
+        if self._lingering is not None:
+            self._lingering.stop(self)
         self.ended()
 
     def congested(self) -> None:
@@ -256,8 +262,8 @@ class ClientStream(Stream):
         self.fail(f"the destination reset the stream ({name})")
 
     def fail(self, why: str) -> None:
-        """Give up."""
-        if not self.over:
+        """Give up, unless the whole answer is there."""
+        if not (self.over or self.whole):
             self._leave()
             self._serving.failed(why, unheard=not self._heard)
 
