@@ -96,7 +96,20 @@ async def test_a_client_that_waits_for_its_server_is_refused_in_time(going: Goin
         async with raw(await opened(world)) as client:
             assert await client.rest() == b""
         (event,) = world.events
-        assert (event.reason, event.host, event.port) == (Reason.NOT_TLS, "192.0.2.1", 3306)
+        assert (event.reason, event.host, event.port, event.scheme) == (Reason.NO_RULE, "192.0.2.1", 3306, "tcp")
+
+
+@pytest.mark.parametrize(("host", "reason"), [("127.0.0.1", Reason.NOT_TLS), ("192.0.2.1", Reason.NO_RULE)])
+@on_loop
+async def test_what_speaks_something_else_is_told_what_it_lacks(going: Going, host: str, reason: Reason):
+    """Where no rule allows the destination, that is what is missing, and not TLS; no tunnel is opened to tell it."""
+    told = policy(replace(group(rule("127.0.0.1")), denial=DenyDelivery.INSIDE))
+    async with gate_for(told) as world:
+        going(443, host)
+        async with raw(await opened(world)) as client:
+            assert await client.ask(b"\x00hello") == b""
+        (event,) = world.events
+        assert (event.reason, event.scheme, event.verdict) == (reason, "tcp", Verdict.DENY)
 
 
 @on_loop

@@ -78,6 +78,15 @@ def test_a_request_in_the_clear_to_the_port_of_tls_needs_a_rule_that_says_so(
     assert decide(subject, Question("dev", Host("a.test"), 443, "GET", "/")).allowed
 
 
+@pytest.mark.parametrize(
+    ("tls", "vendor", "reason"),
+    [(False, None, Reason.RULE), (True, None, Reason.NOT_TLS), (False, "acme", Reason.NOT_TLS)],
+)
+def test_what_is_neither_tls_nor_http_needs_a_rule_that_says_so(tls: bool, vendor: str | None, reason: Reason) -> None:
+    subject = policy(group(rule("a.test", tls=tls)), vendor_of=lambda _host: vendor)
+    assert decide(subject, Question("dev", Host("a.test"), 443, bare=True)).reason is reason
+
+
 def test_a_request_in_the_clear_that_no_rule_names_is_refused_there_in_report_mode_too() -> None:
     decision = decide(policy(group(mode=Mode.REPORT)), Question("dev", Host("a.test"), 443, "GET", "/", clear=True))
     assert (decision.allowed, decision.reason, decision.would_deny) == (False, Reason.NOT_TLS, False)

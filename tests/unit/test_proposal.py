@@ -1,5 +1,7 @@
 """The smallest change that would have allowed what was blocked: entries, what is left out, sets and wildcards."""
 
+from dataclasses import replace
+
 import pytest
 
 from outward.config import known
@@ -204,6 +206,14 @@ def test_a_wildcard_stands_for_no_other_port():
     assert [offer.adds for offer in offers] == [None]
     assert len(list(taken(found, offers))) == 1
     assert sorted(lines(found)) == ['"*.example.com"', '{host: "n3.example.com", ports: [22], tls: false}']
+
+
+def test_what_speaks_something_else_is_not_allowed_by_now():
+    """Its tunnel would be opened; what is said in it would be refused again."""
+    question = replace(question_of("full.example", "g"), bare=True)
+    found = propose(policy(), [Demand(question, Evidence(3))], beside())
+    assert (found.settled, found.proposals) == (0, [])
+    assert found.left_out[0].text == '{host: "full.example", ports: [443], tls: false}  # above line 10'
 
 
 def test_evidence_adds_up():

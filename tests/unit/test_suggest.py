@@ -114,11 +114,31 @@ def test_a_line_adds_what_was_missing_and_keeps_the_limits_that_are_there(group,
         ("both.example", '- {host: "both.example", ports: [443], tls: false}  # above line 10'),
         ("a.wild.example", '- {host: "a.wild.example", ports: [443], tls: false}'),
         ("api.example:24443", None),  # a tunnel could not keep its limits
-        ("unknown.example:22", None),
+        ("unknown.example:22", '- {host: "unknown.example", ports: [22], tls: false}'),
+        ("unknown.example:5432", '- {host: "unknown.example", ports: [5432], tls: false}'),
+        ("http://unknown.example:443/", None),
     ],
 )
 def test_a_line_without_tls_comes_before_the_rule_that_would_decide(url, line):
     assert suggestion(policy(), asked(url, "g"), Reason.NOT_TLS) == line
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "line"),
+    [
+        ("unknown.example", 5432, '- {host: "unknown.example", ports: [5432], tls: false}'),
+        ("only.example", 5432, '- {host: "only.example", ports: [5432], tls: false}'),
+        ("both.example", 443, '- {host: "both.example", ports: [443], tls: false}  # above line 10'),
+        ("db.example", 5432, None),
+    ],
+)
+def test_what_is_known_to_be_no_tls_needs_one_line(host, port, line):
+    """Not one that opens the tunnel, and a second one that lets something be said in it."""
+    question = question_about("g", host, port, method="CONNECT", path=None, scheme="tcp")
+    assert question is not None
+    decision = decide(policy(), question)
+    assert decision.allowed is (line is None)
+    assert suggestion(policy(), question, decision.reason) == line
 
 
 def test_a_client_does_not_read_its_own_path_in_a_suggestion():

@@ -3,14 +3,19 @@
 from functools import partial
 from ipaddress import ip_network
 
+import pytest
+
 from outward.cli.summary import MAX_ROWS, Summary
+from outward.config.known import exits, telemetry
 from outward.config.load import load_text
 from outward.config.sets import Hosts
 from outward.config.starter import starter_policy
 from outward.core.decide import decide
+from outward.core.evidence import Demand, Evidence
 from outward.core.model import Credential, Mode, Pattern, PatternKind, Place, Question, Rule, Verdict
 from outward.core.names import canonical_host
 from outward.core.policy import Group, Policy
+from outward.core.proposal import Known, propose
 from outward.core.reasons import Reason
 from outward.core.rules import Rules
 from outward.records.events.values import Event
@@ -88,6 +93,28 @@ def test_without_a_configuration_the_summary_is_one() -> None:
         host = canonical_host(f"[{event.host}]" if ":" in event.host else event.host)
         asked = Question("local", host, event.port)
         assert decide(loaded.policy, asked).allowed
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("update.googleapis.com", "programs report there beside their work (`@telemetry`)"),
+        ("pastebin.com", "anybody can send or fetch through it (`@pastes`)"),
+    ],
+)
+def test_no_line_is_offered_that_suggest_leaves_out(host: str, why: str) -> None:
+    """Both judge alike; the summary says why, and how the line is had all the same."""
+    summary = summarised()
+    summary.add(blocked(host))
+    summary.add(blocked("b.example"))
+    lines = list(summary.text("local"))
+    assert f"      No line is offered: {why}; `outward suggest --include {host}` proposes one." in lines
+    assert lines[-1] == "  - b.example"
+    (plain,) = [row for row in summary.as_json() if row["host"] == host]
+    assert (plain["suggestion"], plain["left_out"]) == (None, why)
+    asked = Demand(Question("local", canonical_host(host), 443), Evidence(1))
+    known = Known(exits=exits(), telemetry=telemetry())
+    assert [left.why for left in propose(summary.policy, [asked], known).left_out] == [why]
 
 
 def test_what_needs_no_address_opened_can_stand_in_the_working_tree() -> None:

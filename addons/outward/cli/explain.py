@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from outward.cli.common import called, find_config, load_or_exit, load_starter
+from outward.cli.doubts import doubt_about
 from outward.cli.explain_code import explain_code, is_code
 from outward.cli.options import config_option
 from outward.cli.private import NoGroupError, choose_group
@@ -176,8 +177,10 @@ def _as_text(trail: DecisionTrace, other: str | None) -> str:
     if trail.closed:
         lines.append(f"  address {question.host.name} is not dialled ({trail.closed}), whatever the rules say")
         lines.append(f"  {cure(Reason.ADDRESS_NOT_PUBLIC, question.host.name, trail.address)}")
-    if trail.suggestion:
-        lines += [f"  This entry under `allow` of `{question.group}` would allow it:", f"    {trail.suggestion}"]
+    if trail.entry:
+        lines += [f"  This entry under `allow` of `{question.group}` would allow it:", f"    {trail.entry.line}"]
+        doubt = doubt_about(question.host, trail.entry)
+        lines += [f"  Look first: {doubt}."] if doubt else []
     elif not decision.allowed and not trail.closed:
         lines.append(f"  {cure(decision.reason, question.host.name, line=False)}")
     if other:
@@ -221,5 +224,6 @@ def _as_json(trail: DecisionTrace) -> dict[str, Any]:
         "ceiling": trail.ceiling,
         "closed": trail.closed,
         "suggestion": trail.suggestion,
+        "doubt": (doubt_about(question.host, trail.entry) if trail.entry else "") or None,
         "generation": decision.generation,
     }

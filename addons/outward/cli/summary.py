@@ -16,7 +16,7 @@ from outward.core.exits import writable
 from outward.core.model import Question, Verdict
 from outward.core.policy import Group, Policy
 from outward.core.reasons import MEANINGS, Reason
-from outward.core.suggest import cure, question_about, suggestion
+from outward.core.suggest import Entry, cure, entry_for, question_about
 from outward.records.events.values import Event
 from outward.records.text import clean
 
@@ -34,6 +34,7 @@ class SummaryRow:
     """What was blocked, or would have been, or could not be reached.
 
     Attributes:
+        doubt: why no line is offered although one would allow it.
         passed: that it was let through: by report mode, or because it was only flagged.
         what: what to do, where no line would allow it; for what could not be reached, which hop and which error.
         questions: what was asked, each once.
@@ -47,6 +48,7 @@ class SummaryRow:
     count: int = 0
     questions: list[Question] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    doubt: str = ""
 
     @property
     def name(self) -> str:
@@ -128,7 +130,7 @@ class Summary:
             yield f"  and {self.more} more"
         if rows and group in self.policy.groups and self._pupil is None:
             yield from textwrap.wrap(_exits(self.policy.groups[group]), columns or _ENDLESS)
-        lines = list(dict.fromkeys(line for row in rows for line in row.lines))
+        lines = list(dict.fromkeys(line for row in rows for line in row.lines)) if self._pupil is None else []
         if lines and self.opened is None:
             yield f"to allow, in the configuration under groups, {group}, allow:"
         elif lines and self.opened is not None:
@@ -147,14 +149,26 @@ class Summary:
         groups = self.policy.groups
         return any((group := groups.get(asked.group or "")) and group.ignores(asked.host) for asked in row.questions)
 
+    def _offer(self, row: SummaryRow) -> None:
+        """Give a row the lines that would allow it, or why a person should look before there is one."""
+        for asked in row.questions:
+            entry = entry_for(self.policy, asked, row.reason, opening=True)
+            if entry is None:
+                continue
+            row.doubt = row.doubt or _doubt(asked, entry)
+            if entry.line not in row.lines:
+                row.lines.append(entry.line)
+        if row.doubt:
+            row.lines = []
+            row.what = f"No line is offered: {row.doubt}; `{called()} suggest --include {row.host}` proposes one."
+
     def _sorted(self) -> list[SummaryRow]:
         rows = [row for row in self.rows.values() if not self._is_noise(row)]
         sent_to = {row.host for row in rows if row.reason is Reason.SECRET_MISDIRECTED}
         for row in rows:
             if row.host in sent_to:  # somebody tried to send a key there
                 continue
-            found = (suggestion(self.policy, asked, row.reason) for asked in row.questions)
-            row.lines = list(dict.fromkeys(line for line in found if line is not None))
+            self._offer(row)
         return sorted(rows, key=lambda row: (-row.count, row.host, row.port or 0))
 
 
@@ -163,6 +177,12 @@ def _what(event: Event, reason: Reason) -> str:
     told = cure(reason, event.host, event.address, event.stage)
     detail = clean(event.detail or "", 160)
     return f"{detail[:1].upper()}{detail[1:]}. {told}" if event.detail and MEANINGS[reason].unreached else told
+
+
+def _doubt(asked: Question, entry: Entry) -> str:
+    from outward.cli.doubts import doubt_about  # noqa: PLC0415 - reads the shipped sets, if something was blocked
+
+    return doubt_about(asked.host, entry)
 
 
 def _exits(group: Group) -> str:
@@ -198,6 +218,8 @@ def _plain(row: SummaryRow) -> dict[str, object]:
         "count": row.count,
         "suggestion": first,
     }
+    if row.doubt:
+        plain["left_out"] = row.doubt
     if len(row.lines) > 1:
         plain["suggestions"] = row.lines
     if MEANINGS[row.reason].unreached:

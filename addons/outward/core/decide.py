@@ -140,6 +140,8 @@ def _barred(question: Question, rule: Rule | None, lane: Lane, vendor: str | Non
         return Reason.WEB_SEARCH_UNINSPECTABLE
     if question.clear and question.port == _SECURE and (rule is None or rule.tls):
         return Reason.NOT_TLS  # it could only end in an error there, after the request was told in the clear
+    if question.bare and (rule is None or rule.tls or vendor is not None):
+        return Reason.NOT_TLS
     return None
 
 

@@ -10,7 +10,7 @@ from outward.core.decide import decide, misses, refuses
 from outward.core.model import Decision, Lane, LaneChoice, Question, Rule, Verdict
 from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
-from outward.core.suggest import shut, suggestion
+from outward.core.suggest import Entry, entry_for, shut
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class DecisionTrace:
         chain: paths of the client's group and its ancestors, the nearest first; empty for an unknown client.
         steps: the rules for the host, in the order in which they were considered.
         ceiling: path of the ancestor whose ceiling the question lies above, or None.
-        suggestion: the entry of `allow` that would allow it, or None where no entry would.
+        entry: of `allow` that would allow it, or None where none would.
         closed: what the address is, where the question names one that is not dialled whatever the rules say; of a name
             only the proxy knows the addresses.
         address: the one that is not dialled, where the question does not name it.
@@ -54,9 +54,14 @@ class DecisionTrace:
     chain: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
     ceiling: str | None = None
-    suggestion: str | None = None
+    entry: Entry | None = None
     closed: str | None = None
     address: str | None = None
+
+    @property
+    def suggestion(self) -> str | None:
+        """The entry as a line, or None."""
+        return None if self.entry is None else self.entry.line
 
 
 _MISSES: dict[Reason, str] = {
@@ -96,7 +101,7 @@ def explain(policy: Policy, question: Question) -> DecisionTrace:
         chain=tuple(dict.fromkeys(node.path for node in group.chain)),
         steps=tuple(_steps(policy, group, judged, decision)),
         ceiling=_ceiling(policy, group, judged),
-        suggestion=suggestion(policy, judged, decision.reason),
+        entry=entry_for(policy, judged, decision.reason, opening=True),
         closed=closed,
     )
 

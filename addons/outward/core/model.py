@@ -282,6 +282,7 @@ class Question:
         method: HTTP method; None where no request is visible yet (CONNECT).
         path: raw path without query; None where no request is visible yet.
         clear: a request that is to be forwarded without TLS.
+        bare: a tunnel in which something else is spoken than TLS or HTTP.
     """
 
     group: str | None
@@ -290,6 +291,7 @@ class Question:
     method: str | None = None
     path: str | None = None
     clear: bool = False
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,11 +190,11 @@ class _Host:
             else:
                 open_[question] = evidence
         entries = united(self._needs(open_))
-        doubt = self._doubt(rule for rule, _ in entries)
+        doubts = doubt(self.host, [rule for rule, _ in entries], self.known)
         for rule, evidence in entries:
             paths = len(rule.paths or ())
-            if doubt and self.host.name not in self.include:
-                self._leave(evidence, doubt, written(rule), named=True)
+            if doubts and self.host.name not in self.include:
+                self._leave(evidence, doubts, written(rule), named=True)
             elif paths > MAX_PATHS:
                 self._leave(evidence, f"{paths} paths were asked for: write a pattern that covers them")
             else:
@@ -230,33 +230,6 @@ class _Host:
         rules = [*self.group.allow.for_host(self.host), exact]
         return exact if decide(with_rules(self.policy, self.group.path, rules), question).allowed else alone
 
-    def _doubt(self, rules: Iterable[Rule]) -> str:
-        """Return why a person should look before this host is allowed; empty if nothing speaks against it."""
-        suspicion = looks_like(self.host.name)
-        if suspicion is not None:
-            return f"its name {suspicion}"
-        for name, exits in self.known.exits.items():
-            if any(True for _ in exits.for_host(self.host)):
-                return f"anybody can send or fetch through it (`{name}`)"
-        for name, hosts in self.known.telemetry.items():
-            if any(True for _ in hosts.for_host(self.host)):
-                return f"programs report there beside their work (`{name}`)"
-        if all(rule.methods is not None and rule.methods <= READS for rule in rules):
-            return ""
-        for name, hosts in self.known.writable.items():
-            if any(True for _ in hosts.for_host(self.host)):
-                return f"anybody with an account can write there (`{name}`){self._reading()}"
-        return ""
-
-    def _reading(self) -> str:
-        """Return which set lets the host be read, the smallest one; empty if none does."""
-        sizes = [
-            (len(rules), name)
-            for name, rules in self.known.sets.items()
-            if any(rule.pattern.value == self.host.name and rule.methods is not None for rule in rules)
-        ]
-        return f"; `{min(sizes)[1]}` lets it be read" if sizes else ""
-
     def _proposal(self, rule: Rule, evidence: Evidence) -> Proposal:
         path, hosts = self.group.path, frozenset({self.host})
         for old in self.group.allow.for_host(self.host):
@@ -269,6 +242,46 @@ class _Host:
             values = tuple(str(getattr(each, "text", each)) for each in more if each not in mine)
             return Proposal(path, written(whole), (whole,), hosts, evidence, old, key, tuple(sorted(values)))
         return Proposal(path, written(rule), (rule,), hosts, evidence)
+
+
+def doubt(host: Host, rules: Collection[Rule], known: Known) -> str:
+    """Return why a person should look before a host is allowed; empty if nothing speaks against it.
+
+    Args:
+        host: of the rules.
+        rules: what would be added for it.
+        known: what is known of hosts.
+
+    Example:
+        >>> known = Known(telemetry={"@telemetry": Rules([rule("stats.example")])})
+        >>> doubt(Host("stats.example"), [rule("stats.example")], known)
+        'programs report there beside their work (`@telemetry`)'
+    """
+    suspicion = looks_like(host.name)
+    if suspicion is not None:
+        return f"its name {suspicion}"
+    for name, exits in known.exits.items():
+        if any(True for _ in exits.for_host(host)):
+            return f"anybody can send or fetch through it (`{name}`)"
+    for name, hosts in known.telemetry.items():
+        if any(True for _ in hosts.for_host(host)):
+            return f"programs report there beside their work (`{name}`)"
+    if all(rule.methods is not None and rule.methods <= READS for rule in rules):
+        return ""
+    for name, hosts in known.writable.items():
+        if any(True for _ in hosts.for_host(host)):
+            return f"anybody with an account can write there (`{name}`){_reading(host, known)}"
+    return ""
+
+
+def _reading(host: Host, known: Known) -> str:
+    """Return which set lets a host be read, the smallest one; empty if none does."""
+    sizes = [
+        (len(rules), name)
+        for name, rules in known.sets.items()
+        if any(rule.pattern.value == host.name and rule.methods is not None for rule in rules)
+    ]
+    return f"; `{min(sizes)[1]}` lets it be read" if sizes else ""
 
 
 def _differing(old: Rule, rule: Rule) -> str | None:

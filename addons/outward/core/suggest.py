@@ -25,6 +25,7 @@ _LOOPBACKS = (ip_address("127.0.0.1"), ip_address("::1"))
 _ASKS = (Reason.NO_RULE, Reason.PORT_NOT_ALLOWED)  # their cure is the line
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")  # what a rule can name
 _NEW = Place("", 0)
+BARE = "tcp"  # how events call the scheme of what is neither TLS nor HTTP
 _NEVER_TLS = frozenset({22, 9418})  # SSH (RFC 4253 4.2) and git's own protocol
 
 _LOOPBACK = (
@@ -89,7 +90,7 @@ def question_about(
         port: TCP port; None means that of HTTPS.
         method: as recorded; of a CONNECT nothing but the target is asked about.
         path: raw path without query.
-        scheme: `http` where the request was in the clear.
+        scheme: `http` where the request was in the clear, `tcp` where something else than TLS or HTTP was spoken.
 
     Example:
         >>> question_about("dev", "a.example", None, method="CONNECT", path=None, scheme=None).port
@@ -100,7 +101,8 @@ def question_about(
     except MalformedHostError:
         return None
     seen = None if method == "CONNECT" else method
-    return Question(group, named, port or 443, seen, (path or "/") if seen else None, clear=scheme == "http")
+    clear, bare = scheme == "http", scheme == BARE and seen is None
+    return Question(group, named, port or 443, seen, (path or "/") if seen else None, clear=clear, bare=bare)
 
 
 def suggestion(
@@ -124,7 +126,7 @@ def suggestion(
         '- {host: "api.a.example", ports: [443], methods: [POST], paths: ["/v1/items"]}'
     """
     entry = entry_for(policy, question, reason, private=private, opening=not private, found=found)
-    return None if entry is None else f"- {written(entry.rule)}{entry.comment}"
+    return None if entry is None else entry.line
 
 
 def entry_for(
@@ -151,7 +153,9 @@ def entry_for(
     near = replace(group, mode=Mode.ENFORCE, allow=Rules(group.allow.for_host(question.host)), granted=Rules())
     # Whose clients they are decides nothing here, and to index them takes the longer the more there are.
     found = found or decide(replace(policy, groups={group.path: near}, clients=()), question)
-    if reason is Reason.NOT_TLS:
+    if reason is Reason.NOT_TLS and found.reason in MISSES:
+        entry = _missing(replace(question, bare=question.method is None), found, private=private)
+    elif reason is Reason.NOT_TLS:
         entry = _plain(near, question, found)
     elif reason is Reason.ADDRESS_NOT_PUBLIC:
         entry = _same(question, found)
@@ -175,14 +179,19 @@ class Entry:
     comment: str = ""
     instead: Rule | None = None
 
+    @property
+    def line(self) -> str:
+        """The entry as an item of a YAML list."""
+        return f"- {written(self.rule)}{self.comment}"
+
 
 def _missing(question: Question, found: Decision, *, private: bool) -> Entry | None:
     """Return the rule that adds what a question misses."""
     if found.reason not in MISSES or (question.method is not None and not _METHOD.fullmatch(question.method)):
         return None
     port, near = question.port, found.rule
-    # Without it the line would not be enough: the tunnel would be opened, and refused once SSH is spoken in it.
-    bare = port in _NEVER_TLS and question.method is None and found.vendor is None
+    # Without it the line would not be enough: the tunnel would be opened, and refused once something is said in it.
+    bare = (question.bare or port in _NEVER_TLS) and question.method is None and found.vendor is None
     if near is None or bare or found.reason is Reason.NO_RULE:
         ports = DEFAULT_PORTS if port in DEFAULT_PORTS else frozenset({port})
         return Entry(Rule(exactly(question.host), _NEW, ports, tls=not bare))

@@ -20,6 +20,7 @@ from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.placeholders import may_hold
 from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
+from outward.core.suggest import BARE
 from outward.http1.head import Head
 from outward.ops.metrics import Metrics
 from outward.proxy.challenges import PATIENCE, Challenges
@@ -387,6 +388,8 @@ def refuse(event: Event, reason: Reason, stage: Stage, rule: Rule | None = None)
         rule: the deny rule that names the address; None where none does.
     """
     event.stage, event.verdict, event.reason = stage, Verdict.DENY, reason
+    if reason is Reason.NOT_TLS:
+        event.scheme = event.scheme or BARE
     if not MEANINGS[reason].unreached:  # what report mode let through, and then was not there, is both
         event.would_deny, event.would_reason = False, None
     event.rule = rule or event.rule

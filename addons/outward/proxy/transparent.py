@@ -15,6 +15,7 @@ from outward.core.identity import Identity
 from outward.core.model import Decision, Stage
 from outward.core.names import Host, MalformedHostError, canonical_host
 from outward.core.reasons import Reason
+from outward.core.suggest import BARE
 from outward.http1.fields import HeadError
 from outward.http1.head import Head, parse_head, redirected
 from outward.http1.headreader import begins_request
@@ -120,7 +121,10 @@ class Redirected(DownstreamConnection):
         return replace(super()._who(head), challenge=False)
 
     def _objects(self, event: Event, head: Head, decision: Decision) -> bool:
-        """Refuse the proxy's own connections, and what a tunnel refuses after its dial; here nothing was dialled."""
+        """Refuse the proxy's own connections, and what a tunnel refuses after its dial; here nothing was dialled.
+
+        What is neither TLS nor HTTP is refused here in any case: there is no way to tell it more.
+        """
         reason: Reason | None = None
         peername = self.transport.get_extra_info("peername")
         if peername is None or self._resources.dialer.opened(self.peer, peername[1]):
@@ -130,7 +134,10 @@ class Redirected(DownstreamConnection):
             if decision.allowed or self._hello.sni is None:
                 reason = judge_hello(self._hello, head.host, decision)
         elif head.path is None:
-            reason = None if decision.allowed and decision.plain else Reason.NOT_TLS
+            event.scheme = BARE
+            if not decision.allowed:  # as it was decided: no tunnel is opened to tell it in
+                return True
+            reason = None if decision.plain else Reason.NOT_TLS
         if reason is not None:
             refuse(event, reason, Stage.CONNECT if reason is Reason.LOOP else Stage.TLS)
         return reason is not None

@@ -109,6 +109,8 @@ GET c.example:8443/: denied, no_rule
     - "c.example:8443"
 """
     )
+    doubtful = outward("explain", "-g", "dev", "pastebin.com", text=GOOD).stdout
+    assert "    - pastebin.com\n  Look first: anybody can send or fetch through it (`@pastes`).\n" in doubtful
     assert (
         outward("explain", "-g", "dev", "a.example").stdout
         == """\
