@@ -45,33 +45,33 @@ def chat(folder: Path, port: int, pki: trustme.CA, *, toggle: bool = True, more:
     return mitmdump(folder, text, pki)
 
 
-async def anthropic(proxy: Mitmdump, port: int, **more: Any) -> Any:
-    """Ask Anthropic's question and return the response."""
+async def anthropic(proxy: Mitmdump, port: int, chat: str = "chat-1", **more: Any) -> Any:
+    """Ask Anthropic's question in a conversation and return the response."""
     body = {"model": "m", "max_tokens": 9, "messages": ASK, "tools": [SEARCH], **more}
-    async with proxy.http() as http:
+    async with proxy.http(name=chat) as http:
         return await http.post(f"https://{CLAUDE}:{port}/v1/messages", json=body)
 
 
-async def opt_in(proxy: Mitmdump) -> None:
-    answer = await proxy.asked("/api/v1/conversations/chat-1/opt-in", "PUT", {"group": "acme/chat"})
+async def opt_in(proxy: Mitmdump, chat: str = "chat-1") -> None:
+    answer = await proxy.asked(f"/api/v1/conversations/{chat}/opt-in", "PUT", {"group": "acme/chat"})
     assert not isinstance(answer, tuple) or answer[0] < 300, answer
 
 
-async def audited(proxy: Mitmdump, kind: str) -> Any:
-    """Return the details of an audit event of a kind, once there is one."""
+async def audited(proxy: Mitmdump, kind: str, chat: str = "chat-1") -> Any:
+    """Return the details of a conversation's audit event of a kind, once there is one."""
     while True:
         rows = (await proxy.asked("/api/v1/audit"))["items"]
-        found = [row["details"] for row in rows if row["event_type"] == kind]
+        found = [row["details"] for row in rows if (row["event_type"], row["target_details"]) == (kind, chat)]
         if found:
             return found[0]
 
 
-async def receipted(proxy: Mitmdump) -> Any:
-    """Return the receipt of the conversation, once there is one."""
+async def receipted(proxy: Mitmdump, chat: str) -> Any:
+    """Return the receipt of a conversation, once there is one."""
     while True:
-        receipt = await proxy.asked("/api/v1/conversations/chat-1/receipt")
+        receipt = await proxy.asked(f"/api/v1/conversations/{chat}/receipt")
         if not isinstance(receipt, tuple):
-            return await proxy.verb("conversation", "receipt", "chat-1")
+            return await proxy.verb("conversation", "receipt", chat)
 
 
 @on_loop
@@ -98,28 +98,26 @@ async def test_scene_1_the_toggle_is_off_and_2_on_without_consent(tmp_path: Path
         assert 'outward_web_searches_total{outcome="stripped",vendor="anthropic"} 2.0' in metrics
 
 
-@pytest.mark.parametrize("stream", [False, True])
 @on_loop
-async def test_the_worked_example_searches_permitted_sources_with_receipt_and_audit(
-    tmp_path: Path, stream: bool
-) -> None:
-    """Opted in: the filter is narrowed, the answer read on its way, the chain of the audit whole."""
+async def test_the_worked_example_searches_permitted_sources_with_receipt_and_audit(tmp_path: Path) -> None:
+    """Opted in: the filter is narrowed, the answer read on its way, whole or streamed, the chain of the audit whole."""
     pki = trustme.CA()
     async with web(pki, CLAUDE) as vendor, chat(tmp_path, vendor.port, pki) as proxy:
         vendor.answer = vendors.anthropic
-        await opt_in(proxy)
-        answer = await anthropic(proxy, vendor.port, stream=stream)
-        assert "docs.example.com" in answer.text
-        assert "evil.example.net" not in answer.text
-        assert json.loads(vendor.seen[0].body)["tools"][0]["allowed_domains"] == SENT
-        assert vendor.seen[0].all("accept-encoding") == ["identity"]
-        told = await audited(proxy, "web_search_invoked")
-        assert (told["vendor"], told["search_count"], told["action"]) == ("anthropic", 1, "narrowed")
-        receipt = await receipted(proxy)
-        assert (receipt["searches"], receipt["queries"]) == (1, ["CVE-2025-50182 patched?"])
-        assert [(each["url"], each["permitted"]) for each in receipt["sources"]] == [
-            ("https://docs.example.com/cve", True)
-        ]
+        for name, stream in (("chat-1", False), ("chat-2", True)):
+            await opt_in(proxy, name)
+            answer = await anthropic(proxy, vendor.port, name, stream=stream)
+            assert "docs.example.com" in answer.text
+            assert "evil.example.net" not in answer.text
+            assert json.loads(vendor.seen[-1].body)["tools"][0]["allowed_domains"] == SENT
+            assert vendor.seen[-1].all("accept-encoding") == ["identity"]
+            told = await audited(proxy, "web_search_invoked", name)
+            assert (told["vendor"], told["search_count"], told["action"]) == ("anthropic", 1, "narrowed")
+            receipt = await receipted(proxy, name)
+            assert (receipt["searches"], receipt["queries"]) == (1, ["CVE-2025-50182 patched?"])
+            assert [(each["url"], each["permitted"]) for each in receipt["sources"]] == [
+                ("https://docs.example.com/cve", True)
+            ]
         assert (await proxy.verb("audit", "verify"))["ok"] is True
 
 
@@ -146,40 +144,41 @@ async def careless(seen: Any, reader: Any, writer: Any) -> None:
     await vendors.anthropic(seen, reader, writer)
 
 
-@pytest.mark.parametrize("stream", [False, True])
 @on_loop
-async def test_scene_4_a_source_outside_the_allowlist_is_flagged(tmp_path: Path, stream: bool) -> None:
+async def test_scene_4_a_source_outside_the_allowlist_is_flagged(tmp_path: Path) -> None:
+    """In a whole answer and in a stream."""
     pki = trustme.CA()
     async with web(pki, CLAUDE) as vendor, chat(tmp_path, vendor.port, pki) as proxy:
         vendor.answer = careless
-        await opt_in(proxy)
-        assert "evil.example.net" in (await anthropic(proxy, vendor.port, stream=stream)).text
-        await proxy.event(reason="source_outside_allowlist", verdict="allow")
-        receipt = await receipted(proxy)
-        assert {each["url"]: each["permitted"] for each in receipt["sources"]}["https://evil.example.net/"] is False
+        for name, stream in (("chat-1", False), ("chat-2", True)):
+            await opt_in(proxy, name)
+            assert "evil.example.net" in (await anthropic(proxy, vendor.port, name, stream=stream)).text
+            await proxy.event(reason="source_outside_allowlist", verdict="allow", conversation=name)
+            receipt = await receipted(proxy, name)
+            assert {each["url"]: each["permitted"] for each in receipt["sources"]}["https://evil.example.net/"] is False
 
 
-@pytest.mark.parametrize("stream", [False, True])
 @on_loop
-async def test_where_the_policy_cuts_nothing_from_outside_reaches_the_client(tmp_path: Path, stream: bool) -> None:
+async def test_where_the_policy_cuts_nothing_from_outside_reaches_the_client(tmp_path: Path) -> None:
     """A whole answer is refused, a stream ends so that nobody takes it for the whole."""
     pki = trustme.CA()
     async with web(pki, CLAUDE) as vendor, chat(tmp_path, vendor.port, pki, more=", on_violation: cut") as proxy:
         vendor.answer = careless
-        await opt_in(proxy)
-        body = {"model": "m", "max_tokens": 9, "messages": ASK, "tools": [SEARCH], "stream": stream}
-        got, ended = "", None
-        async with proxy.http() as http:
-            try:
-                async with http.stream("POST", f"https://{CLAUDE}:{vendor.port}/v1/messages", json=body) as answer:
-                    code = answer.status_code
-                    async for piece in answer.aiter_text():
-                        got += piece
-            except Exception as error:  # noqa: BLE001 - whichever the library raises
-                ended = error
-        assert "evil.example.net" not in got
-        assert (code, ended is None) == ((200, False) if stream else (403, True))
-        await proxy.event(reason="source_outside_allowlist", verdict="deny")
+        for name, stream in (("chat-1", False), ("chat-2", True)):
+            await opt_in(proxy, name)
+            body = {"model": "m", "max_tokens": 9, "messages": ASK, "tools": [SEARCH], "stream": stream}
+            got, ended = "", None
+            async with proxy.http(name=name) as http:
+                try:
+                    async with http.stream("POST", f"https://{CLAUDE}:{vendor.port}/v1/messages", json=body) as answer:
+                        code = answer.status_code
+                        async for piece in answer.aiter_text():
+                            got += piece
+                except Exception as error:  # noqa: BLE001 - whichever the library raises
+                    ended = error
+            assert "evil.example.net" not in got
+            assert (code, ended is None) == ((200, False) if stream else (403, True))
+            await proxy.event(reason="source_outside_allowlist", verdict="deny", conversation=name)
 
 
 @on_loop
