@@ -93,6 +93,14 @@ def test_what_is_asked_of_an_inspected_host_is_written_with_method_and_path(tmp_
     assert outward(tmp_path, "run", *work[:-1], f"{web.url}/other").returncode == 22
 
 
+def test_a_command_that_fails_is_told_to_have_shown_less_than_it_needs(tmp_path: Path):
+    found = outward(tmp_path, "learn", "--", "sh", "-c", "exit 3")
+    assert found.returncode == 3
+    assert "the command failed (exit status 3): what it needs after that is not learnt" in found.stderr
+    assert "no file was written" in found.stderr
+    assert not (tmp_path / "outward.yaml").exists()
+
+
 def test_nothing_is_learnt_behind_a_run_nor_written_where_it_would_not_hold(tmp_path: Path):
     inside = outward(tmp_path, "learn", "--", "touch", "started", OUTWARD_INSIDE="1")
     (tmp_path / "other.yaml").write_text("version: 1\n")

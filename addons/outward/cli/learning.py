@@ -114,15 +114,23 @@ class Learning:
         if choice.file and self._path.resolve() not in {each.path.resolve() for each in self._drafts.all}:
             raise click.UsageError(f"{self._path} is no file of the configuration: name it with --config")
 
-    def write(self) -> Iterator[str]:
+    def write(self, status: int) -> Iterator[str]:
         """Write what was met into the policy file, and yield what a person should know.
+
+        Args:
+            status: the command's exit status; one that failed has not shown all that it needs.
 
         Raises:
             click.ClickException: it cannot be written; the file stays as it was.
         """
         found = PolicyFiles(self._choice, self.loaded, self.loaded.policy or Policy(), self._drafts)
         told = told_of(found, self.lessons.demands(), self._include, met=self.lessons.met)
-        yield store(self._path, told.proposed.proposals, found.drafts, self.loaded, self._choice, exact=True)
+        if status:
+            yield f"the command failed (exit status {status}): what it needs after that is not learnt; run it again"
+        if told.proposed.proposals or self._choice.file:
+            yield store(self._path, told.proposed.proposals, found.drafts, self.loaded, self._choice, exact=True)
+        else:
+            yield "there is nothing to allow: no file was written, and the starter policy goes on to hold"
         yield from _left_out(told)
         lost = sorted(self.lessons.lost - {question.host.name for question in self.lessons.asked})
         if lost:

@@ -109,12 +109,12 @@ def run(
         localhost=_localhost(loaded, localhost, quiet=as_json) if jailed else (),
     )
     told = _Told(Summary(pupil.lessons.add if pupil else None), Searched(), pupil)
-    status = _follow(command, loaded, private, told, starter=choice.file is None, jailed=jailed)
+    told.status = _follow(command, loaded, private, told, starter=choice.file is None, jailed=jailed)
     if as_json:
         click.echo(json.dumps(told.as_json(chosen)), err=True)
     else:
         told.show(chosen)
-    sys.exit(status)
+    sys.exit(told.status)
 
 
 def _configured(choice: Choice, group: str | None, *, no_parent: bool, quiet: bool) -> tuple[Loaded, str]:
@@ -136,15 +136,17 @@ class _Told:
 
     Attributes:
         captures: the jail's; None without a jail.
+        status: the command's exit status.
     """
 
     summary: Summary
     searched: Searched
     pupil: "Learning | None"
     captures: Captures | None = None
+    status: int = 0
 
     def as_json(self, group: str) -> dict[str, object]:
-        learnt = {"learnt": list(self.pupil.write())} if self.pupil else {}
+        learnt = {"learnt": list(self.pupil.write(self.status))} if self.pupil else {}
         past = self.captures.as_json() if self.captures else {}
         told = {"group": group, "blocked": self.summary.as_json(), "searched": self.searched.as_json()}
         return {**told, **past, **learnt}
@@ -156,7 +158,7 @@ class _Told:
         for line in (*self.searched.text(width), *self.summary.text(group, width), *past):
             bold = line.startswith("outward: ") and "NO_COLOR" not in os.environ
             click.secho(line, err=True, bold=bold or None, reset=bold)
-        for line in self.pupil.write() if self.pupil else ():
+        for line in self.pupil.write(self.status) if self.pupil else ():
             click.echo(f"outward: {line}", err=True)
 
 

@@ -15,15 +15,17 @@ from outward.cli.table import has_colour
 from outward.cli.trusting import mention
 from outward.config.cases import parse_cases
 from outward.config.diagnostics import Report
+from outward.config.gather import cause_of
 from outward.config.loaded import Loaded
 from outward.core.cases import Case, CaseResult, hold
+from outward.core.model import Place
 from outward.files import MIB, read_regular
 
 FAILED = 4  # exit code
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--junit", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write JUnit XML there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_option
@@ -53,11 +55,13 @@ def _cases(files: Sequence[Path], loaded: Loaded, groups: Sequence[str], *, as_j
     report = Report()
     cases: list[Case] = []
     for path in files:
+        place = Place(str(path), 1)
         try:
-            text = read_regular(path, 16 * MIB).decode()
-        except (OSError, UnicodeDecodeError) as error:
-            raise click.ClickException(f"cannot read `{path}`: {error}") from error
-        cases += parse_cases(text, str(path), groups, report)
+            cases += parse_cases(read_regular(path, 16 * MIB).decode(), str(path), groups, report)
+        except OSError as error:
+            report.error("E001", f"cannot read `{path}`: {cause_of(error)}", place)
+        except UnicodeDecodeError:
+            report.error("E001", "not UTF-8", place, cure="save the file as UTF-8")
     if report.failed:
         refuse(Loaded(loaded.settings, None, report.sorted(), (), report.sources), as_json=as_json)
     return tuple(cases)

@@ -176,11 +176,12 @@ def _read(path: Path, place: Place, confined: Confined | None, report: Report, l
     try:
         return read_regular(real, MAX_BYTES, below=confined.folder if confined else None)
     except OSError as error:
-        report.error("E001", f"cannot read `{path}`: {_cause(error)}", place)
+        report.error("E001", f"cannot read `{path}`: {cause_of(error)}", place)
         return None
 
 
-def _cause(error: OSError) -> str:
+def cause_of(error: OSError) -> str:
+    """Return why a file cannot be read, in words."""
     text = error.strerror or "unknown"
     return text[:1].lower() + text[1:]
 
@@ -327,7 +328,7 @@ def _read_names(name: str, node: MappingNode, base: Path, gathered: Gathered, re
         report.error("E027", str(error), file.place, file.length, cure)
         return
     except (OSError, RuntimeError, ValueError) as error:  # also a loop of symlinks, or a NUL
-        cause = _cause(error) if isinstance(error, OSError) else "not a path"
+        cause = cause_of(error) if isinstance(error, OSError) else "not a path"
         report.error("E001", f"cannot read `{path}`: {cause}", file.place, file.length)
         return
     if path not in gathered.files:

@@ -113,3 +113,27 @@ def test_no_tests_is_a_usage_error(outward, tmp_path: Path):
     assert outward("test", policy=POLICY).exit_code == 2
     (tmp_path / "empty.yaml").write_text("hello\n")
     assert outward("test", "empty.yaml", policy=POLICY).exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", "missing.yaml"),
+        ("test", "missing.yaml", "--config", "policy.yaml"),
+        *(
+            (verb, *more, "--config", "missing.yaml")
+            for verb, *more in (["test"], ["explain", "a.example"], ["serve"], ["suggest"])
+        ),
+        ("run", "--config", "missing.yaml", "--", "true"),
+    ],
+)
+def test_a_file_that_is_not_there_is_told_alike_by_every_verb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    result = CliRunner().invoke(main, list(words))
+    assert result.exit_code == 3
+    assert result.output.startswith(
+        "missing.yaml:1:1: error[E001]: cannot read `missing.yaml`: no such file or directory"
+    )
