@@ -57,4 +57,5 @@ def _unicode(name: str) -> str:
 def _lines() -> frozenset[bytes]:
     from publicsuffixlist import PSLFILE  # noqa: PLC0415 - as above
 
-    return frozenset(Path(PSLFILE).read_bytes().splitlines())
+    lines = Path(PSLFILE).read_bytes().splitlines()
+    return frozenset(line for line in lines if not line.startswith(b"//"))
