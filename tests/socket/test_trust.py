@@ -45,6 +45,9 @@ def test_a_named_store_is_added_to_the_system_s(system: dict[str, str], tmp_path
     folder = tmp_path / "corp"
     folder.mkdir()
     corp = write(folder / "corp.pem", Ca("Corp").pem)
+    (folder / "0a1b2c3d.0").symlink_to(corp)  # as OpenSSL looks for it
+    (folder / "gone.pem").symlink_to(folder / "missing")
+    (folder / "loop.pem").symlink_to(folder / "loop.pem")
     named = {variable: str(corp if variable == "SSL_CERT_FILE" else folder)}
     assert names(trust.system_store(system)) == ["CN=System"]
     assert names(trust.system_store(system | named)) == ["CN=System", "CN=Corp"]

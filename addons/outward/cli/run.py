@@ -267,7 +267,7 @@ def _own_port(loaded: Loaded, spare: Path, private: Private) -> Loaded:
         writable = False
     secrets = (*settings.secrets, *private.hidden.entries)
     direct = (*settings.no_proxy, *private.localhost)  # a parent's localhost is another
-    trust = (*settings.trust, *(usable(trusted_before(os.environ)) if "system" in settings.trust else ()))
+    trust = (*settings.trust, *(usable(trusted_before(os.environ), os.environ) if "system" in settings.trust else ()))
     settings = replace(
         settings,
         trust=trust,

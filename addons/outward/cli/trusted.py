@@ -18,14 +18,14 @@ def trusted_before(env: Mapping[str, str]) -> tuple[Path, ...]:
     return tuple(dict.fromkeys((*named, *trusted_files(env))))
 
 
-def usable(files: Iterable[Path]) -> Iterator[str]:
-    """Yield those files that a proxy can trust: what lies in the working tree may be somebody else's.
+def usable(files: Iterable[Path], env: Mapping[str, str]) -> Iterator[str]:
+    """Yield those files that a proxy can trust beside the system's roots, which `SSL_CERT_FILE` is one of.
 
-    One that tools could not use either keeps none from starting.
+    What lies in the working tree may be somebody else's. One that tools could not use either keeps none from starting.
     """
     tree = working_tree()
     for path in files:
-        if tree.holds(path):
+        if tree.holds(path) or str(path) == env.get("SSL_CERT_FILE"):
             continue
         try:
             data = read_regular(path, _MOST)

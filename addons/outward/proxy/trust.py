@@ -13,6 +13,7 @@ import ssl
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from stat import S_ISREG
 
 from cryptography import x509
 
@@ -167,10 +168,21 @@ def _certificates_in(path: Path) -> bytes:
     """Return the PEM certificates of a file or folder and nothing else of it; empty where there is none."""
     try:
         if path.is_dir():
-            return b"".join(dict.fromkeys(_certificates_in(each) for each in sorted(path.iterdir()) if each.is_file()))
+            return b"".join(dict.fromkeys(map(_certificates_in, _files(path))))
         return b"".join(block + b"\n" for block in certificates_of(read_regular(path, _MAX_PEM)))
     except OSError:
         return b""
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    """Return the files of a folder, each once: a store of roots has most of them under two names."""
+    found: dict[tuple[int, int], Path] = {}
+    for path in sorted(folder.iterdir(), key=lambda each: each.name):
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            if S_ISREG(status.st_mode):
+                found.setdefault((status.st_dev, status.st_ino), path)
+    return found.values()
 
 
 def _blocks(pem: bytes) -> list[bytes]:
