@@ -13,10 +13,9 @@ import builtins
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from outward import __version__
 from outward.core.model import Lane, Stage, Verdict
 from outward.core.policy import Policy, layers
 from outward.core.reasons import Reason
@@ -25,8 +24,6 @@ from outward.records.events.values import Event
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
-    from prometheus_client.metrics_core import Metric
-    from prometheus_client.samples import Exemplar
 
 _MAX_GROUPS = 10_000  # over the life of the process, so that reloads do not grow series without end
 _LAG_WINDOW = 30  # samples
@@ -248,8 +245,10 @@ class Metrics:
             if self._registry is None:
                 from prometheus_client import CollectorRegistry, ProcessCollector  # noqa: PLC0415 - slow, scrapes only
 
+                from outward.ops.collector import Collector  # noqa: PLC0415 - as above
+
                 self._registry = CollectorRegistry()
-                self._registry.register(_Collector(self))
+                self._registry.register(Collector(self))
                 ProcessCollector(registry=self._registry)
             return self._registry
 
@@ -271,7 +270,7 @@ def _outcome(status: int | None) -> str:
     return "rate_limited" if status == 429 else _CLASSES.get(status // 100, "server_error")
 
 
-_COUNTERS = (
+COUNTERS = (
     ("traced", "traces", "Traced requests, by what became of their spans.", ("outcome",)),
     ("vendors", "vendor_responses", "What governed vendors answered.", ("vendor", "outcome")),
     ("bytes", "bytes", "Payload bytes carried.", ("direction", "lane")),
@@ -324,101 +323,3 @@ GAUGES = {
     "ops_certificate_expiry_timestamp_seconds": "When the certificate of the ops port expires.",
     "client_ca_expiry_timestamp_seconds": "When the first of the authorities of client certificates expires.",
 }
-
-
-class _Collector:
-    """Turns the numbers into Prometheus families, in a fixed order."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> "Iterable[Metric]":
-        """Yield every family."""
-        from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily  # noqa: PLC0415 - slow
-
-        metrics = self._metrics
-        yield self._requests()
-        yield from self._histograms()
-        yield from self._counters()
-        active = GaugeMetricFamily("outward_connections_active", "Open client connections.", labels=["lane"])
-        for values, number in metrics.families["connections"].items():
-            active.add_metric(values, number.value)
-        yield active
-        held = GaugeMetricFamily("outward_group_connections", "Open connections of a limited group.", labels=["group"])
-        most = GaugeMetricFamily("outward_group_connections_limit", "How many it may have.", labels=["group"])
-        for group, (count, limit) in metrics.group_connections().items():
-            held.add_metric([group], count)
-            most.add_metric([group], limit)
-        yield from (held, most)
-        rules = GaugeMetricFamily("outward_policy_rules", "Rules of a group's own.", labels=["group"])
-        for group, count in metrics.policy_rules.items():
-            rules.add_metric([group], count)
-        yield rules
-        for name, text in GAUGES.items():
-            if name in metrics.gauges:
-                yield GaugeMetricFamily(f"outward_{name}", text, value=metrics.gauges[name]())
-        build = InfoMetricFamily("outward_build", "What is running.", value={"version": __version__})
-        yield build
-
-    def _requests(self) -> "Metric":
-        from prometheus_client.metrics_core import CounterMetricFamily  # noqa: PLC0415 - slow
-
-        labels = ["group", "verdict", "reason", "stage", "lane"]
-        family = CounterMetricFamily("outward_requests", "Questions decided.", labels=labels)
-        for (group, verdict, reason, stage, lane), count in self._metrics.requests.copy().items():
-            family.add_metric([group, verdict.name.lower(), reason.value, stage.value, lane_label(lane)], count)
-        return family
-
-    def _histograms(self) -> "Iterator[Metric]":
-        from prometheus_client.metrics_core import HistogramMetricFamily  # noqa: PLC0415 - slow
-
-        metrics = self._metrics
-        for name, text, label, found in (
-            ("request", "From question to end.", "lane", metrics.request_duration),
-            ("tls", "How long TLS handshakes took.", "side", metrics.tls_duration),
-            (
-                "vendor_first_byte",
-                "From a request to a governed vendor to its answer.",
-                "vendor",
-                metrics.vendor_duration,
-            ),
-        ):
-            family = HistogramMetricFamily(f"outward_{name}_duration_seconds", text, labels=[label])
-            for values, histogram in found.items():
-                family.add_metric(values, *_with_exemplars(histogram))
-            yield family
-        for name, text, histogram in (
-            ("decision", "How long the policy took to decide.", metrics.decision_duration),
-            ("accept", "From a question's first byte to its decision.", metrics.accept_duration),
-            ("first_byte", "From an inspected request to its response's head.", metrics.first_byte_duration),
-            ("dial", "How long upstream connections took.", metrics.dial_duration),
-            ("resolve", "How long DNS questions took.", metrics.resolve_duration),
-        ):
-            buckets, total = histogram.cumulative()
-            yield HistogramMetricFamily(f"outward_{name}_duration_seconds", text, buckets=buckets, sum_value=total)
-
-    def _counters(self) -> "Iterator[Metric]":
-        from prometheus_client.metrics_core import CounterMetricFamily  # noqa: PLC0415 - slow
-
-        for key, name, text, labels in _COUNTERS:
-            family = CounterMetricFamily(f"outward_{name}", text, labels=labels)
-            for values, number in self._metrics.families[key].items():
-                family.add_metric(values, number.value)
-            yield family
-        written = self._metrics.written.value
-        yield CounterMetricFamily("outward_records_written", "Events that the store has taken.", value=written)
-        sent = self._metrics.sent.value
-        yield CounterMetricFamily(
-            "outward_audit_stream_sent", "Audit events that the destination has taken.", value=sent
-        )
-
-
-def _with_exemplars(histogram: Histogram) -> tuple[list[tuple[str, float] | tuple[str, float, "Exemplar"]], float]:
-    """Return the buckets and the sum; a bucket that remembers an id shows it as its exemplar (OpenMetrics 1.0)."""
-    from prometheus_client.samples import Exemplar  # noqa: PLC0415 - slow, scrapes only
-
-    buckets, total = histogram.cumulative()
-    return [
-        (*bucket, Exemplar({"decision_id": known[0]}, known[1])) if known else bucket
-        for bucket, known in zip(buckets, histogram.exemplars(), strict=True)
-    ], total
