@@ -11,7 +11,7 @@ from outward.core.decide import decide
 from outward.core.grants import granting
 from outward.core.model import Question
 from outward.core.names import canonical_host
-from outward.ops.access import digest
+from outward.ops.principals import digest
 from outward.records.database import StoreAwayError
 from outward.records.state import runtime_settings
 from outward.records.state.runtime_settings import StoredToken

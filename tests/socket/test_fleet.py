@@ -11,7 +11,7 @@ from harness.postgres import Server
 from harness.process import Served
 from harness.records import unaudited
 from harness.waiting import wait_for
-from outward.ops.access import digest
+from outward.ops.principals import digest
 from outward.records.database import open_database
 from outward.records.state import runtime_settings
 from outward.records.state.runtime_settings import StoredToken

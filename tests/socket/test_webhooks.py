@@ -25,7 +25,7 @@ from outward.config.load import load_text
 from outward.core.model import Verdict
 from outward.core.reasons import Reason
 from outward.core.secrets import MisdirectedError
-from outward.ops.access import Buckets
+from outward.ops.buckets import Buckets
 from outward.ops.metrics import Metrics
 from outward.records.audit import values
 from outward.records.audit.events import secret_used

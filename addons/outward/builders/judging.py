@@ -72,8 +72,8 @@ def administration_of(settings: Settings, judge: Judge) -> "Administration":
     Raises:
         StartError: the file of the token cannot be read, or a token is too short.
     """
-    from outward.ops.access import TokenError  # noqa: PLC0415 - `run` has no such side
     from outward.ops.administration import Administration  # noqa: PLC0415 - as above
+    from outward.ops.principals import TokenError  # noqa: PLC0415 - `run` has no such side
 
     try:
         return Administration(settings, lambda: judge.policy)

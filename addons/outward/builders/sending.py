@@ -168,7 +168,7 @@ def webhooks_of(settings: Settings, metrics: Metrics) -> "Webhooks | None":
     """Make what tells other programs of requests and new hosts, where the settings name any."""
     if not settings.webhooks:
         return None
-    from outward.ops.access import Buckets  # noqa: PLC0415 - few need it
+    from outward.ops.buckets import Buckets  # noqa: PLC0415 - few need it
     from outward.records.sending.destination import secret_in  # noqa: PLC0415 - as above
     from outward.records.sending.webhooks import Hook, Webhooks  # noqa: PLC0415 - as above
 

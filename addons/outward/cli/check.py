@@ -22,7 +22,7 @@ from outward.config.discovery import Choice
 from outward.config.loaded import Loaded
 from outward.config.render import render_json, render_sarif, render_text, summary
 from outward.core.policy import Policy, layers
-from outward.ops.access import from_environment
+from outward.ops.principals import from_environment
 
 _UNUSED = 30 * 86_400.0  # seconds
 

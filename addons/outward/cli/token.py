@@ -13,7 +13,7 @@ from outward.cli.options import config_option
 from outward.cli.runtime import actor, known_group, runtime
 from outward.cli.table import columns
 from outward.cli.web_search import json_option
-from outward.ops.access import ALL, ROLES, digest, new_secret
+from outward.ops.principals import ALL, ROLES, digest, new_secret
 from outward.records.events.values import rfc3339
 from outward.records.state import runtime_settings
 from outward.records.state.runtime_settings import StoredToken

@@ -12,9 +12,10 @@ from math import ceil
 from types import MappingProxyType
 from typing import Any
 
+from outward.config.conditions import ListPurpose
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, Node, ScalarNode
-from outward.config.rules import ListPurpose, RuleCompiler
+from outward.config.rules import RuleCompiler
 from outward.config.schema import GroupModel, WebSearchModel
 from outward.config.validate import validate
 from outward.core.limits import GroupLimits, Rate

@@ -3,10 +3,11 @@
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 
+from outward.config.conditions import ListPurpose
 from outward.config.diagnostics import Level, Report
 from outward.config.document import MappingNode, Node, at, parse
 from outward.config.machine import Machine
-from outward.config.rules import ListPurpose, RuleCompiler
+from outward.config.rules import RuleCompiler
 from outward.config.sets import Sets, shipped_sets
 from outward.core.model import Place, Rule
 from outward.core.rules import Rules

@@ -5,11 +5,26 @@ compiled from nodes (see `rules`), so that a long list costs no models; `RuleMap
 """
 # ruff: noqa: RUF012 - each model gets a copy of its defaults
 
-from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Any, Literal
 
 from outward.config import patterns, values
+from outward.config.fields import (
+    TEXT,
+    AddressText,
+    Day,
+    DnsServer,
+    Endpoint,
+    Flag,
+    HostName,
+    NetworkText,
+    Rate,
+    Seconds,
+    Sha256,
+    Size,
+    Text,
+    Whole,
+    reader,
+)
 from outward.config.settings import DEFAULT_STATE, Limits
 from outward.config.shapes import BeforeValidator, Field, Model, WithJsonSchema
 from outward.core.model import (
@@ -25,37 +40,6 @@ from outward.core.model import (
     Unfilterable,
 )
 from outward.core.reasons import Reason
-
-
-def _reader(read: Callable[[str], Any]) -> BeforeValidator:
-    """Return a validator that reads text; a list or a mapping in its place is an error like any other."""
-
-    def checked(value: Any) -> Any:
-        if not isinstance(value, str):
-            raise ValueError("expected a single value")  # noqa: TRY004 - pydantic collects ValueError only
-        return read(value)
-
-    return BeforeValidator(checked)
-
-
-_TEXT = {"type": "string"}
-_DURATION = {"type": ["string", "number"], "examples": ["10s", "5m", "30d"]}
-_SIZE = {"type": ["string", "integer"], "examples": ["64KiB", "10MiB"]}
-
-Flag = Annotated[bool, _reader(values.flag)]
-Whole = Annotated[int, _reader(values.whole)]
-Rate = Annotated[float, _reader(values.rate), WithJsonSchema({"type": "number", "exclusiveMinimum": 0})]
-Seconds = Annotated[float, _reader(values.seconds), WithJsonSchema(_DURATION)]
-Size = Annotated[int, _reader(values.size), Field(ge=1), WithJsonSchema(_SIZE)]
-Endpoint = Annotated[tuple[str, int], _reader(values.endpoint), WithJsonSchema(_TEXT)]
-DnsServer = Annotated[tuple[str, int], _reader(values.server), WithJsonSchema(_TEXT)]
-HostName = Annotated[str, _reader(values.host_name), WithJsonSchema(_TEXT)]
-NetworkText = Annotated[IPv4Network | IPv6Network, _reader(values.network), WithJsonSchema(_TEXT)]
-AddressText = Annotated[IPv4Address | IPv6Address, _reader(values.address), WithJsonSchema(_TEXT)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Text = Annotated[str, Field(min_length=1)]
-Day = Annotated[str, WithJsonSchema({"type": "string", "format": "date", "examples": ["2027-01-31"]})]
-
 
 _LIMITS = Limits()
 
@@ -107,7 +91,7 @@ class ServerModel(Model):
     instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@-]{0,127}$")] | None = None
     ca: CaModel | None = None
     tls: TlsModel | None = None
-    workers: Annotated[Literal[1], _reader(_one_worker)] = 1
+    workers: Annotated[Literal[1], reader(_one_worker)] = 1
     grace: Seconds = 30.0
     log_level: Literal["debug", "info", "warning", "error"] | None = None
     limits: LimitsModel = LimitsModel()
@@ -116,7 +100,7 @@ class ServerModel(Model):
 class AuditStreamModel(Model):
     """An HTTP endpoint that gets every audit event, denials too where it wants them, and the secret that it knows."""
 
-    url: Annotated[str, _reader(values.stream_url)]
+    url: Annotated[str, reader(values.stream_url)]
     token_env: Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     token_file: Text | None = None
     batch: Annotated[Whole, Field(ge=1, le=1000)] = 100
@@ -126,7 +110,7 @@ class AuditStreamModel(Model):
 class ExportModel(Model):
     """A collector that gets every decision as OpenTelemetry logs, and the file of more header fields."""
 
-    otlp: Annotated[str, _reader(values.otlp_url)]
+    otlp: Annotated[str, reader(values.otlp_url)]
     headers_file: Text | None = None
 
 
@@ -134,13 +118,13 @@ class AuditModel(Model):
     """How long audit events are kept, and where the head of their chain is told to: a file, or an endpoint's URL."""
 
     retention: Seconds | None = None
-    anchor: Annotated[str, _reader(values.anchor)] | None = None
+    anchor: Annotated[str, reader(values.anchor)] | None = None
 
 
 class RecordsModel(Model):
     """Where decisions are kept, and for how long."""
 
-    url: Annotated[str, _reader(values.records_url)] = "sqlite"
+    url: Annotated[str, reader(values.records_url)] = "sqlite"
     retention: Seconds = 30 * 86_400.0
     keep: Literal["all", "denials"] = "all"
     max_bytes: Annotated[Size, Field(ge=1024 * 1024)] = 8 * 1024**3
@@ -164,8 +148,8 @@ class UpstreamModel(Model):
     crl: list[Text] = []
     dns: DnsModel = DnsModel()
     internal: list[NetworkText] = []
-    proxy: Annotated[str, _reader(values.parent_proxy)] | None = None
-    no_proxy: list[Annotated[str, _reader(patterns.host_pattern)]] = []
+    proxy: Annotated[str, reader(values.parent_proxy)] | None = None
+    no_proxy: list[Annotated[str, reader(patterns.host_pattern)]] = []
 
 
 class InjectModel(Model):
@@ -217,7 +201,7 @@ class WebSearchModel(Model):
     opt_in: OptIn | None = None
     sources: Literal["inherit"] | Rules | None = None
     filter: Filter | None = None
-    max_searches: Annotated[int | Literal["unlimited"], _reader(_searches)] | None = None
+    max_searches: Annotated[int | Literal["unlimited"], reader(_searches)] | None = None
     per_day: Annotated[Whole, Field(ge=0)] | None = None
     unfilterable: Unfilterable | None = None
     on_violation: OnViolation | None = None
@@ -257,7 +241,7 @@ def _claim_path(value: Any) -> list[Any]:
 
 
 _CLAIM_DEPTH = 8
-_CLAIM = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": _CLAIM_DEPTH}]}
+_CLAIM = {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1, "maxItems": _CLAIM_DEPTH}]}
 ClaimPath = Annotated[tuple[str, ...], BeforeValidator(_claim_path), WithJsonSchema(_CLAIM)]
 
 
@@ -323,7 +307,7 @@ class CaseModel(Model):
 class WebhookModel(Model):
     """An HTTP endpoint that is told of access requests, and of hosts and uses of secrets that are new to a group."""
 
-    url: Annotated[str, _reader(values.stream_url)]
+    url: Annotated[str, reader(values.stream_url)]
     events: Annotated[
         list[Literal["request", "new_host", "secret_new_use", "secret_misdirected"]], Field(min_length=1)
     ] = ["request"]
@@ -352,7 +336,7 @@ def _path(value: Any) -> Any:
 class OidcModel(Model):
     """Sign-in to the admin page at a provider of identities; `role_claim` may be a path into nested claims."""
 
-    issuer: Annotated[str, _reader(values.issuer_url)]
+    issuer: Annotated[str, reader(values.issuer_url)]
     client_id: Text
     client_secret_file: Text | None = None
     scopes: list[Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]] = ["profile", "email"]
@@ -365,7 +349,7 @@ class OidcModel(Model):
 class AdminModel(Model):
     """How the admin page and the API are reached: addresses, TLS, sign-in."""
 
-    urls: list[Annotated[str, _reader(values.web_origin)]] = []
+    urls: list[Annotated[str, reader(values.web_origin)]] = []
     tls: ListenerTlsModel | None = None
     oidc: OidcModel | None = None
 
@@ -397,7 +381,7 @@ class JailModel(Model):
 class Document(Model):
     """The whole file."""
 
-    version: Annotated[Literal[1], _reader(values.whole)]
+    version: Annotated[Literal[1], reader(values.whole)]
     include: list[Text | ConfinedModel] = []
     server: ServerModel = ServerModel()
     records: RecordsModel = RecordsModel()
@@ -421,9 +405,9 @@ def json_schema() -> dict[str, Any]:
 
     schema = twin(Document).model_json_schema()
     vendor = schema["properties"]["vendors"]
-    vendor["additionalProperties"] = {"anyOf": [_TEXT, vendor["additionalProperties"]]}
+    vendor["additionalProperties"] = {"anyOf": [TEXT, vendor["additionalProperties"]]}
     claim = schema["$defs"]["OidcModel"]["properties"]["role_claim"]
-    schema["$defs"]["OidcModel"]["properties"]["role_claim"] = {"anyOf": [_TEXT, claim]}
+    schema["$defs"]["OidcModel"]["properties"]["role_claim"] = {"anyOf": [TEXT, claim]}
     for model, keys in _said().items():
         properties = (schema if model == "Document" else schema["$defs"][model])["properties"]
         for key, text in keys.items():

@@ -10,10 +10,11 @@ from dataclasses import replace
 from datetime import date
 from hashlib import sha256
 
+from outward.config.conditions import ListPurpose
 from outward.config.diagnostics import Report
 from outward.config.loaded import Loaded
 from outward.config.machine import Machine, discoveries
-from outward.config.rules import ListPurpose, RuleCompiler
+from outward.config.rules import RuleCompiler
 from outward.config.sets import Hosts, Sets
 from outward.config.settings import Settings
 from outward.core.addresses import Network

@@ -11,23 +11,22 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 from functools import cached_property
-from ipaddress import ip_network
 from pathlib import Path
 
 from outward.config.confines import Confines, confine
 from outward.config.diagnostics import Finding, Level, Report
-from outward.config.document import MappingNode, Node, ScalarNode
-from outward.config.gather import Gathered, LeadsOutError, Reach, document, merge, read_names
+from outward.config.document import MappingNode, ScalarNode
+from outward.config.forbidding import _NO_SEARCH, closed, is_closed, is_misplaced, without_allowing
+from outward.config.gather import Gathered, LeadsOutError, Reach, merge, read_names
 from outward.config.groups import WrittenGroup, read_groups
 from outward.config.includes import Given
 from outward.config.machine import Machine
 from outward.config.nearest import did_you_mean
+from outward.config.recognise import document
 from outward.config.rules import RuleCompiler
-from outward.config.schema import Document, GroupModel, WebSearchModel
+from outward.config.schema import Document
 from outward.config.sets import Sets
-from outward.core.model import Pattern, PatternKind, Place, Rule
-from outward.core.policy import within
-from outward.core.rules import Rules
+from outward.core.model import Place
 from outward.files import MIB, read_regular
 
 MAX_FILE = MIB
@@ -131,7 +130,7 @@ class Subtree:
         told = _shown(f"{first.place}: {first.message}" if first.place else first.message)
         also = f" (and {more} more)" if more else ""
         closed = "until that is mended, everything there is denied"
-        return f"{self.path}: {told}{also}; {closed if _is_closed(self.own) else _OUTCOME[self.standing]}"
+        return f"{self.path}: {told}{also}; {closed if is_closed(self.own) else _OUTCOME[self.standing]}"
 
     @property
     def digest(self) -> bytes:
@@ -216,13 +215,13 @@ class SubtreeReader:
         """Return what the files forbid, without what they allow; where that cannot be known, that all is denied."""
         latest, report = subtree.latest, Report()
         unread = len(latest.roots) < sum(data is None or bool(data.strip()) for _, data in latest.sources)
-        if not unread and not any(_is_misplaced(root, given.confines) for root, given in latest.roots):
-            roots = [(_without_allowing(root, given.confines), given) for root, given in latest.roots]
+        if not unread and not any(is_misplaced(root, given.confines) for root, given in latest.roots):
+            roots = [(without_allowing(root, given.confines), given) for root, given in latest.roots]
             own = self._compile(roots, MAX_BYTES, report)[1]
             if not report.failed and not any(finding.ident in _AMBIGUOUS for finding in latest.findings):
                 return {path: replace(each, search=_NO_SEARCH, search_place=None) for path, each in own.items()}
         first = next((each.place for each in subtree.findings if each.level is Level.ERROR and each.place), None)
-        return {subtree.path: _closed(first or Place(str(latest.sources[0][0].path), 1))}
+        return {subtree.path: closed(first or Place(str(latest.sources[0][0].path), 1))}
 
 
 def _shown(text: str) -> str:
@@ -303,68 +302,6 @@ def _once(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     found = tuple(findings)
     unknown = {finding.place for finding in found if finding.ident == "E005"}
     return tuple(each for each in found if each.ident != "E027" or each.place not in unknown)
-
-
-def _is_misplaced(root: MappingNode, confines: Confines) -> bool:
-    """Tell whether a document may forbid something where it does not count: a misspelt name, another file."""
-    groups = root.get("groups")
-    paths = groups.values if isinstance(groups, MappingNode) else ()
-    return any(key not in Document.model_fields or key == "include" for key in root.values) or not all(
-        within(path, confines.under) for path in paths
-    )
-
-
-def _without_allowing(root: MappingNode, confines: Confines) -> MappingNode:
-    """Return a document without what allows, and without what does not count in it.
-
-    A key that does not exist stays: it may be a misspelt `deny`.
-    """
-    groups = root.get("groups")
-    sections: dict[str, Node] = {key: root.values[key] for key in ("sets",) if key in root.values}
-    if isinstance(groups, MappingNode):
-        sections["groups"] = _of(groups, {key: _forbidding(group, confines) for key, group in groups.values.items()})
-    elif groups is not None:
-        sections["groups"] = groups
-    return _of(root, sections)
-
-
-_SOFTER = (("mode", "report"), ("ech", "pass"))
-
-
-def _forbidding(group: Node, confines: Confines) -> Node:
-    if not isinstance(group, MappingNode):
-        return group
-    dropped = {"allow", "web_search"} | (GroupModel.model_fields.keys() - set(confines.group))
-    lane = group.get("lane")
-    if isinstance(lane, ScalarNode) and lane.text == "tunnel" and lane.text not in confines.lanes:
-        dropped.add("lane")
-    for key, softer in _SOFTER:
-        said = group.get(key)
-        if isinstance(said, ScalarNode) and said.text == softer:
-            dropped.add(key)
-    return _of(group, {key: value for key, value in group.values.items() if key not in dropped})
-
-
-def _of(node: MappingNode, values: Mapping[str, Node]) -> MappingNode:
-    keys = {key: node.keys[key] for key in values}
-    return MappingNode(node.file, node.line, node.column, node.length, keys, dict(values))
-
-
-_NO_SEARCH = WebSearchModel.model_validate({"enabled": "false"})
-_EVERYTHING = (
-    Pattern(PatternKind.ANY),
-    *(Pattern(PatternKind.NETWORK, text, ip_network(text)) for text in ("0.0.0.0/0", "::/0")),
-)
-_CLOSED = "what this file denies cannot be read, so that everything is denied"
-
-
-def _closed(place: Place) -> WrittenGroup:
-    rules = Rules(Rule(pattern, place, None, note=_CLOSED) for pattern in _EVERYTHING)
-    return WrittenGroup(deny=rules, search=_NO_SEARCH, place=place, confined=True)
-
-
-def _is_closed(own: Mapping[str, WrittenGroup]) -> bool:
-    return any(rule.note is _CLOSED for each in own.values() for rule in each.deny.all)
 
 
 def outermost_first(subtrees: Collection[Subtree]) -> list[Subtree]:

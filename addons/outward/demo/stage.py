@@ -15,7 +15,7 @@ from pathlib import Path
 from outward.config.load import load
 from outward.demo.client import Address, ThroughProxy
 from outward.demo.vendors import HOSTS, PACE, Vendor
-from outward.ops.access import digest, new_secret
+from outward.ops.principals import digest, new_secret
 from outward.proxy.ca import Authority
 from outward.records.state.runtime_settings import StoredToken
 from outward.search.registry import vendor_of

@@ -6,159 +6,22 @@ browser's session is a signed cookie that names its token, so that it ends when 
 
 import hashlib
 import hmac
-import os
 import secrets
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 from outward.config.settings import Oidc
-from outward.core.policy import within
-from outward.files import read_regular
+from outward.ops.buckets import Buckets
 from outward.ops.origins import Origins
+from outward.ops.principals import ALL, SAFE, Token, digest
 from outward.ops.web import OpsRequest, Problem
 
 COOKIE = "outward_session"
 _GUARD = "__Host-"
 PERSON = "owp_"  # what the secret of a person's sign-in begins with
 SESSION = 8 * 3600  # seconds
-ALL = "all"  # the scope of a token that may see and change everything
-CHANGING = ("operator", "admin")
-ROLES = ("viewer", *CHANGING)
-_SAFE = ("GET", "HEAD")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="outward"'}
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A token as it is kept.
-
-    Attributes:
-        id: names it in lists, sessions and audit events.
-        sha256: lower-case hex digest of the secret.
-        scope: path of the group whose subtree it is for, or ALL.
-        name: what its maker called it.
-        expires: Unix time in seconds, or None.
-        revoked: whether it has been taken back.
-        role: `viewer` sees; `operator` sets toggles and opt-ins, and decides requests; `admin` may do all.
-        session: whether it is a person's sign-in, which counts from a browser's cookie alone.
-        hats: of a sign-in: the names of the roles that the person has, of which one is in force at a time.
-        hat: the one in force.
-        issuer: of a sign-in: the provider.
-    """
-
-    id: str
-    sha256: str = field(repr=False)
-    scope: str = ALL
-    name: str = ""
-    expires: float | None = None
-    revoked: bool = False
-    role: str = "admin"
-    session: bool = False
-    hats: tuple[str, ...] = ()
-    hat: str = ""
-    issuer: str | None = None
-
-    def demand_change(self) -> None:
-        """Refuse who may only see.
-
-        Raises:
-            Problem: 403.
-        """
-        if self.role not in CHANGING:
-            raise Problem(403, f"you are here as {self.role}, which changes nothing")
-
-    def demand_admin(self) -> None:
-        """Refuse who may not make and revoke tokens.
-
-        Raises:
-            Problem: 403.
-        """
-        if self.role != "admin":
-            raise Problem(403, f"this is for admins, and you are here as {self.role}")
-
-    def covers(self, group: str | None) -> bool:
-        """Tell whether a group lies within the scope; what belongs to no group is for ALL only."""
-        if self.scope == ALL:
-            return True
-        return group is not None and within(group, self.scope)
-
-    def demand(self, group: str | None) -> None:
-        """Refuse what lies outside the scope.
-
-        Raises:
-            Problem: 403, the same whether or not the thing exists.
-        """
-        if not self.covers(group):
-            raise Problem(403, "this is for another group than yours")
-
-
-def digest(secret: str) -> str:
-    """Return the lower-case hex SHA-256 of a secret; secrets are random, so no slow hash is needed."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def new_secret() -> str:
-    """Return a fresh token with 256 random bits; its prefix lets scanners find leaked ones."""
-    return f"owt_{secrets.token_urlsafe(32)}"
-
-
-SHORTEST = 16  # characters of an administrator's token
-
-
-class TokenError(ValueError):
-    """An administrator's token cannot be used; the message is for the operator and does not show it."""
-
-
-def token_file(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Return the file of administrators' tokens, one a line, or None."""
-    named = environ.get("OUTWARD_ADMIN_TOKEN_FILE")
-    return Path(named) if named else None
-
-
-def from_environment(environ: Mapping[str, str] = os.environ) -> tuple[Token, ...]:
-    """Return the tokens of `OUTWARD_ADMIN_TOKEN` and `OUTWARD_ADMIN_TOKEN_FILE`, of scope ALL.
-
-    The file holds one or several, each in its line: the old and the new one while one takes over from the other.
-
-    Raises:
-        TokenError: one is too short, or the file holds none.
-        OSError: when the file cannot be read.
-    """
-    found = [environ["OUTWARD_ADMIN_TOKEN"].strip()] if environ.get("OUTWARD_ADMIN_TOKEN", "").strip() else []
-    file = token_file(environ)
-    if file is not None:
-        listed = read_regular(file).decode().split()
-        if not listed:
-            raise TokenError("the file of OUTWARD_ADMIN_TOKEN_FILE holds no token")
-        found += listed
-    if any(len(secret) < SHORTEST for secret in found):
-        raise TokenError(f"an admin token has at least {SHORTEST} characters: make one with `openssl rand -hex 32`")
-    return tuple(Token("environment", digest(secret), name="environment") for secret in found)
-
-
-class Buckets:
-    """Token buckets by key, for any thread; the oldest keys are forgotten, so memory is bounded."""
-
-    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate, self._burst, self._clock = rate, burst, clock
-        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def take(self, key: str) -> bool:
-        """Take one; False when the bucket is empty."""
-        with self._lock:
-            now = self._clock()
-            level, at = self._levels.pop(key, (self._burst, now))
-            level = min(self._burst, level + (now - at) * self._rate)
-            taken = level >= 1
-            self._levels[key] = (level - 1 if taken else level, now)
-            if len(self._levels) > 10_000:
-                self._levels.popitem(last=False)
-            return taken
 
 
 class Access:
@@ -209,7 +72,7 @@ class Access:
         origin = request.header("origin")
         if origin is not None and origin.partition("://")[2] != host:
             raise Problem(403, "not from another site's page")
-        if request.header("sec-fetch-site") in ("cross-site", "same-site") and request.method not in _SAFE:
+        if request.header("sec-fetch-site") in ("cross-site", "same-site") and request.method not in SAFE:
             raise Problem(403, "not from another site's page")
         self.origins.screen(request)
 

@@ -13,7 +13,7 @@ from outward.config.settings import SecretEntry
 from outward.core.policy import Policy, within
 from outward.ops import ask, export, views
 from outward.ops.access import Access
-from outward.ops.api import Api, Handler, Sources
+from outward.ops.api import Api, Handler
 from outward.ops.ask import Asked
 from outward.ops.chainwatch import ChainWatch
 from outward.ops.entrance import BEGIN, CALLBACK, Entrance
@@ -21,6 +21,7 @@ from outward.ops.openapi import document
 from outward.ops.pages import Pages, wants_html
 from outward.ops.places import Places
 from outward.ops.reader import DatabasePool
+from outward.ops.sources import Sources
 from outward.ops.stream import Stream, Watcher
 from outward.ops.web import OpsRequest, Problem, Response, Route, Router, as_problem, redirect
 from outward.ops.who import SignIn

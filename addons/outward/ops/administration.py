@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from outward.config.settings import AdminDoor, SecretEntry, Settings
 from outward.core.policy import Policy
-from outward.ops.access import Access, Token, from_environment, token_file
+from outward.ops.access import Access
 from outward.ops.origins import Origins
+from outward.ops.principals import Token, from_environment, token_file
 from outward.ops.rotation import Rotation
 from outward.ops.stream import Stream
 from outward.ops.web import OpsRequest, Response

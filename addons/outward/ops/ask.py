@@ -15,7 +15,7 @@ from outward.core.model import Credential
 from outward.core.names import MalformedHostError, canonical_host
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
-from outward.ops.access import ALL, Token
+from outward.ops.principals import ALL, Token
 from outward.ops.web import OpsRequest, Problem
 from outward.records.audit.audit_query import AuditFilters
 from outward.records.events.query import MAX_LIMIT, SORTS, Cursor, Filters

@@ -24,7 +24,8 @@ from outward.records.state.requests import (
 )
 
 if TYPE_CHECKING:
-    from outward.ops.api import Handler, Sources
+    from outward.ops.api import Handler
+    from outward.ops.sources import Sources
 
 _AWAY = ("the records do not answer now: the change may be made or not, so look, or try again", {"Retry-After": "5"})
 

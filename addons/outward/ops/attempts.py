@@ -9,11 +9,12 @@ from outward.core.grants import takes_grants
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.ops import ask, views
-from outward.ops.access import CHANGING
-from outward.ops.api import Handler, Sources
+from outward.ops.api import Handler
 from outward.ops.ask import Asked
 from outward.ops.chart import Chart, chart
+from outward.ops.principals import CHANGING
 from outward.ops.queue import UNTIL, USUAL, askable
+from outward.ops.sources import Sources
 from outward.ops.web import Problem, Response, Route
 from outward.records.database import Database
 from outward.records.events import query

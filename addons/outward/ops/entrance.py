@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from outward.config.admin import is_safe
-from outward.ops.access import ALL, PERSON, Access, digest
+from outward.ops.access import PERSON, Access
+from outward.ops.principals import ALL, digest
 from outward.ops.web import OpsRequest, Problem, Response, redirect
 from outward.ops.who import SignIn, Who
 from outward.records.database import StoreAwayError

@@ -16,7 +16,8 @@ from outward.records.database import Database
 from outward.records.state.uses import SecretUse, UsesQuery, refusals, uses
 
 if TYPE_CHECKING:
-    from outward.ops.api import Handler, Sources
+    from outward.ops.api import Handler
+    from outward.ops.sources import Sources
 
 _MONTH = 30 * 86_400.0  # seconds
 

@@ -4,7 +4,7 @@ Kept beside the handlers by tests that send what it promises and compare what co
 """
 
 from outward import __version__
-from outward.ops.access import ALL
+from outward.ops.principals import ALL
 from outward.ops.shapes import FLAG, ID, REASON, SCHEMAS, TEXT, Json, an_object, page, ref
 from outward.records.events.query import MAX_LIMIT, SORTS
 from outward.records.state.requests import STATES

@@ -14,12 +14,14 @@ from outward.core.model import Question
 from outward.core.reasons import Reason
 from outward.core.suggest import question_about
 from outward.ops import ask, views
-from outward.ops.access import CHANGING, Access
-from outward.ops.api import Handler, Sources, told
+from outward.ops.access import Access
+from outward.ops.api import Handler, told
 from outward.ops.ask import Asked, scope
 from outward.ops.attempts import Attempts
 from outward.ops.holdings import Holdings
+from outward.ops.principals import CHANGING
 from outward.ops.queue import UNTIL, USUAL, Queue, askable
+from outward.ops.sources import Sources
 from outward.ops.templating import templates
 from outward.ops.tokens import Tokens
 from outward.ops.web import OpsRequest, Problem, Response, Route, redirect

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 
-from outward.ops.access import ALL, Token
+from outward.ops.principals import ALL, Token
 from outward.ops.web import Problem
 
 _LATER = {"Retry-After": "30"}

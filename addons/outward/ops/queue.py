@@ -9,10 +9,12 @@ from urllib.parse import urlencode
 
 from outward.core.grants import takes_grants
 from outward.ops import ask
-from outward.ops.access import CHANGING, Access
-from outward.ops.api import Handler, Sources
+from outward.ops.access import Access
+from outward.ops.api import Handler
 from outward.ops.ask import Asked
 from outward.ops.asking import Asking, granted, shown
+from outward.ops.principals import CHANGING
+from outward.ops.sources import Sources
 from outward.ops.web import Problem, Response, Route, redirect
 from outward.records.state.requests import OPEN, STATES
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from outward.core.model import Lane, Mode, Stage
 from outward.core.reasons import Reason
-from outward.ops.access import ROLES
+from outward.ops.principals import ROLES
 from outward.records.state.requests import STATES
 
 type Json = dict[str, Any]

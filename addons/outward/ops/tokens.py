@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from outward.ops import ask
-from outward.ops.access import ALL, ROLES, Access, digest, new_secret
-from outward.ops.api import Handler, Sources
+from outward.ops.access import Access
+from outward.ops.api import Handler
 from outward.ops.ask import Asked
+from outward.ops.principals import ALL, ROLES, digest, new_secret
+from outward.ops.sources import Sources
 from outward.ops.web import Problem, Response, Route, as_json, redirect
 from outward.records.database import StoreAwayError
 from outward.records.events.values import rfc3339

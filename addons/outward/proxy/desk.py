@@ -19,7 +19,7 @@ from outward.core.reasons import MEANINGS
 from outward.core.suggest import cure
 from outward.http1.head import Head
 from outward.ops import views
-from outward.ops.access import Buckets
+from outward.ops.buckets import Buckets
 from outward.ops.web import JSON, OpsRequest, Problem, Response, Route, Router, as_json, as_problem
 from outward.proxy.judge import Judge
 from outward.proxy.own import REQUESTS, ROOT
