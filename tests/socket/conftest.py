@@ -37,6 +37,12 @@ def server(postgres_server: Server) -> Server:
     return postgres_server
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """Each kind of store in its turn, with nothing in it."""
+    return "sqlite" if request.param == "sqlite" else request.getfixturevalue("server").url
+
+
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Admin]:
     with admin(tmp_path) as found:

@@ -22,11 +22,6 @@ NOW = round(time.time() * 1000)
 HOUR = 3_600_000
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request):
-    return "sqlite" if request.param == "sqlite" else request.getfixturevalue("server").url
-
-
 @pytest.fixture
 def connect(url, tmp_path):
     database = open_database(url, tmp_path)

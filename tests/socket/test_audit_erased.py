@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness.postgres import Server, postgres
 from harness.records import Counts, act, append
 from harness.sink import Sink
 from harness.waiting import wait_for
@@ -30,24 +29,6 @@ from outward.records.state.runtime_settings import StoredToken
 
 DAY = 86_400.0
 YEAR = 365 * DAY
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgres() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite://{tmp_path}/records.sqlite"
-    server = request.getfixturevalue("server")
-    database = open_database(server.url, tmp_path)
-    database.execute("DROP SCHEMA public CASCADE")
-    database.execute("CREATE SCHEMA public")
-    database.close()
-    return server.url
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """`keep: denials`: what is allowed is counted exactly, once, and has no rows; whatever else happens has its own."""
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.postgres import Server, postgres
 from harness.records import Counts, denied
 from harness.waiting import wait_for
 from outward.core.model import Verdict
@@ -21,24 +19,6 @@ from outward.records.events.traffic import of_store
 from outward.records.events.values import Event
 
 MONTH = 30 * 86_400.0
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with postgres() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return "sqlite"
-    server = request.getfixturevalue("server")
-    database = open_database(server.url, tmp_path)
-    database.execute("DROP SCHEMA public CASCADE")
-    database.execute("CREATE SCHEMA public")
-    database.close()
-    return server.url
 
 
 def allowed(host: str = "open.example", **facts: Any) -> Event:

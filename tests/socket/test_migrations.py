@@ -12,9 +12,8 @@ from outward.records.events.query import Filters, summary
 STEPS = migrations()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    url = "sqlite" if request.param == "sqlite" else request.getfixturevalue("server").url
+@pytest.fixture
+def database(url: str, tmp_path: Path) -> Iterator[Database]:
     opened = open_database(url, tmp_path)
     yield opened
     opened.close()

@@ -32,10 +32,9 @@ def limited(*limits: tuple[str, int], most: int | None = 5) -> WebSearch:
     return WebSearch(enabled=True, opt_in=OptIn.ASSUMED, max_searches=most, per_day=limits)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def connect(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Database]:
+@pytest.fixture
+def connect(url: str, tmp_path: Path) -> Callable[[], Database]:
     """Opens one database with nothing in it."""
-    url = "sqlite" if request.param == "sqlite" else request.getfixturevalue("server").url
     return lambda: _migrated(tmp_path, url)
 
 
