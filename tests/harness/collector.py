@@ -2,7 +2,6 @@
 
 import gzip
 import http.server
-import threading
 from collections import deque
 from typing import Any
 
@@ -10,12 +9,13 @@ from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from harness.receiver import Receiver
 
-class Collector:
+
+class Collector(Receiver):
     """An HTTP server whose next answers a test chooses; without a choice it takes everything.
 
     Attributes:
-        port: stays the same over `stop` and `start`.
         taken: attributes of log records that were answered with 200, repetitions included.
         requests: headers of every request, and how many records it held.
         resources: attributes of the resources that were seen.
@@ -32,9 +32,7 @@ class Collector:
         self.answers: deque[tuple[int, dict[str, str], tuple[int, str]]] = deque()
         self.poison: set[str] = set()
         self.spans: list[Any] = []
-        self.release = threading.Event()
-        self.port = 0
-        self.start()
+        super().__init__()
 
     @property
     def url(self) -> str:
@@ -47,31 +45,7 @@ class Collector:
     def answer(self, status: int, headers: dict[str, str] | None = None, rejected: tuple[int, str] = (0, "")) -> None:
         self.answers.append((status, headers or {}, rejected))
 
-    def start(self) -> None:
-        """Listen, on the port of the last time."""
-        collector = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                collector._answer(self)
-
-            def log_message(self, *_: object) -> None:
-                """Stay quiet."""
-
-        class Server(http.server.ThreadingHTTPServer):
-            allow_reuse_address = True
-            daemon_threads = True
-
-        self._server = Server(("127.0.0.1", self.port), Handler)
-        self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def stop(self) -> None:
-        """Refuse connections."""
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
+    def answer_to(self, request: http.server.BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers["Content-Length"]))
         if request.path == "/v1/traces":
             traces = ExportTraceServiceRequest.FromString(body)

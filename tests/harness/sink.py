@@ -3,16 +3,16 @@
 import http.server
 import json
 import ssl
-import threading
 from collections import deque
 from typing import Any
 
+from harness.receiver import Receiver
 
-class Sink:
+
+class Sink(Receiver):
     """An HTTP server whose next answers a test chooses; without a choice it answers 200.
 
     Attributes:
-        port: stays the same over `stop` and `start`.
         taken: bodies of events that were answered with 200, in their order, repetitions included.
         requests: headers of every request, and how many events it held.
         refused: statuses by ids of events; a request that holds one of them gets its status.
@@ -20,14 +20,11 @@ class Sink:
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self._tls = tls
         self.taken: list[dict[str, Any]] = []
         self.requests: list[tuple[dict[str, str], int]] = []
         self.refused: dict[str, int] = {}
         self.answers: deque[tuple[int, dict[str, str]]] = deque()
-        self.release = threading.Event()
-        self.port = 0
-        self.start()
+        super().__init__(tls)
 
     @property
     def url(self) -> str:
@@ -39,33 +36,7 @@ class Sink:
         """The ids of the events that were taken, each once, by their first time."""
         return list(dict.fromkeys(event["id"] for event in self.taken))
 
-    def start(self) -> None:
-        """Listen, on the port of the last time."""
-        sink = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                sink._answer(self)
-
-            def log_message(self, *_: object) -> None:
-                """Stay quiet."""
-
-        class Server(http.server.ThreadingHTTPServer):
-            allow_reuse_address = True
-            daemon_threads = True
-
-        self._server = Server(("127.0.0.1", self.port), Handler)
-        self.port = self._server.server_address[1]
-        if self._tls:
-            self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def stop(self) -> None:
-        """Refuse connections."""
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
+    def answer_to(self, request: http.server.BaseHTTPRequestHandler) -> None:
         lines = request.rfile.read(int(request.headers["Content-Length"])).splitlines()
         self.requests.append(({key.lower(): value for key, value in request.headers.items()}, len(lines)))
         status, headers = self.answers.popleft() if self.answers else (200, {})

@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 
 from harness.gates import LIMITS, connect, status
-from harness.inspection import HELLO, Seen, WebOrigin, World, get, inspecting, keep, one, post, response, web_origin
+from harness.inspection import (
+    HELLO,
+    Handler,
+    Seen,
+    WebOrigin,
+    World,
+    get,
+    inspecting,
+    keep,
+    one,
+    post,
+    response,
+    web_origin,
+)
 from harness.loops import on_loop, until
 from harness.pki import Ca, write
 from harness.policies import LOOPBACK, group, policy, rule
@@ -157,18 +170,24 @@ async def test_it_is_not_kept_for_long(tmp_path: Path, monkeypatch: pytest.Monke
             assert server.accepts == accepts
 
 
-@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"])
-@on_loop
-async def test_one_that_the_destination_ends_is_not_used(says: bytes, tmp_path: Path) -> None:
+def ending(over: asyncio.Event, says: bytes) -> Handler:
+    """A destination that answers, and that says something and closes once it is over."""
+
     async def answer(_seen: Seen, _reader: object, writer: asyncio.StreamWriter) -> None:
         writer.write(HELLO)
         await over.wait()
         writer.write(says)
         writer.close()
 
+    return answer
+
+
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"])
+@on_loop
+async def test_one_that_the_destination_ends_is_not_used(says: bytes, tmp_path: Path) -> None:
     over = asyncio.Event()
     async with inspecting(INSPECT, tmp_path, SHARED) as world, web_origin(world, "allowed.test") as server:
-        server.answer = answer
+        server.answer = ending(over, says)
         assert status(await fetch(world, server)) == 200
         assert len(world.engine.pool) == 1
         over.set()
@@ -337,20 +356,13 @@ async def test_unless_told_each_tunnel_verifies_its_destination_by_itself(tmp_pa
 @on_loop
 async def test_a_tunnels_own_is_not_used_once_the_destination_has_ended_it(says: bytes, tmp_path: Path) -> None:
     """A request that may not be sent twice goes over a new one, and what was said unasked answers nothing."""
-
-    async def answer(_seen: Seen, _reader: object, writer: asyncio.StreamWriter) -> None:
-        writer.write(HELLO)
-        await over.wait()
-        writer.write(says)
-        writer.close()
-
     over = asyncio.Event()
     async with (
         inspecting(INSPECT, tmp_path) as world,
         web_origin(world, "allowed.test") as server,
         world.tunnel("allowed.test", server.port) as client,
     ):
-        server.answer = answer
+        server.answer = ending(over, says)
         await client.send(keep("/", f"allowed.test:{server.port}"))
         assert status(await response(client)) == 200
         assert len(world.engine.pool) == 1

@@ -46,14 +46,6 @@ class Counts:
 
 
 @pytest.fixture
-def sink():
-    running = Sink()
-    yield running
-    running.release.set()
-    running.stop()
-
-
-@pytest.fixture
 def connect(tmp_path):
     database = open_database("sqlite", tmp_path)
     migrate(database)
