@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -14,26 +15,26 @@ from outward.cli.main import main
 from outward.config.load import load
 
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
-POLICIES = [
-    (path, text)
-    for path in GUIDES
-    for text in re.findall(r"^```yaml\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
-    if re.search(r"^(groups|clients):", text, re.MULTILINE)
+FOREIGN = {"agent", "apiVersion", "jobs", "repos", "volumes"}  # what other programs' files begin with
+BLOCKS = [
+    (path, textwrap.dedent(text))
+    for path in (*GUIDES, *(ROOT / "docs").rglob("tutorial*/*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md")
+    for text in re.findall(r"^ *```ya?ml[^\n]*\n(.*?)^ *```", path.read_text(), re.DOTALL | re.MULTILINE)
+    if not FOREIGN & set(yaml.safe_load(text))
 ]
+ELSEWHERE = {"/etc/outward/jwks.json", "/etc/outward-oidc/client-secret", "/run/secrets/otlp-headers"}
 
 
-@pytest.mark.parametrize(("path", "text"), POLICIES, ids=[path.stem for path, _ in POLICIES])
-def test_configurations_load(path: Path, text: str, tmp_path: Path) -> None:
-    """Parts of a file are completed with what a reader would have in the rest of it."""
-    document = {"version": 1, "groups": {"acme": {"allow": []}}} | yaml.safe_load(text)
+@pytest.mark.parametrize(("path", "text"), BLOCKS, ids=[path.stem for path, _ in BLOCKS])
+def test_a_configuration_loads_as_it_is_pasted(path: Path, text: str, tmp_path: Path) -> None:
+    """Each is a whole file: nobody has to guess what stands around it. The files that it names are the reader's own."""
+    for name in ELSEWHERE:
+        text = text.replace(name, str(tmp_path / Path(name).name))
+    for name in ("names.txt", "webhook.secret", "client-secret", "otlp-headers"):
+        (tmp_path / name).write_text("x-key: secret-of-enough-length\n" if name != "names.txt" else "a.example\n")
     (tmp_path / "jwks.json").write_text('{"keys": []}')
-    for client in document.get("clients", []):
-        if "token_sha256" in client:
-            client["token_sha256"] = "0" * 64
-        if "jwks" in client:
-            client["jwks"] = str(tmp_path / "jwks.json")
-    (tmp_path / "outward.yaml").write_text(yaml.safe_dump(document))
-    loaded = load(tmp_path / "outward.yaml", env={})
+    (tmp_path / "outward.yaml").write_text(text)
+    loaded = load(tmp_path / "outward.yaml", env={"SIEM_TOKEN": "secret-of-enough-length"})
     assert loaded.ok, loaded.findings
 
 
