@@ -18,6 +18,7 @@ import grpc
 import trustme
 
 from harness.inspection import World, inspecting
+from harness.waiting import PATIENCE
 from outward.core.policy import Policy
 
 NAME = "allowed.test"
@@ -62,7 +63,7 @@ class Echo:
     def wait(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         context.add_callback(self.cancelled.set)
         self.waiting.set()
-        self.go.wait(10)
+        self.go.wait(PATIENCE)
         return request
 
     def flood(self, request: bytes, _context: grpc.ServicerContext) -> Iterator[bytes]:

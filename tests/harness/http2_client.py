@@ -12,11 +12,12 @@ import h2.config
 import h2.connection
 import h2.events
 
+from harness.waiting import PATIENCE
+
 if TYPE_CHECKING:
     from harness.grpc_world import GrpcWorld
 
 NAME = "allowed.test"
-PATIENCE = 10.0  # seconds
 
 
 def fields(

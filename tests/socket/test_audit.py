@@ -136,7 +136,7 @@ def test_the_page_says_what_is_known_while_a_verification_runs() -> None:
 
     def check(after: ChainReport | None) -> ChainReport:
         asked.append(after)
-        go.wait(10)
+        go.wait(60)
         return ChainReport(rows=len(asked))
 
     watch = ChainWatch(check, lambda: now[0])

@@ -484,7 +484,7 @@ def test_a_provider_that_hangs_holds_up_nobody_else(site, monkeypatch):
     try:
         with ThreadPoolExecutor(8) as waiting:
             asked = [waiting.submit(site.browser().get, "/login/provider") for _ in range(8)]
-            wait_for(lambda: side.administration._admin._entrance._busy == 8)
+            wait_for(lambda: (admin := side.administration._admin) is not None and admin._entrance._busy == 8)
             assert site.browser().get("/login/provider").status_code == 503
             browser = site.browser()
             assert browser.post("/login", data={"token": TOKEN}).status_code == 303

@@ -38,7 +38,13 @@ class Chat:
     async def opt_in(self, *, active: bool) -> None:
         """Set the conversation's toggle."""
         path = f"/api/v1/conversations/{quote(self.name, safe='')}/opt-in"
-        answer = await self._api("PUT" if active else "DELETE", path, {"group": GROUP})
+        method = "PUT" if active else "DELETE"
+
+        async def answered() -> DemoResponse | None:
+            answer = await self._api(method, path, {"group": GROUP})
+            return answer if answer.status != 503 else None  # the records are busy: it says to try again
+
+        answer = await _until(answered) or await self._api(method, path, {"group": GROUP})
         if answer.status >= 400:
             raise RuntimeError(f"the admin API answered {answer.status}")
         self.opted_in = active
