@@ -2,11 +2,11 @@
 
 import logging
 import os
-import platform
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
+from socket import gethostname
 from typing import TYPE_CHECKING
 
 from outward.builders.errors import StartError
@@ -103,7 +103,7 @@ def _otlp_of(settings: Settings, wanted: ExportTo, metrics: Metrics) -> "Export"
         headers()
     except (OSError, ValueError) as error:
         raise StartError(f"`records.export.headers_file` cannot be used: {error}") from error
-    dialect = Otlp(settings.instance or platform.node(), os.environ)
+    dialect = Otlp(settings.instance or gethostname(), os.environ)
     return _export("otlp", dialect, settings, metrics, url=wanted.otlp, headers=headers)
 
 
@@ -149,7 +149,7 @@ def traces_of(settings: Settings, metrics: Metrics) -> "Traces | None":
         log.warning("`%s` is `%s`, which is not spoken here: traces go to %s as `http/protobuf`", *other, url)
     for outcome in ("sent", "dropped"):
         metrics.traced(outcome, 0)
-    name = settings.instance or platform.node()
+    name = settings.instance or gethostname()
     return Traces(_to(settings, url), metrics, instance=name, environ=os.environ, headers=headers(os.environ))
 
 

@@ -6,17 +6,20 @@ Owns their reading and the check of one against the other. Values are read by th
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from outward.config.diagnostics import Report
 from outward.config.document import MappingNode, Node, ScalarNode, at
 from outward.config.patterns import PatternError, parse_pattern
-from outward.config.schema import SecretModel
 from outward.config.settings import SecretEntry
 from outward.config.values import resolve_path
 from outward.core.cover import pattern_covers, rule_covers
 from outward.core.model import Pattern, Place, Rule
 from outward.core.policy import Group, layers, within
 from outward.core.secrets import NAME, Injection, TemplateError
+
+if TYPE_CHECKING:
+    from outward.config.schema import SecretModel
 
 _FIELD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~")  # RFC 9110 5.6.2
 _NOT_OURS = frozenset(
@@ -29,7 +32,7 @@ _KEYS = ("header", "value", "basic")
 
 
 def read_secrets(
-    root: MappingNode, models: Mapping[str, SecretModel], base: Path, home: str | None, report: Report
+    root: MappingNode, models: "Mapping[str, SecretModel]", base: Path, home: str | None, report: Report
 ) -> tuple[SecretEntry, ...]:
     """Return the entries; what is wrong with one is reported, and it is left out."""
     found = []

@@ -12,7 +12,6 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from html import escape
 
 from outward.core.placeholders import found_in, placeholder, plain_of
 
@@ -259,6 +258,8 @@ def _forms(value: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
 
 def _escaped(sign: str) -> str:
     """Return what matches a sign as it is, or escaped for a URL (also twice), JSON or HTML."""
+    from html import escape  # noqa: PLC0415 - it brings all names of signs, and few have secrets
+
     code = f"(?i:{ord(sign):02x})"
     forms = (rf"\\?{re.escape(sign)}", f"%(?:25)*{code}", rf"\\u00{code}", re.escape(escape(sign)))
     return f"(?:{'|'.join(forms)}|&#(?:0*{ord(sign)}|[xX]0*{code});)"

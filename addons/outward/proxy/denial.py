@@ -4,7 +4,6 @@ Owns the denial's status line, fields and bodies. Everything in it comes from th
 a path, a credential or an internal detail, and escapes what it does echo.
 """
 
-import html
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -158,6 +157,8 @@ def _as_json(value: str | int | None) -> str:
 
 
 def _as_html(value: str | int | None) -> str:
+    import html  # noqa: PLC0415 - it brings all names of signs, and few clients are browsers
+
     return html.escape("-" if value is None else str(value))
 
 

@@ -5,11 +5,11 @@ SQL is written once, in what both understand, with `?` for parameters. Owns migr
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+_MIGRATIONS = Path(__file__).with_name("migrations")
 LEASE = 60.0  # seconds that a lease outlives a process that is gone
 MIGRATION_LOCK = 0x6F757477  # any number, the same in every process of a fleet
 
@@ -171,11 +171,7 @@ def subtree(path: str) -> tuple[str, list[str]]:
 
 def migrations() -> list[tuple[int, str]]:
     """Return the numbered steps of the schema in order."""
-    folder = resources.files("outward.records").joinpath("migrations")
-    steps = [
-        (int(entry.name[:4]), entry.read_text("utf-8")) for entry in folder.iterdir() if entry.name.endswith(".sql")
-    ]
-    return sorted(steps)
+    return sorted((int(path.name[:4]), path.read_text("utf-8")) for path in _MIGRATIONS.glob("*.sql"))
 
 
 # Steps only add, so that an older program beside a newer one, or after a rollback, goes on. A step that it could not

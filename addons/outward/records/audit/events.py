@@ -5,13 +5,16 @@ Values in, an event out.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from outward.core.grants import Grant, grant_of
 from outward.core.toggles import Toggle
 from outward.records.audit.values import SECRET_USED, AuditEvent
 from outward.records.events.values import Event, rfc3339
-from outward.records.state.requests import AccessRequest
-from outward.records.state.runtime_settings import OptInChange, StoredToken
+
+if TYPE_CHECKING:
+    from outward.records.state.requests import AccessRequest
+    from outward.records.state.runtime_settings import OptInChange, StoredToken
 
 
 def toggle_set(path: str, toggle: Toggle, *, was: bool | None, address: str | None) -> AuditEvent:
@@ -29,7 +32,7 @@ def toggle_set(path: str, toggle: Toggle, *, was: bool | None, address: str | No
     )
 
 
-def opt_in_set(wanted: OptInChange, address: str | None) -> AuditEvent:
+def opt_in_set(wanted: "OptInChange", address: str | None) -> AuditEvent:
     """Return the event of a conversation's opt-in."""
     return AuditEvent(
         event_type="conversation_opt_in_changed",
@@ -56,7 +59,7 @@ def opt_in_bound(conversation: str, group: str, credential: str) -> AuditEvent:
     )
 
 
-def token_changed(event_type: str, token: StoredToken, author: str) -> AuditEvent:
+def token_changed(event_type: str, token: "StoredToken", author: str) -> AuditEvent:
     """Return the event of a token's making or end; nothing of its secret is in it."""
     return AuditEvent(
         event_type=event_type,
@@ -76,7 +79,7 @@ def token_changed(event_type: str, token: StoredToken, author: str) -> AuditEven
     )
 
 
-def signed_in(person: StoredToken, address: str | None) -> AuditEvent:
+def signed_in(person: "StoredToken", address: str | None) -> AuditEvent:
     """Return the event of a person's sign-in at the provider of identities; one without a role was let in nowhere."""
     let_in = bool(person.held)
     return AuditEvent(
@@ -119,7 +122,7 @@ def who(event: Event) -> dict[str, str]:
     return {key: name for key, name in names.items() if name is not None}
 
 
-def request_made(asked: AccessRequest, address: str) -> AuditEvent:
+def request_made(asked: "AccessRequest", address: str) -> AuditEvent:
     """Return the event of an access request; its `why` is for the page alone."""
     return AuditEvent(
         event_type="access_request_made",
@@ -133,7 +136,7 @@ def request_made(asked: AccessRequest, address: str) -> AuditEvent:
     )
 
 
-def request_decided(decided: AccessRequest, address: str | None) -> AuditEvent:
+def request_decided(decided: "AccessRequest", address: str | None) -> AuditEvent:
     """Return the event of an access request's approval or refusal."""
     until = None if decided.until is None else rfc3339(decided.until / 1000)
     return AuditEvent(
@@ -170,7 +173,7 @@ def grant_ended(grant: Grant, author: str | None, address: str | None) -> AuditE
     )
 
 
-def _aim(about: AccessRequest | Grant) -> dict[str, object]:
+def _aim(about: "AccessRequest | Grant") -> dict[str, object]:
     return {"host": about.host, "port": about.port, "method": about.method, "path": about.path}
 
 
