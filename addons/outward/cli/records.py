@@ -23,11 +23,7 @@ def records() -> None:
 @config_option
 def split(as_json: bool, config: Path | None) -> None:
     """Keep events by day, so that days are dropped as a whole. What is there becomes the first part."""
-    from outward.records.events import days  # noqa: PLC0415 - with the driver of PostgreSQL alone
-
-    with _opened(config, as_json=as_json) as database:
-        days.split(database)
-    _say(as_json=as_json, by_day=True)
+    _keep(config, as_json=as_json, by_day=True)
 
 
 @records.command()
@@ -35,14 +31,14 @@ def split(as_json: bool, config: Path | None) -> None:
 @config_option
 def join(as_json: bool, config: Path | None) -> None:
     """Put events back into one table; old ones move over, the newest first, and are not seen until then."""
-    from outward.records.events import days  # noqa: PLC0415 - as above
+    _keep(config, as_json=as_json, by_day=False)
+
+
+def _keep(config: Path | None, *, as_json: bool, by_day: bool) -> None:
+    from outward.records.events import days  # noqa: PLC0415 - with the driver of PostgreSQL alone
 
     with _opened(config, as_json=as_json) as database:
-        days.join(database)
-    _say(as_json=as_json, by_day=False)
-
-
-def _say(*, as_json: bool, by_day: bool) -> None:
+        (days.split if by_day else days.join)(database)
     if as_json:
         click.echo(json.dumps({"by_day": by_day}))
     else:

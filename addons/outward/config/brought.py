@@ -1,7 +1,8 @@
 """The policy that a working tree brings, laid over the user's own: what it adds, and below what.
 
-Owns the meaning of "over": each of its groups lies below the group that the user's own policy gives to anyone, so that
-this one's denies, ceilings, locks and settings hold for it like an ancestor's. Judges no trust; names what is trusted.
+Owns the meaning of "over": each of its groups lies below the group that the user's own policy gives to anyone. The
+denies, ceilings, locks and settings of that group hold for it like an ancestor's. Judges no trust; names what is
+trusted.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

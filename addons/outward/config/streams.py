@@ -41,27 +41,19 @@ def audit_stream(
 def webhooks(
     node: Node | None, models: Sequence[WebhookModel], base: Path, env: Mapping[str, str], report: Report
 ) -> tuple[Webhook, ...]:
-    """Return who is told of requests and new hosts.
-
-    Args:
-        node: the section as written, for places.
-        models: the section as validated.
-        base: folder that relative paths start at.
-        env: the environment.
-        report: takes the findings.
-    """
+    """Return who is told of requests and new hosts; the arguments are those of `audit_stream`."""
     found = []
     for each, model in zip(node.items if isinstance(node, SequenceNode) else (), models, strict=False):
         if not isinstance(each, MappingNode):
             continue
         _check_url(each, model.url, report, "notices cross")
         _check_place(each, model.url, report)
-        file = None if model.secret_file is None else resolve_path(model.secret_file, base, env.get("HOME"))
-        if file is not None and not file.is_file():
-            named = at(each, "secret_file") or each
-            report.error(
-                "E022", f"`{file}` is not a file", named.place, named.length, "give the path of the secret's file"
-            )
+        home, cure = env.get("HOME"), "give the path of the secret's file"
+        file = (
+            _there(each, "secret_file", resolve_path(model.secret_file, base, home), cure, report)
+            if model.secret_file
+            else None
+        )
         found.append(Webhook(model.url, tuple(model.events), model.format, file))
     return tuple(found)
 
@@ -69,24 +61,23 @@ def webhooks(
 def export(
     node: Node | None, model: ExportModel | None, base: Path, env: Mapping[str, str], report: Report
 ) -> ExportTo | None:
-    """Return where every decision is sent, or None.
-
-    Args:
-        node: the section as written, for places.
-        model: the section as validated.
-        base: folder that relative paths start at.
-        env: the environment.
-        report: takes the findings.
-    """
+    """Return where every decision is sent, or None; the arguments are those of `audit_stream`."""
     if model is None or not isinstance(node, MappingNode):
         return None
     _check_url(node, model.otlp, report, "decisions cross", "otlp")
-    file = None if model.headers_file is None else resolve_path(model.headers_file, base, env.get("HOME"))
-    if file is not None and not file.is_file():
-        named = at(node, "headers_file") or node
-        cure = "give the path of a file with `Name: value` on each line"
-        report.error("E022", f"`{file}` is not a file", named.place, named.length, cure)
-    return ExportTo(model.otlp, file)
+    if model.headers_file is None:
+        return ExportTo(model.otlp, None)
+    cure = "give the path of a file with `Name: value` on each line"
+    path = resolve_path(model.headers_file, base, env.get("HOME"))
+    return ExportTo(model.otlp, _there(node, "headers_file", path, cure, report))
+
+
+def _there(node: MappingNode, key: str, path: Path, cure: str, report: Report) -> Path:
+    """Return a path, and report if it is no file."""
+    if not path.is_file():
+        named = at(node, key) or node
+        report.error("E022", f"`{path}` is not a file", named.place, named.length, cure)
+    return path
 
 
 def _file(node: MappingNode, path: Path, model: AuditStreamModel, report: Report) -> Path:

@@ -1,8 +1,8 @@
 """The one canonicaliser for hosts and authorities.
 
-Owns the meaning of "same host". Everything that names a host (CONNECT target, absolute URI, Host, server name,
-rule, DNS question, dial) goes through `canonical_host`, which refuses what it does not fully understand
-instead of repairing it. Never resolves anything.
+Owns the meaning of "same host". Everything that names a host goes through `canonical_host`: CONNECT target, absolute
+URI, Host, server name, rule, DNS question, dial. It refuses what it does not fully understand instead of repairing it.
+Never resolves anything.
 """
 
 import re

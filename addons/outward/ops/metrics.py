@@ -2,8 +2,8 @@
 
 Owns every metric name, its help and its labels. Labels are bounded: groups come from the policy, everything else from
 the code; what is unknown folds into `_other`. A host, path or client is never a label. The numbers are kept here and
-handed to prometheus_client on a scrape only, because its own counters cost five times as much and its import a third
-of the start-up budget.
+handed to prometheus_client on a scrape only: its own counters cost five times as much, and its import a third of the
+start-up budget.
 
 Hot-path methods belong to the event loop's thread; `records_*` and `audit_*` may be called from any.
 """

@@ -169,6 +169,15 @@ def subtree(path: str) -> tuple[str, list[str]]:
     return "(group_path = ? OR (group_path >= ? AND group_path < ?))", [path, f"{path}/", f"{path}0"]  # 0 follows /
 
 
+def in_subtrees(*paths: str | None) -> tuple[list[str], list[Any]]:
+    """Return the conditions that a row is of each of these groups or of one below it, and their parameters.
+
+    There is always one condition; None is the whole tree.
+    """
+    found = [subtree(path) for path in paths if path is not None]
+    return ["1 = 1", *(term for term, _ in found)], [value for _, values in found for value in values]
+
+
 def migrations() -> list[tuple[int, str]]:
     """Return the numbered steps of the schema in order."""
     return sorted((int(path.name[:4]), path.read_text("utf-8")) for path in _MIGRATIONS.glob("*.sql"))

@@ -1,7 +1,7 @@
 """The ways of one client's connection to its destinations: connections that were kept, and new ones.
 
-Owns the promises that every dial goes through our dialer, that nobody gets a connection that is not theirs, and that a
-destination which is not who it should be sees no byte of a request.
+Owns three promises. Every dial goes through our dialer. Nobody gets a connection that is not theirs. A destination that
+is not who it should be sees no byte of a request.
 """
 
 import asyncio

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from outward.records.audit.sealed import unseal
-from outward.records.database import Database, subtree
+from outward.records.database import Database, in_subtrees
 from outward.records.events.values import Record
 
 _PAGE = 1000
@@ -38,12 +38,7 @@ class AuditFilters:
 
     def sql(self) -> tuple[str, list[Any]]:
         """Return the condition and its parameters."""
-        terms, values = ["1 = 1"], list[Any]()
-        for path in (self.scope, self.group):
-            if path is not None:
-                term, parameters = subtree(path)
-                terms.append(term)
-                values += parameters
+        terms, values = in_subtrees(self.scope, self.group)
         for column, value in (("event_type", self.event_type), ("target", self.target)):
             if value is not None:
                 terms.append(f"{column} = ?")

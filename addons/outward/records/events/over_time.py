@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from outward.records.database import Database, subtree
+from outward.records.database import Database, in_subtrees
 from outward.records.events.query import MAX_COUNTED, Filters, newest
 from outward.records.events.store import HOUR
 
@@ -75,14 +75,10 @@ def _oldest(database: Database, filters: Filters, end: int) -> int:
 
 
 def _hours(database: Database, filters: Filters, start: int, end: int) -> tuple[list[tuple[int, int]], bool]:
-    where, values = "", []
-    for path in (filters.scope, filters.group):
-        if path is not None:
-            term, parameters = subtree(path)
-            where += f" AND {term}"
-            values += parameters
+    terms, values = in_subtrees(filters.scope, filters.group)
+    where = " AND ".join(terms)
     rows = database.execute(
-        f"SELECT hour_ms, SUM(count) FROM attempt_hours WHERE outcome = ? AND hour_ms >= ? AND hour_ms < ?{where}"
+        f"SELECT hour_ms, SUM(count) FROM attempt_hours WHERE outcome = ? AND hour_ms >= ? AND hour_ms < ? AND {where}"
         " GROUP BY hour_ms",
         (_outcome(filters), start, end, *values),
     )

@@ -12,7 +12,7 @@ from outward.core.model import Question
 from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
 from outward.core.suggest import question_about, suggestion
-from outward.records.database import Database, subtree
+from outward.records.database import Database, in_subtrees, subtree
 from outward.records.events.folds import WINDOW
 from outward.records.events.rows import COLUMNS, milliseconds
 from outward.records.events.store import BLOCKED, PASSED
@@ -108,13 +108,7 @@ class Filters:
 
     def terms(self) -> tuple[str, list[Any]]:
         """Return the condition and its parameters, apart from what is a blocked event."""
-        terms = ["1 = 1"]
-        values: list[Any] = []
-        for path in (self.scope, self.group):
-            if path is not None:
-                term, parameters = subtree(path)
-                terms.append(term)
-                values += parameters
+        terms, values = in_subtrees(self.scope, self.group)
         if self.client is not None:
             named = "client = ?" if is_address(self.client) else "(client_name = ? OR client = ?)"
             terms.append(named)

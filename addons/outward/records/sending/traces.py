@@ -1,6 +1,6 @@
 """Traces: how the time of a request passed, as OpenTelemetry spans (https://opentelemetry.io/docs/specs/otlp/).
 
-A client that sends `traceparent` (https://www.w3.org/TR/trace-context/) finds the proxy in its own trace, and the
+A client that sends `traceparent` (https://www.w3.org/TR/trace-context/) finds the proxy in its own trace. The
 destination of an inspected request hears of the proxy's span as its parent. Traces help to look; they are no records:
 what a collector does not take at once, or in time, is dropped and counted. Loaded where the variables say where
 spans go (`records.otel`), and nowhere else.

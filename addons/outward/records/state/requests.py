@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from outward.core.grants import Grant
-from outward.records.database import Database, subtree
+from outward.records.database import Database, in_subtrees
 from outward.records.text import clean
 
 OPEN, APPROVED, DENIED = "open", "approved", "denied"
@@ -147,13 +147,7 @@ def listed(
     database: Database, wanted: RequestsQuery, limit: int, after: tuple[int, str] | None = None
 ) -> list[AccessRequest]:
     """Return requests, those asked last first, from behind a row's time and id."""
-    terms: list[str] = ["1 = 1"]
-    values: list[Any] = []
-    for path in (wanted.scope, wanted.group):
-        if path is not None:
-            term, parameters = subtree(path)
-            terms.append(term)
-            values += parameters
+    terms, values = in_subtrees(wanted.scope, wanted.group)
     if wanted.state is not None:
         terms.append("state = ?")
         values.append(wanted.state)

@@ -1,7 +1,7 @@
 """How many searches groups make on a UTC day: one count for all proxies that share a database.
 
-Where a group has a limit, a request's searches are reserved in one transaction before anything goes upstream, and what
-it did not use is given back once its answer was read. Where none is, they are added up here and written a moment later.
+If a group has a limit, a request's searches are reserved in one transaction before anything goes upstream. What it did
+not use is given back once its answer was read. Without a limit they are added up here and written a moment later.
 A proxy that is killed leaves its reservations until the day ends: the count errs towards too many.
 """
 
