@@ -51,7 +51,7 @@ def hold_cases(policy: Policy, cases: Iterable[Case], report: Report) -> None:
 
 
 def _case(node: Node, groups: Collection[str], report: Report) -> Case | None:
-    model = validate(CaseModel, node, report)
+    model = validate(CaseModel, node, report, what="an entry of `tests`")
     if model is None:
         return None
     group = model.group or (next(iter(groups)) if len(groups) == 1 else None)

@@ -43,7 +43,7 @@ def compile_clients(
 def _entry(
     node: Node, groups: Collection[str], base: Path, report: Report, covers: Callable[[str], bool]
 ) -> ClientEntry | None:
-    model = validate(ClientModel, node, report)
+    model = validate(ClientModel, node, report, what="an entry of `clients`")
     if model is None or not isinstance(node, MappingNode):
         return None
     kinds = [key for key in _KINDS if getattr(model, key)]

@@ -116,7 +116,7 @@ def build_groups(
 def _read(node: Node, rules: RuleCompiler, report: Report) -> WrittenGroup:
     if isinstance(node, ScalarNode) and node.is_null:
         return WrittenGroup()
-    model = validate(GroupModel, node, report, _LISTS)
+    model = validate(GroupModel, node, report, _LISTS, "a group")
     if not isinstance(node, MappingNode):
         return WrittenGroup()
     ceiling = node.values.get("ceiling")
@@ -132,7 +132,7 @@ def _read(node: Node, rules: RuleCompiler, report: Report) -> WrittenGroup:
     inherits = sources is None or (isinstance(sources, ScalarNode) and sources.text == "inherit")
     return WrittenGroup(
         model=model or GroupModel(),
-        search=(validate(WebSearchModel, search, report, frozenset({"sources"}), "web_search") if search else None)
+        search=(validate(WebSearchModel, search, report, frozenset({"sources"}), "`web_search`") if search else None)
         or WebSearchModel(),
         search_place=search.place if search else None,
         limits_place=node.values["limits"].place if "limits" in node.values else None,

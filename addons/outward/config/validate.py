@@ -16,7 +16,7 @@ _SHAPES = {
 
 
 def validate[M: Model](
-    model: type[M], node: Node, report: Report, skip: frozenset[str] = frozenset(), what: str = "value"
+    model: type[M], node: Node, report: Report, skip: frozenset[str] = frozenset(), what: str = "the file"
 ) -> M | None:
     """Return the model of a node, or None after reporting every error in it.
 
@@ -25,7 +25,7 @@ def validate[M: Model](
         node: where the values come from.
         report: takes the findings.
         skip: keys at the top that are read elsewhere.
-        what: how the node itself is called, such as the key that it stands under.
+        what: the node in words, for a message about itself.
     """
     data = node.plain(skip)
     try:
@@ -51,7 +51,7 @@ def _explained[M: Model](model: type[M], data: Any, node: Node, report: Report, 
 def _report(error: Any, model: type[Model], root: Node, report: Report, what: str) -> None:
     loc, kind = error["loc"], error["type"]
     place, length = _locate(root, loc, key=kind == "extra_forbidden")
-    name = next((str(step) for step in reversed(loc) if isinstance(step, str)), what)
+    name = next((str(step) for step in reversed(loc) if isinstance(step, str)), "")
     secret = not _SECRET_KEYS.isdisjoint(map(str, loc))
     if kind == "extra_forbidden":
         report.error("E005", f"unknown key `{name}`", place, length, did_you_mean(name, _known_keys(model, loc[:-1])))
@@ -62,7 +62,8 @@ def _report(error: Any, model: type[Model], root: Node, report: Report, what: st
         wanted = error["ctx"]["expected"].replace("'", "`")
         report.error("E007", f"`{name}` cannot be this", place, length, f"it is {wanted}", secret=secret)
     elif kind in _SHAPES:
-        report.error("E007", f"`{name}` should be {_SHAPES[kind]}", place, length, secret=secret)
+        which = f"an entry of `{name}`" if loc and isinstance(loc[-1], int) else f"`{name}`" if name else what
+        report.error("E007", f"{which} should be {_SHAPES[kind]}", place, length, secret=secret)
     else:
         report.error("E007", f"`{name}`: {_sentence(error)}", place, length, secret=secret)
 
