@@ -196,7 +196,8 @@ def read_includes(root: MappingNode, report: Report) -> Includes:
 
 
 def _entry(node: MappingNode, report: Report) -> ConfinedEntry | None:
-    model, files, under = validate(ConfinedModel, node, report, what="an entry of `include`"), at(node, "files"), at(node, "under")
+    model = validate(ConfinedModel, node, report, what="an entry of `include`")
+    files, under = at(node, "files"), at(node, "under")
     if model is None or files is None or under is None:
         return None
     entry = ConfinedEntry(model.files, model.under, frozenset(model.may), files)
