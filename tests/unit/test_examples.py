@@ -61,16 +61,18 @@ def test_examples_are_true(name: str) -> None:
 
 
 def lacking(source: str) -> Iterator[str]:
-    """Yield the public functions without an example, and the public classes of which no method has one."""
+    """Yield the public functions without an example, and the public classes with methods of which none has one."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and not shows(node):
             yield node.name
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-            methods = [
-                each for each in node.body if isinstance(each, ast.FunctionDef) and not each.name.startswith("_")
-            ]
-            if methods and not any(map(shows, (node, *methods))):
+            public = [each for each in node.body if isinstance(each, ast.FunctionDef) and not each.name.startswith("_")]
+            if not all(map(is_property, public)) and not any(map(shows, (node, *public))):
                 yield node.name
+
+
+def is_property(node: ast.FunctionDef) -> bool:
+    return any(isinstance(each, ast.Name) and each.id == "property" for each in node.decorator_list)
 
 
 def shows(node: ast.FunctionDef | ast.ClassDef) -> bool:

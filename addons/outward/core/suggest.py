@@ -181,7 +181,12 @@ class Entry:
 
     @property
     def line(self) -> str:
-        """The entry as an item of a YAML list."""
+        """The entry as an item of a YAML list.
+
+        Example:
+            >>> Entry(rule("a.example")).line
+            '- a.example'
+        """
         return f"- {written(self.rule)}{self.comment}"
 
 
