@@ -6,7 +6,7 @@ The hosts stand in the tables; start-up reads no more of them. Never judges a re
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -38,6 +38,7 @@ def _hosts() -> tuple[dict[str, str], tuple[tuple[str, str], ...], tuple[tuple[r
     return exact, tuple(suffixes), tuple(patterns)
 
 
+@lru_cache(maxsize=4096)  # each refusal asks, and clients ask for the same hosts again and again
 def vendor_of(host: str) -> str | None:
     """Return the governed vendor that a canonical host name belongs to, or None."""
     exact, suffixes, patterns = _hosts()
