@@ -26,7 +26,18 @@ from h2.exceptions import DenialOfServiceError, ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
 from hpack import HeaderTuple, NeverIndexedHeaderTuple
 
-from outward.http2.frames import LONGEST, PREFACE, Code, Frame, FrameReader, Http2Error, Kind, goaway, read_goaway
+from outward.http2.frames import (
+    END_HEADERS,
+    LONGEST,
+    PREFACE,
+    Code,
+    Frame,
+    FrameReader,
+    Http2Error,
+    Kind,
+    goaway,
+    read_goaway,
+)
 from outward.http2.messages import Pairs
 
 STREAMS = 100  # at a time, of one client
@@ -215,6 +226,8 @@ class Session:
         if frame.kind == Kind.DATA and frame.stream not in self._out:
             self._frames.idle.spend(now)  # for a stream that is over: it costs an answer
         events = self._connection.receive_data(frame.wire)
+        if not events and frame.kind in (Kind.HEADERS, Kind.CONTINUATION) and frame.flags & END_HEADERS:
+            self._frames.idle.spend(now)  # a head on one
         return [told for event in events if (told := self._tell(event)) is not None]
 
     def _tell(self, event: Event) -> Told | None:

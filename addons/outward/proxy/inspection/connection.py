@@ -232,6 +232,8 @@ class InspectedConnection:
         self.destinations = destination = SharedDestination(self, self._via)
         self.serving = Http2Downstream(self, destination)
         self.flush = self.serving.flush
+        if self.draining:
+            self.serving.drain()
 
     def insecure(self, why: str) -> None:  # noqa: ARG002 - it was told by an alert
         """Give up: it could not."""

@@ -91,7 +91,7 @@ class SharedDestination(Destinations):
     def _secure(
         self, upstream: OpenedConnection, exchange: Exchange, then: "Callable[[Any], None]", why: str | None
     ) -> None:
-        if why == UNSPOKEN:
+        if why == UNSPOKEN and not exchange.closed:
             exchange.event.advice = _ADVICE
         super()._secure(upstream, exchange, then, why)
 

@@ -40,7 +40,7 @@ class Http2Downstream(Multiplex["ServerStream"]):
         self.session = session
         self.destination = destination
         destination.downstream = self
-        self._head_begun = self._closing = False
+        self._head_begun = self._closing = self._lingers = False
 
     @property
     def connection(self) -> "InspectedConnection":
@@ -55,7 +55,12 @@ class Http2Downstream(Multiplex["ServerStream"]):
     def received(self, data: bytes) -> None:
         """Take what the client says."""
         self.read(data)
-        if self.http2.unfinished is not self._head_begun:
+
+    def turn(self) -> None:
+        """Read, and hold the client to finish the frame that it has begun."""
+        super().turn()
+        begun = self.http2.unfinished and not self.turning
+        if begun is not self._head_begun:
             self._head_begun = not self._head_begun
             (self.session.head_begun if self._head_begun else self.session.head_done)()
 
@@ -93,8 +98,9 @@ class Http2Downstream(Multiplex["ServerStream"]):
             self.session.soon(self._close)
 
     def _close(self) -> None:
-        self.flush()
-        self.session.client.close()
+        if not self._lingers:
+            self.flush()
+            self.session.client.close()
 
     def broken(self, error: Http2Error) -> None:
         """Refuse a client that has broken the protocol, or a bound of ours; nothing more can be told it."""
@@ -106,6 +112,7 @@ class Http2Downstream(Multiplex["ServerStream"]):
         exchange.event.detail = detail
         exchange.close()
         self.flush()
+        self._lingers = True
         self.session.linger()
 
     def leave(self) -> None:
@@ -125,8 +132,10 @@ class Http2Downstream(Multiplex["ServerStream"]):
         """Do nothing: a client that has ended was left at once."""
 
     def close(self) -> None:
-        """Record what is under way: the client is gone."""
-        self.leave()
+        """Record what is under way: the client is gone, and so is all else of its connection."""
+        self.destination.stop()
+        for stream in list(self.streams.values()):
+            stream.gone()
 
     def late(self, *, head: bool) -> None:
         """Act on a deadline: refuse what comes too slowly, end what does not move."""
@@ -302,6 +311,13 @@ class ServerStream(Stream):
         self.http2.reset(self.ident, Code.CANCEL)
         self._done()
 
+    def gone(self) -> None:
+        """Record it, and no more."""
+        self._owner.session.engine.waits.idle.stop(self)
+        self.over = True
+        if self.exchange is not None:
+            self.exchange.close()
+
     def expired(self) -> None:
         """End what has not moved for the idle time."""
         self._owner.session.run(self.late)
@@ -423,5 +439,6 @@ class ServerStream(Stream):
 
     def cut(self) -> None:
         """Cut the stream so that the client cannot take what it has for the whole."""
+        self._owner.pump()
         self.http2.reset(self.ident, Code.INTERNAL_ERROR if self.code is None else self.code)
         self._done()

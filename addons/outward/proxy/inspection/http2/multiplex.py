@@ -131,7 +131,7 @@ class Multiplex[S: Stream](ABC):
         self.http2 = http2
         self.streams: dict[int, S] = {}
         self._wire = peer
-        self._turning = self._silent = False
+        self._turning = self._ended = False
 
     @property
     @abstractmethod
@@ -154,9 +154,9 @@ class Multiplex[S: Stream](ABC):
         """Take what the peer says."""
         self.http2.feed(data)
         if not self._turning:
-            self._turn()
+            self.turn()
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
         """Act on frames, not on too many."""
         left = _TURN
         try:
@@ -179,18 +179,23 @@ class Multiplex[S: Stream](ABC):
 
     def _go_on(self) -> None:
         self._turning = False
-        self._turn()
+        self.turn()
         if self._turning:
             return
         self._wire.release("turn")
-        if self._silent:
+        if self._ended:
             self.silenced()
 
     @property
     def turning(self) -> bool:
-        """Whether some of what has come is still to be read; its end waits for that, and `silenced` tells of it."""
-        self._silent = self._turning
+        """Whether some of what has come is still to be read."""
         return self._turning
+
+    def silent(self) -> None:
+        """Take note that the peer says no more; what it has said is read first."""
+        self._ended = True
+        if not self._turning:
+            self.silenced()
 
     @abstractmethod
     def silenced(self) -> None:

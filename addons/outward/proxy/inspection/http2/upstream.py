@@ -91,8 +91,8 @@ class Http2Upstream(OpenedConnection, Multiplex["ClientStream"]):
 
     def ended(self) -> None:
         """Take note that it says no more."""
-        if self.session is not None and not (self.gone or self.turning):
-            self.session.run(self.silenced)
+        if self.session is not None and not self.gone:
+            self.session.run(self.silent)
 
     def silenced(self) -> None:
         """Give up what it has not answered."""
@@ -215,7 +215,7 @@ class ClientStream(Stream):
             self._take(part)
         except HeadError as error:
             self.http2.reset(self.ident, Code.PROTOCOL_ERROR)
-            self.fail(str(error))
+            self._give_up(str(error))
 
     def _take(self, part: Part) -> None:
         if isinstance(part, Head):
@@ -257,15 +257,19 @@ class ClientStream(Stream):
 
     def was_reset(self, code: int) -> None:
         """Give up: the destination has cut it."""
-        self._carrier.code = code
+        if not self.whole:
+            self._carrier.code = code
         name = Code(code).name if code in Code else str(code)
         self.fail(f"the destination reset the stream ({name})")
 
     def fail(self, why: str) -> None:
         """Give up, unless the whole answer is there."""
         if not (self.over or self.whole):
-            self._leave()
-            self._serving.failed(why, unheard=not self._heard)
+            self._give_up(why)
+
+    def _give_up(self, why: str) -> None:
+        self._leave()
+        self._serving.failed(why, unheard=not self._heard)
 
     @property
     def _serving(self) -> User:
