@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outward.http2.frames import LONGEST, PREFACE, FrameReader, Http2Error, goaway
-from outward.http2.session import STREAM_WINDOW, STREAMS, WINDOW, Data, Head, Session
+from outward.http2.session import STREAM_WINDOW, STREAMS, WINDOW, Session
+from outward.http2.told import Data, Head
 
 HEAD_BYTES = 4096
 # `:method: POST`, `:scheme: https`, `:path: /`, then `:authority: a.test`, in the static table (RFC 7541 B).

@@ -39,6 +39,7 @@ from outward.http2.frames import (
     read_goaway,
 )
 from outward.http2.messages import Pairs
+from outward.http2.told import Data, GoAway, Head, Interim, Reset, Told, Trailers
 
 STREAMS = 100  # at a time, of one client
 STREAM_WINDOW = 256 * 1024  # bytes
@@ -54,58 +55,6 @@ class _Connection(H2Connection):
         """None: `Session` counts, and refuses one stream where the library would end all."""
         self._open_streams(1)  # forgets those that have ended
         return 0
-
-
-@dataclass(slots=True)
-class Head:
-    """A request's or a final response's head."""
-
-    stream: int
-    fields: Pairs
-    ended: bool
-
-
-@dataclass(slots=True)
-class Interim:
-    """A response before the final one."""
-
-    stream: int
-
-
-@dataclass(slots=True)
-class Data:
-    """A piece of a body; `size` bytes of the window are its, until they are acknowledged."""
-
-    stream: int
-    data: bytes
-    size: int
-    ended: bool
-
-
-@dataclass(slots=True)
-class Trailers:
-    """The fields behind a body, which end it."""
-
-    stream: int
-    fields: Pairs
-
-
-@dataclass(slots=True)
-class Reset:
-    """The peer, or the library for a fault of its, has cut a stream."""
-
-    stream: int
-    code: int
-
-
-@dataclass(slots=True)
-class GoAway:
-    """The peer takes no stream beyond the last one."""
-
-    last: int
-
-
-type Told = Head | Interim | Data | Trailers | Reset | GoAway
 
 
 @dataclass(slots=True)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from outward.proxy.inspection.connection import InspectedConnection
-    from outward.proxy.inspection.http2.downstream import Http2Downstream, ServerStream
+    from outward.proxy.inspection.http2.downstream import Http2Downstream
+    from outward.proxy.inspection.http2.server_stream import ServerStream
 
 type Waiting = tuple["ServerStream", Exchange, "Callable[[ClientStream | None], None]"]
 

@@ -10,7 +10,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from outward.http2.frames import Http2Error
-from outward.http2.session import Data, GoAway, Head, Interim, Reset, Session, Told, Trailers
+from outward.http2.session import Session
+from outward.http2.told import Data, GoAway, Head, Interim, Reset, Told, Trailers
 
 if TYPE_CHECKING:
     from outward.proxy.inspection.connection import InspectedConnection

@@ -11,7 +11,8 @@ from outward.http1.head import Head as RequestHead
 from outward.http1.head import parse_response_head
 from outward.http2.frames import Code, Http2Error
 from outward.http2.messages import request_fields, response_head, trailers
-from outward.http2.session import Data, Head, Interim, Session, Trailers
+from outward.http2.session import Session
+from outward.http2.told import Data, Head, Interim, Trailers
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.http2.multiplex import FULL, Multiplex, Part, Stream
 from outward.proxy.inspection.opening import Key, OpenedConnection
@@ -20,7 +21,7 @@ from outward.proxy.inspection.upstream import User
 
 if TYPE_CHECKING:
     from outward.proxy.inspection.connection import InspectedConnection
-    from outward.proxy.inspection.http2.downstream import ServerStream
+    from outward.proxy.inspection.http2.server_stream import ServerStream
 
 _INTERIM = 16  # responses before the final one
 UNSPOKEN = "it does not speak HTTP/2, and the client offers nothing else (ALPN)"
