@@ -65,22 +65,16 @@ def explain(
     """
     if search == (url is not None):
         raise click.UsageError("give a URL, or --search")
+    if url is not None and _DECISION.fullmatch(url):
+        raise click.UsageError(f"that is a decision: `{called()} blocked --id {url}` shows it")
     if url is not None and is_code(url):
         explain_code(url, as_json=as_json)
         return
-    if url is not None and _DECISION.fullmatch(url):
-        raise click.UsageError(f"that is a decision: `{called()} blocked --id {url}` shows it")
     loaded = _loaded(config, as_json=as_json)
     if url is not None and url.startswith("@"):
         _explain_set(loaded, url, as_json=as_json)
         return
-    policy, settings = loaded.policy, loaded.settings
-    if policy is None or settings is None:
-        raise click.ClickException("the configuration has no policy")
-    try:
-        chosen = choose_group(policy, group)
-    except NoGroupError as error:
-        raise click.UsageError(str(error)) from error
+    policy, settings, chosen = _chosen(loaded, group)
     if url is None:
         _explain_search(policy, chosen, as_json=as_json)
         return
@@ -94,6 +88,17 @@ def explain(
     click.echo(json.dumps(_as_json(trail), indent=2) if as_json else _as_text(trail, other))
     if not trail.decision.allowed:
         sys.exit(DENIED)
+
+
+def _chosen(loaded: Loaded, group: str | None) -> tuple[Policy, Settings, str]:
+    """Return the policy, the settings and the path of the group that is meant."""
+    policy, settings = loaded.policy, loaded.settings
+    if policy is None or settings is None:
+        raise click.ClickException("the configuration has no policy")
+    try:
+        return policy, settings, choose_group(policy, group)
+    except NoGroupError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _explain_set(loaded: Loaded, name: str, *, as_json: bool) -> None:

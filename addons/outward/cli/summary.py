@@ -130,17 +130,17 @@ class Summary:
             yield f"  and {self.more} more"
         if rows and group in self.policy.groups and self._pupil is None:
             yield from textwrap.wrap(_exits(self.policy.groups[group]), columns or _ENDLESS)
-        lines = list(dict.fromkeys(line for row in rows for line in row.lines)) if self._pupil is None else []
+        if self._pupil is None:
+            yield from self._to_allow(group, list(dict.fromkeys(line for row in rows for line in row.lines)))
+
+    def _to_allow(self, group: str, lines: list[str]) -> Iterator[str]:
+        """Yield what to write, and where."""
         if lines and self.opened is None:
             yield f"to allow, in the configuration under groups, {group}, allow:"
         elif lines and self.opened is not None:
             # Addresses that are not public are for the user to open, not for what a working tree brings.
-            where = (
-                f"to {own_file(os.environ)}"
-                if self.opened
-                else f"to outward.yaml in this folder, then `{called()} trust`"
-            )
-            yield f"to allow, write {where}:"
+            tree = f"to outward.yaml in this folder, then `{called()} trust`"
+            yield f"to allow, write {f'to {own_file(os.environ)}' if self.opened else tree}:"
             lines = as_file(lines, self.opened)
         yield from (f"  {line}" for line in lines)
 

@@ -121,6 +121,12 @@ def verify(
         end = _verify_rows(database, chain, vouched, report, after=after or ChainReport(), told=told)
         known += [head for head in anchors if head.chain == chain]
         _verify_heads(database, chain, known, end, report)
+    _verify_erased(told, report)
+    return report
+
+
+def _verify_erased(told: _Told, report: ChainReport) -> None:
+    """Hold rows without their personal fields against the events that tell of erasures."""
     for chain, numbers in told.bare.items():
         tellers = _tellers(numbers, chain, told)
         for number in numbers:
@@ -128,7 +134,6 @@ def verify(
                 report.add(chain, f"row {number}: its personal fields are gone, and no event tells of an erasure")
             elif by != chain and by not in told.vouched:
                 report.add(chain, f"row {number}: erased, as chain {by[:12]} says, which nothing vouches for")
-    return report
 
 
 def _tellers(numbers: list[int], chain: str, told: _Told) -> dict[int, str]:

@@ -103,25 +103,37 @@ class Recorder:
             "records-overflow", self._writer.spill, capacity=capacity, linger=0.0, on_error=self._writer.lose
         )
         self._workers: list[Worker[Any]] = [self._store, self._overflow]
-        self.anchor = anchor
         self._tenders: list[Worker[None]] = []
         if url.startswith("postgres"):
             self._tend("records-days", DayKeeper(lambda: connect(url, state), counts, retention).handle)
-        if audit_retention is not None:
+        self._tend_audit(lambda: connect(url, state), state, audit_retention, anchor)
+        self._stdout = None if stdout is None else self._printer(stdout, as_line)
+
+    def _tend_audit(
+        self, connect: Callable[[], Database], state: Path, retention: float | None, anchor: "Anchor | None"
+    ) -> None:
+        """Prune the audit chain, and tell its head to a place outside, if that is wanted."""
+        self.anchor = anchor
+        if retention is not None:
             from outward.records.audit.keeper import AuditKeeper  # noqa: PLC0415 - loads cryptography
 
-            streamed = stream is not None
-            keep = AuditKeeper(lambda: connect(url, state), state, counts, audit_retention, streamed=streamed)
+            keep = AuditKeeper(connect, state, self._counts, retention, streamed=self.stream is not None)
             self._tend("audit-retention", keep.handle)
         if anchor is not None:
             self._tend("audit-anchor", anchor.handle)
-        self._stdout: Worker[Event | Tally] | None = None
-        if stdout is not None:
-            self._lines = LineSink(stdout, self._unprinted, as_line)
-            self._stdout = Worker(
-                "records-stdout", self._lines.handle, capacity=capacity, linger=_STDOUT_LINGER, on_error=self._unprinted
-            )
-            self._workers.append(self._stdout)
+
+    def _printer(self, stdout: int, as_line: Callable[[Record], bytes] | None) -> "Worker[Event | Tally]":
+        """Return what writes a line for each event."""
+        self._lines = LineSink(stdout, self._unprinted, as_line)
+        printer: Worker[Event | Tally] = Worker(
+            "records-stdout",
+            self._lines.handle,
+            capacity=self._capacity,
+            linger=_STDOUT_LINGER,
+            on_error=self._unprinted,
+        )
+        self._workers.append(printer)
+        return printer
 
     @property
     def _senders(self) -> "Sequence[AuditStream | Export]":
