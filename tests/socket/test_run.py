@@ -1,5 +1,6 @@
 """`outward run`: real commands behind a private proxy."""
 
+import contextlib
 import json
 import os
 import pty
@@ -12,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from harness.ports import free_port
 from harness.process import OUTWARD, environment
 from harness.waiting import PATIENCE, wait_for
 from harness.web import Web
+from outward.cli.main import main
 
 PYTHON = sys.executable
 
@@ -50,7 +53,9 @@ class Runner:
 
     def blocked(self, *options: str) -> list[dict[str, object]]:
         """Return what `outward blocked` lists of the runs' records."""
-        done = self.outward("blocked", "--json", *options)
+        variables = dict.fromkeys(os.environ.keys() - environment()) | {"HOME": str(self.folder)}
+        with contextlib.chdir(self.folder):  # in this process: how a verb starts is not asked here
+            done = CliRunner().invoke(main, ["blocked", "--json", *options], env=variables, catch_exceptions=False)
         return json.loads(done.stdout)
 
     def outward(self, *words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
