@@ -5,12 +5,12 @@ from ipaddress import ip_address
 import pytest
 
 from outward.config.load import load_text
+from outward.core.entries import exactly
 from outward.core.evidence import Demand, Evidence
 from outward.core.model import Place, Rule
 from outward.core.openings import open_addresses
 from outward.core.policy import Policy
 from outward.core.proposal import Known, propose
-from outward.core.suggest import exactly
 from outward.core.urls import question_of
 from outward.core.widen import sets_for, taken
 

@@ -8,6 +8,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from outward.core.decide import decide
+from outward.core.entries import written
 from outward.core.model import Pattern, PatternKind, Place, Question, Rule
 from outward.core.names import canonical_host
 from outward.core.placeholders import found_in, may_hold, placeholder
@@ -15,7 +16,6 @@ from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
 from outward.core.rules import Rules
 from outward.core.secrets import Injection, MisdirectedError, TemplateError, masked, placed, secret_of
-from outward.core.suggest import written
 
 PLACE = Place("outward.yaml", 1)
 VALUES = {"github": "ghp_real", "git": "other-value"}

@@ -4,10 +4,11 @@ import pytest
 
 from outward.config.load import load_text
 from outward.core.decide import decide
+from outward.core.entries import written
 from outward.core.model import Question
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
-from outward.core.suggest import cure, question_about, suggestion, written
+from outward.core.suggest import cure, question_about, suggestion
 from outward.core.urls import question_of
 
 TEXT = """\

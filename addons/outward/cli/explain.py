@@ -22,13 +22,14 @@ from outward.config.known import set_named
 from outward.config.loaded import Loaded
 from outward.config.machine import discoveries
 from outward.config.settings import Settings
+from outward.core.entries import written
 from outward.core.explain import DecisionTrace, Step
 from outward.core.explain import explain as trail_of
 from outward.core.grants import granting, takes_grants
 from outward.core.model import Lane
 from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
-from outward.core.suggest import cure, written
+from outward.core.suggest import cure
 from outward.core.urls import question_of
 
 DENIED = 4  # exit code

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 
 from outward.core.addresses import Network
+from outward.core.entries import exactly, single
 from outward.core.model import Place, Rule
 from outward.core.names import Host, canonical_host
-from outward.core.suggest import exactly, single
 
 _HOSTS: tuple[Host, ...] = tuple(map(canonical_host, ("localhost", "127.0.0.1", "[::1]")))
 _ADDRESSES: tuple[Network, ...] = tuple(single(host.address) for host in _HOSTS if host.address is not None)

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from outward.core.decide import decide
+from outward.core.entries import exactly, one_path
 from outward.core.explain import deciding
 from outward.core.model import Grants, Place, Question, Rule
 from outward.core.names import MalformedHostError, canonical_host
 from outward.core.policy import Policy
 from outward.core.reasons import MEANINGS, Reason
 from outward.core.rules import Rules
-from outward.core.suggest import MISSES, cure, exactly, one_path, suggestion
+from outward.core.suggest import MISSES, cure, suggestion
 from outward.core.urls import question_of
 
 USUAL, LONGEST = 8 * 3600, 30 * 86_400  # seconds: a working day; a month, and what lasts longer belongs in the policy

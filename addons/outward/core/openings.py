@@ -5,12 +5,13 @@ from dataclasses import replace
 
 from outward.core.addresses import Address, Network, Own, is_loopback, judge_address
 from outward.core.decide import decide, opened
+from outward.core.entries import single, written
 from outward.core.evidence import Evidence
 from outward.core.model import Question
 from outward.core.policy import Policy
 from outward.core.proposal import Proposal, Proposed, enforced
 from outward.core.reasons import Reason
-from outward.core.suggest import entry_for, single, written
+from outward.core.suggest import entry_for
 
 type Met = Mapping[Question, frozenset[Address]]
 """The addresses that were met where something was asked for."""

@@ -7,11 +7,10 @@ nothing that its parts did not. One group's traffic changes that group's list al
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from outward.core.confusable import looks_like
-from outward.core.cover import rule_covers
 from outward.core.decide import decide
+from outward.core.entries import one_path, written
 from outward.core.evidence import Demand, Evidence
 from outward.core.exits import READS
 from outward.core.model import DEFAULT_PORTS, Mode, Question, Rule
@@ -19,7 +18,8 @@ from outward.core.names import Host
 from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
 from outward.core.rules import Rules
-from outward.core.suggest import cure, entry_for, one_path, written
+from outward.core.suggest import cure, entry_for
+from outward.core.unite import united, with_limit
 
 MAX_PATHS = 20  # that one entry names: what a reviewer reads in a line or two
 _LIMITS = ("paths", "methods", "ports")
@@ -238,7 +238,7 @@ class _Host:
                 continue  # two values more of two keys would be four requests more
             self.amended.append(old)
             mine, more = getattr(old, key), getattr(rule, key)
-            whole = _with(old, key, frozenset({*mine, *more}) if key != "paths" else (*mine, *more))
+            whole = with_limit(old, key, frozenset({*mine, *more}) if key != "paths" else (*mine, *more))
             values = tuple(str(getattr(each, "text", each)) for each in more if each not in mine)
             return Proposal(path, written(whole), (whole,), hosts, evidence, old, key, tuple(sorted(values)))
         return Proposal(path, written(rule), (rule,), hosts, evidence)
@@ -297,52 +297,6 @@ def _differing(old: Rule, rule: Rule) -> str | None:
     return differing[0]
 
 
-def _with(rule: Rule, key: str, value: Any) -> Rule:
-    values: dict[str, Any] = {key: value}
-    return replace(rule, **values)
-
-
 def _values(rule: Rule, key: str) -> frozenset[object] | None:
     values = getattr(rule, key)
     return None if values is None else frozenset(values)
-
-
-def united(needs: Iterable[tuple[Rule, Evidence]]) -> list[tuple[Rule, Evidence]]:
-    """Unite rules for one host, if the union allows nothing that neither of them did.
-
-    Example:
-        >>> get, head = rule("a.example", methods={"GET"}), rule("a.example", methods={"HEAD"})
-        >>> [(whole, evidence)] = united([(get, Evidence(count=2)), (head, Evidence(count=1))])
-        >>> sorted(whole.methods), evidence.count
-        (['GET', 'HEAD'], 3)
-    """
-    rules = _fold(needs)
-    rules = _unite(rules, "ports")
-    rules = _unite(rules, "methods")
-    rules = _unite(rules, "paths")
-    kept: dict[Rule, Evidence] = {}
-    for rule, evidence in sorted(rules.items(), key=lambda each: (each[0].paths is not None, each[0].needs_sight)):
-        wider = next((wide for wide in kept if rule_covers(wide, rule)), rule)
-        kept[wider] = kept.get(wider, Evidence()) + evidence
-    return list(kept.items())
-
-
-def _fold(needs: Iterable[tuple[Rule, Evidence]]) -> dict[Rule, Evidence]:
-    rules: dict[Rule, Evidence] = {}
-    for rule, evidence in needs:
-        rules[rule] = rules.get(rule, Evidence()) + evidence
-    return rules
-
-
-def _unite(rules: Mapping[Rule, Evidence], key: str) -> dict[Rule, Evidence]:
-    """Unite rules that are equal but for one limit, which all of them have."""
-    alike: dict[Rule, list[tuple[Rule, Evidence]]] = defaultdict(list)
-    for rule, evidence in rules.items():
-        if getattr(rule, key) is not None:
-            alike[_with(rule, key, None)].append((rule, evidence))
-    whole: dict[Rule, Evidence] = {rule: evidence for rule, evidence in rules.items() if getattr(rule, key) is None}
-    for rule, parts in alike.items():
-        values = frozenset(value for part, _ in parts for value in getattr(part, key))
-        ordered = tuple(sorted(values, key=lambda glob: glob.text)) if key == "paths" else values
-        whole[_with(rule, key, ordered)] = sum((evidence for _, evidence in parts), Evidence())
-    return whole

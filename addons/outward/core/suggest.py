@@ -4,17 +4,16 @@ A line adds what was missing and nothing else: it names one host, and keeps the 
 it is shown, `decide` is asked whether the policy with this line allows the request.
 """
 
-import json
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
-from outward.core.addresses import Address, Network, Own, is_loopback, judge_address
+from outward.core.addresses import Address, Own, is_loopback, judge_address
 from outward.core.decide import decide, opened
-from outward.core.model import DEFAULT_PORTS, Decision, Mode, Pattern, PatternKind, Place, Question, Rule, Stage
+from outward.core.entries import exactly, one_path, single, written
+from outward.core.model import DEFAULT_PORTS, Decision, Mode, Place, Question, Rule, Stage
 from outward.core.names import Host, MalformedHostError, canonical_host, is_loopback_name
-from outward.core.paths import PathGlob
 from outward.core.policy import Group, Policy
 from outward.core.reasons import MEANINGS, Reason
 from outward.core.rules import Rules
@@ -258,75 +257,6 @@ def _opens(policy: Policy, group: Group, question: Question, entry: Entry) -> bo
         and shut(with_it, question.host, after) is None
         and (entry.rule.tls or (after.rule is not None and not after.rule.tls))
     )
-
-
-def exactly(host: Host) -> Pattern:
-    """Return the pattern that is one host and no other.
-
-    Example:
-        >>> str(exactly(Host("a.example")))
-        'a.example'
-    """
-    if host.address is None:
-        return Pattern(PatternKind.EXACT, host.name)
-    return Pattern(PatternKind.NETWORK, host.name, single(host.address))
-
-
-def single(address: Address) -> Network:
-    """Return the network that is one address.
-
-    Example:
-        >>> single(ip_address("10.0.0.1"))
-        IPv4Network('10.0.0.1/32')
-    """
-    return ip_network(address)
-
-
-def one_path(path: str | None) -> tuple[PathGlob, ...] | None:
-    """Return a glob that is one path and no other; None where a rule cannot name it.
-
-    Example:
-        >>> one_path("/v1/items"), one_path("/v1/*")
-        ((PathGlob(text='/v1/items'),), None)
-    """
-    if path is None or "*" in path:
-        return None
-    try:
-        return (PathGlob(path),)
-    except ValueError:
-        return None
-
-
-def written(rule: Rule) -> str:
-    """Return a rule as an entry in YAML, which a list in brackets can hold too.
-
-    Example:
-        >>> written(rule("a.example")), written(rule("a.example", methods={"GET"}))
-        ('a.example', '{host: "a.example", ports: [80, 443], methods: [GET]}')
-    """
-    value = str(rule.pattern)
-    name = f"[{value}]" if ":" in value else value
-    ports = sorted(rule.ports or ())
-    bare = not rule.needs_sight and rule.tls and not (rule.addresses or rule.until)
-    if bare and (rule.ports == DEFAULT_PORTS or len(ports) == 1):
-        target = name if rule.ports == DEFAULT_PORTS else f"{name}:{ports[0]}"
-        return f'"{target}"' if ":" in target or "*" in target else target
-    parts = [f'host: "{name}"', f"ports: {ports}"]
-    if rule.methods is not None:
-        parts.append(f"methods: [{', '.join(sorted(rule.methods))}]")
-    if rule.paths is not None:
-        parts.append(f"paths: [{', '.join(json.dumps(glob.text) for glob in rule.paths)}]")
-    if rule.encoded_slash:
-        parts.append("encoded_slash: true")
-    if not rule.tls:
-        parts.append("tls: false")
-    if rule.addresses:
-        parts.append(f"addresses: [{', '.join(json.dumps(str(each)) for each in rule.addresses)}]")
-    if rule.until is not None:
-        parts.append(f"until: {rule.until}")
-    if rule.inject is not None:
-        parts.append(f"inject: {rule.inject.written}")
-    return f"{{{', '.join(parts)}}}"
 
 
 def shut(policy: Policy, host: Host, decision: Decision = Decision()) -> str | None:  # noqa: B008 - immutable

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 from outward.core.cover import overlaps, rule_covers
 from outward.core.decide import decide
+from outward.core.entries import written
 from outward.core.evidence import Demand, Evidence
 from outward.core.model import Pattern, PatternKind, Rule
 from outward.core.policy import Policy
 from outward.core.proposal import Known, Proposal, Proposed, enforced, with_rules
 from outward.core.rules import Rules
-from outward.core.suggest import written
 
 LEAST = 3  # names that speak for a wildcard: two may be all that there are
 
