@@ -57,7 +57,7 @@ def fill(running):
 
 
 def test_from_a_blocked_row_to_why_and_to_its_cure(running, open_page):
-    """One click; the trail names the rule's place, and the YAML can be copied."""
+    """One click; the trace names the rule's place, and the YAML can be copied."""
     fill(running)
     page = open_page(permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("link", name="api.github.com").click()

@@ -187,7 +187,7 @@ def test_a_group_shows_each_line_with_its_origin(client):
 
 
 def test_explain_answers_without_traffic(client):
-    """The same trail as the command line's."""
+    """The same trace as the command line's."""
     url = "https://api.github.com/gists"
     found = client.post("/api/v1/explain", json={"group": "acme/platform", "url": url}).json()
     assert (found["verdict"], found["reason"]) == ("deny", "path_not_allowed")

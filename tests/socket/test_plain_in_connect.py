@@ -60,11 +60,11 @@ def nothing_is_left(world: World) -> bool:
 async def test_explain_says_what_happens(path: str, tmp_path: Path) -> None:
     only = policy(group(rule("allowed.test", paths=(PathGlob("/public/**"),))))
     async with standing(only, tmp_path) as (world, server, client):
-        trail = explain(only, question_of(f"http://allowed.test:{server.port}{path}", "dev"))
+        trace = explain(only, question_of(f"http://allowed.test:{server.port}{path}", "dev"))
         await client.ask(get(path, f"allowed.test:{server.port}"))
         (event,) = world.events
         assert (event.verdict, event.reason, event.lane) == (
-            trail.decision.verdict, trail.decision.reason, trail.decision.lane,
+            trace.decision.verdict, trace.decision.reason, trace.decision.lane,
         )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from outward.config.machine import discoveries
 from outward.config.settings import Settings
 from outward.core.entries import written
 from outward.core.explain import DecisionTrace, Step
-from outward.core.explain import explain as trail_of
+from outward.core.explain import explain as trace_of
 from outward.core.grants import granting, takes_grants
 from outward.core.model import Lane
 from outward.core.policy import Policy
@@ -84,10 +84,10 @@ def explain(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     policy = _granted(policy, settings, chosen)
-    trail = meet(policy, settings, trail_of(policy, question), resolve=resolve)
-    other = elsewhere(settings, trail)
-    click.echo(json.dumps(_as_json(trail), indent=2) if as_json else _as_text(trail, other))
-    if not trail.decision.allowed:
+    trace = meet(policy, settings, trace_of(policy, question), resolve=resolve)
+    other = elsewhere(settings, trace)
+    click.echo(json.dumps(_as_json(trace), indent=2) if as_json else _as_text(trace, other))
+    if not trace.decision.allowed:
         sys.exit(DENIED)
 
 
@@ -160,34 +160,34 @@ def _explain_search(policy: Policy, path: str, *, as_json: bool) -> None:
     click.echo(as_text(group, tools))
 
 
-def _as_text(trail: DecisionTrace, other: str | None) -> str:
-    question, decision = trail.question, trail.decision
+def _as_text(trace: DecisionTrace, other: str | None) -> str:
+    question, decision = trace.question, trace.decision
     asked = f"{question.method or 'CONNECT'} {question.host}:{question.port}{question.path or ''}"
     verdict = "allowed" if decision.allowed else "denied"
     lines = [f"{asked}: {verdict}, {decision.reason}", f"  {MEANINGS[decision.would_reason or decision.reason].title}."]
     if decision.would_reason:
         lines.append(f"  Report mode lets it through; enforced, it would be denied: {decision.would_reason}.")
-    lines.append(f"  groups  {' < '.join(trail.chain)} (mode {decision.mode})")
+    lines.append(f"  groups  {' < '.join(trace.chain)} (mode {decision.mode})")
     if decision.allowed and decision.lane:
         governed = f", governed as {decision.vendor}" if decision.vendor else ""
-        unseen = "" if trail.judged == question else "; method and path are not seen in it"
+        unseen = "" if trace.judged == question else "; method and path are not seen in it"
         lines.append(f"  lane    {decision.lane}{governed}{unseen}")
         if decision.lane is Lane.INSPECT and not question.clear:
             lines.append("          HTTP/1.1 and WebSocket; HTTP/2 (gRPC) with a client and a host that both speak it")
     set_there = decision.inject if decision.allowed else ()
     lines += [f"  sets    {each.header}, from {' and '.join(each.names)}" for each in set_there]
-    lines.append("  rules   " + ("considered in this order:" if trail.steps else "none is about this host"))
-    lines += [f"    {'=>' if step.decided else '  '} {_step(step)}" for step in trail.steps]
-    if trail.ceiling and not decision.allowed:
-        lines.append(f"  The ceiling of `{trail.ceiling}` does not admit it; an entry below would have no effect.")
-    if trail.closed:
-        lines.append(f"  address {question.host.name} is not dialled ({trail.closed}), whatever the rules say")
-        lines.append(f"  {cure(Reason.ADDRESS_NOT_PUBLIC, question.host.name, trail.address)}")
-    if trail.entry:
-        lines += [f"  This entry under `allow` of `{question.group}` would allow it:", f"    {trail.entry.line}"]
-        doubt = doubt_about(question.host, trail.entry)
+    lines.append("  rules   " + ("considered in this order:" if trace.steps else "none is about this host"))
+    lines += [f"    {'=>' if step.decided else '  '} {_step(step)}" for step in trace.steps]
+    if trace.ceiling and not decision.allowed:
+        lines.append(f"  The ceiling of `{trace.ceiling}` does not admit it; an entry below would have no effect.")
+    if trace.closed:
+        lines.append(f"  address {question.host.name} is not dialled ({trace.closed}), whatever the rules say")
+        lines.append(f"  {cure(Reason.ADDRESS_NOT_PUBLIC, question.host.name, trace.address)}")
+    if trace.entry:
+        lines += [f"  This entry under `allow` of `{question.group}` would allow it:", f"    {trace.entry.line}"]
+        doubt = doubt_about(question.host, trace.entry)
         lines += [f"  Look first: {doubt}."] if doubt else []
-    elif not decision.allowed and not trail.closed:
+    elif not decision.allowed and not trace.closed:
         lines.append(f"  {cure(decision.reason, question.host.name, line=False)}")
     if other:
         lines.append(f"  {other}")
@@ -198,8 +198,8 @@ def _step(step: Step) -> str:
     return f"{step.kind:5} {step.rule.pattern}  {step.outcome}  ({step.group}, {step.rule.place})"
 
 
-def _as_json(trail: DecisionTrace) -> dict[str, Any]:
-    question, decision = trail.question, trail.decision
+def _as_json(trace: DecisionTrace) -> dict[str, Any]:
+    question, decision = trace.question, trace.decision
     return {
         "verdict": decision.verdict.name.lower(),
         "reason": decision.reason,
@@ -214,7 +214,7 @@ def _as_json(trail: DecisionTrace) -> dict[str, Any]:
         "would_reason": decision.would_reason,
         "vendor": decision.vendor,
         "inject": [{"header": each.header, "secrets": each.names} for each in decision.inject if decision.allowed],
-        "chain": trail.chain,
+        "chain": trace.chain,
         "steps": [
             {
                 "group": step.group,
@@ -225,11 +225,11 @@ def _as_json(trail: DecisionTrace) -> dict[str, Any]:
                 "outcome": step.outcome,
                 "decided": step.decided,
             }
-            for step in trail.steps
+            for step in trace.steps
         ],
-        "ceiling": trail.ceiling,
-        "closed": trail.closed,
-        "suggestion": trail.suggestion,
-        "doubt": (doubt_about(question.host, trail.entry) if trail.entry else "") or None,
+        "ceiling": trace.ceiling,
+        "closed": trace.closed,
+        "suggestion": trace.suggestion,
+        "doubt": (doubt_about(question.host, trace.entry) if trace.entry else "") or None,
         "generation": decision.generation,
     }

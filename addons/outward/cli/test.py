@@ -73,7 +73,7 @@ def _as_text(outcomes: Sequence[CaseResult]) -> str:
     lines = []
     for outcome in failed:
         lines.append(f"{red}FAIL{plain} {outcome.case.place}  {outcome.case.name}: {outcome.difference}")
-        decided = next((step for step in outcome.trail.steps if step.decided), None)
+        decided = next((step for step in outcome.trace.steps if step.decided), None)
         if decided is not None:
             lines.append(
                 f"     decided by {decided.kind} {decided.rule.pattern} ({decided.group}, {decided.rule.place})"

@@ -43,17 +43,17 @@ class CaseResult:
     """A case and the way to the decision that it met."""
 
     case: Case
-    trail: DecisionTrace
+    trace: DecisionTrace
 
     @property
     def verdict(self) -> Verdict:
         """The verdict without report mode: a request that is only reported counts as denied."""
-        return Verdict.DENY if self.trail.decision.would_deny else self.trail.decision.verdict
+        return Verdict.DENY if self.trace.decision.would_deny else self.trace.decision.verdict
 
     @property
     def reason(self) -> Reason:
         """The reason without report mode."""
-        return self.trail.decision.would_reason or self.trail.decision.reason
+        return self.trace.decision.would_reason or self.trace.decision.reason
 
     @property
     def passed(self) -> bool:

@@ -77,7 +77,7 @@ def explain(policy: Policy, question: Question) -> DecisionTrace:
     """Return the decision of a question and the way to it.
 
     Over TLS a request is two questions, and the proxy asks them in turn: may the client connect, and, if the connection
-    is inspected, may it ask that. The trail is that of the one which decides.
+    is inspected, may it ask that. The trace is that of the one which decides.
 
     Example:
         >>> trace = explain(policy(rule("a.example")), question_of("https://b.example", "dev"))

@@ -234,7 +234,7 @@ class Api:
         asked.query()
         question = views.read_question(asked.request.json())
         self._from.group(asked.token, question.group or "")
-        return as_json(views.trail(explain(self._from.policy(), question)))
+        return as_json(views.trace(explain(self._from.policy(), question)))
 
 
 def told(record: Record, policy: Policy) -> dict[str, Any]:

@@ -191,7 +191,7 @@ def read_question(body: dict[str, Any]) -> Question:
     return Question(texts["group"], host, port, method, (path or "/") if method else None, clear=clear)
 
 
-def trail(found: DecisionTrace) -> dict[str, Any]:
+def trace(found: DecisionTrace) -> dict[str, Any]:
     """Return a decision with the way to it."""
     question, decision = found.question, found.decision
     return {

@@ -1,4 +1,4 @@
-"""The trail: every rule that was considered, what came of it, and the line that would allow."""
+"""The trace: every rule that was considered, what came of it, and the line that would allow."""
 
 import pytest
 
@@ -38,7 +38,7 @@ CEILING = load_text(
 ).policy
 
 
-def trail(group: str, host: str, port: int = 443, method: str | None = None, path: str | None = None) -> DecisionTrace:
+def trace(group: str, host: str, port: int = 443, method: str | None = None, path: str | None = None) -> DecisionTrace:
     return explain(POLICY, Question(group, canonical_host(host), port, method, path))
 
 
@@ -47,14 +47,14 @@ def steps(found: DecisionTrace) -> list[tuple[str, str, str, str, bool]]:
 
 
 def test_the_trail_ends_with_the_deny_rule_that_decided():
-    found = trail("a/b", "evil.example")
+    found = trace("a/b", "evil.example")
     assert steps(found) == [("a", "deny", "evil.example", "denies", True)]
     assert found.chain == ("a/b", "a")
     assert found.suggestion is None
 
 
 def test_a_rule_above_the_ceiling_is_passed_over_for_one_that_is_not():
-    found = trail("a/b", "x.example")
+    found = trace("a/b", "x.example")
     assert steps(found) == [
         ("a/b", "allow", "x.example", "lies outside the ceiling of `a`", False),
         ("a", "allow", "*", "allows", True),
@@ -72,17 +72,17 @@ def test_a_rule_above_the_ceiling_is_passed_over_for_one_that_is_not():
     ],
 )
 def test_each_miss_is_told_in_words(method: str, path: str, outcome: str):
-    found = trail("a/b", "api.corp.example", 8443, method, path)
+    found = trace("a/b", "api.corp.example", 8443, method, path)
     assert steps(found)[0] == ("a/b", "allow", "api.corp.example", outcome, False)
 
 
 def test_ports_and_local_names_are_told():
-    assert steps(trail("a/b", "api.corp.example", 22))[0][3] == "is for other ports"
-    assert steps(trail("a", "printer.local"))[0][3] == "does not cover local names"
+    assert steps(trace("a/b", "api.corp.example", 22))[0][3] == "is for other ports"
+    assert steps(trace("a", "printer.local"))[0][3] == "does not cover local names"
 
 
 def test_a_rule_that_only_a_request_can_meet_is_told():
-    assert steps(trail("a/b", "bad.corp.example"))[0] == (
+    assert steps(trace("a/b", "bad.corp.example"))[0] == (
         "a",
         "deny",
         "bad.corp.example",
@@ -90,12 +90,12 @@ def test_a_rule_that_only_a_request_can_meet_is_told():
         False,
     )
     assert (
-        steps(trail("a/b", "bad.corp.example", method="GET", path="/"))[0][3] == "is for other ports, methods or paths"
+        steps(trace("a/b", "bad.corp.example", method="GET", path="/"))[0][3] == "is for other ports, methods or paths"
     )
 
 
 def test_a_tunnel_cannot_meet_a_rule_with_methods():
-    found = trail("a/t", "api.corp.example", 8443)
+    found = trace("a/t", "api.corp.example", 8443)
     assert steps(found)[0] == (
         "a/t",
         "allow",
@@ -106,15 +106,15 @@ def test_a_tunnel_cannot_meet_a_rule_with_methods():
 
 
 def test_what_nothing_is_about_has_a_suggestion():
-    found = trail("r", "new.example", 8443)
+    found = trace("r", "new.example", 8443)
     assert found.decision.reason is Reason.REPORT_ONLY
     assert found.steps == ()
-    found = trail("a", "printer.local", 8443)
+    found = trace("a", "printer.local", 8443)
     assert (found.decision.reason, found.suggestion) == (Reason.NO_RULE, '- "printer.local:8443"')
 
 
 def test_an_unknown_group_has_no_trail():
-    found = trail("nobody", "a.example")
+    found = trace("nobody", "a.example")
     assert (found.decision.reason, found.chain, found.steps) == (Reason.UNKNOWN_CLIENT, (), ())
     assert found.question.host.name == "a.example"
 
@@ -154,7 +154,7 @@ HOSTS = ("x.example", "api.corp.example", "bad.corp.example", "evil.example", "p
 @pytest.mark.parametrize("port", [443, 8443])
 @pytest.mark.parametrize("method", [None, "GET", "POST"])
 def test_the_step_that_decided_is_the_rule_of_the_decision(group: str, host: str, port: int, method: str | None):
-    found = trail(group, host, port, method, "/v1/x" if method else None)
+    found = trace(group, host, port, method, "/v1/x" if method else None)
     assert found.decision == decide(POLICY, found.judged)
     deciding = [step.rule for step in found.steps if step.decided]
     if found.decision.reason in (Reason.RULE, Reason.DENIED_BY_RULE):
