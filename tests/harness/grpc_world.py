@@ -108,7 +108,7 @@ class GrpcWorld:
         async def body() -> T:
             return act()
 
-        return asyncio.run_coroutine_threadsafe(body(), self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(body(), self.loop).result(PATIENCE)
 
     def sessions(self) -> list[Any]:
         """The clients' connections of HTTP/2, as seen in the proxy's thread."""

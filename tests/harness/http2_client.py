@@ -1,12 +1,13 @@
 """A client of HTTP/2 that sends what it is told, well formed or not, through a proxy; and a server that does the same."""
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import h2.config
 import h2.connection
@@ -135,6 +136,11 @@ class Http2Client(Http2Peer):
     def until(self, condition: Callable[[], object]) -> None:
         """Read until a condition holds."""
         while not condition():
+            assert self.read(), "the connection ended before that"
+
+    def take_what_came(self) -> None:
+        """Read what has come, if anything has."""
+        if cast("ssl.SSLSocket", self.sock).pending() or select.select([self.sock], [], [], 0)[0]:
             assert self.read(), "the connection ended before that"
 
     def answer(self, stream: int) -> Answer:

@@ -8,12 +8,12 @@ import pytest
 
 from harness.grpc_world import NAME, GrpcWorld, grpc_world
 from harness.policies import group, policy, rule
-from harness.waiting import wait_for
+from harness.waiting import PATIENCE, wait_for
 from outward.core.model import Lane, LaneChoice, Verdict
 from outward.core.paths import PathGlob
 from outward.core.reasons import Reason
 
-SECONDS = 20.0  # for a call that is not about deadlines
+SECONDS = PATIENCE  # for a call that is not about deadlines
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GrpcWorld]:
 def world(running: GrpcWorld) -> GrpcWorld:
     running.on(running.world.events.clear)
     running.echo.metadata.clear()
+    running.echo.waiting.clear()
+    running.echo.cancelled.clear()
     return running
 
 
