@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from outward.builders.parts import Parts
+from outward.builders.parts import ServiceParts
 
 if TYPE_CHECKING:
     from outward.ops.health import Check
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _SHOWN = 5  # subtrees that a note names
 
 
-def checks_of(parts: Parts, *, carried: bool) -> "Mapping[str, Check]":
+def checks_of(parts: ServiceParts, *, carried: bool) -> "Mapping[str, Check]":
     """Return what must hold for the proxy to be ready.
 
     Args:
@@ -34,7 +34,7 @@ def checks_of(parts: Parts, *, carried: bool) -> "Mapping[str, Check]":
     }
 
 
-def notes_of(parts: Parts, kept_back: Callable[[], Sequence[str]]) -> "Mapping[str, Check]":
+def notes_of(parts: ServiceParts, kept_back: Callable[[], Sequence[str]]) -> "Mapping[str, Check]":
     """Return what makes nothing unready: the last good policy stays in force, records wait.
 
     Args:

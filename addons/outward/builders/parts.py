@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Parts:
+class ServiceParts:
     """The parts of a service. Those with None are made while it starts; what is not wanted stays None.
 
     Attributes:
@@ -59,7 +59,7 @@ class Parts:
     webhooks: "Webhooks | None" = None
 
 
-def parts_of(settings: Settings, policy: Policy, options: Options, show: Callable[[Event], None]) -> Parts:
+def parts_of(settings: Settings, policy: Policy, options: Options, show: Callable[[Event], None]) -> ServiceParts:
     """Make the parts that there are before anything is opened.
 
     Args:
@@ -79,7 +79,7 @@ def parts_of(settings: Settings, policy: Policy, options: Options, show: Callabl
     if administration is not None:
         administration.secrets = lambda: judge.secrets.entries
     memory = SearchMemory(connecting(settings))
-    return Parts(metrics, recorder, memory, judge, _dialer_of(settings, judge), administration)
+    return ServiceParts(metrics, recorder, memory, judge, _dialer_of(settings, judge), administration)
 
 
 def _recorder_of(settings: Settings, options: Options, metrics: Metrics) -> Recorder:

@@ -5,11 +5,11 @@ from functools import partial
 from pathlib import Path
 
 from outward.builders.listening import doorway_of, ops_tls_of
-from outward.builders.parts import Parts
+from outward.builders.parts import ServiceParts
 from outward.config.settings import Settings, TlsSettings
 
 
-def follow(parts: Parts, settings: Callable[[], Settings]) -> None:
+def follow(parts: ServiceParts, settings: Callable[[], Settings]) -> None:
     """Have files taken up whenever they change.
 
     Args:
@@ -31,18 +31,18 @@ def follow(parts: Parts, settings: Callable[[], Settings]) -> None:
     parts.metrics.watch("rotation_failing", lambda: float(rotation.failing))
 
 
-def take_up_ops_tls(parts: Parts, settings: Callable[[], Settings]) -> None:
+def take_up_ops_tls(parts: ServiceParts, settings: Callable[[], Settings]) -> None:
     """Read the ops port's certificate; see `ops_tls_of`."""
     if parts.ops is not None:
         parts.ops.tls = ops_tls_of(settings(), parts.metrics)
 
 
-def _take_up_tls(parts: Parts, settings: Callable[[], Settings]) -> None:
+def _take_up_tls(parts: ServiceParts, settings: Callable[[], Settings]) -> None:
     if parts.gate is not None:
         parts.gate.tls = doorway_of(settings(), parts.metrics)
 
 
-async def _take_up_trust(parts: Parts, settings: Callable[[], Settings]) -> None:
+async def _take_up_trust(parts: ServiceParts, settings: Callable[[], Settings]) -> None:
     if parts.inspection is not None:
         await parts.inspection.trust(settings())
 
