@@ -195,12 +195,22 @@ async def test_a_layer_that_raises_ends_the_connection_with_one_event(
 
 
 @on_loop
-async def test_an_engine_that_cannot_be_loaded_refuses_and_records(tmp_path: Path) -> None:
-    async with inspecting(allowing(), tmp_path) as world:
-        failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        failed.set_exception(RuntimeError("no engine"))
-        world.engine._loaded = failed
+async def test_an_engine_that_cannot_be_loaded_refuses_and_records_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a table that the policy names is broken at that moment, and mended later."""
+    broken = [True, False]
+
+    async def govern() -> PassingGovernor:
+        if broken.pop(0):
+            raise RuntimeError("no table")
+        return PassingGovernor()
+
+    async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        monkeypatch.setattr(world.engine, "_loaded", None)
+        monkeypatch.setattr(world.engine, "_govern", govern)
         async with raw(world.address) as client:
             reply = await client.ask(b"CONNECT allowed.test:443 HTTP/1.1\r\nHost: allowed.test:443\r\n\r\n")
         (event,) = world.events
         assert (status(reply), decision_id(reply), event.reason) == (500, event.id, Reason.INTERNAL_ERROR)
+        assert status(await through(world, server.port)) == 200

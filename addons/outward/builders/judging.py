@@ -112,10 +112,12 @@ async def governor_of(
     from outward.proxy.governance import SearchGovernor  # noqa: PLC0415 - the proxy is ready before it is loaded
     from outward.proxy.search_told import Overheard  # noqa: PLC0415 - as above
 
-    in_force = settings()
+    in_force, registry = settings(), None
+    while registry is None or in_force is not settings():  # a reload came while the tables were read
+        in_force = settings()
+        registry = await asyncio.to_thread(registry_for, in_force)
     consent = administration.state if administration else FileConsent(lambda: judge.policy)
-    registry, most = registry_for(in_force), in_force.limits.body_inspect_bytes
-    sinks = Overheard(recorder, hear) if hear else recorder
+    sinks, most = Overheard(recorder, hear) if hear else recorder, in_force.limits.body_inspect_bytes
     return SearchGovernor(judge, registry, consent, sinks, most, counts=memory.counts, machines=memory.machines)
 
 

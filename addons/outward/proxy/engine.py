@@ -91,8 +91,11 @@ class Engine:
         return self._contexts
 
     def load(self) -> asyncio.Task[Contexts]:
-        """Begin to load the roots in a thread, once; the task is done when connections can be carried."""
-        if self._loaded is None:
+        """Begin to load the roots in a thread, once; the task is done when connections can be carried.
+
+        After a failure it begins anew: a file that could not be read may have been mended.
+        """
+        if self._loaded is None or (self._loaded.done() and (self._loaded.cancelled() or self._loaded.exception())):
             self._loaded = asyncio.get_running_loop().create_task(self._load())
         return self._loaded
 
