@@ -9,7 +9,7 @@ import pytest
 import outward
 
 PACKAGE = Path(outward.__file__).parent
-ROOMS = ("core", "http1", "tls", "dns", "proxy")
+ROOMS = ("core", "http1", "http2", "tls", "dns", "proxy")
 
 
 def bare(source: str) -> Iterator[str]:

@@ -83,6 +83,16 @@ def test_links_in_the_documents_lead_somewhere() -> None:
     assert broken == []
 
 
+def test_the_architecture_names_files_that_exist() -> None:
+    """Those who read it to find their way, find it."""
+    for document in (ROOT / "docs/architecture.md", ROOT / "CONTRIBUTING.md"):
+        named = set(re.findall(r"`([a-z_0-9]+(?:/[a-z_0-9]+)+\.py)`", document.read_text()))
+        assert len(named) > 4
+        assert [
+            each for each in named if not any((base / each).exists() for base in (ROOT, ROOT / "addons/outward"))
+        ] == []
+
+
 def _names(entries: list[object]) -> set[str]:
     return {
         re.split(r"[^A-Za-z0-9._-]", str(entry))[0].lower().replace("_", "-").replace(".", "-") for entry in entries

@@ -46,8 +46,8 @@ class Code(IntEnum):
     ENHANCE_YOUR_CALM = 11
 
 
-END_STREAM = ACK = 1
-END_HEADERS = 4
+END_STREAM = ACK = 1  # flags: RFC 9113 6.1, 6.2, 6.5
+END_HEADERS = 4  # RFC 9113 6.2
 
 
 class Http2Error(Exception):

@@ -22,7 +22,7 @@ _STATUS = {  # by that of HTTP; others say UNKNOWN
     503: 14,
     504: 4,
 }
-_UNKNOWN = 2
+_UNKNOWN = 2  # the code of UNKNOWN (grpc/doc/statuscodes.md)
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 _OF_BODY = frozenset({b":status", b"content-type", b"content-length"})
 

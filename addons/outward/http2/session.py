@@ -41,8 +41,8 @@ from outward.http2.frames import (
 from outward.http2.messages import Pairs
 from outward.http2.told import Data, GoAway, Head, Interim, Reset, Told, Trailers
 
-STREAMS = 100  # at a time, of one client
-STREAM_WINDOW = 256 * 1024  # bytes
+STREAMS = 100  # at a time, of one client: the least that RFC 9113 6.5.2 advises; nginx takes 128
+STREAM_WINDOW = 256 * 1024  # bytes; RFC 9113 6.9.2 begins with 64 KiB, which slows downloads from afar
 WINDOW = 1024 * 1024  # bytes
 _TABLE = 4096  # bytes of fields that are remembered for compression, RFC 9113 6.5.2
 
