@@ -106,7 +106,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def try_lock(path: Path) -> int | None:
-    """Lock a file for as long as the returned descriptor is open; None where somebody else holds it.
+    """Lock a file for as long as the returned descriptor is open; None if somebody else holds it.
 
     Raises:
         OSError: the file cannot be made.

@@ -153,7 +153,7 @@ def desk_of(settings: Settings, judge: Judge, administration: "Administration | 
 def verifier_for(
     policy: Policy, current: Verifier | None, dialer: Dialer, settings: Callable[[], Settings], metrics: Metrics
 ) -> Verifier | None:
-    """Return the verifier of JWTs where a policy has clients for it: the current one, where there is one.
+    """Return the verifier of JWTs where a policy has clients for it: the current one, if there is one.
 
     Args:
         policy: the one that is put in force.

@@ -20,7 +20,7 @@ class Options:
         transform: makes the policy in force from the loaded one, at every load.
         observe: sees every event that is recorded.
         load: loads the configuration anew, off the loop, given the one in force and the names of confined files that
-            stay as they were; None where there is nothing to reload.
+            stay as they were; None if there is nothing to reload.
         ops: whether the ops port is opened.
         stdout: descriptor that a line is written to for each event; None for none.
         as_line: makes it; of JSON if it is None.

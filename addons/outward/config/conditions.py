@@ -88,7 +88,7 @@ class ConditionsReader:
         self.report.error(ident, message, node.place, node.length, cure)
 
     def _texts(self, key: str) -> list[ScalarNode] | None:
-        """Return the scalars of a list that may not be empty, or None where the key is absent."""
+        """Return the scalars of a list that may not be empty, or None if the key is absent."""
         node = self.node.values.get(key)
         if node is None:
             return None

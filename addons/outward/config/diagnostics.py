@@ -25,9 +25,9 @@ class Finding:
         level: error or warning.
         ident: stable code, such as `E012`; `findings` has its meaning.
         message: lower case, no final stop, the user's input in backticks.
-        place: where it was written; None where no file is at fault.
+        place: where it was written; None if no file is at fault.
         length: characters from the place on that are at fault, for the caret.
-        help: how to mend it; empty where the message says it all.
+        help: how to mend it; empty if the message says it all.
         secret: that the line may hold a credential, so that no renderer shows it.
     """
 

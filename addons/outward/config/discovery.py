@@ -53,8 +53,8 @@ class Choice:
     """The files that hold where none is named, or the one that is.
 
     Attributes:
-        base: the named file, the user's own or the machine's, trusted as a whole; None where there is none.
-        found: the file of the working tree, laid over `base`; None where there is none.
+        base: the named file, the user's own or the machine's, trusted as a whole; None if there is none.
+        found: the file of the working tree, laid over `base`; None if there is none.
         named: whether `base` was named by the user.
         passed: a file in the working folder that does not count, since the folder or the file is somebody else's.
     """
@@ -146,7 +146,7 @@ def _ours(path: Path) -> bool:
 
 
 def describe(choice: Choice) -> str:
-    """Return what to say about which policy holds; empty where that is obvious."""
+    """Return what to say about which policy holds; empty if that is obvious."""
     if choice.passed is not None:
         return f"{choice.passed} is not used: it, or its folder, is another user's; --config names it if you trust it"
     if choice.found is None:

@@ -82,7 +82,7 @@ class MappingNode(Node):
         return {key: value.plain() for key, value in self.values.items() if key not in skip}
 
     def get(self, key: str) -> Node | None:
-        """Return a value, or None where it is absent or null."""
+        """Return a value, or None if it is absent or null."""
         value = self.values.get(key)
         return None if isinstance(value, ScalarNode) and value.is_null else value
 
@@ -101,7 +101,7 @@ def at(root: Node, *path: str) -> Node | None:
 
 
 def parse(text: str, file: str, report: Report, most: int = MAX_NODES) -> Node | None:
-    """Read one document; None where it is empty or an error was reported.
+    """Read one document; None if it is empty or an error was reported.
 
     Args:
         text: the YAML text.

@@ -67,7 +67,7 @@ class Gathered:
         files: every file that was read; those that are confined to a subtree are not among them.
         folders: where a pattern of `include` looks for files; there or not.
         includes: what the main file's `include` says.
-        reach: what the files that it names may be; None where that is trusted.
+        reach: what the files that it names may be; None if that is trusted.
         digest: over the content of all files.
     """
 

@@ -20,7 +20,7 @@ class Loaded:
     """What came of loading.
 
     Attributes:
-        settings: None where an error is in them; an error in groups, sets or clients leaves them usable.
+        settings: None if an error is in them; an error in groups, sets or clients leaves them usable.
         policy: None if there is any error, a failing test included.
         findings: errors and warnings, by file and line; those of confined files are their subtree's.
         files: every file that was read, for the one who watches them.
@@ -28,7 +28,7 @@ class Loaded:
         discovered: entries of the machine's own sets that were used, by name.
         cases: the file's own tests; each that fails is an error among the findings.
         by_name: files and folders whose content is trusted because of where it lies: whoever may write there has a say.
-        brought: what of it the working tree brought, which a person has to trust; None where nothing did.
+        brought: what of it the working tree brought, which a person has to trust; None if nothing did.
         folders: where a pattern looks for files, for the one who watches for new ones.
         subtrees: what became of confined files; an error in one is no error of the whole.
     """

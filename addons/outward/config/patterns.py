@@ -33,7 +33,7 @@ class PatternError(ValueError):
 
 
 def parse_pattern(text: str, *, public_suffix: bool) -> tuple[Pattern, int | None]:
-    """Read a pattern and its port, None where no port is written.
+    """Read a pattern and its port, None if no port is written.
 
     Args:
         text: the pattern.
@@ -135,7 +135,7 @@ def _too_wide(host: str, pattern: Pattern) -> PatternError:
 
 
 def _network(host: str) -> Pattern | None:
-    """Read an address or a CIDR network; None where the text is neither."""
+    """Read an address or a CIDR network; None if the text is neither."""
     address, slash, _ = host.partition("/")
     if not slash and not host.startswith("[") and not _IPV4_LIKE.fullmatch(host):
         return None

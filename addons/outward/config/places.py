@@ -12,7 +12,7 @@ _NAME = "outward"
 
 
 def home_folder(env: Mapping[str, str]) -> Path | None:
-    """Return the user's home folder: `HOME`, else what the user database says; None where neither is a full path."""
+    """Return the user's home folder: `HOME`, else what the user database says; None if neither is a full path."""
     try:
         home = Path(env.get("HOME") or Path("~").expanduser())
     except RuntimeError:  # nobody knows this user

@@ -25,7 +25,7 @@ class Hosts:
 
     Attributes:
         entries: rule texts, `host` or `host:port`.
-        problem: why it may be incomplete; empty where it is not.
+        problem: why it may be incomplete; empty if it is not.
     """
 
     entries: tuple[str, ...] = ()

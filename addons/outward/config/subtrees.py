@@ -103,7 +103,7 @@ class Subtree:
         path: of the group at or below which they write.
         standing: what is in force.
         latest: what the files say now.
-        good: what was in force whole when it last was; None where it never was.
+        good: what was in force whole when it last was; None if it never was.
         own: what is in force, by the group's path.
         faults: errors of `latest` that come of the rest of the policy: tests that fail, secrets out of bounds.
     """
@@ -122,7 +122,7 @@ class Subtree:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong, and what comes of it, in a line; None where nothing is."""
+        """What is wrong, and what comes of it, in a line; None if nothing is."""
         if self.standing is Standing.WHOLE:
             return None
         first = next(each for each in self.findings if each.level is Level.ERROR)

@@ -32,7 +32,7 @@ class Claims:
 
 
 def claim(values: Mapping[str, object], path: tuple[str, ...]) -> object:
-    """Return the value at a path of keys, one for each level; None where there is none.
+    """Return the value at a path of keys, one for each level; None if there is none.
 
     Example:
         >>> claim({"kubernetes.io": {"namespace": "agents"}}, ("kubernetes.io", "namespace"))
@@ -47,7 +47,7 @@ def claim(values: Mapping[str, object], path: tuple[str, ...]) -> object:
 
 
 def subject_of(values: Mapping[str, object]) -> str | None:
-    """Return who a token is about (RFC 7519 4.1.2); None where it does not say so in a text.
+    """Return who a token is about (RFC 7519 4.1.2); None if it does not say so in a text.
 
     Example:
         >>> subject_of({"sub": "agent-7"}), subject_of({"sub": 7})

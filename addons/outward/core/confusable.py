@@ -42,7 +42,7 @@ _LOOK_ALIKES = str.maketrans(
 
 
 def looks_like(name: str) -> str | None:
-    """Return what is suspicious about a canonical name, as the end of a sentence; None where nothing is.
+    """Return what is suspicious about a canonical name, as the end of a sentence; None if nothing is.
 
     Example:
         >>> looks_like("xn--pple-43d.com")

@@ -271,7 +271,7 @@ def above_ceiling(policy: Policy, node: Group, question: Question, l4_only: bool
 
 
 def misses(policy: Policy, rule: Rule, question: Question, l4_only: bool) -> Reason | None:
-    """Return why an allow rule for the host does not allow the question, or None where it does.
+    """Return why an allow rule for the host does not allow the question, or None if it does.
 
     Example:
         >>> str(misses(Policy(), rule("a.example"), question_of("https://a.example:22", "dev"), l4_only=False))

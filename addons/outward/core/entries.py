@@ -32,7 +32,7 @@ def single(address: Address) -> Network:
 
 
 def one_path(path: str | None) -> tuple[PathGlob, ...] | None:
-    """Return a glob that is one path and no other; None where a rule cannot name it.
+    """Return a glob that is one path and no other; None if a rule cannot name it.
 
     Example:
         >>> one_path("/v1/items"), one_path("/v1/*")

@@ -42,7 +42,7 @@ class DecisionTrace:
         chain: paths of the client's group and its ancestors, the nearest first; empty for an unknown client.
         steps: the rules for the host, in the order in which they were considered.
         ceiling: path of the ancestor whose ceiling the question lies above, or None.
-        entry: of `allow` that would allow it, or None where none would.
+        entry: of `allow` that would allow it, or None if none would.
         closed: what the address is, where the question names one that is not dialled whatever the rules say; of a name
             only the proxy knows the addresses.
         address: the one that is not dialled, where the question does not name it.

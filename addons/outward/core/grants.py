@@ -146,7 +146,7 @@ def grant_of(place: Place) -> str | None:
 
 
 def next_end(grants: Iterable[Grant], now: int) -> int | None:
-    """Return the Unix time in milliseconds at which the next of these grants ends or begins; None where none does.
+    """Return the Unix time in milliseconds at which the next of these grants ends or begins; None if none does.
 
     Example:
         >>> next_end([Grant("g1", "dev", "a.example", 443, None, None, made=0, until=60_000)], now=1)

@@ -52,7 +52,7 @@ class Identity:
         challenge: whether credentials would help (a 407 instead of a 403).
         opt_in: the client entry's own opt-in setting, or None.
         client_name: the client entry's name, or None.
-        subject: who it is to its issuer: the `sub` of its JWT, or the name in its certificate; None where nobody says.
+        subject: who it is to its issuer: the `sub` of its JWT, or the name in its certificate; None if nobody says.
         claims: those of its JWT that are recorded, with their names.
         proven: it has shown what no other client has, a token or a certificate, rather than come from somewhere.
         why: why a token that is good is refused all the same, in words; empty otherwise.
@@ -77,7 +77,7 @@ class _Found:
     """What identified a client.
 
     Attributes:
-        group: path of its group; None where its token names none.
+        group: path of its group; None if its token names none.
         why: what the token lacks.
     """
 

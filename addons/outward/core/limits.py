@@ -55,7 +55,7 @@ def full_at(before: float, rate: Rate, now: float) -> float:
 
 
 def wait(before: float, rate: Rate, now: float) -> float:
-    """Return the seconds until a request may be taken; 0.0 where it may be now.
+    """Return the seconds until a request may be taken; 0.0 if it may be now.
 
     Example:
         >>> rate = Rate(per_second=2, burst=1)

@@ -133,7 +133,7 @@ class Rule:
         ports: TCP ports; None means every port (the default of a deny rule).
         methods: HTTP methods, upper case; None means every method.
         paths: globs over every reading of the path; None means every path.
-        tls: False where the tunnel may carry something else than TLS.
+        tls: False if the tunnel may carry something else than TLS.
         encoded_slash: an encoded slash is a part of its segment; otherwise it might separate segments too.
         addresses: networks that an allowed host may resolve to although they are not public.
         until: UTC day, `YYYY-MM-DD`, from which on an allow rule allows nothing; None means for good.
@@ -209,8 +209,8 @@ class WebSearch:
         max_searches: per request; None sets no limit.
         per_day: limits of a UTC day, the group that sets each and the searches that it and all below it may make; they
             all hold.
-        decided_by: path of the group whose `enabled` is in force; None where nobody set it.
-        locked_by: path of the ancestor (or the group) whose lock is in force; None where none is.
+        decided_by: path of the group whose `enabled` is in force; None if nobody set it.
+        locked_by: path of the ancestor (or the group) whose lock is in force; None if none is.
     """
 
     enabled: bool = False
@@ -247,7 +247,7 @@ class ClientEntry:
         source: network that the client connects from.
         issuer, audience, jwks: verification of a JWT (RFC 7519); `jwks` is a path or URL.
         group_claim: keys that lead to the claim that names its group, one for each level.
-        group_map: groups by the claim's value; empty where the claim is the group itself.
+        group_map: groups by the claim's value; empty if the claim is the group itself.
         template: path of the group, with `{claim}` for one of its segments; None for none.
         record_claims: paths of the claims that events hold.
         certificate: SPIFFE URI or DNS name of a client certificate; a SPIFFE URI may end in `/*`, for one segment.
@@ -279,8 +279,8 @@ class Question:
     Attributes:
         group: path of the client's group; None for an unknown client.
         host, port: the destination.
-        method: HTTP method; None where no request is visible yet (CONNECT).
-        path: raw path without query; None where no request is visible yet.
+        method: HTTP method; None if no request is visible yet (CONNECT).
+        path: raw path without query; None if no request is visible yet.
         clear: a request that is to be forwarded without TLS.
         bare: a tunnel in which something else is spoken than TLS or HTTP.
     """
@@ -300,8 +300,8 @@ class Decision:
 
     Attributes:
         would_deny: in report mode, that enforcing would have denied.
-        would_reason: the reason that enforcing would have given; None where nothing was softened.
-        question: what was asked; None where nothing was.
+        would_reason: the reason that enforcing would have given; None if nothing was softened.
+        question: what was asked; None if nothing was.
         vendor: name of the governed model vendor or search API that the host belongs to.
         needs_inspection: whether anything on the group's chain, or governance, judges more of a request than its host.
         denial: how a blocked CONNECT of this group is answered.

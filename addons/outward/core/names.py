@@ -171,7 +171,7 @@ def parse_authority(text: str, default_port: int | None) -> tuple[Host, int]:
 
     Args:
         text: the authority.
-        default_port: the port where none is written; None where one must be written (CONNECT).
+        default_port: the port where none is written; None if one must be written (CONNECT).
 
     Raises:
         MalformedHostError: when the host or the port is not understood.

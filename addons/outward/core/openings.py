@@ -1,4 +1,4 @@
-"""The addresses that are not public and that entries must open, where it is known what names resolved to. Pure."""
+"""The addresses that are not public and that entries must open, if it is known what names resolved to. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

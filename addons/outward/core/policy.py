@@ -23,7 +23,7 @@ class Group:
         limits: how much the group and all below it may ask for; those of ancestors hold beside them.
         grants: whether approved requests open anything here; None, which nobody says, opens nothing.
         granted: the grants in force; see `grants`.
-        settings below: effective, inherited values; `denial` is None where nobody says.
+        settings below: effective, inherited values; `denial` is None if nobody says.
 
     Example:
         >>> group = Group("acme/dev", parent=Group("acme", allow=Rules([rule("a.example")])))

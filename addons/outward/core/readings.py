@@ -53,7 +53,7 @@ def denies(globs: Sequence[PathGlob], path: str, *, encoded_slash: bool = False)
 
 
 def objection(globs: Sequence[PathGlob], path: str, *, encoded_slash: bool) -> str | None:
-    """Return what speaks against a path that would match as it is written; None where it would not.
+    """Return what speaks against a path that would match as it is written; None if it would not.
 
     Example:
         >>> objection([PathGlob("/v1/**")], "/v1/../admin", encoded_slash=False)

@@ -105,7 +105,7 @@ class MisdirectedError(ValueError):
     """A placeholder, or another credential, stands where it must not.
 
     Attributes:
-        secret: whose placeholder it is; None where it is another credential.
+        secret: whose placeholder it is; None if it is another credential.
     """
 
     def __init__(self, where: str, secret: str | None) -> None:

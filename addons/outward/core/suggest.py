@@ -81,7 +81,7 @@ def _of_address(address: Address, host: str) -> str:
 def question_about(
     group: str | None, host: str | None, port: int | None, *, method: str | None, path: str | None, scheme: str | None
 ) -> Question | None:
-    """Return the question behind a recorded denial; None where its host cannot be read.
+    """Return the question behind a recorded denial; None if its host cannot be read.
 
     Args:
         group: path of the client's group.
@@ -107,14 +107,14 @@ def question_about(
 def suggestion(
     policy: Policy, question: Question, reason: Reason, *, private: bool = False, found: Decision | None = None
 ) -> str | None:
-    """Return the entry of the group's `allow` list that would allow a blocked request; None where none would.
+    """Return the entry of the group's `allow` list that would allow a blocked request; None if none would.
 
     Args:
         policy: in force.
         question: what was asked.
         reason: why it was blocked.
         private: leave the request's own path out, and so suggest nothing where only the path is missing.
-        found: what the policy decides, enforced, where that is known.
+        found: what the policy decides, enforced, if that is known.
 
     Returns:
         A YAML list item, with a comment where it takes another one's place.
@@ -260,7 +260,7 @@ def _opens(policy: Policy, group: Group, question: Question, entry: Entry) -> bo
 
 
 def shut(policy: Policy, host: Host, decision: Decision = Decision()) -> str | None:  # noqa: B008 - immutable
-    """Return what a host's address is, where that is known without asking and never dialled; None for all others.
+    """Return what a host's address is, if that is known without asking and never dialled; None for all others.
 
     Example:
         >>> shut(policy(), Host("localhost")), shut(policy(), Host("a.example"))

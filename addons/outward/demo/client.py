@@ -38,7 +38,7 @@ class DemoResponse:
             self.writer.close()
 
     async def json(self) -> Any:
-        """Return the body as JSON; None where it is empty."""
+        """Return the body as JSON; None if it is empty."""
         body = b"".join([piece async for piece in self.pieces()])
         return json.loads(body) if body else None
 

@@ -41,7 +41,7 @@ class Vendor:
 
     @property
     def sent(self) -> Event | None:
-        """The search tool of the last request, or None where it had none."""
+        """The search tool of the last request, or None if it had none."""
         tools: list[Event] = self.body.get("tools", [])
         return next((tool for tool in tools if tool.get("type", "").startswith("web_search")), None)
 

@@ -171,7 +171,7 @@ class Chunked:
         return True
 
     def _next(self, buffer: bytearray) -> int:
-        """Read the next chunk's size; return the length of its line, 0 where that is not complete."""
+        """Read the next chunk's size; return the length of its line, 0 if that is not complete."""
         end = buffer.find(b"\n", 0, _LONGEST_LINE)
         if end < 0:
             if len(buffer) >= _LONGEST_LINE:
@@ -186,7 +186,7 @@ class Chunked:
         return end + 1
 
     def _skip_trailers(self, buffer: bytearray) -> bool:
-        """Drop the trailers; False where they are not complete."""
+        """Drop the trailers; False if they are not complete."""
         end = 2 if buffer.startswith(b"\r\n") else buffer.find(b"\r\n\r\n", 0, _LONGEST_TRAILERS) + 4
         if end < 4 and not buffer.startswith(b"\r\n"):
             if len(buffer) >= _LONGEST_TRAILERS:
@@ -204,7 +204,7 @@ def body_of(length: int | None, dropped: Callable[[], None], *, until_close: boo
     """Return the reader of a message's body.
 
     Args:
-        length: in bytes; None where it is chunked.
+        length: in bytes; None if it is chunked.
         dropped: called if trailer fields are dropped.
         until_close: the body ends with the connection, whatever `length` says.
     """

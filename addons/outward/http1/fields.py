@@ -60,7 +60,7 @@ class HeadError(Exception):
         reason: for the event and the denial.
         status: HTTP status; differs from the reason's own for heads that are too large (431).
         advice: what to do about it, where that is more than the reason's own cure.
-        head: what was understood before the refusal; None where nothing was.
+        head: what was understood before the refusal; None if nothing was.
     """
 
     head: "Head | None" = None
@@ -110,7 +110,7 @@ def folded_name(name: str) -> str:
 
 
 def framing(found: dict[str, str], *, http_10: bool) -> int | None:
-    """Return the length of a body in bytes, or None where it is chunked; 0 where nothing is said (a request's rule).
+    """Return the length of a body in bytes, or None if it is chunked; 0 if nothing is said (a request's rule).
 
     Raises:
         HeadError: for every combination of RFC 9112 6.3 that peers have read in different ways.

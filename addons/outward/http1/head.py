@@ -72,7 +72,7 @@ class Head:
         host, port: the destination.
         path: raw path without query; None for CONNECT.
         fields: lower-case names and values (Latin-1), in order.
-        length: body length in bytes; None where it is chunked.
+        length: body length in bytes; None if it is chunked.
         websocket: a WebSocket handshake (RFC 6455 4.2.1).
         keep_alive: whether the client wants the connection to go on.
         conversation: value of Outward-Conversation.
@@ -107,7 +107,7 @@ class ResponseHead:
     """A response head.
 
     Attributes:
-        length: of the body, in bytes; None where it is chunked or ends with the connection.
+        length: of the body, in bytes; None if it is chunked or ends with the connection.
         until_close: the body ends with the connection.
         keep_alive: whether the server would go on with the connection.
         section: its field lines as they were read; None for what was made by hand.
@@ -156,7 +156,7 @@ def parse_head(raw: bytes, limits: HeadLimits, within: Within | None = None, las
 
 
 def _with_fields_of(last: Head, raw: bytes, within: Within | None) -> Head | None:
-    """Return a head that differs from another one in its target at most; None where it has to be read."""
+    """Return a head that differs from another one in its target at most; None if it has to be read."""
     end = raw.find(b"\r\n")
     match = _REQUEST.fullmatch(raw, 0, end) if last.section is not None and raw[end:] == last.section.received else None
     if match is None or match[1] != last.method.encode("ascii") or (match[3] == b"0") is not last.http_10:

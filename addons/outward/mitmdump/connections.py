@@ -61,7 +61,7 @@ class MitmConnection:
         return exchange
 
     def hello(self, record: bytes) -> bool:
-        """Judge a ClientHello; True where the tunnel is relayed unread. Requests behind a wrong one are refused."""
+        """Judge a ClientHello; True if the tunnel is relayed unread. Requests behind a wrong one are refused."""
         hooks, tunnel = self.hooks, self.tunnel
         if hooks is None or tunnel is None:
             return False

@@ -29,7 +29,7 @@ class Access:
 
     Attributes:
         origins: the addresses that the page is reached at; replaced by a reload.
-        oidc: sign-in at a provider, where there is one; replaced by a reload.
+        oidc: sign-in at a provider, if there is one; replaced by a reload.
         used: told the id of each stored token that a request was let in with.
     """
 

@@ -67,7 +67,7 @@ class Admin:
             check_chain: verifies the audit chain, going on from a report.
             access: tokens and sessions.
             stream: events as they happen.
-            door: returns what signs people in at a provider, where there is one.
+            door: returns what signs people in at a provider, if there is one.
             now: the time, in Unix seconds.
             secrets: returns what the configuration in force says of its secrets.
         """

@@ -32,7 +32,7 @@ class Administration:
     """State, stream and application of one proxy.
 
     Attributes:
-        door: signs people in at a provider, where there is one; set it before `start`, and at each reload.
+        door: signs people in at a provider, if there is one; set it before `start`, and at each reload.
         state: what administrators set at run time; the search governor asks it.
         stream: shows events to those who watch; feed it from the loop.
         secrets: returns what the configuration in force says of its secrets; never their values.
@@ -69,7 +69,7 @@ class Administration:
         await asyncio.to_thread(self.state.start)
 
     def watch_token(self, rotation: Rotation) -> None:
-        """Have the token's file taken up when it changes, where there is one."""
+        """Have the token's file taken up when it changes, if there is one."""
         file = token_file(self._environ)
         if file is not None:
             rotation.add("admin token", lambda: (file,), lambda: self._access.use(from_environment(self._environ)))

@@ -229,7 +229,7 @@ def conversation(text: str) -> str:
 
 
 def credential(policy: Policy, client: str | None, subject: str | None) -> str | None:
-    """Return the label of the credential that an opt-in is for; None where the request names no client.
+    """Return the label of the credential that an opt-in is for; None if the request names no client.
 
     Args:
         policy: whose `clients` are meant.

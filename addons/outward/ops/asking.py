@@ -214,7 +214,7 @@ def shown(kept: AccessRequest, policy: Policy) -> dict[str, Any]:
 
 
 def yaml_of(outcome: Decided) -> str | None:
-    """Return the piece of a policy that makes a decision lasting; None where none is needed."""
+    """Return the piece of a policy that makes a decision lasting; None if none is needed."""
     if outcome.line is None:
         return None
     return f"groups:\n  {outcome.request.group}:\n    allow:\n      {outcome.line}\n"

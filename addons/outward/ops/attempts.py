@@ -137,7 +137,7 @@ class Attempts:
         )
 
     def _series(self, database: Database, wanted: AttemptsQuery) -> Series | None:
-        """Return the counts over time; None where nothing can be counted: hours know no host that was allowed."""
+        """Return the counts over time; None if nothing can be counted: hours know no host that was allowed."""
         if wanted.filters.allowed and wanted.filters.search is not None:
             return None
         return over_time(database, wanted.filters, wanted.since, wanted.until)

@@ -42,7 +42,7 @@ class Entrance:
         Args:
             access: knows the cookies.
             state: keeps sign-ins.
-            door: returns what asks the provider, where there is one.
+            door: returns what asks the provider, if there is one.
             page: shows the sign-in page.
         """
         self._access, self._state, self._door, self._page = access, state, door, page
@@ -54,7 +54,7 @@ class Entrance:
         self._threads.close()
 
     def way(self, request: OpsRequest) -> str | None:
-        """Return where a person may sign in at the provider; None where there is none."""
+        """Return where a person may sign in at the provider; None if there is none."""
         if self._door() is None:
             return None
         return BEGIN if self._home(request) else f"{self._main()}{BEGIN}"

@@ -10,7 +10,7 @@ from outward.ops.web import OpsRequest, Problem, Response
 from outward.threads import Threads
 
 type Check = Callable[[], str | None]
-"""Returns None where all is well, else what is wrong, for people."""
+"""Returns None if all is well, else what is wrong, for people."""
 
 
 MOST = 64  # requests that what is mounted works on

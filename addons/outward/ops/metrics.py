@@ -119,8 +119,8 @@ class Metrics:
 
         Args:
             vendor: its adapter.
-            status: of its answer; None where none came.
-            seconds: until the answer's head came; None where none did.
+            status: of its answer; None if none came.
+            seconds: until the answer's head came; None if none did.
         """
         self.families["vendors"].labels(vendor, _outcome(status)).inc()
         if seconds is not None:

@@ -258,7 +258,7 @@ def wants_html(request: OpsRequest) -> bool:
 
 
 def _question(row: Record) -> Question | None:
-    """Return the question that a record answered, or None where its host cannot be read."""
+    """Return the question that a record answered, or None if its host cannot be read."""
     method = row["method"] if row["stage"] == "request" else None
     return question_about(row["group"], row["host"], row["port"], method=method, path=row["path"], scheme=row["scheme"])
 

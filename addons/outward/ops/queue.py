@@ -99,7 +99,7 @@ class Queue:
 
 
 def askable(row: dict[str, Any]) -> dict[str, str] | None:
-    """Return what a form asks for with a blocked row; None where no line would allow it."""
+    """Return what a form asks for with a blocked row; None if no line would allow it."""
     if row["suggestion"] is None or not row["host"] or ":" in row["host"] or row["group"] is None:
         return None
     seen = row["method"] if row["stage"] == "request" else None

@@ -114,7 +114,7 @@ class Reloader:
         self._confined |= {f"{folder}/*" for folder in loaded.folders}
 
     async def _read(self, changing: frozenset[str], *, asked: bool) -> Loaded | None:
-        """Load, but for what changes meanwhile in confined files; None where another file does, as the next look sees.
+        """Load, but for what changes meanwhile in confined files; None if another file does, as the next look sees.
 
         Args:
             changing: names of files that are left out already.

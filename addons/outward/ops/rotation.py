@@ -59,7 +59,7 @@ class Rotation:
 
     @property
     def problem(self) -> str | None:
-        """What could not be taken up, and why; None where all is well."""
+        """What could not be taken up, and why; None if all is well."""
         told = [f"{name}: {item.problem}" for name, item in self._items.items() if item.problem]
         return "; ".join(told) or None
 

@@ -24,7 +24,7 @@ _SCOPED = 500  # rules of one list that an answer holds
 
 
 type Searches = Mapping[str, Mapping[str, int]] | None
-"""What every group searched today, by vendor; None where that cannot be read now."""
+"""What every group searched today, by vendor; None if that cannot be read now."""
 
 
 def group_row(group: Group, settings: WebSearch, toggles: dict[str, Toggle], searches: Searches) -> dict[str, Any]:

@@ -12,7 +12,7 @@ class Clock:
     """Compares this machine's clock with the database's; where that has none, with its own past.
 
     Attributes:
-        problem: why nothing is pruned by age now; None where it is.
+        problem: why nothing is pruned by age now; None if it is.
     """
 
     def __init__(self, wall: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic) -> None:
@@ -22,10 +22,10 @@ class Clock:
         self._seen = False
 
     def agreed(self, database_time: float | None, newest: Callable[[], float | None]) -> float | None:
-        """Return the Unix time to prune by, or None where the clocks disagree.
+        """Return the Unix time to prune by, or None if the clocks disagree.
 
         Args:
-            database_time: what the database says; None where it has no clock of its own.
+            database_time: what the database says; None if it has no clock of its own.
             newest: returns the time of the newest record from before this process; asked once.
         """
         wall = self._wall()

@@ -50,7 +50,7 @@ class Database(Protocol):
         ...
 
     def lease(self, lock: int) -> bool:
-        """Hold a lock; False where another process has it.
+        """Hold a lock; False if another process has it.
 
         It must be asked for again every few seconds, and lasts until the connection closes, or `LEASE` seconds longer.
         """
@@ -77,7 +77,7 @@ class Database(Protocol):
         ...
 
     def now(self) -> float | None:
-        """Return the database's own Unix time; None where its clock is this machine's."""
+        """Return the database's own Unix time; None if its clock is this machine's."""
         ...
 
     def give_back(self) -> bool:
@@ -144,7 +144,7 @@ class NotificationListener(Protocol):
 
 
 def open_listener(url: str, channel: str) -> NotificationListener | None:
-    """Return who hears a channel of the database that `records.url` names; None where there are no announcements."""
+    """Return who hears a channel of the database that `records.url` names; None if there are no announcements."""
     if (driver := driver_of(url)) is None:
         return None
     listener: NotificationListener = driver.PostgresListener(url, channel)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 
 def endpoint(environ: Mapping[str, str]) -> str | None:
-    """Return where spans go, by the variables of every OpenTelemetry program; None where they go nowhere.
+    """Return where spans go, by the variables of every OpenTelemetry program; None if they go nowhere.
 
     Example:
         >>> endpoint({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"})
@@ -21,7 +21,7 @@ def endpoint(environ: Mapping[str, str]) -> str | None:
 
 
 def other_protocol(environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return the variable that asks for a protocol which is not spoken here, and which; None where none does."""
+    """Return the variable that asks for a protocol which is not spoken here, and which; None if none does."""
     for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
         wanted = environ.get(name)
         if wanted:

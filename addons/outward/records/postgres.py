@@ -103,7 +103,7 @@ class PostgresDatabase:
         self.execute("SELECT pg_advisory_xact_lock(?)", (lock,))
 
     def lease(self, lock: int) -> bool:
-        """Hold a lock as a row, which lasts `LEASE` seconds by the server's clock; False where another has it."""
+        """Hold a lock as a row, which lasts `LEASE` seconds by the server's clock; False if another has it."""
         held = bool(self.execute(_TAKE_LEASE, (lock, self._holder)))
         (self._leases.add if held else self._leases.discard)(lock)
         return held

@@ -107,7 +107,7 @@ class SqliteDatabase:
         """Do nothing: a transaction here excludes every other one from its beginning."""
 
     def lease(self, lock: int) -> bool:
-        """Hold a lock until the connection closes; False where another connection has it."""
+        """Hold a lock until the connection closes; False if another connection has it."""
         if lock not in self._leases:
             try:
                 held = try_lock(self._path.with_name(f"{self._path.name}.lease-{lock:x}"))

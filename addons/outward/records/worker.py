@@ -52,7 +52,7 @@ class Worker[T]:
         self._thread.start()
 
     def offer(self, item: T) -> bool:
-        """Take an item, or return False where the queue is full."""
+        """Take an item, or return False if the queue is full."""
         items = self._items
         if len(items) >= self._capacity:
             return False

@@ -72,7 +72,7 @@ class Adapter(Protocol):
         """Judge a request by its schema: ask the turn about every search, change `turn.json`, or refuse."""
 
     def observer(self, turn: GovernedRequest, seen: SearchEvidence) -> Observer | None:
-        """Return a reader for the response, or None where it holds no searches."""
+        """Return a reader for the response, or None if it holds no searches."""
 
     def cut(self, detail: str) -> bytes:
         """Return the vendor's own error event, which ends a stream."""

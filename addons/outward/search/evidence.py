@@ -55,7 +55,7 @@ class SearchEvidence:
     Attributes:
         ids: the vendor's ids of what was seen.
         refused: of these, the ids of searches that the vendor did not run.
-        billed: searches that the vendor says it ran; 0 where it does not say.
+        billed: searches that the vendor says it ran; 0 if it does not say.
         machines: ids of the vendor's machines that what it answers ran on.
         threads: ids under which the vendor keeps a conversation, if it was asked to.
         unverifiable: sources of which only the domain is known.

@@ -15,7 +15,7 @@ class Explained:
     """One search tool of one vendor.
 
     Attributes:
-        sent: what would be sent for a request without a filter of its own; None where the tool has no filter.
+        sent: what would be sent for a request without a filter of its own; None if the tool has no filter.
         filtered: whether the response is filtered exactly.
         unsaid: rules of the policy that cannot be said, why, and the line that would help.
     """
@@ -49,7 +49,7 @@ def explain_search(policy: Policy, group: Group) -> tuple[Explained, ...]:
 
 
 def mute(policy: Policy, group: Group) -> Rule | None:
-    """Return the first rule of a group whose searches would be sent no domain but vendors' own; None where they are."""
+    """Return the first rule of a group whose searches would be sent no domain but vendors' own; None if they are."""
     scope = Scope(policy, group, group.web_search)
     if scope.unrestricted or any(policy.vendor_of(name) is None for name in scope.candidates):
         return None

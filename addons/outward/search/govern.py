@@ -38,11 +38,11 @@ class SearchRequest:
         vendor: as the registry named the host.
         path: raw path, without query.
         headers: values by lower-case name.
-        body: as received, content encoding and all; empty where it was not asked for.
+        body: as received, content encoding and all; empty if it was not asked for.
         bodied: whether there is one, asked for or not.
         settings: the group's search settings in force (run-time values included).
         opted_in: whether the conversation, or its client entry, has opted in.
-        left: searches that the group's day leaves to it; None where no day is limited.
+        left: searches that the group's day leaves to it; None if no day is limited.
     """
 
     vendor: str
@@ -65,13 +65,13 @@ class Governed:
     """What becomes of a request.
 
     Attributes:
-        adapter: the vendor's name in metrics and audit; None where no vendor is concerned.
+        adapter: the vendor's name in metrics and audit; None if no vendor is concerned.
         findings: every search capability, and what became of it.
         body: the body to send instead of the client's; None sends the client's own bytes.
         headers: changes to the request's header; None removes.
         deny: the reason of a denial, or None.
         detail: a sentence for the client of a denied request.
-        line: of a policy, that would let it through; None where none would.
+        line: of a policy, that would let it through; None if none would.
         unknowns: what no table names, and passes to be watched.
         turn: for the response's observation.
         unmet: a machine at the vendor because of which it is denied: another proxy may know it.
@@ -226,7 +226,7 @@ class Governance:
         return Governed(adapter.name, findings, body, headers, unknowns=tuple(turn.unknowns), turn=turn)
 
     def observe(self, outcome: Governed, status: int, headers: Mapping[str, str]) -> Observation | None:
-        """Return a reader for the response, or None where there is nothing to read.
+        """Return a reader for the response, or None if there is nothing to read.
 
         Args:
             outcome: of the request.

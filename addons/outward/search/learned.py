@@ -44,14 +44,14 @@ class Learned:
         self._most: OrderedDict[bytes, int] = OrderedDict()
 
     def most(self, asked: Sequence[str] | None) -> int | None:
-        """Return how many entries a caller's list may become; None where the vendor has not found it too long."""
+        """Return how many entries a caller's list may become; None if the vendor has not found it too long."""
         return self._most.get(_key(asked))
 
     def too_long(self, asked: Sequence[str] | None, sent: int) -> None:
         """Halve what a caller's list becomes from now on, down to a floor.
 
         Args:
-            asked: the caller's list; None where it named none.
+            asked: the caller's list; None if it named none.
             sent: how many entries the vendor has found to be too many.
         """
         if sent <= _FEWEST:

@@ -32,7 +32,7 @@ class Machines:
         return self._known.get(machine)
 
     def add(self, machine: Machine, network: Iterable[str]) -> bool:
-        """Remember a machine; False where it was known with this network."""
+        """Remember a machine; False if it was known with this network."""
         names = tuple(network)
         if self._known.get(machine) == names or len(machine.ident) > LONGEST:
             return False
@@ -63,7 +63,7 @@ class MachineObserver:
 
 
 def machine_of(item: dict[str, Any]) -> Any:
-    """Return the id of the machine that an output item says it ran on; None where there is none."""
+    """Return the id of the machine that an output item says it ran on; None if there is none."""
     match item.get("type"):
         case "code_interpreter_call":
             return item.get("container_id")

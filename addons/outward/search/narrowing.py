@@ -19,7 +19,7 @@ class FilterCapabilities:
     """What a vendor's filter can say.
 
     Attributes:
-        limit: most entries; None where the vendor documents none.
+        limit: most entries; None if the vendor documents none.
         blocks: whether there is a field for blocked domains.
         paths: whether an entry may have a path prefix.
         registrable: whether entries must be registrable domains.
@@ -111,7 +111,7 @@ def narrow(
     Args:
         scope: what the group may search.
         language: what the vendor's filter can say.
-        allow: the caller's allow list as it stands in the request; None where there is none.
+        allow: the caller's allow list as it stands in the request; None if there is none.
         block: the caller's block list as it stands in the request.
         avoid: names that the vendor itself refuses.
 
@@ -227,7 +227,7 @@ def _sendable(scope: Scope, language: FilterCapabilities, entry: _Entry, dropped
 
 
 def unsaid(scope: Scope, language: FilterCapabilities, name: str) -> Dropped | None:
-    """Return why a name cannot be sent as a suffix, or None where it can."""
+    """Return why a name cannot be sent as a suffix, or None if it can."""
     if scope.denied.touches(name):
         return Dropped(name, Inexpressible.TOUCHES_DENY)
     if not scope.unrestricted and is_public_suffix(name):

@@ -142,7 +142,7 @@ class Observation:
         return b"" if self.was_cut or self.turn.filtered or unfit else held
 
     def replace(self, body: bytes) -> bytes | None:
-        """Return a whole response as it may be passed on, without content encoding; None where it may not be."""
+        """Return a whole response as it may be passed on, without content encoding; None if it may not be."""
         try:
             plain = decompress(body, self._encoding, MAX_WHOLE)
             if self.turn.filtered:

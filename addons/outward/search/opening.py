@@ -15,7 +15,7 @@ _LONGEST_WORD = 32
 
 
 def opening(host: str, vendor: str, reason: Reason, what: str) -> str | None:
-    """Return the line of a policy that would let something unknown through, or None where it cannot be said plainly.
+    """Return the line of a policy that would let something unknown through, or None if it cannot be said plainly.
 
     Example:
         >>> opening("api.openai.com", "openai", Reason.WEB_SEARCH_UNKNOWN_ENDPOINT, "POST /v1/new/{}")

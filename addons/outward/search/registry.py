@@ -70,7 +70,7 @@ def _sample(patterns: Iterable[tuple[re.Pattern[str], str]]) -> Iterable[str]:
 
 
 def plain_path(raw: str) -> str | None:
-    """Return a path as servers route it, escapes decoded and slashes merged; None where they would differ about it.
+    """Return a path as servers route it, escapes decoded and slashes merged; None if they would differ about it.
 
     Args:
         raw: as in the request, without query.
@@ -148,7 +148,7 @@ class Registry:
         return self.surfaces.get(name) or surface(name)
 
     def place(self, vendor: str, path: str) -> tuple[Surface, str] | None:
-        """Return the surface that a request belongs to, and the path as it sees it; None where that is no vendor's.
+        """Return the surface that a request belongs to, and the path as it sees it; None if that is no vendor's.
 
         Args:
             vendor: as `vendor_of` named it.
@@ -168,7 +168,7 @@ class Registry:
         return found, path
 
     def endpoint(self, found: Surface, host: str, method: str, path: str) -> Endpoint | None:
-        """Return what an endpoint is; None where nobody knows. The valve opens what no line denies."""
+        """Return what an endpoint is; None if nobody knows. The valve opens what no line denies."""
         loose = vendor_of(host) is None
         listed = found.anywhere(method, path) if loose else found.endpoint(method, path)
         routes = self.valve(host).routes

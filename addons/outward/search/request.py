@@ -74,7 +74,7 @@ class GovernedRequest:
         asked: searches and filter entries judged so far.
         unknowns: what no table names, and passes to be watched.
         sandboxes: machines at the vendor, and the network that each was given.
-        left: searches that the group's day leaves to this request; None where no day is limited.
+        left: searches that the group's day leaves to this request; None if no day is limited.
         owner: path of the group whose request it is.
         machines: at vendors, that groups made earlier.
         holds: whether the vendor keeps this conversation under the id of its answer.
@@ -121,7 +121,7 @@ class GovernedRequest:
 
     @property
     def effective(self) -> tuple[str, ...] | None:
-        """The allow list of the searches that stay, where there is one."""
+        """The allow list of the searches that stay, if there is one."""
         lists = [f.effective for f in self.findings if f.effective is not None and f.action is not Action.STRIPPED]
         return tuple(sorted({name for each in lists for name in each})) if lists else None
 
@@ -132,7 +132,7 @@ class GovernedRequest:
         allow: Sequence[object] | None = None,
         block: Sequence[object] = (),
     ) -> Narrowed | None:
-        """Return the filter for a search tool, or None where the tool must go.
+        """Return the filter for a search tool, or None if the tool must go.
 
         Args:
             tool: the vendor's name of the tool.

@@ -120,7 +120,7 @@ class ValuePlace(NamedTuple):
     """Where a value stands.
 
     Attributes:
-        what: its key is; None where nobody knows.
+        what: its key is; None if nobody knows.
         word: why it is denied, where it is: a word of `DENIALS`.
         fold: the key without case and separators.
     """
@@ -234,7 +234,7 @@ class Surface:
         return found
 
     def tool(self, kind: str) -> Tool | None:
-        """Return what a tool does, or None where nobody knows."""
+        """Return what a tool does, or None if nobody knows."""
         found = self.tools.get(kind)
         if found is not None:
             return found

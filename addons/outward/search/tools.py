@@ -24,9 +24,9 @@ class SearchTool:
 
     Attributes:
         tool: the vendor's name of the tool.
-        reason: why it was stripped or denied; None where it stays.
+        reason: why it was stripped or denied; None if it stays.
         requested: the caller's allow list as sent; None without one.
-        effective: the allow list that goes upstream; None where none does.
+        effective: the allow list that goes upstream; None if none does.
         blocked: the block list that goes upstream.
         truncated: how many entries the vendor's limit cost.
     """

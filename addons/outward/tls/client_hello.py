@@ -39,7 +39,7 @@ class Hello:
     """What a ClientHello says.
 
     Attributes:
-        sni: the server name as sent, ASCII; None where there is none.
+        sni: the server name as sent, ASCII; None if there is none.
         alpn: protocols offered, in order.
         ech: an Encrypted ClientHello extension is present, a decoy or not.
     """

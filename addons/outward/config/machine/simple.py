@@ -16,7 +16,7 @@ _PROJECT = "pip"  # a project that an index of Python packages is certain to hav
 
 
 def linked_urls(index: str, certificates: str | None) -> list[str] | None:
-    """Return the addresses that an index's page for pip's own project links to; None where it cannot be read.
+    """Return the addresses that an index's page for pip's own project links to; None if it cannot be read.
 
     Args:
         index: URL of the index; user and password in it are sent as pip would send them.

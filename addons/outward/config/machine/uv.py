@@ -10,7 +10,7 @@ _VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_UR
 
 
 def uv_indexes(around: Surroundings) -> list[str]:
-    """Return the URLs; empty where uv keeps to its default. A project's own files do not count."""
+    """Return the URLs; empty if uv keeps to its default. A project's own files do not count."""
     urls = [word.rpartition("=")[2] for name in _VARIABLES for word in around.env.get(name, "").split()]
     for path in ([around.config / "uv/uv.toml"] if around.config else []) + [around.system("/etc/uv/uv.toml")]:
         urls += _in_file(text_of(path))

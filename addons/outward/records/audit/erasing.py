@@ -128,7 +128,7 @@ class Cut(NamedTuple):
 
 
 def prunable(database: Database, chain: str, before_ms: int, *, delivered: bool) -> Cut | None:
-    """Return up to which row a chain may be pruned; None where none may go.
+    """Return up to which row a chain may be pruned; None if none may go.
 
     Args:
         database: where the rows are.
@@ -209,7 +209,7 @@ def _again(record: Record, by: str) -> tuple[AuditEvent, str, int]:
 
 
 def newest(database: Database, chain: str | None = None) -> float | None:
-    """Return the Unix time of the newest audit event, of one chain or of all; None where there is none."""
+    """Return the Unix time of the newest audit event, of one chain or of all; None if there is none."""
     last = database.execute(
         "SELECT MAX(time_ms) FROM audit_events" + ("" if chain is None else " WHERE chain = ?"),
         () if chain is None else (chain,),

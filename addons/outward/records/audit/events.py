@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def toggle_set(path: str, toggle: Toggle, *, was: bool | None, address: str | None) -> AuditEvent:
-    """Return the event of a group's toggle; `was` is None where nobody could tell."""
+    """Return the event of a group's toggle; `was` is None if nobody could tell."""
     return AuditEvent(
         event_type="web_search_setting_changed",
         group=path,

@@ -25,7 +25,7 @@ class _Kind:
 
     Attributes:
         sample: one of them.
-        row: id of the row that the others repeat; None where there is none, and they have little in common.
+        row: id of the row that the others repeat; None if there is none, and they have little in common.
         count: acts that no row tells of.
         searches: in them.
         alone: one client did them all.
@@ -83,7 +83,7 @@ class AuditFolds:
         return len(self._kinds)
 
     def take(self, event: AuditEvent, now: float) -> AuditEvent | None:
-        """Return the row of an act, or None where it is only counted; what no client causes always has a row."""
+        """Return the row of an act, or None if it is only counted; what no client causes always has a row."""
         if event.author_class != "Client":
             return event
         if self._until is None:

@@ -109,7 +109,7 @@ class Anchor:
     Whoever later cuts rows and resets the heads in database and state directory cannot cut it there.
 
     Attributes:
-        problem: why the last one was not taken; None where it was.
+        problem: why the last one was not taken; None if it was.
     """
 
     def __init__(self, state: Path, place: Path | Destination) -> None:
@@ -119,7 +119,7 @@ class Anchor:
         self.problem: str | None = None
 
     def lag(self) -> float:
-        """Return for how many seconds there has been a head that is not told; 0 where there is none."""
+        """Return for how many seconds there has been a head that is not told; 0 if there is none."""
         return 0.0 if self._since is None else max(0.0, time.time() - self._since)
 
     def handle(self, _items: Sequence[None]) -> float:

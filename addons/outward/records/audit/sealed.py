@@ -28,7 +28,7 @@ _PUBLIC = frozenset(
 
 
 def seal(record: Record) -> tuple[str, str | None]:
-    """Return the text that is signed, and the private one; None where nobody is named, or an administrator answers."""
+    """Return the text that is signed, and the private one; None if nobody is named, or an administrator answers."""
     details: Record = record["details"]
     hidden = {name: value for name, value in details.items() if value is not None and _is_private(name, record)}
     if not hidden:
@@ -76,7 +76,7 @@ def unseal(body: str, private: str | None) -> Record:
 
 
 def digest_in(body: str) -> str | None:
-    """Return the digest of the private text that a signed one names; None where nothing is private.
+    """Return the digest of the private text that a signed one names; None if nothing is private.
 
     Raises:
         ValueError: it is no JSON object.

@@ -64,8 +64,8 @@ class AuditStream:
     """Delivers; see the module.
 
     Attributes:
-        pending: events that wait, as last seen; 0 where another proxy delivers.
-        problem: what keeps events from their destination, in words; None where nothing does.
+        pending: events that wait, as last seen; 0 if another proxy delivers.
+        problem: what keeps events from their destination, in words; None if nothing does.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class AuditStream:
         self._thread.start()
 
     def lag(self) -> float:
-        """Return the age in seconds of the oldest event that waits; 0 where none does."""
+        """Return the age in seconds of the oldest event that waits; 0 if none does."""
         oldest = self._oldest
         return 0.0 if oldest is None else max(0.0, time.time() - oldest)
 

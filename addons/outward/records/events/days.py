@@ -253,7 +253,7 @@ def _index(database: Database, indexes: list[tuple[str, bool]]) -> None:
 
 
 def _move(database: Database, table: str, order: str) -> bool:
-    """Move a batch of rows back to `events`; False where none are left. Each row is in one of them at any time."""
+    """Move a batch of rows back to `events`; False if none are left. Each row is in one of them at any time."""
     with database.transaction():
         moved = database.execute(
             f"WITH moved AS (DELETE FROM {table} WHERE id IN (SELECT id FROM {table} {order} LIMIT {_BATCH})"

@@ -146,7 +146,7 @@ class Folds:
             fold.event = event
 
     def withdraw(self, event: Event) -> bool:
-        """Take back a challenge that was answered; True where no row will have its id, which is free then."""
+        """Take back a challenge that was answered; True if no row will have its id, which is free then."""
         fold, event.fold = event.fold, None
         if fold is None:
             return False
@@ -203,7 +203,7 @@ class Folds:
         event.fold = table.folds[of_source] = _begun(event, now + WINDOW, crowd=True)
 
     def _repeats(self, table: _Table, key: Key, event: Event, now: float) -> bool:
-        """Count an event in an open fold; False where there is none."""
+        """Count an event in an open fold; False if there is none."""
         fold = table.folds.get(key)
         if fold is None:
             return False

@@ -100,7 +100,7 @@ class Keeper:
         return _MORE if self._freed else self.due(now)
 
     def _age(self, database: Database, now: float) -> bool:
-        """Prune by age; True where nothing is left to do."""
+        """Prune by age; True if nothing is left to do."""
         agreed = self.clock.agreed(database.now(), lambda: _newest(database))
         if self.clock.problem != self._trouble:
             self._trouble = self.clock.problem
@@ -124,7 +124,7 @@ class Keeper:
         return True
 
     def _fit(self, database: Database, now: float) -> bool:
-        """Prune by size; True where there is more to do."""
+        """Prune by size; True if there is more to do."""
         surplus = pruning.excess(pruning.sizes(database), self._max_bytes)
         if surplus is not None:
             gone = pruning.prune_oldest(database, *surplus)
@@ -137,7 +137,7 @@ class Keeper:
         return surplus is not None
 
     def _fit_receipts(self, database: Database) -> bool:
-        """Prune receipts by size; True where there is more to do."""
+        """Prune receipts by size; True if there is more to do."""
         surplus = pruning.excess(receipts.sizes(database), self._max_bytes // _OF_RECEIPTS)
         if surplus is None:
             return False

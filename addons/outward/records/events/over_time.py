@@ -20,7 +20,7 @@ class Series:
         start: Unix time in milliseconds at which the first span begins.
         step: milliseconds of a span.
         counts: attempts of each span.
-        whole: False where only the newest events could be counted, so that the older spans say too little.
+        whole: False if only the newest events could be counted, so that the older spans say too little.
         ignored: whether attempts that groups ignore as noise are counted too.
     """
 

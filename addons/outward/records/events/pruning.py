@@ -40,7 +40,7 @@ def sizes(database: Database) -> dict[str, int]:
 
 
 def excess(taken: Mapping[str, int], max_bytes: int) -> tuple[str, int] | None:
-    """Return whose oldest events are to go, and how many bytes of them; None where all fits.
+    """Return whose oldest events are to go, and how many bytes of them; None if all fits.
 
     Args:
         taken: bytes by group.

@@ -264,11 +264,11 @@ def why(record: Record) -> Reason:
 
 
 def line_for(record: Record, policy: Policy | None) -> str | None:
-    """Return the entry of `allow` that would allow a denied record, or None where none would.
+    """Return the entry of `allow` that would allow a denied record, or None if none would.
 
     Args:
         record: an event.
-        policy: in force; None where it is not at hand. In groups that it lacks, only hosts without a rule have a line.
+        policy: in force; None if it is not at hand. In groups that it lacks, only hosts without a rule have a line.
     """
     reason, group = why(record), record["group"]
     if group is not None and (policy is None or group not in policy.groups) and reason is Reason.NO_RULE:
@@ -278,7 +278,7 @@ def line_for(record: Record, policy: Policy | None) -> str | None:
 
 
 def question_of(record: Record) -> Question | None:
-    """Return the question that a record answered, or None where its host cannot be read."""
+    """Return the question that a record answered, or None if its host cannot be read."""
     return question_about(
         record["group"],
         record["host"],
@@ -290,7 +290,7 @@ def question_of(record: Record) -> Question | None:
 
 
 def lines_for(database: Database, rows: Iterable[Blocked], policy: Policy | None) -> list[str | None]:
-    """Return the entry that would allow what each line of a summary counts, or None where none would.
+    """Return the entry that would allow what each line of a summary counts, or None if none would.
 
     A line knows neither method nor path. Where these were missing, its last event tells them.
     """

@@ -141,12 +141,12 @@ class Recorder:
 
     @property
     def problem(self) -> str | None:
-        """Why the audit chain takes nothing; None where it does."""
+        """Why the audit chain takes nothing; None if it does."""
         return "the audit chain takes nothing: see the log" if self._writer.chain_broken else None
 
     @property
     def losing(self) -> str | None:
-        """That what is recorded now is lost, for all or for strangers alone; None where it is kept.
+        """That what is recorded now is lost, for all or for strangers alone; None if it is kept.
 
         It takes no proxy out of service: all that share a database would go at once.
         """
@@ -161,12 +161,12 @@ class Recorder:
 
     @property
     def clock_problem(self) -> str | None:
-        """Why nothing is pruned by age now; None where it is."""
+        """Why nothing is pruned by age now; None if it is."""
         return self._writer.clock_problem
 
     @property
     def away(self) -> str | None:
-        """That the database takes nothing now, and the disk does; None where it is open."""
+        """That the database takes nothing now, and the disk does; None if it is open."""
         return None if self._writer.open else "the record store is away, spilling to disk: see the log"
 
     @property
@@ -205,7 +205,7 @@ class Recorder:
                 self._folds.count(event, time.monotonic())
 
     def withdraw(self, event: Event) -> bool:
-        """Take back a settled challenge that was answered and is not to be recorded; True where its id is free then."""
+        """Take back a settled challenge that was answered and is not to be recorded; True if its id is free then."""
         with self._folding:
             return self._folds.withdraw(event)
 
@@ -232,7 +232,7 @@ class Recorder:
             export.offer(item)
 
     def _only_counted(self, event: Event) -> bool:
-        """Count an event that gets no row; False where it gets one."""
+        """Count an event that gets no row; False if it gets one."""
         if self._sums is None or not summed(event):
             return False
         with self._folding:

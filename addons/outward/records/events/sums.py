@@ -57,7 +57,7 @@ class Sums:
         return len(self._lines)
 
     def add(self, event: Event, now: float) -> bool:
-        """Count an event; True where it is the first of a window."""
+        """Count an event; True if it is the first of a window."""
         time, first = event.time, not self._lines
         key = (int(time // _HOUR), event.group or "", event.host or "", event.port or 0)
         line = self._lines.get(key)

@@ -55,12 +55,12 @@ class Event:
         client_name, subject, claims: who asked, as the policy's entry names it, and as its issuer does.
         redirected_from: the host whose answer sent the client here, shortly before.
         count: attempts that its row counts, the first one at `time`.
-        last_seen: Unix time of the last of them; None where there was one.
+        last_seen: Unix time of the last of them; None if there was one.
         told: its id stands in an audit event already, so that it has a row of its own.
         fold: that counts it, from when it is answered until it is recorded; see `folds`.
         span: times its stages, if it is traced; not recorded.
         advice: what the client is told to do, where that is more than the reason's own cure; not recorded.
-        retry_after: seconds after which the client is told to try again, where that is known; not recorded.
+        retry_after: seconds after which the client is told to try again, if that is known; not recorded.
         record: what `recorded` has made of it.
     """
 

@@ -127,7 +127,7 @@ class StoreWriter:
 
     @property
     def clock_problem(self) -> str | None:
-        """Why nothing is pruned by age now; None where it is."""
+        """Why nothing is pruned by age now; None if it is."""
         return self._keeper.clock.problem
 
     def lose(self, count: int) -> None:
@@ -193,7 +193,7 @@ class StoreWriter:
         self.losing = bool(self._full.keys() - {"strangers"})
 
     def _write(self, records: Sequence[Kept], *, again: bool = False) -> bool:
-        """Write records to the database; False where it is away. A record that it refuses is dropped alone."""
+        """Write records to the database; False if it is away. A record that it refuses is dropped alone."""
         try:
             if self._database is None:
                 self._database = self._opened()
@@ -265,7 +265,7 @@ class StoreWriter:
         return None
 
     def _try_chain(self) -> "Chain | None":
-        """Open the audit chain; None where its key or head cannot be used."""
+        """Open the audit chain; None if its key or head cannot be used."""
         from outward.records.audit.chain import Chain, ChainError  # noqa: PLC0415 - loads cryptography
 
         try:

@@ -35,7 +35,7 @@ class DeliveryError(Exception):
 
     Attributes:
         reason: `status`, `timeout`, `connection` or `token`.
-        status: of the response, where there was one.
+        status: of the response, if there was one.
         retry_after: seconds that the destination asked for.
     """
 
@@ -205,7 +205,7 @@ def _judge(reply: HTTPResponse) -> bytes:
 
 
 def _seconds(text: str) -> float:
-    """Read a Retry-After: seconds or a date (RFC 9110 10.2.3); 0 where it is neither."""
+    """Read a Retry-After: seconds or a date (RFC 9110 10.2.3); 0 if it is neither."""
     if text.isascii() and text.isdigit():
         return float(text)
     with suppress(ValueError, OverflowError, TypeError):  # years and zones that no calendar has

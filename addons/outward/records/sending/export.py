@@ -97,7 +97,7 @@ class Export:
 
     Attributes:
         name: of its dialect, for metrics and log.
-        problem: what keeps records from the receiver, in words; None where nothing does.
+        problem: what keeps records from the receiver, in words; None if nothing does.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Export:
         return len(self._spool)
 
     def lag(self) -> float:
-        """Return the age in seconds of the oldest record that waits, as last seen; 0 where none does."""
+        """Return the age in seconds of the oldest record that waits, as last seen; 0 if none does."""
         oldest = self._oldest
         return 0.0 if oldest is None else max(0.0, time.time() - oldest)
 
@@ -209,7 +209,7 @@ class Export:
                 self._stop.wait(wait)
 
     def _attempt(self) -> float | None:
-        """Send a batch and return the seconds until the next; None where nothing waits."""
+        """Send a batch and return the seconds until the next; None if nothing waits."""
         try:
             return 0.0 if self._send() else None
         except DeliveryError as error:
@@ -229,7 +229,7 @@ class Export:
         return max(random.uniform(wait / 2, wait), min(asked, MAX_WAIT))  # noqa: S311 - spreads load, guards nothing
 
     def _send(self) -> bool:
-        """Send the oldest records; False where none wait.
+        """Send the oldest records; False if none wait.
 
         Raises:
             DeliveryError: the receiver took nothing, and may later.

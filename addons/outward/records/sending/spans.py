@@ -9,7 +9,7 @@ class Span:
 
     Attributes:
         trace, ident: hexadecimal ids of the trace and of this span in it.
-        parent: id of the client's own span; None where it has none.
+        parent: id of the client's own span; None if it has none.
         began: Unix time in nanoseconds.
         stages: name, begin and end of each, in Unix nanoseconds.
     """

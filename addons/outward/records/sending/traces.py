@@ -99,7 +99,7 @@ class Traces:
         self._worker.start()
 
     def begin(self, traceparent: str | None) -> Span | None:
-        """Return the span of a request, or None where it is not traced.
+        """Return the span of a request, or None if it is not traced.
 
         Args:
             traceparent: the client's, if it sent one; what is not valid counts as none.

@@ -50,7 +50,7 @@ class Bucket(Protocol):
     """Limits notices by group."""
 
     def take(self, key: str) -> bool:
-        """Take one; False where there is none left."""
+        """Take one; False if there is none left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ class Webhooks:
 
     @property
     def problem(self) -> str | None:
-        """What keeps notices from their destinations, in words; None where nothing does."""
+        """What keeps notices from their destinations, in words; None if nothing does."""
         return "; ".join(hook.problem for hook in self.hooks if hook.problem) or None
 
     def asked(self, request: AccessRequest) -> None:
@@ -284,13 +284,13 @@ class Webhooks:
             hook.offer(notice, holds)
 
     def _is_new(self, notice: Notice) -> bool:
-        """Tell whether the records know of no earlier attempt; False where they do not answer."""
+        """Tell whether the records know of no earlier attempt; False if they do not answer."""
         sums = "SELECT MIN(first_ms) FROM blocked_sums WHERE group_path = ? AND host = ?"
         first = self._ask(lambda database: database.execute(sums, (notice.group, notice.host))[0][0], 0)
         return first is None or first >= (notice.time - _LATELY) * 1000
 
     def _is_new_use(self, notice: Notice) -> bool:
-        """Tell whether the audit log has no earlier use; True where it does not answer: twice is better than never."""
+        """Tell whether the audit log has no earlier use; True if it does not answer: twice is better than never."""
         before = notice.time - _LATELY
         return not self._ask(lambda found: used_before(found, notice.secret, notice.group, notice.host, before), False)
 

@@ -29,7 +29,7 @@ class AccessState:
 
         Args:
             audited: runs a change.
-            now: returns the database's own Unix time in seconds; None where its clock is this machine's.
+            now: returns the database's own Unix time in seconds; None if its clock is this machine's.
         """
         self.grants: dict[str, Grant] = {}
         self.changed: Callable[[tuple[Grant, ...]], None] = lambda _grants: None
@@ -78,7 +78,7 @@ class AccessState:
         self._audited(events.request_decided(decided, address), work)
 
     def revoke(self, ident: str, author: str, address: str | None = None) -> bool:
-        """End a grant before its time; False where none is in force by this id.
+        """End a grant before its time; False if none is in force by this id.
 
         Raises:
             StoreAwayError: the database does not answer; the change may be made all the same.

@@ -23,8 +23,8 @@ class Decided:
 
     Attributes:
         request: as it is from now on.
-        grant: what it opens; None where it opens nothing by itself.
-        line: the entry of the group's `allow` that makes it lasting; None where none would, or none is needed.
+        grant: what it opens; None if it opens nothing by itself.
+        line: the entry of the group's `allow` that makes it lasting; None if none would, or none is needed.
     """
 
     request: AccessRequest
@@ -38,7 +38,7 @@ def question_of(kept: AccessRequest) -> Question:
 
 
 def lasting(policy: Policy, kept: AccessRequest) -> str | None:
-    """Return the entry of the group's `allow` that would allow a request for good; None where none would."""
+    """Return the entry of the group's `allow` that would allow a request for good; None if none would."""
     return suggestion(policy, question_of(kept), Reason(kept.reason))
 
 

@@ -141,7 +141,7 @@ class State:
         return found.credential == credential
 
     def set_web_search(self, path: str, toggle: Toggle, address: str | None = None) -> bool:
-        """Set a group's toggle; False where it had that value.
+        """Set a group's toggle; False if it had that value.
 
         Raises:
             KeyError: there is no such group.
@@ -154,7 +154,7 @@ class State:
         return self._set_toggle(path, toggle, self.web_search(path).enabled, address)
 
     def switch_off(self, path: str, actor: str, time: float) -> bool:
-        """Set a toggle to off by name, with no policy at hand; False where it was.
+        """Set a toggle to off by name, with no policy at hand; False if it was.
 
         It counts where the policy in force has such a group and does not lock it.
 
@@ -169,7 +169,7 @@ class State:
         return self._audited(event, lambda database, audit: runtime_settings.set_toggle(database, path, toggle, audit))
 
     def set_opt_in(self, wanted: OptInChange, address: str | None = None) -> bool:
-        """Opt a conversation in or out, and bind it where a credential is named; False where nothing changes.
+        """Opt a conversation in or out, and bind it where a credential is named; False if nothing changes.
 
         Raises:
             KeyError: there is no such group.
@@ -216,7 +216,7 @@ class State:
         self._audited(event, work)
 
     def revoke_token(self, ident: str, author: str) -> bool:
-        """Take a token back; False where there is none in force by this id.
+        """Take a token back; False if there is none in force by this id.
 
         Raises:
             StoreAwayError: the database does not answer; the change may be made all the same.
@@ -253,7 +253,7 @@ class State:
         return done
 
     def _now(self) -> float | None:
-        """Return the database's own Unix time; None where its clock is this machine's."""
+        """Return the database's own Unix time; None if its clock is this machine's."""
         found: list[float | None] = []
 
         def ask(database: Database) -> bool:

@@ -129,7 +129,7 @@ def _make_room(database: Database, asked: AccessRequest) -> None:
 
 
 def settle(database: Database, decided: AccessRequest) -> bool:
-    """Write a decision; False where there is no such request, or a grant has been made of it meanwhile."""
+    """Write a decision; False if there is no such request, or a grant has been made of it meanwhile."""
     changed = database.execute(
         "UPDATE access_requests SET state = ?, decided_by = ?, decided_ms = ?, note = ?, until_ms = ?, grant_id = ?"
         " WHERE id = ? AND (state <> 'approved' OR grant_id IS NULL) RETURNING 1",

@@ -47,7 +47,7 @@ class StoredToken:
 
     Attributes:
         author: who made it.
-        used: when it was last used, to the minute, in Unix seconds; None where it never was.
+        used: when it was last used, to the minute, in Unix seconds; None if it never was.
         issuer, subject: of a sign-in: who it is there.
         held: of a sign-in: the roles that the person has; None for a token.
     """
@@ -197,7 +197,7 @@ def set_opt_in(database: Database, wanted: OptInChange, audit: Audit) -> bool:
 
 
 def bind(database: Database, conversation: str, group: str, credential: str, audit: Audit) -> bool:
-    """Bind an opt-in to the credential that used it first; False where another one, or another proxy, was first."""
+    """Bind an opt-in to the credential that used it first; False if another one, or another proxy, was first."""
     with database.transaction(LOCK):
         free = "conversation = ? AND group_path = ? AND active AND credential IS NULL"
         if not database.execute(f"SELECT 1 FROM opt_ins WHERE {free}", (conversation, group)):
@@ -239,7 +239,7 @@ def add_token(database: Database, token: StoredToken, audit: Audit) -> None:
 
 
 def revoke_token(database: Database, ident: str, audit: Audit) -> bool:
-    """Take a token back; False, and no audit row, where there is none in force by this id."""
+    """Take a token back; False, and no audit row, if there is none in force by this id."""
     with database.transaction(LOCK):
         changed = database.execute(
             "UPDATE admin_tokens SET revoked = ?, version = ? WHERE id = ? AND NOT revoked RETURNING 1",

@@ -32,7 +32,7 @@ class SearchReservation:
 
     Attributes:
         day: that it counts for, `2026-11-30`.
-        searches: reserved for it; 0 where nothing is left.
+        searches: reserved for it; 0 if nothing is left.
         limit: where nothing is left, whose limit that is, and how many a day.
     """
 

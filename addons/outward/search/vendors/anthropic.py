@@ -188,7 +188,7 @@ def environment(turn: GovernedRequest, body: Json) -> None:
 
 
 def _narrowed(turn: GovernedRequest, tool: Json, kind: str, does: Tool) -> Json | None:
-    """Return a search or fetch tool with its filter, or None where it must go."""
+    """Return a search or fetch tool with its filter, or None if it must go."""
     language = _LANGUAGES["web_search" if does is Tool.SEARCH else "web_fetch"]
     found = turn.search(
         kind, language, domains(tool.get("allowed_domains")), domains(tool.get("blocked_domains")) or ()

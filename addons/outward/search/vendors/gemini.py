@@ -168,7 +168,7 @@ def _no_twins(value: Json) -> None:
 
 
 def _inner(value: Json, name: str) -> Json:
-    """Return an object within another, empty where there is none."""
+    """Return an object within another, empty if there is none."""
     _no_twins(value)
     found = obj(_get(value, name) or {})
     _no_twins(found)

@@ -141,7 +141,7 @@ _RESULTS_ONLY = ("opencode/",)
 
 
 def rpc_id(body: bytes) -> str | int | None:
-    """Return the id of the one call in a body; None where there is none, or there are several."""
+    """Return the id of the one call in a body; None if there is none, or there are several."""
     try:
         message = decode(body)
     except JsonBodyError:

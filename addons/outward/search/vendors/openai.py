@@ -151,7 +151,7 @@ class OpenAI(Plain):
         return tool
 
     def tool(self, turn: GovernedRequest, tool: Json, gone: set[str]) -> Json | None:
-        """Judge a tool of a Responses request; None where it must go."""
+        """Judge a tool of a Responses request; None if it must go."""
         kind = text(tool.get("type"))
         does = turn.tool(kind)
         if does in (Tool.SEARCH, Tool.FETCH):
@@ -242,7 +242,7 @@ class OpenAI(Plain):
             body["tool_choice"] = self._chosen(turn, choice, kept, gone) or "auto"
 
     def _chosen(self, turn: GovernedRequest, choice: Json, kept: list[Json], gone: set[str]) -> Json | None:
-        """Return a choice of one tool in the name that the tool goes by now; None where it is gone."""
+        """Return a choice of one tool in the name that the tool goes by now; None if it is gone."""
         kind = text(choice.get("type"))
         searches = turn.surface.tool
         if searches(kind) is not Tool.SEARCH:
