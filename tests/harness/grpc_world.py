@@ -18,6 +18,7 @@ import grpc
 import trustme
 
 from harness.inspection import World, inspecting
+from harness.loops import run_loop
 from harness.waiting import PATIENCE
 from outward.core.policy import Policy
 
@@ -146,7 +147,7 @@ def grpc_world(policy: Policy, state: Path, **facts: Any) -> Iterator[GrpcWorld]
 
     def run() -> None:
         try:
-            asyncio.run(body())
+            run_loop(body())
         except BaseException as error:
             failure.append(error)
             raise
