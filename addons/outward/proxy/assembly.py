@@ -57,7 +57,7 @@ class Inspection:
         """
         await asyncio.sleep(lull)
         try:
-            await self.engine.load()
+            await asyncio.shield(self.engine.load())  # connections wait for it too
             gc.freeze()  # what was imported lives as long as the process: the collector need not walk it each time
         except Exception:
             self._metrics.internal_error("engine")
