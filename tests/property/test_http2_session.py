@@ -43,6 +43,7 @@ def run(session: Session, data: bytes, cuts: list[int]) -> None:
                     session.finish(each.stream, [(b"grpc-status", b"0")] if each.ended else None)
                 elif isinstance(each, Data) and len(each.data) % 2:
                     session.acknowledge(each.stream, each.size)
+        assert len(session._frames._buffer) < LONGEST + 9 or session._dead
         session.pump()
 
 

@@ -399,6 +399,17 @@ def test_a_flood_of_frames_that_carry_nothing_ends_the_connection(flood: bytes, 
     assert "carry nothing" in wait_for(lambda: [each for each in world.world.events if each.detail])[0].detail
 
 
+def test_a_destination_that_floods_is_given_up(world: GrpcWorld) -> None:
+    def respond(connection: Serving, _stream: int) -> None:
+        connection.send(FLOODS["PING"] * 1500)
+
+    with origin(world, respond) as server, asking(world, server.port) as client:
+        assert client.answer(client.ask(at(server))).status == "502"
+        wait_for(lambda: server.connections[0].closed)
+    (event,) = world.world.events
+    assert "carry nothing" in (event.detail or "")
+
+
 def test_a_flood_of_opened_and_reset_streams_ends_the_connection(
     world: GrpcWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

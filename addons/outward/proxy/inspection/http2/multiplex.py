@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FULL = 64 * 1024  # bytes that wait on a stream before its sender is stopped
 _TURN = 128  # frames that are read at a time
 _HEAD = 8  # frames that a head counts as: a request is judged, a response too
+_HEAD_BYTES = 512  # of a head that count as one more: the longest one, 10 ms, is a turn by itself
 
 
 class Ended:
@@ -164,7 +165,7 @@ class Multiplex[S: Stream](ABC):
             for told in self.http2.told(asyncio.get_running_loop().time()):
                 for each in told:
                     self._hear(each)
-                left -= 1 + _HEAD * any(isinstance(each, Head) for each in told)
+                left -= 1 + sum(_work(each) for each in told)
                 if left <= 0:
                     self._pause()
                     break
@@ -229,3 +230,10 @@ class Multiplex[S: Stream](ABC):
         data = self.http2.output()
         if data:
             self._wire.write(data)
+
+
+def _work(told: Told) -> int:
+    """Return as how many frames something counts in a turn: a head is decoded, read and judged."""
+    if not isinstance(told, Head):
+        return 0
+    return _HEAD + sum(len(name) + len(value) for name, value in told.fields) // _HEAD_BYTES
