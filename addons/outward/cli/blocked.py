@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from outward.cli.common import load_starter, records_of
+from outward.cli.doubts import doubt_about
 from outward.cli.one_of import OneOf
 from outward.cli.options import config_option
 from outward.cli.table import columns
@@ -135,9 +136,7 @@ def _show(
     if not events:
         rows = query.summary(database, filters, limit, sort=sort)
         if as_json:
-            lines = query.lines_for(database, rows, policy)
-            listed = [{**asdict(row), "suggestion": line} for row, line in zip(rows, lines, strict=True)]
-            click.echo(json.dumps(listed, indent=2))
+            click.echo(json.dumps([{**asdict(row), **_offer(database, row, policy)} for row in rows], indent=2))
         else:
             click.echo(_text(database, rows, policy), nl=False)
             _tell_of_others(database, filters)
@@ -182,12 +181,22 @@ def _text(database: Database, rows: Sequence[Blocked], policy: Policy | None) ->
         return "nothing was blocked\n"
     failed = [row for row in rows if MEANINGS[Reason(row.reason)].unreached]
     denied = [row for row in rows if row not in failed]
-    lines = query.lines_for(database, denied, policy)
-    told = _table(denied, "WOULD ALLOW IT", [line or "" for line in lines]) if denied else ""
+    offers = [_offer(database, row, policy) for row in denied]
+    notes = [
+        each.get("suggestion") or (f"(left out: {each['left_out']})" if "left_out" in each else "") for each in offers
+    ]
+    told = _table(denied, "WOULD ALLOW IT", notes) if denied else ""
     if not failed:
         return told
     unreached = _table(failed, "WHAT FAILED", [_failure(database, row) for row in failed])
     return (f"blocked\n{told}\n" if told else "") + f"could not reach\n{unreached}"
+
+
+def _offer(database: Database, row: Blocked, policy: Policy | None) -> dict[str, str | None]:
+    """Return the line that would allow what a row counts, or why `suggest` leaves it out."""
+    entry = query.entry_of(query.last(database, row), policy)
+    doubt = doubt_about(entry) if entry else ""
+    return {"suggestion": None, "left_out": doubt} if doubt else {"suggestion": entry.line if entry else None}
 
 
 def _failure(database: Database, row: Blocked) -> str:

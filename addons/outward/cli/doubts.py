@@ -9,9 +9,9 @@ from outward.core.proposal import Known, doubt
 from outward.core.suggest import Entry
 
 
-def doubt_about(host: Host, entry: Entry) -> str:
-    """Return why a person should look before an entry is added; empty if nothing speaks against it."""
-    return doubt(host, [entry.rule], _shipped())
+def doubt_about(entry: Entry) -> str:
+    """Return why a person should look before an entry, which names one host, is added; empty if there is nothing."""
+    return doubt(Host(str(entry.rule.pattern)), [entry.rule], _shipped())
 
 
 @cache

@@ -185,7 +185,7 @@ def _as_text(trace: DecisionTrace, other: str | None) -> str:
         lines.append(f"  {cure(Reason.ADDRESS_NOT_PUBLIC, question.host.name, trace.address)}")
     if trace.entry:
         lines += [f"  This entry under `allow` of `{question.group}` would allow it:", f"    {trace.entry.line}"]
-        doubt = doubt_about(question.host, trace.entry)
+        doubt = doubt_about(trace.entry)
         lines += [f"  Look first: {doubt}."] if doubt else []
     elif not decision.allowed and not trace.closed:
         lines.append(f"  {cure(decision.reason, question.host.name, line=False)}")
@@ -230,6 +230,6 @@ def _as_json(trace: DecisionTrace) -> dict[str, Any]:
         "ceiling": trace.ceiling,
         "closed": trace.closed,
         "suggestion": trace.suggestion,
-        "doubt": (doubt_about(question.host, trace.entry) if trace.entry else "") or None,
+        "doubt": (doubt_about(trace.entry) if trace.entry else "") or None,
         "generation": decision.generation,
     }

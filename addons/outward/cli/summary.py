@@ -155,7 +155,7 @@ class Summary:
             entry = entry_for(self.policy, asked, row.reason, opening=True)
             if entry is None:
                 continue
-            row.doubt = row.doubt or _doubt(asked, entry)
+            row.doubt = row.doubt or _doubt(entry)
             if entry.line not in row.lines:
                 row.lines.append(entry.line)
         if row.doubt:
@@ -179,10 +179,10 @@ def _what(event: Event, reason: Reason) -> str:
     return f"{detail[:1].upper()}{detail[1:]}. {told}" if event.detail and MEANINGS[reason].unreached else told
 
 
-def _doubt(asked: Question, entry: Entry) -> str:
+def _doubt(entry: Entry) -> str:
     from outward.cli.doubts import doubt_about  # noqa: PLC0415 - reads the shipped sets, if something was blocked
 
-    return doubt_about(asked.host, entry)
+    return doubt_about(entry)
 
 
 def _exits(group: Group) -> str:

@@ -33,6 +33,18 @@ def blocked(tmp_path: Path):
             host="b.example", port=443, group="dev", reason=Reason.NO_RULE, time=now - 200, count=2, last_seen=now - 150
         ),
         Event(host="b.example", port=443, group="dev", reason=Reason.NO_RULE, time=now - 100),
+        *(
+            Event(
+                host=host,
+                port=port,
+                group="dev",
+                reason=Reason.NO_RULE,
+                time=now - 90_000,
+                method="CONNECT",
+                scheme=scheme,
+            )
+            for host, port, scheme in (("pastebin.com", 443, None), ("db.example", 5432, "tcp"))
+        ),
     ]
     database = open_database("sqlite", tmp_path / "state")
     migrate(database)
@@ -49,8 +61,17 @@ def blocked(tmp_path: Path):
 
 
 def test_the_summary_adds_up_what_rows_count(blocked):
-    assert [row["count"] for row in json.loads(blocked("--json"))] == [10]
+    assert [row["count"] for row in json.loads(blocked("--json"))] == [10, 1, 1]
     assert [row["count"] for row in json.loads(blocked("--since", "1h", "--json"))] == [10]
+
+
+def test_a_line_is_the_one_that_the_end_of_run_and_suggest_offer(blocked):
+    """None where they leave a host out; one that is enough for what is neither TLS nor HTTP."""
+    rows = {row["host"]: row for row in json.loads(blocked("--json"))}
+    why = "anybody can send or fetch through it (`@pastes`)"
+    assert (rows["pastebin.com"]["suggestion"], rows["pastebin.com"]["left_out"]) == (None, why)
+    assert rows["db.example"]["suggestion"] == '- {host: "db.example", ports: [5432], tls: false}'
+    assert f"(left out: {why})" in blocked()
 
 
 def test_a_row_belongs_to_the_time_of_its_last_attempt_too(blocked):
@@ -60,8 +81,8 @@ def test_a_row_belongs_to_the_time_of_its_last_attempt_too(blocked):
 def test_single_events_say_how_often(blocked):
     lines = blocked("--events").splitlines()
     assert sorted(line.rpartition("  ")[2] for line in lines if line.endswith("x")) == ["2x", "7x"]
-    assert len(lines) == 3
-    assert sorted(row["count"] for row in json.loads(blocked("--events", "--json"))) == [1, 2, 7]
+    assert len(lines) == 5
+    assert sorted(row["count"] for row in json.loads(blocked("--events", "--json"))) == [1, 1, 1, 2, 7]
 
 
 def test_one_decision_is_shown_whole_by_its_id(blocked):
@@ -85,7 +106,7 @@ def test_without_a_configuration_the_starter_policy_says_what_would_allow_a_meth
     state = tmp_path / ".local/state/outward/run"
     state.mkdir(parents=True)
     event = Event(
-        host="api.github.com", port=443, group="local", reason=Reason.METHOD_NOT_ALLOWED, time=time.time(),
+        host="www.gitlab.com", port=443, group="local", reason=Reason.METHOD_NOT_ALLOWED, time=time.time(),
         method="POST", path="/gists", scheme="https", client_name="~",
     )  # fmt: skip
     database = open_database("sqlite", state)
@@ -94,4 +115,4 @@ def test_without_a_configuration_the_starter_policy_says_what_would_allow_a_meth
         write(database, [as_record(event)])
     database.close()
     [row] = json.loads(CliRunner().invoke(main, ["blocked", "--json"]).stdout)
-    assert row["suggestion"] == '- {host: "api.github.com", ports: [443], methods: [POST], paths: ["/gists"]}'
+    assert row["suggestion"] == '- {host: "www.gitlab.com", ports: [443], methods: [POST], paths: ["/gists"]}'

@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 
-from outward.core.model import Question
+from outward.core.model import DEFAULT_PORTS, Question
 from outward.core.policy import Group, Policy
 from outward.core.reasons import Reason
-from outward.core.suggest import question_about, suggestion
+from outward.core.suggest import BARE, Entry, entry_for, question_about
 from outward.records.database import Database, in_subtrees, subtree
 from outward.records.events.folds import WINDOW
 from outward.records.events.rows import COLUMNS, milliseconds
@@ -23,6 +23,7 @@ _FOLDED = round(WINDOW * 1000)
 MAX_COUNTED = 50_000  # newest events that a summary by time, client or conversation counts
 _TOTALS = "group_path, host, port, reason, count, first_ms, last_ms, last_id"
 _BY_REQUEST = (Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)
+_ASKS = (Reason.NO_RULE, Reason.PORT_NOT_ALLOWED)
 _WOULD = "COALESCE(would_reason, reason)"
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"
 
@@ -264,6 +265,12 @@ def why(record: Record) -> Reason:
 
 
 def line_for(record: Record, policy: Policy | None) -> str | None:
+    """Return the line of `entry_of`, or None if there is none."""
+    entry = entry_of(record, policy)
+    return None if entry is None else entry.line
+
+
+def entry_of(record: Record, policy: Policy | None) -> Entry | None:
     """Return the entry of `allow` that would allow a denied record, or None if none would.
 
     Args:
@@ -274,7 +281,7 @@ def line_for(record: Record, policy: Policy | None) -> str | None:
     if group is not None and (policy is None or group not in policy.groups) and reason is Reason.NO_RULE:
         policy = Policy(groups={group: Group(group)})
     question = question_of(record)
-    return None if question is None or policy is None else suggestion(policy, question, reason)
+    return None if question is None or policy is None else entry_for(policy, question, reason, opening=True)
 
 
 def question_of(record: Record) -> Question | None:
@@ -298,10 +305,16 @@ def lines_for(database: Database, rows: Iterable[Blocked], policy: Policy | None
 
 
 def last(database: Database, row: Blocked) -> Record:
-    """Return what is known of the question that a line counts: of its last event, where that tells method and path."""
-    seen = event(database, row.last_id) if row.reason in _BY_REQUEST else None
+    """Return what is known of the question that a line counts.
+
+    Of its last event, where that tells method and path, or that what was spoken is not the web's.
+    """
+    elsewhere = row.reason in _ASKS and row.port not in DEFAULT_PORTS
+    seen = event(database, row.last_id) if elsewhere or row.reason in _BY_REQUEST else None
     bare = {"group": row.group, "host": row.host, "port": row.port, "method": None, "path": None, "scheme": None}
     bare["stage"] = None
+    if elsewhere and seen is not None:
+        bare["scheme"], seen = seen["scheme"] if seen["scheme"] == BARE else None, None
     return {**(seen or bare), "reason": row.reason, "would_reason": None}
 
 
