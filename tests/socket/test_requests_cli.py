@@ -134,6 +134,7 @@ def test_what_cannot_be_asked_for_is_said(served: Served, url: str, status: int,
     assert (done.returncode, told in done.stderr) == (status, True), done.stderr
 
 
+@pytest.mark.parametrize("served", ["another proxy"], indirect=True)
 def test_the_guides_ask_as_they_say(served: Served) -> None:
     """Their blocks for a shell behind the proxy, and for one beside it, as they stand there."""
     proxy, api = proxy_of(served), "http://{}:{}".format(*served.ops)
