@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,9 @@ from harness.gates import Recorder
 from harness.policies import group, policy, rule
 from outward.core.addresses import Own
 from outward.core.decide import decide
+from outward.core.grants import Grant
 from outward.core.identity import Presented
-from outward.core.model import ClientEntry, Credential, Decision, Ech, Place, Question, Stage, Verdict
+from outward.core.model import ClientEntry, Credential, Decision, Ech, Grants, Place, Question, Stage, Verdict
 from outward.core.names import canonical_host
 from outward.core.paths import PathGlob
 from outward.core.policy import Policy
@@ -27,7 +29,7 @@ from outward.proxy.question import event_of
 from outward.tls.client_hello import Hello
 
 PEER = ip_address("192.0.2.7")
-HOST = canonical_host("a.test")
+HOST, NEW = canonical_host("a.test"), canonical_host("new.test")
 DEV = policy(group(rule("a.test")))
 
 
@@ -46,6 +48,34 @@ def test_another_thread_sees_what_is_in_force_now_and_sets_nothing(monkeypatch: 
     assert judge._policy is first
     assert judge.policy == seen
     assert judge._policy == seen
+
+
+@pytest.mark.parametrize(
+    "question", [Question("dev", NEW, 443), Question("dev", NEW, 443, "GET", "/")], ids=["connect", "request"]
+)
+def test_an_answer_from_just_before_a_grant_ends_is_not_remembered_behind_its_end(
+    question: Question, monkeypatch: pytest.MonkeyPatch
+):
+    """The end passes while the question is judged."""
+    clock = [1_800_000_000.0]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    judge = made(policy(replace(group(rule("a.test")), grants=Grants.ALLOWED)))
+    end = clock[0] + 60
+    judge.grants = (Grant("g", "dev", "new.test", 443, None, None, int(clock[0] * 1000), int(end * 1000), "ada", ""),)
+
+    def ask() -> Decision:
+        return judge.decide_request(question) if question.method else judge.decide_connect("dev", NEW, 443)
+
+    def slowly(*asked: Any) -> Decision:
+        decision = decide(*asked)
+        clock[0] = end + 0.001
+        return decision
+
+    clock[0] = end - 0.001
+    with monkeypatch.context() as patched:
+        patched.setattr(subject, "decide", slowly)
+        assert ask().allowed
+    assert not ask().allowed
 
 
 def test_a_remembered_answer_is_the_one_that_would_be_given():

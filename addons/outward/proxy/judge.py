@@ -181,11 +181,11 @@ class Judge:
         long = authorization is not None and len(authorization) > _LONGEST_REMEMBERED
         if self.verifier is not None or names or long:
             return self.identify(Presented(peer, authorization, certificate_names=names))
-        known = self._remembered().identities
-        identity = known.get((peer, authorization))
+        memory = self._remembered()
+        identity = memory.identities.get((peer, authorization))
         if identity is None:
             identity = identify(self.policy, Presented(peer, authorization))
-            self._room().identities[peer, authorization] = identity
+            memory.room().identities[peer, authorization] = identity
         return identity
 
     def identify(self, presented: Presented) -> Identity:
@@ -205,9 +205,11 @@ class Judge:
     def decide_connect(self, group: str | None, host: Host, port: int) -> Decision:
         """Decide a CONNECT; agents repeat themselves, so answers are remembered as long as the policy is in force."""
         key = (group, host.name, port)
-        decision = self._remembered().decisions.get(key)
+        memory = self._remembered()
+        decision = memory.decisions.get(key)
         if decision is None:
-            decision = self._room().decisions[key] = self.decide(Question(group, host, port))
+            decision = self.decide(Question(group, host, port))
+            memory.room().decisions[key] = decision
         return decision
 
     def decide_request(self, question: Question) -> Decision:
@@ -223,26 +225,20 @@ class Judge:
         if decision is None:
             decision = self.decide(question)
             if for_any_request(self.policy, decision):
-                self._room().decisions[key] = decision
+                memory.room().decisions[key] = decision
         return decision
 
     @property
     def lines(self) -> dict[tuple[object, ...], str | None]:
         """The lines that would allow what was denied, by what they depend on, as long as the policy is in force."""
-        return self._room().lines
+        return self._remembered().room().lines
 
     def _remembered(self) -> "_Memory":
+        """Return what is remembered. Take it before you ask: an answer of before a grant's end is none of behind it."""
         memory = self._memory
         fresh = memory.policy is self._policy and self._since <= time.time() < self._until
         if not fresh or memory.own is not self.own:
             memory = self._memory = _Memory(self.policy, self.own)
-        return memory
-
-    def _room(self) -> "_Memory":
-        """Return what is remembered, with room for one more answer."""
-        memory = self._remembered()
-        if len(memory) > _REMEMBERED:
-            memory = self._memory = _Memory(memory.policy, memory.own)
         return memory
 
     def address(self, address: Address, port: int, decision: Decision) -> tuple[Reason | None, Rule | None]:
@@ -256,10 +252,12 @@ class Judge:
         Returns:
             Why it may not be, or None; and the deny rule that says so, if one does.
         """
+        memory = self._remembered()
         try:
-            reason = self._remembered().addresses[address, port]
+            reason = memory.addresses[address, port]
         except KeyError:
-            reason = self._room().addresses[address, port] = self._judged(address, port, Decision())
+            reason = self._judged(address, port, Decision())
+            memory.room().addresses[address, port] = reason
         if reason is Reason.ADDRESS_NOT_PUBLIC:
             reason = self._judged(address, port, decision)
         denying = address_denied(self.policy, decision, address) if reason is None else None
@@ -340,6 +338,13 @@ class _Memory:
 
     def __len__(self) -> int:
         return len(self.addresses) + len(self.decisions) + len(self.identities) + len(self.lines)
+
+    def room(self) -> "_Memory":
+        """Return itself, with room for one more answer."""
+        if len(self) > _REMEMBERED:
+            for each in (self.addresses, self.decisions, self.identities, self.lines):
+                each.clear()
+        return self
 
 
 def _unheld(_decision: Decision, _cut: Callable[[], None]) -> Callable[[], None]:
