@@ -19,7 +19,7 @@ import trustme
 
 from harness.inspection import World, inspecting
 from harness.loops import run_loop
-from harness.waiting import PATIENCE
+from harness.waiting import PATIENCE, wait_for
 from outward.core.policy import Policy
 
 NAME = "allowed.test"
@@ -110,6 +110,11 @@ class GrpcWorld:
             return act()
 
         return asyncio.run_coroutine_threadsafe(body(), self.loop).result(PATIENCE)
+
+    def settle(self) -> None:
+        """Wait for the end of what earlier tests began, and forget what was recorded of it."""
+        wait_for(lambda: self.on(lambda: not self.world.engine._sessions))
+        self.on(self.world.events.clear)
 
     def sessions(self) -> list[Any]:
         """The clients' connections of HTTP/2, as seen in the proxy's thread."""

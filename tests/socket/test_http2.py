@@ -37,7 +37,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GrpcWorld]:
 @pytest.fixture
 def world(running: GrpcWorld) -> Iterator[GrpcWorld]:
     before = running.world.judge.policy
-    running.on(running.world.events.clear)
+    running.settle()
     yield running
     running.on(lambda: setattr(running.world.judge, "policy", before))
 

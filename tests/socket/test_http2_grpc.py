@@ -26,7 +26,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GrpcWorld]:
 
 @pytest.fixture
 def world(running: GrpcWorld) -> GrpcWorld:
-    running.on(running.world.events.clear)
+    running.settle()
     running.echo.metadata.clear()
     running.echo.waiting.clear()
     running.echo.cancelled.clear()

@@ -38,7 +38,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GrpcWorld]:
 
 @pytest.fixture
 def world(running: GrpcWorld) -> GrpcWorld:
-    running.on(running.world.events.clear)
+    running.settle()
     return running
 
 
