@@ -191,6 +191,9 @@ TEAM = "groups:\n  acme/payments:\n    allow: [bank.example.com]\n"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with all that the commands name: policies, and records of a proxy that ran."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     (tmp_path / "outward.yaml").write_text(POLICY)
     (tmp_path / "heads.jsonl").write_text("")
     (tmp_path / "teams/payments").mkdir(parents=True)
