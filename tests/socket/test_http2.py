@@ -368,6 +368,65 @@ def _of_a_stranger() -> ssl.SSLContext:
     return context
 
 
+def test_a_client_that_reads_nothing_holds_the_destination(world: GrpcWorld) -> None:
+    """Whatever its windows promise: what its socket does not take waits at the destination."""
+    total, left = 64 << 20, [64 << 20]
+
+    def push(connection: Serving, stream: int) -> None:
+        while left[0] and (size := min(connection.h2.local_flow_control_window(stream), 16_384, left[0])):
+            connection.h2.send_data(stream, bytes(size), end_stream=size == left[0])
+            left[0] -= size
+        connection.send()
+
+    def respond(connection: Serving, stream: int) -> None:
+        connection.h2.send_headers(stream, [(":status", "200")])
+        push(connection, stream)
+        take = connection.take
+
+        def taking(event: object) -> None:
+            take(event)  # type: ignore[arg-type]
+            if type(event).__name__ == "WindowUpdated":
+                push(connection, stream)
+
+        connection.take = taking  # type: ignore[method-assign]
+
+    with origin(world, respond) as server, asking(world, server.port) as client:
+        client.h2.increment_flow_control_window(1 << 30)
+        stream = client.ask(at(server))
+        client.h2.increment_flow_control_window(1 << 30, stream)
+        client.send()
+        wait_for(lambda: world.on(lambda: [each for each in world.sessions() if each.serving.http2.blocked]))
+        assert left[0] > total // 2
+        wait_for(
+            lambda: world.on(lambda: [each for up in world.upstreams() for each in up.streams.values() if each._held])
+        )
+
+
+def test_a_client_that_goes_away_is_answered_first(world: GrpcWorld) -> None:
+    held: list[tuple[Serving, int]] = []
+    with origin(world, lambda *asked: held.append(asked)) as server, asking(world, server.port) as client:
+        stream = client.ask(at(server))
+        wait_for(lambda: held)
+        client.send(goaway(0, 0))
+        wait_for(lambda: world.on(lambda: [each for each in world.sessions() if each.serving._closing]))
+        world.on(lambda: hello(*held[0]))
+        assert client.answer(stream).body == b"hello"
+        client.rest()
+        assert client.closed
+
+
+def test_a_judge_that_fails_denies_the_stream_and_leaves_the_others(
+    world: GrpcWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with origin(world) as server, asking(world, server.port) as client:
+        with monkeypatch.context() as broken:
+            broken.setattr(world.world.judge, "decide_request", lambda _question: 1 / 0)
+            assert client.answer(client.ask(at(server))).status == "500"
+            assert server.accepts == 0
+        assert client.answer(client.ask(at(server))).status == "200"
+    denied(world, Reason.INTERNAL_ERROR)
+
+
 def test_bytes_that_are_not_http2_are_refused_and_recorded(world: GrpcWorld) -> None:
     with origin(world) as server, asking(world, server.port, begin=b"GET / HTTP/1.1\r\nHost: a\r\n\r\n") as client:
         assert client.rest() == 1
