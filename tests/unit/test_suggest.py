@@ -34,6 +34,16 @@ groups:
   r: {mode: report}
 clients: [{group: g/below, source: 10.0.0.1}, {group: e, source: 10.0.0.2}, {group: r, source: 10.0.0.3}]
 """
+OPEN = """\
+version: 1
+groups:
+  g:
+    allow:
+      - {host: "localhost", ports: [5432], tls: false, addresses: ["127.0.0.1/32", "::1/128"]}
+      - {host: "127.0.0.1", ports: [5432], tls: false, addresses: ["127.0.0.1/32", "::1/128"]}
+      - {host: "[::1]", ports: [5432], tls: false, addresses: ["127.0.0.1/32", "::1/128"]}
+clients: [{group: g, source: 10.0.0.1}]
+"""
 
 
 def policy(text: str = TEXT) -> Policy:
@@ -140,6 +150,16 @@ def test_what_is_known_to_be_no_tls_needs_one_line(host, port, line):
     decision = decide(policy(), question)
     assert decision.allowed is (line is None)
     assert suggestion(policy(), question, decision.reason) == line
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+@pytest.mark.parametrize("port", [22, 8080])
+def test_one_open_port_of_ones_own_machine_suggests_no_other(host, port):
+    """Whoever opened PostgreSQL to a jail is not told to open sshd, or the proxy itself, to a whole group."""
+    question = asked(f"{host}:{port}", "g")
+    opened = policy(OPEN)
+    assert decide(opened, question).reason is Reason.PORT_NOT_ALLOWED
+    assert suggestion(opened, question, Reason.PORT_NOT_ALLOWED) is None
 
 
 def test_a_client_does_not_read_its_own_path_in_a_suggestion():
