@@ -228,7 +228,7 @@ def test_a_rule_that_names_an_address_opens_it_to_raw_bytes(world: Redirecting) 
         ("say", hello(named(b"a\0b")), SECURE, "got 15030300020232", "malformed_host"),
         ("say", b"\x16\x03\x01\x00\x04\x02\x00\x00\x00".hex(), SECURE, "got 15030300020232", "malformed_request"),
         ("say", "16ff", SECURE, "got 15030300020231", "not_tls"),
-        ("say", "00000008", 5432, "none", "not_tls"),
+        ("say", "00000008", 5432, "none", "no_rule"),
         ("plain", "evil.test", CLEAR, '403 "no_rule"', "no_rule"),
         ("plain", "rebound.test", CLEAR, '403 "address_not_public"', "address_not_public"),
         ("plain", f"seen.test:{CLEAR}", 80, '400 "malformed_host"', "malformed_host"),
