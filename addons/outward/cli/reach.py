@@ -6,9 +6,10 @@ from dataclasses import replace
 import click
 
 from outward.config.settings import Settings
-from outward.core.addresses import Address, Own, judge_address
-from outward.core.explain import DecisionTrace
-from outward.core.model import Verdict
+from outward.core.addresses import Address, Own
+from outward.core.decide import address_denied, address_refused
+from outward.core.explain import DecisionTrace, Step
+from outward.core.model import Mode, Verdict
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.core.rules import Rules
@@ -27,14 +28,25 @@ def meet(policy: Policy, settings: Settings, trace: DecisionTrace, *, resolve: b
     if not decision.allowed or host.address is not None or _through_parent(settings, trace):
         return trace
     found = settings.dns_hosts.get(host.name) or (_resolved(settings, host.name) if resolve else ())
-    judged = [judge_address(each, trace.question.port, policy.internal, Own()) for each in found]
-    refused = next((each for each in judged if each is not None), None)
-    if refused is None or None in judged:  # one that may be dialled is enough
+    told = [_denied(policy, trace, each) for each in found]
+    if not told or None in told:  # one that may be dialled is enough
         return trace
-    denied = replace(decision, verdict=Verdict.DENY, reason=Reason.ADDRESS_NOT_PUBLIC)
-    return replace(
-        trace, decision=denied, closed=f"{refused.what}: {', '.join(map(str, found))}", address=str(found[0])
-    )
+    return told[0] or trace
+
+
+def _denied(policy: Policy, trace: DecisionTrace, address: Address) -> DecisionTrace | None:
+    """Return the trace as an address of the host ends it; None if it may be dialled."""
+    decision = trace.decision
+    refusal = address_refused(policy, decision, address, trace.question.port, Own())
+    if refusal is not None:
+        denied = replace(decision, verdict=Verdict.DENY, reason=Reason.ADDRESS_NOT_PUBLIC)
+        return replace(trace, decision=denied, closed=f"{refusal.what}: {address}", address=str(address))
+    rule = address_denied(policy, decision, address)
+    if rule is None or decision.mode is Mode.REPORT:
+        return None
+    denied = replace(decision, verdict=Verdict.DENY, reason=Reason.DENIED_BY_RULE, rule=rule)
+    step = Step(decision.group or "", "deny", rule, f"denies its address {address}", decided=True)
+    return replace(trace, decision=denied, steps=(*(replace(each, decided=False) for each in trace.steps), step))
 
 
 def elsewhere(settings: Settings, trace: DecisionTrace) -> str | None:

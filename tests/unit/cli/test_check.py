@@ -147,6 +147,38 @@ def test_check_tells_of_a_secrets_file_that_everybody_can_read(outward, tmp_path
         assert ("the-value" in done.output, "gone, which" in done.output) == (False, False)
 
 
+@pytest.mark.parametrize(
+    ("host", "first", "said"),
+    [
+        ("held.example", "denied, address_not_public", "held.example is not dialled (loopback: 127.0.0.1)"),
+        ("opened.example", "allowed, rule", "=> allow opened.example"),
+        ("opened.example:8443", "denied, port_not_allowed", "is for other ports"),
+        ("far.example", "denied, denied_by_rule", "=> deny  192.0.2.0/24  denies its address 192.0.2.9"),
+        ("both.example", "allowed, rule", "=> allow both.example"),
+    ],
+)
+def test_explain_knows_the_addresses_that_the_file_gives_a_host(outward, host: str, first: str, said: str):
+    """And what a rule opens or denies of them, as the dial does: one that may be dialled is enough."""
+    text = """\
+version: 1
+upstream:
+  dns:
+    hosts:
+      held.example: [127.0.0.1]
+      opened.example: [127.0.0.1]
+      far.example: [192.0.2.9]
+      both.example: [192.0.2.9, 203.0.113.9]
+groups:
+  dev:
+    deny: [192.0.2.0/24]
+    allow: [held.example, {host: opened.example, addresses: [127.0.0.1/32]}, far.example, both.example]
+clients: [{group: dev, source: 10.0.0.1}]
+"""
+    told = outward("explain", "--config", "outward.yaml", f"https://{host}", text=text).stdout
+    assert first in told.splitlines()[0]
+    assert said in told
+
+
 def test_explain_says_what_a_rule_sets(outward, monkeypatch):
     """Which header, from which secret; the value is not even read."""
     monkeypatch.setenv("KEY", "hunter2")
