@@ -7,6 +7,7 @@ for a bounded time and amount.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from outward.core.model import Decision, Mode
 from outward.core.policy import Policy
@@ -144,7 +145,8 @@ class Linger(asyncio.Protocol):
         transport.set_protocol(self)
         deadlines.start(self)
         if transport.can_write_eof():
-            transport.write_eof()
+            with suppress(OSError):  # the client is gone, as the loop will tell
+                transport.write_eof()
         transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:

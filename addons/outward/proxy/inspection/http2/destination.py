@@ -8,6 +8,8 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from outward.core.model import Stage
+from outward.core.policy import Policy
 from outward.proxy.inspection.destinations import Destinations
 from outward.proxy.inspection.exchange import Exchange
 from outward.proxy.inspection.http2.upstream import UNSPOKEN, ClientStream, Http2Upstream
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from outward.proxy.inspection.http2.downstream import Http2Downstream
     from outward.proxy.inspection.http2.server_stream import ServerStream
 
-type Waiting = tuple["ServerStream", Exchange, "Callable[[ClientStream | None], None]"]
+type Waiting = tuple["ServerStream", Exchange, Policy, "Callable[[ClientStream | None], None]"]
+"""Whose request waits, the request, by which policy it was allowed, and who goes on with it."""
 
 _ADVICE = (
     "The destination does not speak HTTP/2, and this client offers nothing else: let the client offer HTTP/1.1 as well."
@@ -51,15 +54,19 @@ class SharedDestination(Destinations):
 
     def reach(self, carrier: "ServerStream", exchange: Exchange, then: "Callable[[ClientStream | None], None]") -> None:
         """Find a stream for a request, and go on with it; with None if there is none, and the request is refused."""
-        self._waiting.append((carrier, exchange, then))
+        self._waiting.append((carrier, exchange, self._session.judge.policy, then))
         self.freed()
 
     def freed(self) -> None:
         """Go on with who waits: there may be room."""
         while self._waiting and not (self._dialling or self._stopped):
-            carrier, exchange, then = self._waiting[0]
+            carrier, exchange, allowed_by, then = self._waiting[0]
             if exchange.closed:
                 self._waiting.popleft()
+                continue
+            if not self._allowed(exchange, allowed_by):
+                self._waiting.popleft()
+                then(None)
                 continue
             upstream = self._usable(exchange)
             if upstream is None:
@@ -70,6 +77,16 @@ class SharedDestination(Destinations):
                 return
             self._waiting.popleft()
             then(ClientStream(upstream, carrier, exchange))
+
+    def _allowed(self, exchange: Exchange, by: Policy) -> bool:
+        """Tell whether the policy in force still allows what waited; refuse it if not."""
+        judge, question = self._session.judge, exchange.decision.question
+        if question is None or judge.policy is by:
+            return True
+        decision = judge.decide(question)
+        if not decision.allowed:
+            exchange.refuse(decision.reason, Stage.REQUEST, rule=decision.rule)
+        return decision.allowed
 
     def _usable(self, exchange: Exchange) -> Http2Upstream | None:
         upstream = self._open_one
@@ -104,7 +121,7 @@ class SharedDestination(Destinations):
         elif not lead.closed or lead.refused:
             waiting = list(self._waiting)
             self._waiting.clear()
-            for _, exchange, then in waiting:
+            for _, exchange, _, then in waiting:
                 _share(lead, exchange)
                 then(None)
         self.freed()
@@ -143,6 +160,7 @@ class SharedDestination(Destinations):
             self._all.discard(upstream)
             if self._open_one is upstream:
                 self._open_one = None
+            self._session.soon(self.freed)  # who waits for room on it needs another one
 
 
 def _share(lead: Exchange, other: Exchange) -> None:

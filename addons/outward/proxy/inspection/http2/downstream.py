@@ -53,7 +53,7 @@ class Http2Downstream(Multiplex[ServerStream]):
     def turn(self) -> None:
         """Read, and hold the client to finish the frame that it has begun."""
         super().turn()
-        begun = self.http2.unfinished and not self.turning
+        begun = self.http2.unfinished and not (self.turning or self._lingers)
         if begun is not self._head_begun:
             self._head_begun = not self._head_begun
             (self.session.head_begun if self._head_begun else self.session.head_done)()

@@ -90,6 +90,12 @@ class Http2Upstream(OpenedConnection, Multiplex["ClientStream"]):
         if self.session is not None and not self.gone:
             self.session.run(self.read, data)
 
+    def turn(self) -> None:
+        """Read; it may have said that it takes more requests, or no more."""
+        super().turn()
+        if self.session is not None:
+            self.session.destinations.freed()
+
     def ended(self) -> None:
         """Take note that it says no more."""
         if self.session is not None and not self.gone:

@@ -1,0 +1,145 @@
+"""What waits on a connection of HTTP/2: requests for room, bodies for windows, frames for their rest."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from harness.grpc_world import NAME, GrpcWorld, grpc_world
+from harness.http2_client import Http2Client, Serving, asking, at, hello, origin
+from harness.policies import group, policy, rule
+from harness.waiting import PATIENCE, wait_for
+from outward.core.model import LaneChoice
+from outward.core.policy import Policy
+from outward.core.reasons import Reason
+from outward.http2.frames import goaway
+from outward.proxy.answer import Linger
+from outward.proxy.deadlines import Deadlines
+
+
+def allowing(host: str = NAME) -> Policy:
+    return policy(group(rule(host), lane=LaneChoice.INSPECT))
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GrpcWorld]:
+    with grpc_world(allowing(), tmp_path_factory.mktemp("http2")) as found:
+        yield found
+
+
+@pytest.fixture
+def world(running: GrpcWorld) -> Iterator[GrpcWorld]:
+    before = running.world.judge.policy
+    running.settle()
+    yield running
+    running.on(lambda: setattr(running.world.judge, "policy", before))
+
+
+def burst(client: Http2Client, head: list[tuple[str, str]], count: int, rest: bytes = b"") -> None:
+    """Send requests at once, and the beginning of another."""
+    for _ in range(count):
+        client.h2.send_headers(client.h2.get_next_available_stream_id(), head, end_stream=True)
+    client.send(rest)
+
+
+def head_alarms(world: GrpcWorld) -> list[bool]:
+    """For each client's connection: whether it is held to finish what it has begun."""
+    return world.on(lambda: [each._head in list(each.engine.waits.heads) for each in world.sessions()])
+
+
+@pytest.mark.parametrize(("rest", "owed"), [(b"", False), (b"\0\0", True)])
+def test_a_client_owes_the_rest_of_a_frame_and_not_what_waits_for_our_turn(
+    rest: bytes, owed: bool, world: GrpcWorld
+) -> None:
+    held: list[int] = []
+    with origin(world, lambda _connection, stream: held.append(stream)) as server, asking(world, server.port) as client:
+        burst(client, at(server), 40, rest)
+        wait_for(lambda: len(held) == 40)
+        assert head_alarms(world) == [owed]
+
+
+def test_a_client_that_is_refused_is_held_to_nothing_more(world: GrpcWorld) -> None:
+    with origin(world) as server, asking(world, server.port) as client:
+        client.send((1 << 20).to_bytes(3) + b"\x01" + bytes(5))  # begins a frame that is too long
+        wait_for(lambda: world.world.events)
+        assert head_alarms(world) == [False]
+
+
+def leaves(connection: Serving, stream: int) -> None:
+    connection.send(goaway(stream, 0))
+    hello(connection, stream)
+
+
+def goes(connection: Serving, _stream: int) -> None:
+    assert connection.transport is not None
+    connection.transport.abort()
+
+
+def takes_more(connection: Serving, _stream: int) -> None:
+    connection.h2.update_settings({3: 5})
+    connection.send()
+
+
+@pytest.fixture
+def crowded(world: GrpcWorld) -> Iterator[tuple[Http2Client, int, Callable[[], tuple[Serving, int]]]]:
+    """A request that waits for the room of another one: the client, its stream, and what answers the other."""
+    held: list[tuple[Serving, int]] = []
+
+    def respond(connection: Serving, stream: int) -> None:
+        if held:
+            hello(connection, stream)
+        else:
+            connection.h2.update_settings({3: 1})  # MAX_CONCURRENT_STREAMS
+            connection.send()
+        held.append((connection, stream))
+
+    with origin(world, respond) as server, asking(world, server.port) as client:
+        client.ask(at(server))
+        wait_for(lambda: held and world.on(lambda: [each for each in world.upstreams() if not each.room]))
+        second = client.ask(at(server))
+        wait_for(lambda: world.on(lambda: any(each.destinations._waiting for each in world.sessions())))
+        yield client, second, lambda: held[0]
+
+
+@pytest.mark.parametrize("act", [goes, leaves, takes_more])
+def test_what_waits_for_room_goes_on_when_there_is_some(
+    act: Callable[[Serving, int], None],
+    crowded: tuple[Http2Client, int, Callable[..., tuple[Serving, int]]],
+    world: GrpcWorld,
+) -> None:
+    client, second, first = crowded
+    world.on(lambda: act(*first()))
+    assert client.answer(second).body == b"hello"
+
+
+def test_what_waited_for_room_is_not_sent_if_the_policy_denies_it_by_then(
+    crowded: tuple[Http2Client, int, Callable[..., tuple[Serving, int]]], world: GrpcWorld
+) -> None:
+    client, second, first = crowded
+    world.on(lambda: setattr(world.world.judge, "policy", allowing("other.test")))
+    world.on(lambda: hello(*first()))
+    assert client.answer(second).status == "403"
+    assert Reason.NO_RULE in [event.reason for event in world.world.events]
+    assert len(first()[0].answers) == 1
+
+
+def test_a_refused_client_that_is_gone_already_just_ends() -> None:
+    asyncio.run(_refused_and_gone())
+
+
+async def _refused_and_gone() -> None:
+    ended = asyncio.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = socket.create_connection(listening.getsockname())
+        accepted, _ = listening.accept()
+    accepted.setblocking(False)
+    transport, _ = await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, accepted)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # says nothing more but RST
+    client.close()
+    deadlines = Deadlines(PATIENCE)
+    Linger(transport, deadlines, ended.set)
+    await asyncio.wait_for(ended.wait(), PATIENCE)
+    assert not list(deadlines)
+    deadlines.close()
