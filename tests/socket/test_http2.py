@@ -181,6 +181,21 @@ def test_a_stream_that_the_destination_resets_is_told(world: GrpcWorld) -> None:
     assert all("ENHANCE_YOUR_CALM" in (event.detail or "") for event in world.world.events)
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_half_an_answer_does_not_end_without_an_error(begun: bool, world: GrpcWorld) -> None:
+    """Clients take a stream that ends with NO_ERROR for whole."""
+
+    def respond(connection: Serving, stream: int) -> None:
+        if begun:
+            connection.h2.send_headers(stream, [(":status", "200")])
+            connection.h2.send_data(stream, b"abc")
+        connection.h2.reset_stream(stream, 0)
+        connection.send()
+
+    with origin(world, respond) as server, asking(world, server.port) as client:
+        assert client.answer(client.ask(at(server, "/", ("content-type", "application/grpc")))).reset == 2
+
+
 @pytest.mark.parametrize("ended", [True, False])
 @pytest.mark.parametrize("late", [True, False])
 def test_a_malformed_answer_is_none(ended: bool, late: bool, world: GrpcWorld) -> None:

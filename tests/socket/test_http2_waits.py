@@ -3,20 +3,24 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from harness.grpc_world import NAME, GrpcWorld, grpc_world
-from harness.http2_client import Http2Client, Serving, asking, at, hello, origin
-from harness.policies import group, policy, rule
+from harness.http2_client import Answer, Http2Client, Serving, asking, at, hello, origin
+from harness.policies import LOOPBACK, group, policy, rule
 from harness.waiting import PATIENCE, wait_for
 from outward.core.model import LaneChoice
+from outward.core.paths import PathGlob
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
 from outward.http2.frames import goaway
 from outward.proxy.answer import Linger
 from outward.proxy.deadlines import Deadlines
+from outward.proxy.inspection import greeting
 
 
 def allowing(host: str = NAME) -> Policy:
@@ -37,11 +41,15 @@ def world(running: GrpcWorld) -> Iterator[GrpcWorld]:
     running.on(lambda: setattr(running.world.judge, "policy", before))
 
 
-def burst(client: Http2Client, head: list[tuple[str, str]], count: int, rest: bytes = b"") -> None:
-    """Send requests at once, and the beginning of another."""
-    for _ in range(count):
-        client.h2.send_headers(client.h2.get_next_available_stream_id(), head, end_stream=True)
+def burst(client: Http2Client, heads: Iterable[list[tuple[str, str]]], rest: bytes = b"") -> list[int]:
+    """Send requests at once, and the beginning of another; return their streams."""
+    streams = []
+    for head in heads:
+        streams.append(client.h2.get_next_available_stream_id())
+        client.answers[streams[-1]] = Answer()
+        client.h2.send_headers(streams[-1], head, end_stream=True)
     client.send(rest)
+    return streams
 
 
 def head_alarms(world: GrpcWorld) -> list[bool]:
@@ -55,7 +63,7 @@ def test_a_client_owes_the_rest_of_a_frame_and_not_what_waits_for_our_turn(
 ) -> None:
     held: list[int] = []
     with origin(world, lambda _connection, stream: held.append(stream)) as server, asking(world, server.port) as client:
-        burst(client, at(server), 40, rest)
+        burst(client, [at(server)] * 40, rest)
         wait_for(lambda: len(held) == 40)
         assert head_alarms(world) == [owed]
 
@@ -123,6 +131,36 @@ def test_what_waited_for_room_is_not_sent_if_the_policy_denies_it_by_then(
     assert client.answer(second).status == "403"
     assert Reason.NO_RULE in [event.reason for event in world.world.events]
     assert len(first()[0].answers) == 1
+
+
+@pytest.mark.parametrize("order", [("/open/x", "/shut/x"), ("/shut/x", "/open/x")])
+def test_who_waits_for_a_dial_is_not_refused_for_the_rule_of_another(order: tuple[str, str], world: GrpcWorld) -> None:
+    shut, opens = (PathGlob("/shut/**"),), (PathGlob("/open/**"),)
+    rules = rule(NAME, paths=shut), rule(NAME, paths=opens, addresses=(LOOPBACK,))
+    found = replace(policy(group(*rules, lane=LaneChoice.INSPECT)), internal=())
+    world.on(lambda: setattr(world.world.judge, "policy", found))
+    with origin(world) as server, asking(world, server.port) as client:
+        streams = burst(client, [at(server, path) for path in order])
+        got = {path: client.answer(stream).status for path, stream in zip(order, streams, strict=True)}
+    assert got == {"/open/x": "200", "/shut/x": "403"}
+
+
+def test_two_clients_at_once_wait_for_the_same_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module stands in `sys.modules` before it is there: whoever imports it meanwhile waits, and so would the loop."""
+    go = threading.Event()
+    monkeypatch.setattr(greeting, "import_module", lambda _name: go.wait(PATIENCE))
+    monkeypatch.setattr(greeting, "_loaded", threading.Event(), raising=False)
+
+    async def twice() -> None:
+        first, second = greeting.load_http2(), greeting.load_http2()
+        go.set()
+        assert not isinstance(first, bool)
+        assert not isinstance(second, bool)
+        assert await first
+        assert await second
+        assert greeting.load_http2() is True
+
+    asyncio.run(twice())
 
 
 def test_a_refused_client_that_is_gone_already_just_ends() -> None:

@@ -4,10 +4,10 @@ Owns the refusals of a client that could not read an HTTP answer, or only in the
 """
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib import import_module
+from threading import Event
 from typing import TYPE_CHECKING
 
 from outward.core.model import Stage
@@ -24,13 +24,18 @@ if TYPE_CHECKING:
     from outward.proxy.inspection.connection import InspectedConnection
 
 _HTTP2 = "outward.proxy.inspection.http2.downstream"
+_loaded = Event()
 
 
-def load_http2() -> Awaitable[object] | bool:
-    """Read what speaks HTTP/2 into memory, once."""
-    if _HTTP2 in sys.modules:
-        return True
-    return asyncio.get_running_loop().run_in_executor(None, import_module, _HTTP2)
+def load_http2() -> Awaitable[bool] | bool:
+    """Read what speaks HTTP/2 into memory, once; whoever comes meanwhile waits, and the loop does not."""
+    return _loaded.is_set() or asyncio.get_running_loop().run_in_executor(None, _load)
+
+
+def _load() -> bool:
+    import_module(_HTTP2)  # `sys.modules` has it before all of it is there
+    _loaded.set()
+    return True
 
 
 class Greeting:

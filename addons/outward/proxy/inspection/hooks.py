@@ -338,7 +338,7 @@ class Hooks:
         if not exchange.placed:
             return fields
         values, sent = exchange.secrets, exchange.placed.values()
-        return [(name, masked(value, values, sent)) for name, value in fields]
+        return [(name, masked(value, values, sent)) for name, value in fields if masked(name, values, sent) == name]
 
     def _lease(self, exchange: Exchange) -> None:
         """Have what stands by a grant end with it; where that is the connection, it has been seen to."""

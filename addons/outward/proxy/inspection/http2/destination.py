@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from outward.core.model import Stage
 from outward.core.policy import Policy
+from outward.core.reasons import Reason
 from outward.proxy.inspection.destinations import Destinations
-from outward.proxy.inspection.exchange import Exchange
+from outward.proxy.inspection.exchange import UNREACHED, Exchange
 from outward.proxy.inspection.http2.upstream import UNSPOKEN, ClientStream, Http2Upstream
 from outward.proxy.inspection.opening import Key, OpenedConnection
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 type Waiting = tuple["ServerStream", Exchange, Policy, "Callable[[ClientStream | None], None]"]
 """Whose request waits, the request, by which policy it was allowed, and who goes on with it."""
 
+_SHARED = UNREACHED | {Reason.TIMEOUT}
+"""What a dial fails with whoever asks for it."""
 _ADVICE = (
     "The destination does not speak HTTP/2, and this client offers nothing else: let the client offer HTTP/1.1 as well."
 )
@@ -119,12 +122,20 @@ class SharedDestination(Destinations):
         if isinstance(upstream, Http2Upstream):
             self._open_one = upstream
         elif not lead.closed or lead.refused:
-            waiting = list(self._waiting)
-            self._waiting.clear()
-            for _, exchange, _, then in waiting:
+            self._failed(lead)
+        self.freed()
+
+    def _failed(self, lead: Exchange) -> None:
+        """Refuse who waits for the same; if it was the policy that refused, the others dial by what allows them."""
+        alone = lead.refused and lead.event.reason not in _SHARED
+        waiting, self._waiting = self._waiting, deque()
+        for each in waiting:
+            _, exchange, _, then = each
+            if alone and exchange is not lead:
+                self._waiting.append(each)
+            else:
                 _share(lead, exchange)
                 then(None)
-        self.freed()
 
     # As the client's connection asks of it --------------------------------------------------------------------------
 

@@ -276,7 +276,7 @@ class ServerStream(Stream):
         asked = None if self.exchange is None else self.exchange.head
         if asked is not None and is_grpc(asked.get("content-type")):
             if self.code is not None:
-                self.http2.reset(self.ident, self.code)
+                self.http2.reset(self.ident, self.code or Code.INTERNAL_ERROR)
                 self._done()
                 return
             fields, body = refusal(fields, body), b""
@@ -303,5 +303,5 @@ class ServerStream(Stream):
     def cut(self) -> None:
         """Cut the stream so that the client cannot take what it has for the whole."""
         self._owner.pump()
-        self.http2.reset(self.ident, Code.INTERNAL_ERROR if self.code is None else self.code)
+        self.http2.reset(self.ident, self.code or Code.INTERNAL_ERROR)  # NO_ERROR would tell of a whole answer
         self._done()
