@@ -62,7 +62,7 @@ def test_from_a_blocked_row_to_why_and_to_its_cure(running, open_page):
     page = open_page(permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("link", name="api.github.com").click()
     page.wait_for_selector("#why")
-    assert "outward.yaml:" in page.locator(".trail").inner_text()
+    assert "outward.yaml:" in page.locator(".trace").inner_text()
     page.go_back()
     page.get_by_role("link", name="files.example.net").click()
     page.get_by_role("button", name="Copy").first.click()
@@ -290,7 +290,7 @@ def test_the_rule_that_decided_says_whose_it_is_and_until_when(running, open_pag
     page = open_page(java_script_enabled=False)
     page.goto("/?view=allowed")
     page.get_by_role("link", name="example.net").click()
-    told = page.locator(".trail").inner_text()
+    told = page.locator(".trace").inner_text()
     assert "Owner: team-web · Until 2099-01-31 · the mirror" in told
     page.goto("/groups/other")
     assert "team-web · the mirror" in page.locator("section[aria-label=Allowed]").inner_text()

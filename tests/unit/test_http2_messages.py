@@ -166,3 +166,9 @@ def test_the_words_of_a_denial_are_escaped() -> None:
     body = '{"title": "Nö 100%", "reason": "no_rule", "detail": "a\\nb", "suggestion": "- x"}'.encode()
     told = dict(refusal([(b":status", b"403")], body))
     assert told[b"grpc-message"] == b"N%C3%B6 100%25 (no_rule). a%0Ab. The line: - x"
+
+
+def test_the_sentences_of_a_denial_end_once():
+    problem = b'{"title": "No", "reason": "no_rule", "detail": "Ask for the line.", "suggestion": "- a.example"}'
+    told = dict(refusal([(b":status", b"403")], problem))
+    assert told[b"grpc-message"] == b"No (no_rule). Ask for the line. The line: - a.example"

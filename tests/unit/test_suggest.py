@@ -162,6 +162,13 @@ def test_one_open_port_of_ones_own_machine_suggests_no_other(host, port):
     assert suggestion(opened, question, Reason.PORT_NOT_ALLOWED) is None
 
 
+def test_what_else_a_service_of_ones_own_machine_misses_is_suggested():
+    rules = "version: 1\ngroups: {g: {allow: [{host: svc.example, methods: [GET], addresses: [127.0.0.1/32]}]}}\n"
+    opened = policy(f"{rules}clients: [{{group: g, source: 10.0.0.1}}]")
+    line = '- {host: "svc.example", ports: [443], methods: [POST], paths: ["/x"], addresses: ["127.0.0.1/32"]}'
+    assert suggestion(opened, asked("https://svc.example/x", "g", "POST"), Reason.METHOD_NOT_ALLOWED) == line
+
+
 def test_a_client_does_not_read_its_own_path_in_a_suggestion():
     """Where only the path is missing, there is nothing to say then."""
     post, get = asked("https://api.example:24443/ok/x", "g", "POST"), asked("https://api.example:24443/no", "g")

@@ -69,7 +69,7 @@ def audit(
 )
 @click.pass_obj
 def verify(parent: Path | None, config: Path | None, *, as_json: bool, anchor: Path | None) -> None:
-    """Verify the chain of audit events; exit 1 where it is broken."""
+    """Verify the chain of audit events; exit 1 if it is broken."""
     from outward.records.audit.verify import verify as verify_chains  # noqa: PLC0415 - loads cryptography
 
     with _opened(config or parent, as_json=as_json) as (database, state):
@@ -146,7 +146,7 @@ def erase(parent: Path | None, /, config: Path | None, *, as_json: bool, **perso
 
 
 def _anchors(config: Path | None, given: Path | None, *, as_json: bool) -> "list[ChainHead] | None":
-    """Return the heads of a file of anchors; None where there is none."""
+    """Return the heads of a file of anchors; None if there is none."""
     from outward.records.audit.keeper import anchors_in  # noqa: PLC0415 - loads cryptography
 
     configured = records_of(config, as_json=as_json, administers=True)[0].audit_anchor

@@ -70,7 +70,7 @@ def client_environment(
         proxy: where the proxy is.
         bundle: PEM file with the system's roots and the proxy's CA.
         base: the environment that the command would have had; variables that hold lists are extended.
-        truststore: the bundle as PKCS12, for a JVM; None where there is none.
+        truststore: the bundle as PKCS12, for a JVM; None if there is none.
     """
     return {
         **dict.fromkeys(_URL, proxy.url),

@@ -118,7 +118,7 @@ def _decide(ident: str, *, approve: bool, until: str | None, note: str, as_json:
 
 
 def _patch(outcome: Decided, config: Path | None) -> str | None:
-    """Return the change of the policy file that makes a decision lasting, as a diff; None where none can be made."""
+    """Return the change of the policy file that makes a decision lasting, as a diff; None if none can be made."""
     if outcome.line is None:
         return None
     from outward.cli.suggestions import as_diff  # noqa: PLC0415 - only approvals need it

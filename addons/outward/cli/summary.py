@@ -61,7 +61,7 @@ class Summary:
     """Counts denials as they happen; what report mode lets through is left to a pupil, if there is one.
 
     Attributes:
-        opened: networks that the starter policy opened; None where a configuration holds.
+        opened: networks that the starter policy opened; None if a configuration holds.
         policy: in force at the end; lines are made for it.
     """
 
@@ -105,7 +105,7 @@ class Summary:
         return [_plain(row) for row in self._sorted()]
 
     def text(self, group: str, columns: int | None = None) -> Iterator[str]:
-        """Yield the lines of the summary; none where nothing was blocked.
+        """Yield the lines of the summary; none if nothing was blocked.
 
         Args:
             group: path of the group whose policy was in force.

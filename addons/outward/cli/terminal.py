@@ -34,7 +34,7 @@ class Terminal:
         """Stop as the command did, by a signal; return when continued, or at once.
 
         Returns:
-            Whether the command gets the terminal; None where it is to stay as it is.
+            Whether the command gets the terminal; None if it is to stay as it is.
         """
         if number == signal.SIGSTOP:
             return None  # somebody stopped the command alone, and will continue it

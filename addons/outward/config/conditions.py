@@ -53,7 +53,7 @@ class ConditionsReader:
 
     def read(self, use: ListPurpose) -> Conditions:
         """Return them, and report what is wrong with them."""
-        extras = Conditions(
+        conditions = Conditions(
             ports=self._ports(),
             methods=self._methods(),
             paths=self._paths(),
@@ -66,19 +66,21 @@ class ConditionsReader:
             note=self._text("note"),
             inject=self._inject(),
         )
-        if extras.addresses and use is ListPurpose.DENY:
+        if conditions.addresses and use is ListPurpose.DENY:
             cure = "a deny rule that names a network as its host refuses every name that resolves into it"
             self._error("E014", "`addresses` opens, and a deny rule opens nothing", self.node.values["addresses"], cure)
-        if extras.encoded_slash and extras.paths is None:
+        if conditions.encoded_slash and conditions.paths is None:
             cure = "it says how `paths` are read: add them, or leave it out"
             self._error("E014", "`encoded_slash` has no meaning here", self.node.values["encoded_slash"], cure)
-        if not extras.tls and (use is ListPurpose.DENY or extras.methods is not None or extras.paths is not None):
+        if not conditions.tls and (
+            use is ListPurpose.DENY or conditions.methods is not None or conditions.paths is not None
+        ):
             cure = "`tls: false` stands on an allow rule without `methods` and `paths`: the tunnel cannot be read"
             self._error("E014", "`tls: false` has no meaning here", self.node.values["tls"], cure)
-        if not extras.tls and extras.inject is not None:
+        if not conditions.tls and conditions.inject is not None:
             cure = "a secret is set on requests over TLS alone: remove one of the two"
             self._error("E014", "`tls: false` and `inject` in one rule", self.node.values["tls"], cure)
-        return extras
+        return conditions
 
     def _inject(self) -> Injection | None:
         node = self.node.values.get("inject")

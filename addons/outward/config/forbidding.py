@@ -57,7 +57,7 @@ def _of(node: MappingNode, values: Mapping[str, Node]) -> MappingNode:
     return MappingNode(node.file, node.line, node.column, node.length, keys, dict(values))
 
 
-_NO_SEARCH = WebSearchModel.model_validate({"enabled": "false"})
+NO_SEARCH = WebSearchModel.model_validate({"enabled": "false"})
 _EVERYTHING = (
     Pattern(PatternKind.ANY),
     *(Pattern(PatternKind.NETWORK, text, ip_network(text)) for text in ("0.0.0.0/0", "::/0")),
@@ -68,7 +68,7 @@ _CLOSED = "what this file denies cannot be read, so that everything is denied"
 def closed(place: Place) -> WrittenGroup:
     """Return a group that denies everything."""
     rules = Rules(Rule(pattern, place, None, note=_CLOSED) for pattern in _EVERYTHING)
-    return WrittenGroup(deny=rules, search=_NO_SEARCH, place=place, confined=True)
+    return WrittenGroup(deny=rules, search=NO_SEARCH, place=place, confined=True)
 
 
 def is_closed(own: Mapping[str, WrittenGroup]) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from outward.config.confines import Confines, confine
 from outward.config.diagnostics import Finding, Level, Report
 from outward.config.document import MappingNode, ScalarNode
-from outward.config.forbidding import _NO_SEARCH, closed, is_closed, is_misplaced, without_allowing
+from outward.config.forbidding import NO_SEARCH, closed, is_closed, is_misplaced, without_allowing
 from outward.config.gather import Gathered, LeadsOutError, Reach, merge, read_names
 from outward.config.groups import WrittenGroup, read_groups
 from outward.config.includes import Given
@@ -219,7 +219,7 @@ class SubtreeReader:
             roots = [(without_allowing(root, given.confines), given) for root, given in latest.roots]
             own = self._compile(roots, MAX_BYTES, report)[1]
             if not report.failed and not any(finding.ident in _AMBIGUOUS for finding in latest.findings):
-                return {path: replace(each, search=_NO_SEARCH, search_place=None) for path, each in own.items()}
+                return {path: replace(each, search=NO_SEARCH, search_place=None) for path, each in own.items()}
         first = next((each.place for each in subtree.findings if each.level is Level.ERROR and each.place), None)
         return {subtree.path: closed(first or Place(str(latest.sources[0][0].path), 1))}
 

@@ -27,9 +27,14 @@ def registrable(name: str) -> str | None:
 
 def is_registrys(name: str) -> bool:
     """Tell whether a public suffix is a registry's, and not one of a company that lets others have names below it."""
+    return bool(_registries().publicsuffix(name) == name)
+
+
+@cache
+def _registries() -> "PublicSuffixList":
     from publicsuffixlist import PublicSuffixList  # noqa: PLC0415 - as below
 
-    return bool(PublicSuffixList(only_icann=True).publicsuffix(name) == name)
+    return PublicSuffixList(only_icann=True)
 
 
 def _touching(name: str) -> "PublicSuffixList":

@@ -199,7 +199,7 @@ def _missing(question: Question, found: Decision, *, private: bool) -> Entry | N
     if near is None or bare or found.reason is Reason.NO_RULE:
         ports = DEFAULT_PORTS if port in DEFAULT_PORTS else frozenset({port})
         return Entry(Rule(exactly(question.host), _NEW, ports, tls=not bare))
-    if any(is_loopback(each.network_address) for each in near.addresses):
+    if found.reason is Reason.PORT_NOT_ALLOWED and any(is_loopback(each.network_address) for each in near.addresses):
         return None  # ports of the proxy's own machine are opened one by one, by whoever knows what listens there
     methods, paths = near.methods, near.paths
     by_request = found.reason in (Reason.METHOD_NOT_ALLOWED, Reason.PATH_NOT_ALLOWED)

@@ -52,4 +52,4 @@ def _words(body: bytes) -> str:
     except (ValueError, KeyError, TypeError):
         return "Blocked by egress policy"
     more = [problem.get("detail"), problem.get("suggestion") and f"The line: {problem['suggestion']}"]
-    return ". ".join([told, *filter(None, more)])
+    return ". ".join([told, *(each.removesuffix(".") for each in more if each)])

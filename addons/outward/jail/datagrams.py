@@ -24,7 +24,7 @@ type Destination = tuple[str, int]
 
 
 def witness() -> socket.socket | None:
-    """Return a socket that gets the kernel's answers to datagrams which nobody takes; None where it gives none."""
+    """Return a socket that gets the kernel's answers to datagrams which nobody takes; None if it gives none."""
     try:
         found = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
     except OSError:

@@ -85,7 +85,7 @@ class Home:
 
 @contextlib.contextmanager
 def _vacant(host: str, port: int) -> Iterator[socket.socket | None]:
-    """Give a socket that is bound where nobody listens, and keeps nobody else from it; None where somebody does."""
+    """Give a socket that is bound where nobody listens, and keeps nobody else from it; None if somebody does."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -104,7 +104,7 @@ class Pages:
             asked,
             section="blocked",
             row=row,
-            trail=list(views.told(found)) if found and judged else [],
+            trace=list(views.told(found)) if found and judged else [],
             changed=now if judged and now != row["reason"] else None,
             passed=passed,
             cures=views.cures(self._from.policy(), question, Reason(row["reason"])) if question and not passed else [],

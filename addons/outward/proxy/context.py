@@ -22,7 +22,7 @@ class ConnectionContext:
         identity: who it is; bound to the connection for a tunnel, to the first request only for plain HTTP.
         head: the first head, parsed.
         decision: the answer to it. Denied only for a CONNECT that is answered inside TLS.
-        event: the open event of that answer. Whoever takes the passport closes it exactly once, or, for an allowed
+        event: the open event of that answer. Whoever takes the context closes it exactly once, or, for an allowed
             CONNECT in the inspect lane, closes an event of its own for each request instead.
         started: loop time in seconds when the question was asked.
         names: of the client's verified certificate; each further request is judged by them too.

@@ -119,7 +119,7 @@ class Engine:
             self._trust = (roots, crls)
 
     async def handle(self, transport: asyncio.Transport, head: bytes, rest: bytes, context: ConnectionContext) -> None:
-        """Carry a connection and return when it has ended; see `passport.Engine`."""
+        """Carry a connection and return when it has ended; see `context.Engine`."""
         try:
             contexts = await asyncio.shield(self.load())
             self._contexts = self._contexts or contexts

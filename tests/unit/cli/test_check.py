@@ -97,7 +97,7 @@ def test_explain_tells_by_its_status_whether_a_url_is_allowed(outward, url: str,
     assert (result.exit_code, result.stdout.splitlines()[0]) == (status, first)
 
 
-def test_explain_prints_the_trail(outward):
+def test_explain_prints_the_trace(outward):
     assert (
         outward("explain", "-g", "dev", "https://c.example:8443/", text=GOOD).stdout
         == """\

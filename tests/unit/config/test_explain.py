@@ -113,7 +113,7 @@ def test_what_nothing_is_about_has_a_suggestion():
     assert (found.decision.reason, found.suggestion) == (Reason.NO_RULE, '- "printer.local:8443"')
 
 
-def test_an_unknown_group_has_no_trail():
+def test_an_unknown_group_has_no_trace():
     found = trace("nobody", "a.example")
     assert (found.decision.reason, found.chain, found.steps) == (Reason.UNKNOWN_CLIENT, (), ())
     assert found.question.host.name == "a.example"

@@ -16,7 +16,7 @@ from outward.records.events.values import Event, as_record, line, path_of, rfc33
 _MOST = 2048  # templates, of about 2 KiB each; then all are made anew
 _ID = 32  # characters
 
-_PATH, _LASTING, _STATUS, _TRACE = (COLUMNS.index(name) for name in ("path", "duration_ms", "status", "trace_id"))
+_PATH, _LASTING, _TRACE = (COLUMNS.index(name) for name in ("path", "duration_ms", "trace_id"))
 _TEXT, _VALUE = orjson.Fragment(b'"\0"'), orjson.Fragment(b"\0")  # a byte that JSON has not
 _VARYING = {  # in the order of a line
     "time": _TEXT, "id": _TEXT, "path": _VALUE, "duration_ms": _VALUE, "bytes_up": _VALUE, "bytes_down": _VALUE,
