@@ -20,7 +20,7 @@ _WORDS = {
     Inexpressible.SUBDOMAINS_NOT_ALLOWED: "names below are not allowed, and the vendor would search them",
     Inexpressible.TOUCHES_DENY: "a deny rule lies within, and the vendor would search what it denies",
     Inexpressible.PATH_NOT_SUPPORTED: "this vendor's filter knows no paths",
-    Inexpressible.NOT_REGISTRABLE: "this vendor takes registrable domains only",
+    Inexpressible.NOT_REGISTRABLE: "this vendor takes registrable domains only; such a line allows more",
     Inexpressible.CALLER_BLOCKS: "the caller's own filter blocks it",
     Inexpressible.VENDOR_REFUSES: "the vendor does not search it",
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from outward.core.model import PatternKind, Rule
 from outward.core.policy import Group, Policy
 from outward.search.narrowing import Dropped, FilterCapabilities, Inexpressible, Narrowed, narrow, unsaid
-from outward.search.scope import Scope, expressible
+from outward.search.scope import Scope, expressible, suffixes
 from outward.search.vendors import NAMES, load
 
 
@@ -72,10 +72,13 @@ def _explained(scope: Scope, vendor: str, tool: str, language: FilterCapabilitie
 
 
 def _unsaid(scope: Scope, language: FilterCapabilities, sent: Narrowed) -> Iterator[Dropped]:
-    """Yield the allow rules that the vendor's language cannot say."""
+    """Yield the allow rules that the vendor's language cannot say, and that no entry stands for either."""
+    allowed = frozenset(sent.allowed)
     for rule in scope.rules:
         kind, name, text = rule.pattern.kind, rule.pattern.value, str(rule.pattern)
-        if kind not in (PatternKind.EXACT, PatternKind.BELOW) or name in sent.allowed:
+        if kind not in (PatternKind.EXACT, PatternKind.BELOW) or not scope.searched(name):
+            continue
+        if not allowed.isdisjoint(suffixes(name)):
             continue
         if not expressible(rule):
             yield Dropped(text, Inexpressible.NOT_ALLOWED, f"- {name}")

@@ -201,19 +201,20 @@ class Scope:
             return False
         return self.mode is Filter.COVERING or self.under(name)
 
+    def searched(self, name: str) -> bool:
+        """Tell whether a name is there to be searched: of vendors' own hosts, only one that a list of sources names."""
+        return self._stated or self._vendor_of(name) is None
+
     @cached_property
     def candidates(self) -> tuple[str, ...]:
-        """Every name that a list of the chain spells out and that may be sent, sorted.
-
-        The vendors' own hosts are connected to, not searched: only a list of sources puts them into a filter.
-        """
+        """Every name that a list of the chain spells out and that may be sent, sorted."""
         names = {
             name
             for allow, ceilings in self._layers
             for part in (allow, *ceilings)
             for name in (*part.exact, *part.below)
         }
-        return tuple(sorted(name for name in names if self.sound(name) and (self._stated or not self._vendor_of(name))))
+        return tuple(sorted(name for name in names if self.searched(name) and self.sound(name)))
 
     def source(self, url: str) -> Sight:
         """Judge a search result, citation or fetched page by the exact policy: host, port, path, deny."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from harness.documents import ROOT
 from outward.cli.explain import explain
 
 POLICY = """
@@ -56,6 +57,33 @@ def test_a_long_policy_fits_the_terminal_in_words_and_the_json_is_complete(tmp_p
     tools = json.loads(CliRunner().invoke(explain, [*asked, "--json"]).output)["tools"]
     tavily = next(tool for tool in tools if tool["vendor"] == "tavily")
     assert (len(tavily["allowed_domains"]), tavily["truncated"]) == (299, 0)
+
+
+def test_advice_ends_once_it_is_taken_and_is_not_given_for_a_vendors_own_host(tmp_path: Path) -> None:
+    """A host that is connected to is not searched; a wider entry stands for what lies below it."""
+    config = tmp_path / "outward.yaml"
+
+    def unsaid(*allowed: str) -> list[str]:
+        allow = ", ".join(("api.anthropic.com", *allowed))
+        config.write_text(
+            f"version: 1\ngroups: {{acme: {{web_search: {{enabled: true}}, allow: [{allow}]}}}}\n"
+            "clients: [{group: acme, anyone: true}]\n"
+        )
+        told = CliRunner().invoke(explain, ["--config", str(config), "--search", "--json"]).output
+        return [f"{each['entry']} {each['line']}" for tool in json.loads(told)["tools"] for each in tool["unsaid"]]
+
+    assert unsaid("docs.example.com") == ["docs.example.com - example.com"]
+    assert unsaid("docs.example.com", "example.com") == []
+
+
+def test_the_guide_shows_what_its_own_policy_gives(tmp_path: Path) -> None:
+    """The block of output in the guide is that of the block of configuration before it."""
+    guide = (ROOT / "docs/guides/hosted-search.md").read_text()
+    policy, shown = re.findall(r"```yaml\n(.*?)```.*?```text\n(.*?)```", guide, re.DOTALL)[0]
+    config = tmp_path / "outward.yaml"
+    config.write_text(policy)
+    asked = ["--config", str(config), "--group", "acme/chat", "--search"]
+    assert CliRunner().invoke(explain, asked, env={"COLUMNS": "120"}).output == shown
 
 
 def test_without_a_group_it_says_which_there_are(tmp_path: Path) -> None:
