@@ -13,7 +13,7 @@ import click
 
 from outward.cli.common import called, find_config, load_or_exit, load_starter
 from outward.cli.doubts import doubt_about
-from outward.cli.explain_code import explain_code, is_code
+from outward.cli.explain_code import explain_code, is_code, no_reason
 from outward.cli.options import config_option
 from outward.cli.private import NoGroupError, choose_group
 from outward.cli.reach import elsewhere, meet
@@ -65,12 +65,16 @@ def explain(
     that a hosted search would be sent, what the vendor's filter cannot say, and the line that would make it sayable.
     """
     if search == (url is not None):
-        raise click.UsageError("give a URL, or --search")
+        raise click.UsageError(
+            "give a URL or a host, a set (@developer), a code of `check` (E012), a reason (no_rule), or --search alone"
+        )
     if url is not None and _DECISION.fullmatch(url):
         raise click.UsageError(f"that is a decision: `{called()} blocked --id {url}` shows it")
     if url is not None and is_code(url):
         explain_code(url, as_json=as_json)
         return
+    if url is not None and (told := no_reason(url)):
+        raise click.UsageError(told)
     loaded = _loaded(config, as_json=as_json)
     if url is not None and url.startswith("@"):
         _explain_set(loaded, url, as_json=as_json)

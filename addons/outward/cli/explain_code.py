@@ -2,6 +2,7 @@
 
 import json
 import re
+from difflib import get_close_matches
 
 import click
 
@@ -12,11 +13,18 @@ from outward.core.reasons import MEANINGS, Reason
 
 FILE = "outward.yaml"
 _FINDING = re.compile(r"[EW]\d{3}", re.IGNORECASE)
+_REASON = re.compile(r"(?=[a-z]*_)[a-z_]+", re.IGNORECASE)
 
 
 def is_code(text: str) -> bool:
     """Tell whether a text is a finding of `check` or a reason of a decision, and no host."""
     return _FINDING.fullmatch(text) is not None or text.lower() in set(Reason)
+
+
+def no_reason(text: str) -> str | None:
+    """Return what to say of a misspelt reason, or None; a host of one's own network may have an underscore too."""
+    near = get_close_matches(text.lower(), list(Reason), n=1, cutoff=0.8) if _REASON.fullmatch(text) else ()
+    return f"no reason is called `{text}`: did you mean the reason `{near[0]}`?" if near else None
 
 
 def explain_code(code: str, *, as_json: bool) -> None:

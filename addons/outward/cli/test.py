@@ -1,6 +1,8 @@
 """`outward test`: what the policy's authors expect, held against what it decides."""
 
 import json
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import click
 
-from outward.cli.common import load_or_exit, refuse, require_config
+from outward.cli.common import called, load_or_exit, refuse, require_config
 from outward.cli.options import config_option
 from outward.cli.table import has_colour
 from outward.cli.trusting import mention
@@ -22,6 +24,7 @@ from outward.core.model import Place
 from outward.files import MIB, read_regular
 
 FAILED = 4  # exit code
+_VERSION = re.compile(rb"^version[ \t]*:", re.MULTILINE)
 
 
 @click.command()
@@ -35,6 +38,9 @@ def test(files: tuple[Path, ...], junit: Path | None, *, as_json: bool, config: 
     A test is `{group: acme, url: "https://example.com/", method: GET, expect: allow, reason: rule}`; `method` and
     `reason` may be left out. Exits with 0 if all pass, and with 4 if one fails.
     """
+    if config is None and (policy_file := next(filter(_is_policy, files), None)) is not None:
+        told = f"{policy_file} is a policy, and FILES hold tests alone: to test this policy: "
+        raise click.UsageError(f"{told}{called()} test --config {shlex.quote(str(policy_file))}")
     loaded = load_or_exit(require_config(config), as_json=as_json, hold=False)
     mention(loaded)
     policy = loaded.policy
@@ -49,6 +55,14 @@ def test(files: tuple[Path, ...], junit: Path | None, *, as_json: bool, config: 
     click.echo(json.dumps(_as_json(outcomes), indent=2) if as_json else _as_text(outcomes))
     if not all(outcome.passed for outcome in outcomes):
         sys.exit(FAILED)
+
+
+def _is_policy(path: Path) -> bool:
+    """Tell whether a file is a whole configuration; one that cannot be read is told of later."""
+    try:
+        return _VERSION.search(read_regular(path, 16 * MIB)) is not None
+    except OSError:
+        return False
 
 
 def _cases(files: Sequence[Path], loaded: Loaded, groups: Sequence[str], *, as_json: bool) -> tuple[Case, ...]:

@@ -1,4 +1,4 @@
-"""`outward explain @set`: what a set holds."""
+"""`outward explain @set`: what a set holds; and what else `explain` takes in the place of a URL."""
 
 import json
 from pathlib import Path
@@ -29,3 +29,18 @@ def test_a_set_that_there_is_not_is_a_usage_error_with_the_nearest(tmp_path: Pat
     code, text = explained(tmp_path, "@mien")
     assert code == 2
     assert "no set is named `@mien`; did you mean `@mine`?" in text
+
+
+def test_a_misspelt_reason_is_no_host_and_a_host_with_an_underscore_is_one(tmp_path: Path):
+    code, text = explained(tmp_path, "no_rul")
+    assert code == 2
+    assert "did you mean the reason `no_rule`?" in text
+    code, text = explained(tmp_path, "my_db")
+    assert code == 4
+    assert "CONNECT my_db:443" in text
+
+
+def test_without_anything_to_explain_all_that_can_be_is_named(tmp_path: Path):
+    code, text = explained(tmp_path)
+    assert code == 2
+    assert all(form in text for form in ("URL", "host", "@developer", "E012", "no_rule", "--search"))

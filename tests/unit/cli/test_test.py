@@ -44,6 +44,15 @@ def test_tests_that_pass(outward):
     assert outward("check", "policy.yaml", policy=POLICY + GREEN).exit_code == 0
 
 
+def test_a_policy_in_the_place_of_tests_is_told_how_it_is_tested(outward, tmp_path):
+    """Its tests are not held against the policy that happens to be in force."""
+    (tmp_path / "outward.yaml").write_text(POLICY)
+    (tmp_path / "other.yaml").write_text("# ours\n" + POLICY + GREEN)
+    result = CliRunner().invoke(main, ["test", "other.yaml"])
+    assert result.exit_code == 2
+    assert "to test this policy: outward test --config other.yaml" in result.output
+
+
 def test_a_test_without_a_group_is_of_the_only_one_and_else_is_told_which_there_are(outward):
     one = "version: 1\ngroups: {dev: {allow: [a.example]}}\nclients: [{group: dev, anyone: true}]\n"
     case = "tests: [{url: 'https://a.example/', expect: allow}]\n"
