@@ -1,6 +1,7 @@
 """The inspect lane cannot be talked around: every known way past an inspecting proxy ends in one denial or a close."""
 
 import asyncio
+import re
 import ssl
 from pathlib import Path
 
@@ -160,6 +161,19 @@ async def test_what_can_never_become_a_response_is_not_waited_for(reply: bytes, 
             answer = await client.ask(get("/", f"allowed.test:{server.port}"))
         assert status(answer) == 502
         one(world, Reason.UPSTREAM_FAILED, answer)
+
+
+@pytest.mark.parametrize("reply", [b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64", b""])
+@on_loop
+async def test_who_meets_a_destination_of_http2_alone_is_told_so(reply: bytes, tmp_path: Path) -> None:
+    """It begins with its SETTINGS, or closes; the cure names what would help."""
+    async with inspecting(allowing(), tmp_path) as world, web_origin(world, "allowed.test") as server:
+        server.answer = replying(reply, close=True)
+        async with world.tunnel("allowed.test", server.port) as client:
+            answer = await client.ask(get("/", f"allowed.test:{server.port}"))
+        assert b"offers nothing else than h2 (gRPC), or `lane: tunnel`" in answer
+        one(world, Reason.UPSTREAM_FAILED, answer)
+        assert re.search("it may speak (HTTP/2 only|nothing else)", world.events[0].detail or "")
 
 
 @on_loop

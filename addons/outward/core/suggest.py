@@ -33,7 +33,10 @@ _LOOPBACK = (
 _PRIVATE = 'This address is not public. If it is meant to be reached, its rule needs `addresses: ["{network}"]`.'
 _ADVICE: dict[str, str] = {
     Stage.TLS: "Check its certificate, and whether `upstream.trust` holds the CA that signed it.",
-    Stage.RESPONSE: "Its answer is not what HTTP asks for: ask the one who runs it.",
+    Stage.RESPONSE: (
+        "Its answer is not what HTTP asks for: ask the one who runs it. One that speaks HTTP/2 only needs a client that"
+        " offers nothing else than h2 (gRPC), or `lane: tunnel`."
+    ),
 }
 _NEVER = "This address is never dialled, whatever the policy says."
 

@@ -13,6 +13,7 @@ _IS_LINE = re.compile(rb"[^\n]*[ \t]HTTP/1\.[0-9][ \t\r]*")
 _LONGEST_LINE = 16 * 1024  # bytes: twice what RFC 9112 3 asks for; nothing but a request begins like one for so long
 _LONGEST_METHOD = 32  # letters; the longest that IANA has is UPDATEREDIRECTREF, with 17
 _RESPONSE_BEGINS = b"HTTP/1."
+_SETTINGS = re.compile(rb"\0\0.\x04", re.DOTALL)  # the frame that a server's HTTP/2 begins with (RFC 9113 3.4, 6.5)
 
 
 def judge_begun_response(buffer: bytearray, scanned: int) -> None:
@@ -26,7 +27,8 @@ def judge_begun_response(buffer: bytearray, scanned: int) -> None:
         HeadError: it is not HTTP/1.
     """
     if not buffer.startswith(_RESPONSE_BEGINS[: len(buffer)]):
-        raise malformed("not HTTP/1")
+        begins_http2 = _SETTINGS.match(buffer) is not None
+        raise malformed("HTTP/2 unasked: it may speak nothing else" if begins_http2 else "not HTTP/1")
     _judge_bytes(buffer, scanned)
 
 

@@ -285,7 +285,8 @@ class Upstream(OpenedConnection):
         elif self._user is None:
             self.close()
         elif self._head is None:
-            self._fail("the destination closed without a response")
+            unknown = not (self.used or self._heard)  # whether it speaks HTTP/1 at all
+            self._fail("the destination closed without a response" + ("; it may speak HTTP/2 only" if unknown else ""))
         else:
             try:
                 self._finish()
