@@ -11,16 +11,21 @@ import pytest
 
 from harness.grpc_world import NAME, GrpcWorld, grpc_world
 from harness.http2_client import Answer, Http2Client, Serving, asking, at, hello, origin
-from harness.policies import LOOPBACK, group, policy, rule
+from harness.policies import LOOPBACK, group, pattern, policy, rule
 from harness.waiting import PATIENCE, wait_for
+from outward.config.settings import SecretEntry
 from outward.core.model import LaneChoice
 from outward.core.paths import PathGlob
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
+from outward.core.secrets import Injection
 from outward.http2.frames import goaway
 from outward.proxy.answer import Linger
 from outward.proxy.deadlines import Deadlines
 from outward.proxy.inspection import greeting
+
+VALUE = "ghp_0123456789abcdef"
+SECRET = SecretEntry("github", "SECRET", None, (pattern(NAME),))
 
 
 def allowing(host: str = NAME) -> Policy:
@@ -39,6 +44,17 @@ def world(running: GrpcWorld) -> Iterator[GrpcWorld]:
     running.settle()
     yield running
     running.on(lambda: setattr(running.world.judge, "policy", before))
+
+
+@pytest.fixture
+def keeping(world: GrpcWorld) -> Iterator[GrpcWorld]:
+    """A policy that sets a secret on each request."""
+    judge = world.world.judge
+    sets = replace(rule(NAME), inject=Injection("authorization", "Bearer {github}"))
+    found = policy(group(sets, lane=LaneChoice.INSPECT), secrets=frozenset({"github"}))
+    world.on(lambda: (judge.secrets.use([SECRET], {"SECRET": VALUE}), setattr(judge, "policy", found)))
+    yield world
+    world.on(lambda: judge.secrets.use([]))
 
 
 def burst(client: Http2Client, heads: Iterable[list[tuple[str, str]]], rest: bytes = b"") -> list[int]:
@@ -126,11 +142,46 @@ def test_what_waited_for_room_is_not_sent_if_the_policy_denies_it_by_then(
     crowded: tuple[Http2Client, int, Callable[..., tuple[Serving, int]]], world: GrpcWorld
 ) -> None:
     client, second, first = crowded
-    world.on(lambda: setattr(world.world.judge, "policy", allowing("other.test")))
+    world.on(lambda: setattr(world.world.judge, "policy", replace(allowing("other.test"), generation="after")))
     world.on(lambda: hello(*first()))
     assert client.answer(second).status == "403"
-    assert Reason.NO_RULE in [event.reason for event in world.world.events]
     assert len(first()[0].answers) == 1
+    (event,) = [each for each in world.world.events if each.reason is Reason.NO_RULE]
+    assert event.generation == "after"
+
+
+def rotate(world: GrpcWorld) -> None:
+    world.world.judge.secrets.use([SECRET], {"SECRET": "ghp_new_56789abcdef"})
+
+
+def set_none(world: GrpcWorld) -> None:
+    world.world.judge.secrets.use([])
+    world.world.judge.policy = allowing()
+
+
+@pytest.mark.parametrize(("change", "given"), [(rotate, "Bearer ghp_new_56789abcdef"), (set_none, None)])
+def test_what_waited_for_room_carries_the_secrets_that_are_in_force_by_then(
+    change: Callable[[GrpcWorld], None],
+    given: str | None,
+    keeping: GrpcWorld,
+    crowded: tuple[Http2Client, int, Callable[..., tuple[Serving, int]]],
+) -> None:
+    client, second, first = crowded
+    keeping.on(lambda: change(keeping))
+    keeping.on(lambda: hello(*first()))
+    assert client.answer(second).body == b"hello"
+    assert [seen.head.get("authorization") for seen in first()[0].answers.values()] == [f"Bearer {VALUE}", given]
+
+
+def test_what_waited_for_room_is_not_sent_if_a_search_in_it_would_be_judged_by_then(
+    crowded: tuple[Http2Client, int, Callable[..., tuple[Serving, int]]], world: GrpcWorld
+) -> None:
+    client, second, first = crowded
+    world.on(lambda: setattr(world.world.judge, "policy", replace(allowing(), vendor_of=lambda _host: "openai")))
+    world.on(lambda: hello(*first()))
+    assert client.answer(second).status == "403"
+    assert len(first()[0].answers) == 1
+    assert Reason.WEB_SEARCH_UNINSPECTABLE in [event.reason for event in world.world.events]
 
 
 @pytest.mark.parametrize("order", [("/open/x", "/shut/x"), ("/shut/x", "/open/x")])

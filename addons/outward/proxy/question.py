@@ -59,12 +59,9 @@ def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None)
     connect = head.method == "CONNECT"
     span = None if judge.traces is None else judge.traces.begin(head.get("traceparent"))
     if connect:
-        decision = judge.decide_connect(identity.group, head.host, head.port)
+        decision = _of_known(identity, judge.decide_connect(identity.group, head.host, head.port))
     else:
-        question = Question(identity.group, head.host, head.port, head.method, head.path, clear=scheme == "http")
-        decision = judge.decide_request(question)
-    if identity.refusal is not None and not decision.allowed:
-        decision = replace(decision, reason=identity.refusal)
+        decision = _of_known(identity, judge.decide_request(_question(head, identity, scheme)))
     astray = _astray(judge, head, decision)
     if astray is not None:
         decision = replace(decision, reason=Reason.SECRET_MISDIRECTED, rule=None)
@@ -86,6 +83,26 @@ def ask(judge: Judge, head: Head, identity: Identity, scheme: str | None = None)
     if not connect:
         event.lane = Lane.INSPECT  # whatever a tunnel to that host would be: this request was read
     return event, decision
+
+
+def ask_again(judge: Judge, head: Head, identity: Identity, scheme: str, event: Event) -> Decision:
+    """Ask the judge about a request that has waited, and put the answer into its event."""
+    decision = _of_known(identity, judge.decide_request(_question(head, identity, scheme)))
+    fill(event, decision, Stage.REQUEST)
+    _tell(event, decision, head)
+    event.lane = Lane.INSPECT
+    return decision
+
+
+def _question(head: Head, identity: Identity, scheme: str | None) -> Question:
+    return Question(identity.group, head.host, head.port, head.method, head.path, clear=scheme == "http")
+
+
+def _of_known(identity: Identity, decision: Decision) -> Decision:
+    """Return a decision; if it denies to a client that is not known, with that as its reason."""
+    if identity.refusal is None or decision.allowed:
+        return decision
+    return replace(decision, reason=identity.refusal)
 
 
 def _astray(judge: Judge, head: Head, decision: Decision) -> MisdirectedError | None:

@@ -31,7 +31,7 @@ from outward.proxy.inspection.tls import SPOKEN, only_http2
 from outward.proxy.judge import Judge, fill, judge_hello, refuse, refuse_over
 from outward.proxy.own import MOST, is_ours
 from outward.proxy.parent import answered
-from outward.proxy.question import ask, event_of
+from outward.proxy.question import ask, ask_again, event_of
 from outward.proxy.secrets import Lookout
 from outward.records.events.values import Event
 from outward.tls.alert import Alert
@@ -160,6 +160,20 @@ class Hooks:
         elif decision.allowed:
             self._admit(exchange, head)
         return exchange
+
+    def renew(self, exchange: Exchange) -> bool:
+        """Judge a request that has waited once more, under the policy and with the secrets that are in force by now.
+
+        It is refused, too, if another governance has a say in it by now: what went before it cannot be undone.
+        """
+        head, before = exchange.request, exchange.decision
+        decision = exchange.decision = ask_again(self._judge, head, self._identity(head), self._scheme, exchange.event)
+        if decision.vendor != before.vendor:
+            exchange.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, Stage.SEARCH)
+        if decision.granted and not before.granted:
+            self._lease(exchange)
+        self._place(exchange, head)
+        return True
 
     def refusal(self, exchange: Exchange) -> Awaitable[None] | None:
         """Return what a refusal waits for: that of wrong credentials, of which there were many."""
@@ -304,8 +318,9 @@ class Hooks:
     def _place(self, exchange: Exchange, head: Head) -> None:
         """Set the rule's secrets, over TLS alone; refuse a placeholder that stands anywhere else."""
         secrets = self._judge.secrets
-        if exchange.refused or not (secrets.values or exchange.decision.inject):
+        if exchange.refused or not (secrets.values or exchange.decision.inject or exchange.placed):
             return
+        before = exchange.placed
         injections = exchange.decision.inject if self.sealed else ()
         try:
             exchange.placed, exchange.secrets = secrets.placed(injections, head, exchange.raw), secrets.values
@@ -313,7 +328,7 @@ class Hooks:
             secrets.misdirected(error, exchange.event)
             exchange.refuse(Reason.SECRET_MISDIRECTED, Stage.REQUEST)
         else:
-            set_on = [each for each in injections if each.header in exchange.placed]
+            set_on = [each for each in injections if each.header in exchange.placed and each.header not in before]
             secrets.used((name for each in set_on for name in each.names), exchange.event)
 
     def lookout(self) -> Lookout | None:

@@ -5,6 +5,8 @@ still allows; another one is opened where that no longer holds, and the old one 
 """
 
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +25,28 @@ if TYPE_CHECKING:
     from outward.proxy.inspection.http2.downstream import Http2Downstream
     from outward.proxy.inspection.http2.server_stream import ServerStream
 
-type Waiting = tuple["ServerStream", Exchange, Policy, "Callable[[ClientStream | None], None]"]
-"""Whose request waits, the request, by which policy it was allowed, and who goes on with it."""
-
 _SHARED = UNREACHED | {Reason.TIMEOUT}
 """What a dial fails with whoever asks for it."""
 _ADVICE = (
     "The destination does not speak HTTP/2, and this client offers nothing else: let the client offer HTTP/1.1 as well."
 )
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A request that waits for a stream.
+
+    Attributes:
+        carrier: whose it is.
+        policy, secrets: by which it was judged, and which were set on it.
+        then: goes on with its stream, or with None if it was refused.
+    """
+
+    carrier: "ServerStream"
+    exchange: Exchange
+    then: "Callable[[ClientStream | None], None]"
+    policy: Policy
+    secrets: Mapping[str, str]
 
 
 class SharedDestination(Destinations):
@@ -41,7 +57,7 @@ class SharedDestination(Destinations):
         self.downstream: Http2Downstream
         self._all: set[Http2Upstream] = set()
         self._open_one: Http2Upstream | None = None
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._dialling = self._stopped = False
 
     def stop(self) -> None:
@@ -57,19 +73,22 @@ class SharedDestination(Destinations):
 
     def reach(self, carrier: "ServerStream", exchange: Exchange, then: "Callable[[ClientStream | None], None]") -> None:
         """Find a stream for a request, and go on with it; with None if there is none, and the request is refused."""
-        self._waiting.append((carrier, exchange, self._session.judge.policy, then))
+        judge = self._session.judge
+        self._waiting.append(_Waiting(carrier, exchange, then, judge.policy, judge.secrets.values))
         self.freed()
 
     def freed(self) -> None:
         """Go on with who waits: there may be room."""
         while self._waiting and not (self._dialling or self._stopped):
-            carrier, exchange, allowed_by, then = self._waiting[0]
+            first = self._waiting[0]
+            exchange = first.exchange
             if exchange.closed:
                 self._waiting.popleft()
                 continue
-            if not self._allowed(exchange, allowed_by):
+            self._renew(first)
+            if exchange.refused:
                 self._waiting.popleft()
-                then(None)
+                first.then(None)
                 continue
             upstream = self._usable(exchange)
             if upstream is None:
@@ -79,17 +98,16 @@ class SharedDestination(Destinations):
             if not upstream.room:
                 return
             self._waiting.popleft()
-            then(ClientStream(upstream, carrier, exchange))
+            first.then(ClientStream(upstream, first.carrier, exchange))
 
-    def _allowed(self, exchange: Exchange, by: Policy) -> bool:
-        """Tell whether the policy in force still allows what waited; refuse it if not."""
-        judge, question = self._session.judge, exchange.decision.question
-        if question is None or judge.policy is by:
-            return True
-        decision = judge.decide(question)
-        if not decision.allowed:
-            exchange.refuse(decision.reason, Stage.REQUEST, rule=decision.rule)
-        return decision.allowed
+    def _renew(self, waiting: _Waiting) -> None:
+        """Have a request judged once more if it was judged by another policy, or carries other secrets."""
+        exchange, judge = waiting.exchange, self._session.judge
+        policy, secrets = judge.policy, judge.secrets.values
+        if policy is waiting.policy and secrets is waiting.secrets:
+            return
+        waiting.policy, waiting.secrets = policy, secrets
+        self._session.ask("hook_request", None, partial(_unless_failed, exchange), self._session.hooks.renew, exchange)
 
     def _usable(self, exchange: Exchange) -> Http2Upstream | None:
         upstream = self._open_one
@@ -130,12 +148,11 @@ class SharedDestination(Destinations):
         alone = lead.refused and lead.event.reason not in _SHARED
         waiting, self._waiting = self._waiting, deque()
         for each in waiting:
-            _, exchange, _, then = each
-            if alone and exchange is not lead:
+            if alone and each.exchange is not lead:
                 self._waiting.append(each)
             else:
-                _share(lead, exchange)
-                then(None)
+                _share(lead, each.exchange)
+                each.then(None)
 
     # As the client's connection asks of it --------------------------------------------------------------------------
 
@@ -172,6 +189,12 @@ class SharedDestination(Destinations):
             if self._open_one is upstream:
                 self._open_one = None
             self._session.soon(self.freed)  # who waits for room on it needs another one
+
+
+def _unless_failed(exchange: Exchange, judged: object) -> None:
+    """Refuse what could not be judged."""
+    if judged is None:
+        exchange.refuse(Reason.INTERNAL_ERROR, Stage.REQUEST)
 
 
 def _share(lead: Exchange, other: Exchange) -> None:
