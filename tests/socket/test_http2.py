@@ -473,15 +473,19 @@ def test_a_flood_of_frames_that_carry_nothing_ends_the_connection(flood: bytes, 
     assert "carry nothing" in wait_for(lambda: [each for each in world.world.events if each.detail])[0].detail
 
 
-def test_a_destination_that_floods_is_given_up(world: GrpcWorld) -> None:
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [(FLOODS["PING"] * 1500, "carry nothing"), (frame(1, 4, 2, b"\x82\x84\x87\x41\x01a"), "only a push opens")],
+)
+def test_a_destination_that_floods_or_opens_streams_is_given_up(bad: bytes, said: str, world: GrpcWorld) -> None:
     def respond(connection: Serving, _stream: int) -> None:
-        connection.send(FLOODS["PING"] * 1500)
+        connection.send(bad)
 
     with origin(world, respond) as server, asking(world, server.port) as client:
         assert client.answer(client.ask(at(server))).status == "502"
         wait_for(lambda: server.connections[0].closed)
     (event,) = world.world.events
-    assert "carry nothing" in (event.detail or "")
+    assert said in (event.detail or "")
 
 
 def test_a_flood_of_opened_and_reset_streams_ends_the_connection(
@@ -492,6 +496,25 @@ def test_a_flood_of_opened_and_reset_streams_ends_the_connection(
     with origin(world, lambda _connection, _stream: None) as server, asking(world, server.port) as client:
         head = client.h2.encoder.encode(at(server))
         client.send(b"".join(frame(1, 5, each, head) + frame(3, 0, each, bytes(4)) for each in range(1, 1401, 2)))
+        client.rest()
+        assert client.closed
+    assert any("carry nothing" in (each.detail or "") for each in world.world.events)
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_a_flood_of_requests_that_spoil_themselves_ends_the_connection(
+    short: bool, world: GrpcWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a request that the destination sees, and sees taken back."""
+    monkeypatch.setattr("outward.http2.frames._REFILL", 0)
+    with origin(world, lambda _connection, _stream: None) as server, asking(world, server.port) as client:
+        encode = client.h2.encoder.encode
+        head = encode(at(server, "/", *([("content-length", "9")] if short else []), method="POST"))
+        behind = encode([("x-sum", "5")]) if short else b""
+        for each in range(1, 201, 2):
+            client.send(frame(1, 4 if short else 5, each, head) + frame(0, 0, each, b"abc"))
+            if short:
+                client.send(frame(1, 5, each, behind))
         client.rest()
         assert client.closed
     assert any("carry nothing" in (each.detail or "") for each in world.world.events)

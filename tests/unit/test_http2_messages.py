@@ -25,7 +25,7 @@ def instead(name: bytes, value: bytes) -> Pairs:
 
 def test_a_request_goes_through_the_form_of_http1_and_back() -> None:
     fields = [*BEGIN, (b"te", b"trailers"), (b"cookie", b"a=1"), (b"x-a", b""), (b"cookie", b"b=2")]
-    raw = request_head(fields, ended=False)
+    raw = request_head(fields, LIMITS, ended=False)
     assert raw == (
         b"POST /x?y HTTP/1.1\r\nHost: a.test\r\nte: trailers\r\nx-a: \r\ncookie: a=1; b=2\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n"
@@ -93,32 +93,32 @@ MISMATCHED = {
 @pytest.mark.parametrize("fields", REFUSED.values(), ids=REFUSED)
 def test_a_malformed_request_is_refused(fields: Pairs) -> None:
     with pytest.raises(HeadError) as told:
-        parse_head(request_head(fields, ended=False), LIMITS, WITHIN)
+        parse_head(request_head(fields, LIMITS, ended=False), LIMITS, WITHIN)
     assert told.value.reason is Reason.MALFORMED_REQUEST
 
 
 @pytest.mark.parametrize("fields", MISMATCHED.values(), ids=MISMATCHED)
 def test_a_request_for_another_host_is_refused(fields: Pairs) -> None:
     with pytest.raises(HeadError) as told:
-        parse_head(request_head(fields, ended=True), LIMITS, WITHIN)
+        parse_head(request_head(fields, LIMITS, ended=True), LIMITS, WITHIN)
     assert told.value.reason is Reason.HOST_MISMATCH
 
 
 def test_credentials_in_the_authority_are_refused() -> None:
     with pytest.raises(HeadError) as told:
-        parse_head(request_head(instead(b":authority", b"u:p@a.test"), ended=True), LIMITS, WITHIN)
+        parse_head(request_head(instead(b":authority", b"u:p@a.test"), LIMITS, ended=True), LIMITS, WITHIN)
     assert told.value.reason is Reason.MALFORMED_HOST
 
 
 def test_host_may_stand_for_the_authority_and_say_the_same() -> None:
     for fields in ([*without(b":authority"), (b"host", b"a.test")], [*BEGIN, (b"host", b"A.test")]):
-        assert parse_head(request_head(fields, ended=True), LIMITS, WITHIN).host == Host("a.test")
+        assert parse_head(request_head(fields, LIMITS, ended=True), LIMITS, WITHIN).host == Host("a.test")
 
 
 def test_a_length_without_a_body_is_refused() -> None:
     with pytest.raises(HeadError):
-        request_head([*BEGIN, (b"content-length", b"1")], ended=True)
-    assert parse_head(request_head([*BEGIN, (b"content-length", b"0")], ended=True), LIMITS, WITHIN).length == 0
+        request_head([*BEGIN, (b"content-length", b"1")], LIMITS, ended=True)
+    assert parse_head(request_head([*BEGIN, (b"content-length", b"0")], LIMITS, ended=True), LIMITS, WITHIN).length == 0
 
 
 @pytest.mark.parametrize(
@@ -139,14 +139,14 @@ def test_a_length_without_a_body_is_refused() -> None:
 )
 def test_a_malformed_response_is_refused(fields: Pairs) -> None:
     with pytest.raises(HeadError):
-        parse_response_head(response_head(fields, ended=False), LIMITS)
+        parse_response_head(response_head(fields, LIMITS, ended=False), LIMITS)
 
 
 def test_a_response_goes_through_the_form_of_http1_and_back() -> None:
-    raw = response_head([(b":status", b"200"), (b"a", b"b")], ended=False)
+    raw = response_head([(b":status", b"200"), (b"a", b"b")], LIMITS, ended=False)
     assert parse_response_head(raw, LIMITS).length is None
     assert response_fields(raw) == [(b":status", b"200"), (b"a", b"b")]
-    assert response_head([(b":status", b"204")], ended=False) == b"HTTP/1.1 204\r\n\r\n"
+    assert response_head([(b":status", b"204")], LIMITS, ended=False) == b"HTTP/1.1 204\r\n\r\n"
 
 
 def test_trailers_keep_what_may_stand_there() -> None:
@@ -172,3 +172,18 @@ def test_the_sentences_of_a_denial_end_once():
     problem = b'{"title": "No", "reason": "no_rule", "detail": "Ask for the line.", "suggestion": "- a.example"}'
     told = dict(refusal([(b":status", b"403")], problem))
     assert told[b"grpc-message"] == b"No (no_rule). Ask for the line. The line: - a.example"
+
+
+def test_far_too_many_fields_are_not_read() -> None:
+    """Cookies may come in pieces; a field that a table keeps costs a peer a byte, and us a hundred times as much."""
+    crumbs = [(b"cookie", b"a=b")] * LIMITS.header_count
+    parse_head(request_head([*BEGIN, *crumbs, (b"a", b"b")], LIMITS, ended=True), LIMITS, WITHIN)
+    unread = [(b"A", b"")] * (2 * LIMITS.header_count + 5)  # which would be malformed
+    for read in (
+        lambda: request_head([*BEGIN, *unread], LIMITS, ended=True),
+        lambda: response_head([(b":status", b"200"), *unread], LIMITS, ended=True),
+        lambda: trailers(unread, LIMITS),
+    ):
+        with pytest.raises(HeadError) as told:
+            read()
+        assert told.value.reason is Reason.TOO_LARGE

@@ -14,6 +14,7 @@ LONGEST = 16_384  # bytes of a payload, RFC 9113 4.2: the least that everybody t
 _BURST = 500  # frames that carry nothing, at once
 _REFILL = 100  # of them in a second
 _EARNED = 2  # of them for each frame of DATA that we send: a window is opened for it
+FAULT = 10  # of them that a fault counts as, which costs a stream: what was begun for it is taken back
 _SETTINGS = 32 * 6  # bytes: RFC 9113 knows six settings of six bytes
 _KNOWN = range(1, 7)  # RFC 9113 6.5.2; others need not be kept
 
@@ -93,19 +94,24 @@ class Idle:
     def __init__(self, now: float) -> None:
         self._left, self._at = float(_BURST), now
 
-    def spend(self, now: float) -> None:
-        """Take one frame.
+    def spend(self, now: float, frames: int = 1) -> None:
+        """Take frames that carry nothing.
 
         Args:
             now: in seconds, by any clock that never goes back.
+            frames: how many; 0 looks whether too much is owed.
 
         Raises:
             Http2Error: there were too many.
         """
-        self._left = min(_BURST, self._left + (now - self._at) * _REFILL) - 1
+        self._left = min(_BURST, self._left + (now - self._at) * _REFILL) - frames
         self._at = now
         if self._left < 0:
             raise Http2Error(Code.ENHANCE_YOUR_CALM, "too many frames that carry nothing")
+
+    def owe(self) -> None:
+        """Take a fault; if there were too many, the next frame tells."""
+        self._left -= FAULT
 
     def earn(self) -> None:
         """Take note of a frame of DATA that was sent."""
@@ -191,8 +197,8 @@ class FrameReader:
         head = kind in (Kind.HEADERS, Kind.CONTINUATION)
         if head and self._block_bytes + size > self._head_bytes:
             raise Http2Error(Code.ENHANCE_YOUR_CALM, "the head is too long", too_large=True)
-        if kind == Kind.HEADERS and stream == 0:
-            raise Http2Error(Code.PROTOCOL_ERROR, "a head on no stream")
+        if kind == Kind.HEADERS and stream % 2 == 0:  # RFC 9113 5.1.1, 8.4
+            raise Http2Error(Code.PROTOCOL_ERROR, "a head on no stream, or on one that only a push opens")
 
     def _count(self, frame: Frame, size: int, now: float) -> None:
         kind, flags, _, wire = frame
@@ -200,8 +206,8 @@ class FrameReader:
             done = flags & END_HEADERS
             self._block, self._block_bytes = (0, 0) if done else (frame.stream, self._block_bytes + size)
         padding = wire[HEADER] + 1 if kind == Kind.DATA and flags & 8 and size else 0
-        if kind != Kind.HEADERS and (kind != Kind.DATA or (size <= padding and not flags & END_STREAM)):
-            self.idle.spend(now)
+        nothing = kind != Kind.HEADERS and (kind != Kind.DATA or (size <= padding and not flags & END_STREAM))
+        self.idle.spend(now, int(nothing))
 
 
 def _known_settings(frame: Frame) -> Frame:

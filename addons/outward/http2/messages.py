@@ -39,18 +39,19 @@ def is_grpc(content_type: str | None) -> bool:
     return content_type is not None and _GRPC.fullmatch(content_type) is not None
 
 
-def request_head(fields: Pairs, *, ended: bool) -> bytes:
+def request_head(fields: Pairs, limits: HeadLimits, *, ended: bool) -> bytes:
     r"""Return the head of a request in the form of HTTP/1.1; `ended` if no body follows.
 
     Raises:
-        HeadError: it is malformed.
+        HeadError: it is malformed, or has far too many fields.
 
     Example:
+        >>> from outward.config.settings import Limits
         >>> begin = [(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/"), (b":authority", b"a.test")]
-        >>> request_head([*begin, (b"te", b"trailers")], ended=True)
+        >>> request_head([*begin, (b"te", b"trailers")], Limits(), ended=True)
         b'GET / HTTP/1.1\r\nHost: a.test\r\nte: trailers\r\n\r\n'
     """
-    pseudo, regular = _split(fields, _REQUEST)
+    pseudo, regular = _split(fields, _REQUEST, limits)
     method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
     if method == b"CONNECT":
         raise malformed("a CONNECT within a tunnel")
@@ -73,17 +74,18 @@ def request_head(fields: Pairs, *, ended: bool) -> bytes:
     return _framed(lines, length, ended=ended)
 
 
-def response_head(fields: Pairs, *, ended: bool) -> bytes:
+def response_head(fields: Pairs, limits: HeadLimits, *, ended: bool) -> bytes:
     r"""Return the head of a final response in the form of HTTP/1.1; `ended` if no body follows.
 
     Raises:
-        HeadError: it is malformed.
+        HeadError: it is malformed, or has far too many fields.
 
     Example:
-        >>> response_head([(b":status", b"200"), (b"grpc-status", b"0")], ended=True)
+        >>> from outward.config.settings import Limits
+        >>> response_head([(b":status", b"200"), (b"grpc-status", b"0")], Limits(), ended=True)
         b'HTTP/1.1 200\r\ngrpc-status: 0\r\n\r\n'
     """
-    pseudo, regular = _split(fields, _RESPONSE)
+    pseudo, regular = _split(fields, _RESPONSE, limits)
     status = pseudo.get(b":status", b"")
     if not _STATUS.fullmatch(status) or status < b"200" or any(name == b"te" for name, _ in regular):
         raise malformed("a response without its status, or with one that HTTP/2 does not know")
@@ -99,7 +101,7 @@ def trailers(fields: Pairs, limits: HeadLimits) -> Fields:
     Raises:
         HeadError: they are malformed, or too many.
     """
-    _, regular = _split(fields, frozenset())
+    _, regular = _split(fields, frozenset(), limits)
     size = sum(len(name) + len(value) + 4 for name, value in regular)
     if len(regular) > limits.header_count or size > limits.head_bytes:
         raise too_large("the trailers are too long")
@@ -146,8 +148,13 @@ def _fields(lines: Iterable[bytes]) -> Pairs:
     return found
 
 
-def _split(fields: Pairs, known: Collection[bytes]) -> tuple[dict[bytes, bytes], Pairs]:
-    """Return the pseudo fields and the others; every value and name is what RFC 9113 allows."""
+def _split(fields: Pairs, known: Collection[bytes], limits: HeadLimits) -> tuple[dict[bytes, bytes], Pairs]:
+    """Return the pseudo fields and the others; every value and name is what RFC 9113 allows.
+
+    What is far too many is not read; who reads the form of HTTP/1 counts exactly, once pieces of cookies are joined.
+    """
+    if len(fields) > len(known) + 2 * limits.header_count:
+        raise too_large("too many fields")
     pseudo: dict[bytes, bytes] = {}
     regular: Pairs = []
     for name, value in fields:

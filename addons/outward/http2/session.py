@@ -5,8 +5,7 @@ owner has taken what came: a window of 256 KiB for a stream, of 1 MiB for all. G
 library would end the streams that it leaves alone (RFC 9113 6.8). Sans-IO.
 """
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -24,10 +23,10 @@ from h2.events import (
 )
 from h2.exceptions import DenialOfServiceError, ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
-from hpack import HeaderTuple, NeverIndexedHeaderTuple
+from hpack import Decoder, HeaderTuple, NeverIndexedHeaderTuple
 
 from outward.http2.frames import (
-    END_HEADERS,
+    FAULT,
     LONGEST,
     PREFACE,
     Code,
@@ -45,6 +44,26 @@ STREAMS = 100  # at a time, of one client: the least that RFC 9113 6.5.2 advises
 STREAM_WINDOW = 256 * 1024  # bytes; RFC 9113 6.9.2 begins with 64 KiB, which slows downloads from afar
 WINDOW = 1024 * 1024  # bytes
 _TABLE = 4096  # bytes of fields that are remembered for compression, RFC 9113 6.5.2
+_HEAD = 8  # frames that a head counts as: a request is judged, a response too
+_HEAD_BYTES = 512  # of its fields that count as one more
+_FIELD = 32  # bytes that a field counts as beside its own, RFC 7541 4.1: many empty ones cost as much as a long one
+
+
+class _Decoder(Decoder):
+    """Tells how much it has made of a head: a byte of it may stand for a field.
+
+    Attributes:
+        work: that the last heads cost, in frames.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.work = 0
+
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
+        found = list(super().decode(data, raw))
+        self.work += _HEAD + sum(len(name) + len(value) + _FIELD for name, value in found) // _HEAD_BYTES
+        return found
 
 
 class _Connection(H2Connection):
@@ -62,14 +81,13 @@ class _Out:
     """What waits to be sent on a stream.
 
     Attributes:
-        size: bytes of it.
+        body: as bytes, not as the pieces that it came in: of one byte each they would take a hundred times as much.
         ended: nothing follows.
         trailers: follow, and end it.
         reset: the code to cut it with when all is sent; None leaves it.
     """
 
-    parts: deque[memoryview] = field(default_factory=deque)
-    size: int = 0
+    body: bytearray = field(default_factory=bytearray)
     ended: bool = False
     trailers: Pairs | None = None
     reset: int | None = None
@@ -81,6 +99,7 @@ class Session:
     Attributes:
         blocked: the transport is full: no DATA is sent.
         last: the highest stream that the peer has opened.
+        work: that the frame cost which was told last, in frames that cost little.
     """
 
     def __init__(self, head_bytes: int, now: float, *, client: bool) -> None:
@@ -92,7 +111,7 @@ class Session:
             client: we are the client.
         """
         self.blocked = False
-        self.last = 0
+        self.last = self.work = 0
         self._frames = FrameReader(head_bytes, now, preface=not client)
         self._out: dict[int, _Out] = {}
         self._own = bytearray()
@@ -116,7 +135,8 @@ class Session:
             },
         )
         connection.max_inbound_frame_size = LONGEST
-        connection.decoder.max_header_list_size = 2 * head_bytes  # what is a little too long is answered with 431
+        connection.decoder = self._decoder = _Decoder()
+        self._decoder.max_header_list_size = 2 * head_bytes  # what is a little too long is answered with 431
         connection.initiate_connection()
         connection.increment_flow_control_window(WINDOW - connection.inbound_flow_control_window)
         if not client:
@@ -170,14 +190,19 @@ class Session:
         self._out.clear()
 
     def _read(self, frame: Frame, now: float) -> list[Told]:
+        self.work = 1
         if frame.kind == Kind.GOAWAY:
             return [GoAway(read_goaway(frame)[0])]
-        if frame.kind == Kind.DATA and frame.stream not in self._out:
-            self._frames.idle.spend(now)  # for a stream that is over: it costs an answer
+        known = frame.stream in self._out
+        self._decoder.work = 0
         events = self._connection.receive_data(frame.wire)
-        if not events and frame.kind in (Kind.HEADERS, Kind.CONTINUATION) and frame.flags & END_HEADERS:
-            self._frames.idle.spend(now)  # a head on one
-        return [told for event in events if (told := self._tell(event)) is not None]
+        self.work += self._decoder.work
+        told = [each for event in events if (each := self._tell(event)) is not None]
+        if any(isinstance(event, StreamReset) and not event.remote_reset for event in events):
+            self._frames.idle.spend(now, FAULT)  # the library has cut it: a reset that the peer has made us send
+        elif (frame.kind == Kind.DATA and not (told and known)) or (self._decoder.work and not told):
+            self._frames.idle.spend(now)  # for a stream that is over: it costs an answer
+        return told
 
     def _tell(self, event: Event) -> Told | None:
         if isinstance(event, DataReceived):
@@ -232,10 +257,8 @@ class Session:
         out = self._out.get(stream)
         if out is None:
             return 0
-        if data:
-            out.parts.append(memoryview(data))
-            out.size += len(data)
-        return out.size
+        out.body += data
+        return len(out.body)
 
     def finish(self, stream: int, trailers: Pairs | None = None, *, reset: int | None = None) -> None:
         """End what we say on a stream, behind what waits there; then cut it with a code, if there is one."""
@@ -243,7 +266,7 @@ class Session:
         if out is not None and not out.ended:
             out.trailers, out.reset = trailers, reset
             out.ended = True
-            if not out.size:
+            if not out.body:
                 self._end(stream, out)
 
     def reset(self, stream: int, code: int) -> None:
@@ -261,6 +284,10 @@ class Session:
         self.reset(stream, Code.REFUSED_STREAM)
         self._frames.idle.spend(now)
 
+    def fault(self) -> None:
+        """Take note that the peer has spoilt a stream otherwise than by a frame; if there were too many, it ends."""
+        self._frames.idle.owe()
+
     def forget(self, stream: int) -> None:
         """Keep nothing of a stream that is over on both sides."""
         self._out.pop(stream, None)
@@ -270,9 +297,9 @@ class Session:
         if self.blocked or self._dead:
             return []
         moved: dict[int, int] = {}
-        waiting = [(stream, out) for stream, out in self._out.items() if out.size]
+        waiting = [(stream, out) for stream, out in self._out.items() if out.body]
         while waiting:
-            waiting = [(stream, out) for stream, out in waiting if self._send_some(stream, out, moved) and out.size]
+            waiting = [(stream, out) for stream, out in waiting if self._send_some(stream, out, moved) and out.body]
         return list(moved.items())
 
     def _send_some(self, stream: int, out: _Out, moved: dict[int, int]) -> bool:
@@ -285,19 +312,15 @@ class Session:
             return False
         if window <= 0:
             return False
-        piece = out.parts[0]
-        if len(piece) > window:
-            out.parts[0], piece = piece[window:], piece[:window]
-        else:
-            out.parts.popleft()
-        out.size -= len(piece)
-        last = out.ended and not out.size and out.trailers is None
-        connection.send_data(stream, bytes(piece), end_stream=last)
+        piece = bytes(out.body[:window])
+        del out.body[:window]
+        last = out.ended and not out.body and out.trailers is None
+        connection.send_data(stream, piece, end_stream=last)
         self._frames.idle.earn()
-        moved[stream] = out.size
+        moved[stream] = len(out.body)
         if last:
             self._over(stream, out)
-        elif out.ended and not out.size:
+        elif out.ended and not out.body:
             self._end(stream, out)
         return True
 

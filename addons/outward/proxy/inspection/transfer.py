@@ -60,7 +60,7 @@ class Transfer:
         self._upstream: Upward | None = None
         self._onward: tuple[bytes | None, Pass] = (None, _UNCHANGED)  # the body, and what else goes on
         self._collected: bytearray | None = None
-        self._early: list[bytes] = []  # of the body, before there is a connection
+        self._early = bytearray()  # of the body, before there is a connection
         self._asked = 0.0
         self._requested = self._again = self._told = self.over = False
         self._raw = b""
@@ -94,7 +94,7 @@ class Transfer:
         elif self._upstream is not None:
             self._upstream.data(data)
         else:
-            self._early.append(data)
+            self._early += data
             self._session.client.hold("early")
 
     def _collect(self, collected: bytearray, data: bytes) -> None:
@@ -184,10 +184,10 @@ class Transfer:
             return
         if head.expect:
             self._session.downstream.go_on()
-        early, self._early = self._early, []
+        early, self._early = bytes(self._early), bytearray()
         self._session.client.release("early")
-        for data in early:
-            upstream.data(data)
+        if early:
+            upstream.data(early)
         if self._requested:
             upstream.finish()
 

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from outward.proxy.inspection.peer import Peer
 
 FULL = 64 * 1024  # bytes that wait on a stream before its sender is stopped
-_TURN = 128  # frames that are read at a time
-_HEAD = 8  # frames that a head counts as: a request is judged, a response too
-_HEAD_BYTES = 512  # of a head that count as one more: the longest one, 10 ms, is a turn by itself
+_TURN = 128  # frames that are read at a time; one of the longest heads, 10 ms, is more than that
+_SMALL = 1024  # bytes; pieces that wait are joined to no less
 
 
 class Ended:
@@ -67,7 +66,11 @@ class Stream(ABC):
 
     def deliver(self, part: Head | Interim | Data | Trailers) -> None:
         """Take what has come, or let it wait."""
-        self._inbox.append(part)
+        last = self._inbox[-1] if self._inbox else None
+        if isinstance(part, Data) and isinstance(last, Data) and len(last.data) < _SMALL:
+            last.data, last.size, last.ended = last.data + part.data, last.size + part.size, part.ended
+        else:
+            self._inbox.append(part)
         if isinstance(part, Trailers) or (isinstance(part, Head | Data) and part.ended):
             self._inbox.append(ENDED)
         self._advance()
@@ -165,7 +168,7 @@ class Multiplex[S: Stream](ABC):
             for told in self.http2.told(asyncio.get_running_loop().time()):
                 for each in told:
                     self._hear(each)
-                left -= 1 + sum(_work(each) for each in told)
+                left -= self.http2.work
                 if left <= 0:
                     self._pause()
                     break
@@ -230,10 +233,3 @@ class Multiplex[S: Stream](ABC):
         data = self.http2.output()
         if data:
             self._wire.write(data)
-
-
-def _work(told: Told) -> int:
-    """Return as how many frames something counts in a turn: a head is decoded, read and judged."""
-    if not isinstance(told, Head):
-        return 0
-    return _HEAD + sum(len(name) + len(value) for name, value in told.fields) // _HEAD_BYTES

@@ -116,7 +116,7 @@ class ServerStream(Stream):
         """Read and judge a request."""
         hooks = self.hooks
         try:
-            raw = request_head(head.fields, ended=head.ended)
+            raw = request_head(head.fields, self.limits, ended=head.ended)
         except HeadError as error:
             self._begin(hooks.malformed(error))
         else:
@@ -155,6 +155,7 @@ class ServerStream(Stream):
 
     def _request_ended(self, exchange: Exchange, transfer: Transfer) -> None:
         if exchange.request.length not in (None, self._come):
+            self.http2.fault()  # what has gone on of it is taken back
             exchange.refuse(Reason.MALFORMED_REQUEST, Stage.REQUEST)
             self._give_up(exchange, transfer)
             return

@@ -240,8 +240,9 @@ class ClientStream(Stream):
             self._end()
 
     def _reply(self, part: Head) -> None:
-        raw = response_head(part.fields, ended=part.ended)
-        head = parse_response_head(raw, self._carrier.limits, self._method)
+        limits = self._carrier.limits
+        raw = response_head(part.fields, limits, ended=part.ended)
+        head = parse_response_head(raw, limits, self._method)
         self._left = None if head.until_close else head.length
         self._serving.replied(raw, head, more=part.ended)
 
