@@ -184,6 +184,38 @@ def test_what_waited_for_room_is_not_sent_if_a_search_in_it_would_be_judged_by_t
     assert Reason.WEB_SEARCH_UNINSPECTABLE in [event.reason for event in world.world.events]
 
 
+def test_a_request_that_is_answered_before_its_rest_could_be_sent_leaves_the_destination(world: GrpcWorld) -> None:
+    """Else its stream would count there for as long as the connection stands, until there is room for none."""
+    held: list[tuple[Serving, int]] = []
+
+    def respond(connection: Serving, stream: int) -> None:
+        connection.takes = False
+        held.append((connection, stream))
+
+    def answer() -> None:
+        connection, stream = held[0]
+        connection.h2.send_headers(stream, [(":status", "413")], end_stream=True)
+        connection.send()
+
+    with origin(world, respond) as server, asking(world, server.port) as client:
+        small = client.ask(at(server, method="POST"), bytes(10_000))  # of the connection's window
+        wait_for(lambda: held and held[0][0].answers[small].ended)
+        world.on(answer)
+        assert client.answer(small).status == "413"
+        held.clear()
+        stream = client.ask(at(server, method="POST"), b"", end=False)
+        for left in (45_000, 30_000, 15_000, 0):
+            client.h2.send_data(stream, bytes(15_000), end_stream=not left)
+        client.send()
+        wait_for(lambda: held)
+        wait_for(
+            lambda: world.on(lambda: [one for up in world.upstreams() for one in up.streams.values() if one._sent])
+        )
+        world.on(answer)
+        assert client.answer(stream).status == "413"
+        wait_for(lambda: held[0][0].answers[stream].reset is not None)
+
+
 @pytest.mark.parametrize("order", [("/open/x", "/shut/x"), ("/shut/x", "/open/x")])
 def test_who_waits_for_a_dial_is_not_refused_for_the_rule_of_another(order: tuple[str, str], world: GrpcWorld) -> None:
     shut, opens = (PathGlob("/shut/**"),), (PathGlob("/open/**"),)

@@ -257,7 +257,7 @@ class ClientStream(Stream):
     def _end(self) -> None:
         if self._left:
             raise HeadError(Reason.UPSTREAM_FAILED, "a body that is shorter than was said")
-        if not self._sent:  # it has answered without the rest of the request
+        if not self._sent or self.http2.send(self.ident, b""):  # it has answered without the rest of the request
             self.http2.reset(self.ident, Code.NO_ERROR)
         user = self._serving
         self._leave()
