@@ -137,7 +137,7 @@ def test_one_port_of_this_machines_localhost_is_opened(tmp_path: Path, ports: li
         "late": None,
     }
     first, *_ = lines = done.stderr.splitlines()
-    opened = f"{spoken} ({config}:3), {web} (--localhost:1)"
+    opened = f"{spoken} ({config}:3), {web} (--localhost)"
     assert first == f"outward: the jail reaches this machine's localhost on port {opened}"
     told = "\n".join(lines)
     assert "1 connection that did not use the proxy was refused: `python" in told

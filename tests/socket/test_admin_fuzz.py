@@ -16,7 +16,11 @@ DECISION = "0193f0000000000000000000000000aa"
 
 
 def test_the_checked_in_document_is_the_one_that_is_served(tmp_path):
-    """`docs/openapi.json` is what programs are generated from."""
+    """`docs/openapi.json` is what programs are generated from.
+
+    Mend it with `.venv/bin/python -c "import json; from outward.ops.openapi import document;
+    print(json.dumps(document(), indent=2))" > docs/openapi.json`.
+    """
     assert json.loads(CHECKED_IN.read_text("utf-8")) == document()
     with admin(tmp_path) as running, running.client() as client:
         assert client.get("/api/v1/openapi.json").json() == document()

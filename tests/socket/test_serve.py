@@ -1,6 +1,7 @@
 """`outward serve` as a process: start, readiness, reload, drain, stop."""
 
 import json
+import re
 import signal
 import socket
 import time
@@ -195,6 +196,7 @@ def test_who_asks_later_finds_each_policy_that_was_in_force(start: Start, tmp_pa
 def test_hup_reloads(start: Start, tmp_path: Path, echo: Echo) -> None:
     """A tunnel that is open stays open, and new questions meet the new policy."""
     served = start(configuration(tmp_path, raw(echo.port)))
+    assert re.search(rf"the configuration is {re.escape(str(served.config))}, generation [0-9a-f]{{12}}", served.log)
     sock, _ = served.connect("origin.test", echo.port)
     quiet = configuration(tmp_path, server=", log_level: error")
     served.config.write_text(quiet)

@@ -122,7 +122,7 @@ def _links(path: Path) -> Iterator[str]:
 
 def opened(loaded: Loaded, ports: tuple[int, ...], *, quiet: bool) -> tuple[Rule, ...]:
     """Return what opens this machine's localhost to the jail, and say so."""
-    asked = (rule for port in ports for rule in localhost_rules(port, Place("--localhost", 1)))
+    asked = (rule for port in ports for rule in localhost_rules(port, Place("--localhost", 0)))
     rules = (*(loaded.settings.localhost if loaded.settings else ()), *asked)
     if rules and not quiet:
         told = ", ".join(f"{port} ({place})" for port, place in localhost_ports(rules).items())

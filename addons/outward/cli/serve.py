@@ -25,7 +25,9 @@ _USUAL = ((None, None), (None, 443), ("https", 443), ("http", 80))  # ports that
 
 @click.command()
 @config_option
-@click.option("--log-format", type=click.Choice(FORMATS), envvar="OUTWARD_LOG_FORMAT", default="text")
+@click.option(
+    "--log-format", type=click.Choice(FORMATS), envvar="OUTWARD_LOG_FORMAT", default="text", help="Form of the log."
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as --log-format json.")
 def serve(config: Path | None, log_format: str, *, as_json: bool) -> None:
     """Run the proxy. Events go to standard output, the log to standard error.
@@ -42,6 +44,8 @@ def serve(config: Path | None, log_format: str, *, as_json: bool) -> None:
     demand_trust(loaded, ask=False)
     for finding in (each for each in loaded.all_findings if each.level is Level.WARNING):
         log.warning("%s%s", f"{finding.place}: " if finding.place else "", finding.message)
+    if loaded.policy is not None:
+        log.info("the configuration is %s, generation %s", choice.file, loaded.policy.generation)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         try:
             service = Service(

@@ -132,9 +132,11 @@ def store(
         raise click.ClickException(f"{path} holds none of these groups: {', '.join(rest)}")
     _check_trust(draft, loaded, choice)
     _check_tests(loaded, mine)
-    _replace(draft, mine, loaded, choice)
+    trusted = _replace(draft, mine, loaded, choice)
     count = len(mine)
-    return f"{path}: {count} {'entry' if count == 1 else 'entries'} added{told}"
+    return (
+        f"{path}: {count} {'entry' if count == 1 else 'entries'} added{', and still trusted' if trusted else ''}{told}"
+    )
 
 
 def _begin(path: Path, proposals: Iterable[Proposal], *, exact: bool) -> str:
@@ -194,8 +196,11 @@ def with_proposals(policy: Policy, proposals: Iterable[Proposal]) -> Policy:
     return replace(policy, groups={path: build(group) for path, group in policy.groups.items()})
 
 
-def _replace(draft: Draft, proposals: Iterable[Proposal], known: Loaded, choice: Choice) -> None:
-    """Replace a file, unless it has changed meanwhile; put it back if the configuration no longer loads."""
+def _replace(draft: Draft, proposals: Iterable[Proposal], known: Loaded, choice: Choice) -> bool:
+    """Replace a file, unless it has changed meanwhile; put it back if the configuration no longer loads.
+
+    Returns whether the working tree's policy was trusted, and is so with what was added.
+    """
     path = draft.path.resolve()
     before = _read(path)
     if _loaded_as(before) != draft.text:
@@ -213,10 +218,11 @@ def _replace(draft: Draft, proposals: Iterable[Proposal], known: Loaded, choice:
         # At a person's word: they trusted what was there, and added this; not what somebody else changes meanwhile.
         if loaded.sources == {**known.sources, str(draft.path): _loaded_as(after)}:
             trust.trust(loaded.brought, os.environ)
-        else:
-            click.echo(
-                f"outward: other files have changed meanwhile: read them, then `outward trust {draft.path}`", err=True
-            )
+            return True
+        click.echo(
+            f"outward: other files have changed meanwhile: read them, then `outward trust {draft.path}`", err=True
+        )
+    return False
 
 
 def _loaded_as(data: bytes) -> str:

@@ -401,6 +401,7 @@ class Document(Model):
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of the file, for editors."""
+    from outward.config.spelling import spell_default  # noqa: PLC0415 - for editors and the reference alone
     from outward.config.twins import twin  # noqa: PLC0415 - loads pydantic
 
     schema = twin(Document).model_json_schema()
@@ -412,6 +413,7 @@ def json_schema() -> dict[str, Any]:
         properties = (schema if model == "Document" else schema["$defs"][model])["properties"]
         for key, text in keys.items():
             properties[key]["description"] = text
+            spell_default(properties[key])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://outward.example/schema.json",

@@ -54,7 +54,8 @@ def _report(error: Any, model: type[Model], root: Node, report: Report, what: st
     name = next((str(step) for step in reversed(loc) if isinstance(step, str)), "")
     secret = not _SECRET_KEYS.isdisjoint(map(str, loc))
     if kind == "extra_forbidden":
-        report.error("E005", f"unknown key `{name}`", place, length, did_you_mean(name, _known_keys(model, loc[:-1])))
+        cure = _home(model, loc) or did_you_mean(name, _known_keys(model, loc[:-1]))
+        report.error("E005", f"unknown key `{name}`", place, length, cure)
     elif kind == "missing":
         cure = "write `version: 1` on the first line" if loc == ("version",) else ""
         report.error("E006", f"`{name}` is missing", place, length, cure)
@@ -91,6 +92,13 @@ def _locate(root: Node, loc: tuple[Any, ...], *, key: bool) -> tuple[Place, int]
             node = node.items[step]
             place, length = node.place, node.length
     return place, length
+
+
+def _home(model: type[Model], loc: tuple[Any, ...]) -> str:
+    """Return where a key at the top belongs, if a section, or a group, has one of its name; else nothing."""
+    sections = [each for each in _known_keys(model, ()) if len(loc) == 1 and loc[0] in _known_keys(model, (each,))]
+    homes = [f"`{each}`" if each != "groups" else "a group" for each in sections]
+    return f"it belongs in {' or '.join(homes)}" if homes else ""
 
 
 def _known_keys(model: type[Model], loc: tuple[Any, ...]) -> list[str]:

@@ -162,7 +162,7 @@ def test_what_the_working_tree_brings_is_written_once_it_is_trusted(folder: Path
     assert (refused.exit_code, "nobody has trusted it" in refused.output) == (1, True)
     assert (tree / "outward.yaml").read_text() == FOUND
     assert CliRunner().invoke(main, ["trust"]).exit_code == 0
-    assert suggest(*words, config=None, log=LINE).output == "outward.yaml: 1 entry added\n"
+    assert suggest(*words, config=None, log=LINE).output == "outward.yaml: 1 entry added, and still trusted\n"
     assert "      - n.example\n" in (tree / "outward.yaml").read_text()
     assert CliRunner().invoke(main, ["env"]).exit_code != 3, "what a person wrote is trusted"
 

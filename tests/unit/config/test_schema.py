@@ -15,6 +15,7 @@ from outward.config.load import load
 from outward.config.schema import LimitsModel, RuleMapping, json_schema
 from outward.config.sets import Hosts
 from outward.config.settings import Limits
+from outward.config.shapes import Model
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / "config").rglob("*.yaml"))
@@ -24,6 +25,16 @@ WHOLE = [path for path in FILES if path.parent.name != "teams"]
 def test_the_generated_schema_is_current():
     """Mend it with `outward schema > config/schema.json`."""
     assert json.loads((ROOT / "config/schema.json").read_text(encoding="utf-8")) == json_schema()
+
+
+@pytest.mark.parametrize("model", [schema.ServerModel, LimitsModel, schema.RecordsModel])
+def test_a_default_is_spelt_as_the_file_wants_it(model: type[Model]):
+    """Whoever copies one from an editor, or from the reference, changes nothing."""
+    keys = json_schema()["$defs"][model.__name__]["properties"]
+    spelt = {key: each["default"] for key, each in keys.items() if each.get("default") is not None}
+    written = {key: each if isinstance(each, str) else json.dumps(each) for key, each in spelt.items()}
+    assert repr(model.model_validate(written)) == repr(model.model_validate({}))
+    jsonschema.Draft202012Validator({"properties": keys, "$defs": json_schema()["$defs"]}).validate(spelt)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
