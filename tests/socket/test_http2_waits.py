@@ -138,16 +138,35 @@ def test_what_waits_for_room_goes_on_when_there_is_some(
     assert client.answer(second).body == b"hello"
 
 
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [(allowing("other.test"), Reason.NO_RULE), (replace(allowing(), clients=()), Reason.UNKNOWN_CLIENT)],
+)
 def test_what_waited_for_room_is_not_sent_if_the_policy_denies_it_by_then(
-    crowded: tuple[Http2Client, int, Callable[..., tuple[Serving, int]]], world: GrpcWorld
+    found: Policy,
+    reason: Reason,
+    crowded: tuple[Http2Client, int, Callable[..., tuple[Serving, int]]],
+    world: GrpcWorld,
 ) -> None:
     client, second, first = crowded
-    world.on(lambda: setattr(world.world.judge, "policy", replace(allowing("other.test"), generation="after")))
+    world.on(lambda: setattr(world.world.judge, "policy", replace(found, generation="after")))
     world.on(lambda: hello(*first()))
     assert client.answer(second).status == "403"
     assert len(first()[0].answers) == 1
-    (event,) = [each for each in world.world.events if each.reason is Reason.NO_RULE]
+    (event,) = [each for each in world.world.events if each.reason is reason]
     assert event.generation == "after"
+
+
+def test_what_waited_for_room_goes_another_way_if_its_client_is_of_another_group_by_then(
+    crowded: tuple[Http2Client, int, Callable[..., tuple[Serving, int]]], world: GrpcWorld
+) -> None:
+    client, second, first = crowded
+    moved = policy(group(rule(NAME), path="other", lane=LaneChoice.INSPECT))
+    world.on(lambda: setattr(world.world.judge, "policy", moved))
+    world.on(lambda: hello(*first()))
+    assert client.answer(second).body == b"hello"
+    assert len(first()[0].answers) == 1  # a connection serves one group
+    assert "other" in [event.group for event in world.world.events]
 
 
 def rotate(world: GrpcWorld) -> None:

@@ -167,7 +167,8 @@ class Hooks:
         It is refused, too, if another governance has a say in it by now: what went before it cannot be undone.
         """
         head, before = exchange.request, exchange.decision
-        decision = exchange.decision = ask_again(self._judge, head, self._identity(head), self._scheme, exchange.event)
+        identity = exchange.identity = self._identity(head)
+        decision = exchange.decision = ask_again(self._judge, head, identity, self._scheme, exchange.event)
         if decision.vendor != before.vendor:
             exchange.refuse(Reason.WEB_SEARCH_UNINSPECTABLE, Stage.SEARCH)
         if decision.granted and not before.granted:
