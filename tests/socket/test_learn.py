@@ -98,6 +98,7 @@ def test_a_command_that_fails_is_told_to_have_shown_less_than_it_needs(tmp_path:
     assert found.returncode == 3
     assert "the command failed (exit status 3): what it needs after that is not learnt" in found.stderr
     assert "no file was written" in found.stderr
+    assert "nothing used the proxy; without --jail" in found.stderr
     assert not (tmp_path / "outward.yaml").exists()
 
 

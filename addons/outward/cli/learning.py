@@ -33,6 +33,7 @@ class Lessons:
     """Collects what was asked for and blocked, or would have been.
 
     Attributes:
+        heard: whether anything used the proxy.
         asked: how often, by question.
         met: the addresses behind names.
         shut: whether an address was refused that is not public.
@@ -41,6 +42,7 @@ class Lessons:
     """
 
     def __init__(self) -> None:
+        self.heard = False
         self.asked: dict[Question, int] = {}
         self.met: defaultdict[Question, frozenset[Address]] = defaultdict(frozenset)
         self.shut = False
@@ -49,6 +51,7 @@ class Lessons:
 
     def add(self, event: Event) -> None:
         """Take an event."""
+        self.heard = True
         reason = event.would_reason if event.would_deny else event.reason
         is_shut = event.reason is Reason.ADDRESS_NOT_PUBLIC
         is_asked = reason in REASONS and (event.would_deny or event.verdict is not Verdict.ALLOW)
@@ -131,6 +134,8 @@ class Learning:
             yield store(self._path, told.proposed.proposals, found.drafts, self.loaded, self._choice, exact=True)
         else:
             yield "there is nothing to allow: no file was written, and the starter policy goes on to hold"
+        if not self.lessons.heard:
+            yield "nothing used the proxy; without --jail, a program that knows none goes past it and is not seen"
         yield from _left_out(told)
         lost = sorted(self.lessons.lost - {question.host.name for question in self.lessons.asked})
         if lost:
