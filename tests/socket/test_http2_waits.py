@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from harness.grpc_world import NAME, GrpcWorld, grpc_world
-from harness.http2_client import Answer, Http2Client, Serving, asking, at, hello, origin
+from harness.http2_client import Answer, Http2Client, Http2Peer, Serving, asking, at, hello, origin
 from harness.policies import LOOPBACK, group, pattern, policy, rule
 from harness.waiting import PATIENCE, wait_for
 from outward.config.settings import SecretEntry
@@ -245,6 +245,135 @@ def test_who_waits_for_a_dial_is_not_refused_for_the_rule_of_another(order: tupl
         streams = burst(client, [at(server, path) for path in order])
         got = {path: client.answer(stream).status for path, stream in zip(order, streams, strict=True)}
     assert got == {"/open/x": "200", "/shut/x": "403"}
+
+
+def beside(connection: Serving, stream: int, head: list[tuple[str, str]], body: bytes) -> None:
+    """Answer a request; the first one waits for `/go`."""
+    if connection.answers[stream].head[":path"] == "/go":
+        hello(connection, 1)
+    elif stream > 1:
+        connection.h2.send_headers(stream, head)
+        connection.h2.send_data(stream, body, end_stream=True)
+    connection.send()
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "length"), [("GET", "304", "55"), ("HEAD", "200", "55"), ("GET", "204", "0")]
+)
+def test_an_answer_without_a_body_may_end_with_an_empty_piece(
+    method: str, status: str, length: str, world: GrpcWorld
+) -> None:
+    """Its Content-Length is that of another answer (RFC 9110 8.6)."""
+    head = [(":status", status), ("content-length", length)]
+    with (
+        origin(world, lambda *asked: beside(*asked, head, b"")) as server,
+        asking(world, server.port) as client,
+    ):
+        first, stream = client.ask(at(server)), client.ask(at(server, "/x", method=method))
+        client.h2.streams[stream]._initialize_content_length = lambda _headers: None  # the library minds
+        answer = client.answer(stream)
+        assert (answer.status, answer.reset, answer.ended) == (status, None, True)
+        client.ask(at(server, "/go"))
+        assert client.answer(first).body == b"hello"
+        assert server.accepts == 1
+
+
+@pytest.mark.parametrize("length", ["4", "2", "x"])
+def test_a_wrong_length_of_an_answer_ends_no_other_stream(length: str, world: GrpcWorld) -> None:
+    head = [(":status", "200"), ("content-length", length)]
+    with (
+        origin(world, lambda *asked: beside(*asked, head, b"abc")) as server,
+        asking(world, server.port) as client,
+    ):
+        first, stream = client.ask(at(server)), client.ask(at(server, "/x"))
+        answer = client.answer(stream)
+        assert answer.status == "502" or answer.reset == 2
+        client.ask(at(server, "/go"))
+        assert client.answer(first).body == b"hello"
+        assert server.accepts == 1
+
+
+@pytest.mark.parametrize("length", ["4", "2"])
+def test_a_wrong_length_of_a_request_ends_no_other_stream(length: str, world: GrpcWorld) -> None:
+    """What is more than was said goes nowhere: somebody might take it for another request."""
+
+    def respond(connection: Serving, stream: int) -> None:
+        if connection.answers[stream].head[":path"] == "/go":
+            hello(connection, 1)
+
+    with origin(world, respond) as server, asking(world, server.port) as client:
+        first = client.ask(at(server))
+        wait_for(lambda: server.connections and server.connections[0].answers)
+        stream = client.ask(at(server, "/x", ("content-length", length), method="POST"), b"", end=False)
+        wait_for(lambda: server.connections[0].answers.get(stream))
+        client.h2.send_data(stream, b"abc", end_stream=True)
+        client.send()
+        assert client.answer(stream).status == "400"
+        seen = server.connections[0].answers[stream]
+        wait_for(lambda: seen.reset is not None)
+        assert len(seen.body) <= int(length)
+        client.ask(at(server, "/go"))
+        assert client.answer(first).body == b"hello"
+
+
+def push(peer: Http2Peer, streams: Iterable[int]) -> None:
+    """Send on each stream what its window lets through."""
+    for stream in streams:
+        while window := min(peer.h2.local_flow_control_window(stream), 16_384):
+            peer.h2.send_data(stream, bytes(window))
+    peer.send()
+
+
+MANY = 8  # streams that nobody reads
+
+
+def test_answers_that_a_client_does_not_read_stop_no_other(world: GrpcWorld) -> None:
+    def respond(connection: Serving, stream: int) -> None:
+        if connection.answers[stream].head[":path"] == "/small":
+            hello(connection, stream)
+        else:
+            connection.h2.send_headers(stream, [(":status", "200")])
+            connection.send()
+
+    def stuck() -> bool:
+        (connection,) = server.connections
+        push(connection, streams)
+        held = [each for up in world.upstreams() for each in up.streams.values() if each._held]
+        return len(held) == MANY
+
+    with origin(world, respond) as server, asking(world, server.port) as client:
+        client.takes = False
+        client.h2.increment_flow_control_window(1 << 30)
+        streams = [client.ask(at(server)) for _ in range(MANY)]
+        wait_for(lambda: server.connections and len(server.connections[0].answers) == MANY)
+        wait_for(lambda: world.on(stuck))
+        small = client.ask(at(server, "/small"))
+        assert client.answer(small).body == b"hello"
+        client.until(lambda: all(len(client.answers[each].body) == 65_535 for each in streams))  # and no more
+
+
+def test_requests_that_a_destination_does_not_read_stop_no_other(world: GrpcWorld) -> None:
+    def respond(connection: Serving, stream: int) -> None:
+        connection.takes = False
+        if connection.answers[stream].head[":path"] == "/small":
+            connection.h2.increment_flow_control_window(1 << 20)
+            hello(connection, stream)
+
+    def stuck() -> bool:
+        client.take_what_came()
+        push(client, streams)
+        held = world.on(
+            lambda: [
+                each for one in world.sessions() for each in one.serving.streams.values() if each._held - {"early"}
+            ]
+        )
+        return len(held) == MANY
+
+    with origin(world, respond) as server, asking(world, server.port) as client:
+        streams = [client.ask(at(server, method="POST"), b"", end=False) for _ in range(MANY)]
+        wait_for(stuck)
+        small = client.ask(at(server, "/small", method="POST"), b"x" * 1000)
+        assert client.answer(small).body == b"hello"
 
 
 def test_two_clients_at_once_wait_for_the_same_import(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
 """One end of an HTTP/2 connection: what the peer sent goes in, what it said and what is to be sent come out.
 
 Owns what waits to be sent, stream by stream, as far as the peer's windows let it; and what the peer may send before its
-owner has taken what came: a window of 256 KiB for a stream, of 1 MiB for all. GOAWAY is ours on both sides, since the
-library would end the streams that it leaves alone (RFC 9113 6.8). Sans-IO.
+owner has taken what came: a window for each stream, since one for all would let a stream that nobody reads stop the
+others. GOAWAY is ours on both sides, since the library would end the streams that it leaves alone (RFC 9113 6.8).
+Sans-IO.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import AllowedStreamIDs, H2Connection
 from h2.events import (
     DataReceived,
     Event,
@@ -23,6 +24,7 @@ from h2.events import (
 )
 from h2.exceptions import DenialOfServiceError, ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
+from h2.stream import H2Stream
 from hpack import Decoder, HeaderTuple, NeverIndexedHeaderTuple
 
 from outward.http2.frames import (
@@ -41,8 +43,10 @@ from outward.http2.messages import Pairs
 from outward.http2.told import Data, GoAway, Head, Interim, Reset, Told, Trailers
 
 STREAMS = 100  # at a time, of one client: the least that RFC 9113 6.5.2 advises; nginx takes 128
-STREAM_WINDOW = 256 * 1024  # bytes; RFC 9113 6.9.2 begins with 64 KiB, which slows downloads from afar
-WINDOW = 1024 * 1024  # bytes
+STREAM_WINDOW = 65_535  # bytes, RFC 9113 6.9.2
+WIDER = 192 * 1024  # bytes more for a stream that is read: 64 KiB in a round trip slows bodies from afar
+WIDE = 5  # such streams at a time
+WINDOW = 1024 * 1024  # bytes under way on a connection; given back as they come
 _TABLE = 4096  # bytes of fields that are remembered for compression, RFC 9113 6.5.2
 _HEAD = 8  # frames that a head counts as: a request is judged, a response too
 _HEAD_BYTES = 512  # of its fields that count as one more
@@ -75,6 +79,12 @@ class _Connection(H2Connection):
         self._open_streams(1)  # forgets those that have ended
         return 0
 
+    def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
+        """Leave Content-Length to who reads the head: for the library one that is wrong ends all streams."""
+        stream = super()._begin_new_stream(stream_id, allowed_ids)
+        stream._initialize_content_length = _no_length  # type: ignore[assignment]  # noqa: SLF001 - it has no switch
+        return stream
+
 
 @dataclass(slots=True)
 class _Out:
@@ -85,12 +95,16 @@ class _Out:
         ended: nothing follows.
         trailers: follow, and end it.
         reset: the code to cut it with when all is sent; None leaves it.
+        taken: bytes of the other direction's window that are to be given back.
+        wide: that window has been widened.
     """
 
     body: bytearray = field(default_factory=bytearray)
     ended: bool = False
     trailers: Pairs | None = None
     reset: int | None = None
+    taken: int = 0
+    wide: bool = False
 
 
 class Session:
@@ -115,6 +129,7 @@ class Session:
         self._frames = FrameReader(head_bytes, now, preface=not client)
         self._out: dict[int, _Out] = {}
         self._own = bytearray()
+        self._come = 0  # bytes of the connection's window
         self._dead = False
         config = H2Configuration(
             client_side=client,
@@ -130,7 +145,6 @@ class Session:
             initial_values={
                 SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS,
                 SettingCodes.MAX_HEADER_LIST_SIZE: head_bytes,
-                SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
                 SettingCodes.ENABLE_PUSH: 0,
             },
         )
@@ -206,8 +220,9 @@ class Session:
 
     def _tell(self, event: Event) -> Told | None:
         if isinstance(event, DataReceived):
-            ended = event.stream_ended is not None
-            return Data(event.stream_id, event.data, event.flow_controlled_length, ended)
+            size, ended = event.flow_controlled_length, event.stream_ended is not None
+            self._open_wide(size)
+            return Data(event.stream_id, event.data, size, ended)
         if isinstance(event, RequestReceived | ResponseReceived):
             if isinstance(event, RequestReceived):
                 self._out[event.stream_id] = _Out()
@@ -225,10 +240,27 @@ class Session:
             encoder.header_table_size = min(encoder.header_table_size, _TABLE)
         return None
 
+    def _open_wide(self, size: int) -> None:
+        """Give the connection's window back, whoever takes what came."""
+        self._come += size
+        if self._come >= WINDOW // 2:
+            self._connection.increment_flow_control_window(self._come)
+            self._come = 0
+
     def acknowledge(self, stream: int, size: int) -> None:
-        """Give bytes of a window back: what filled them has been taken."""
-        if size and not self._dead:
-            self._connection.acknowledge_received_data(size, stream)
+        """Give bytes of a stream's window back, in few frames: what filled them has been taken."""
+        out = self._out.get(stream)
+        if out is None or self._dead:
+            return
+        out.taken += size
+        if out.taken < STREAM_WINDOW // 4:
+            return
+        if not out.wide and sum(each.wide for each in self._out.values()) < WIDE:
+            out.wide = True
+            out.taken += WIDER
+        with suppress(KeyError, StreamClosedError):  # it is over
+            self._connection.increment_flow_control_window(out.taken, stream)
+        out.taken = 0
 
     # What is sent ---------------------------------------------------------------------------------------------------
 
@@ -345,6 +377,10 @@ class Session:
         own = bytes(self._own)
         self._own.clear()
         return self._connection.data_to_send() + own
+
+
+def _no_length(_headers: object) -> None:
+    """Expect no length."""
 
 
 def _pairs(event: RequestReceived | ResponseReceived | TrailersReceived) -> Pairs:

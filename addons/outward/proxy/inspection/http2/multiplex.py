@@ -115,13 +115,10 @@ class Stream(ABC):
                 self.http2.acknowledge(self.ident, owed)
 
     def stop(self) -> None:
-        """Read no more; the connection's window is not kept for it."""
+        """Read no more."""
         self.over = True
-        owed = self._owed + sum(part.size for part in self._inbox if isinstance(part, Data))
-        self._owed = 0
         self._inbox.clear()
         self._held.clear()
-        self.http2.acknowledge(self.ident, owed)
 
 
 class Multiplex[S: Stream](ABC):
@@ -214,8 +211,6 @@ class Multiplex[S: Stream](ABC):
         if stream is None:
             if isinstance(told, Head):
                 self.begun(told)
-            elif isinstance(told, Data):
-                self.http2.acknowledge(told.stream, told.size)
         elif isinstance(told, Reset):
             stream.was_reset(told.code)
         else:

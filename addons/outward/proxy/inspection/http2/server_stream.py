@@ -144,20 +144,30 @@ class ServerStream(Stream):
         if exchange is None or transfer is None:  # it is being refused
             return
         if isinstance(part, Data):
-            if part.data:
-                self._come += len(part.data)
-                exchange.up += len(part.data)
-                transfer.request_data(part.data)
+            self._data(exchange, transfer, part.data)
         elif isinstance(part, Trailers):
             self._owner.session.trailers_dropped_up()
         elif not isinstance(part, Head):
             self._request_ended(exchange, transfer)
 
+    def _data(self, exchange: Exchange, transfer: Transfer, data: bytes) -> None:
+        self._come += len(data)
+        length = exchange.request.length
+        if length is not None and self._come > length:  # nobody must take the rest for another request
+            self._misfit(exchange, transfer)
+        elif data:
+            exchange.up += len(data)
+            transfer.request_data(data)
+
+    def _misfit(self, exchange: Exchange, transfer: Transfer) -> None:
+        """Refuse a body that is not as long as was said (RFC 9113 8.1.1); what has gone on of it is taken back."""
+        self.http2.fault()
+        exchange.refuse(Reason.MALFORMED_REQUEST, Stage.REQUEST)
+        self._give_up(exchange, transfer)
+
     def _request_ended(self, exchange: Exchange, transfer: Transfer) -> None:
         if exchange.request.length not in (None, self._come):
-            self.http2.fault()  # what has gone on of it is taken back
-            exchange.refuse(Reason.MALFORMED_REQUEST, Stage.REQUEST)
-            self._give_up(exchange, transfer)
+            self._misfit(exchange, transfer)
             return
         self._requested = True
         transfer.request_ended()
