@@ -383,8 +383,12 @@ def _of_a_stranger() -> ssl.SSLContext:
     return context
 
 
-def test_a_client_that_reads_nothing_holds_the_destination(world: GrpcWorld) -> None:
-    """Whatever its windows promise: what its socket does not take waits at the destination."""
+def test_a_client_that_reads_nothing_holds_the_destination(world: GrpcWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its windows promise: what its socket does not take waits at the destination.
+
+    Answers without a body, which no window holds, do not gather either: it asks no more.
+    """
+    monkeypatch.setattr("outward.proxy.inspection.http2.multiplex._BESIDE", 100)
     total, left = 64 << 20, [64 << 20]
 
     def push(connection: Serving, stream: int) -> None:
@@ -394,6 +398,10 @@ def test_a_client_that_reads_nothing_holds_the_destination(world: GrpcWorld) -> 
         connection.send()
 
     def respond(connection: Serving, stream: int) -> None:
+        if connection.answers[stream].head[":path"] == "/short":
+            connection.h2.send_headers(stream, [(":status", "204")], end_stream=True)
+            connection.send()
+            return
         connection.h2.send_headers(stream, [(":status", "200")])
         push(connection, stream)
         take = connection.take
@@ -415,6 +423,26 @@ def test_a_client_that_reads_nothing_holds_the_destination(world: GrpcWorld) -> 
         wait_for(
             lambda: world.on(lambda: [each for up in world.upstreams() for each in up.streams.values() if each._held])
         )
+        asked: list[int] = []
+
+        def deaf() -> bool:
+            (serving,) = world.on(lambda: [each.serving for each in world.sessions()])
+            if serving.http2.blocked and len(asked) == len(world.world.events):
+                asked.append(client.ask(at(server, "/short")))
+            return serving._deaf
+
+        wait_for(deaf)
+
+
+def test_a_destination_that_takes_nothing_gets_no_requests(world: GrpcWorld) -> None:
+    """Each would cost it a head, and a cut if its client gives up."""
+    with origin(world) as server, asking(world, server.port) as client:
+        client.answer(client.ask(at(server)))
+        world.on(lambda: [each.congested() for each in world.upstreams()])
+        stream = client.ask(at(server))
+        wait_for(lambda: world.on(lambda: [each for each in world.sessions() if each.destinations._waiting]))
+        world.on(lambda: [each.relieved() for each in world.upstreams()])
+        assert client.answer(stream).body == b"hello"
 
 
 def test_a_client_that_goes_away_is_answered_first(world: GrpcWorld) -> None:

@@ -4,7 +4,10 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from outward.http2.frames import PREFACE, Http2Error
+from outward.http2.messages import Pairs
 from outward.http2.session import Session
 from outward.http2.told import Data, Head
 from outward.proxy.inspection.http2.multiplex import ENDED, Multiplex, Part, Stream
@@ -42,6 +45,8 @@ class Heads(Multiplex[Parts]):
         super().__init__(wire, Session(4096, 0.0, client=False))
         self.later: list[Any] = []
         self.heads = 0
+        self.answer: Pairs = []
+        self.silent_at: int | None = None
 
     @property
     def connection(self) -> Any:
@@ -49,7 +54,10 @@ class Heads(Multiplex[Parts]):
 
     def begun(self, head: Head) -> None:
         self.heads += 1
-        self.http2.reset(head.stream, 8)
+        if self.answer:
+            self.http2.answer(head.stream, self.answer, reset=None)
+        else:
+            self.http2.reset(head.stream, 8)
 
     def leaving(self, last: int) -> None:
         raise NotImplementedError
@@ -58,7 +66,13 @@ class Heads(Multiplex[Parts]):
         raise error
 
     def silenced(self) -> None:
-        raise NotImplementedError
+        self.silent_at = self.heads
+
+    def go_on(self) -> None:
+        self.write()
+        while self.later:
+            self.later.pop()()
+            self.write()
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -83,6 +97,30 @@ def reading(*heads: bytes) -> list[int]:
 def test_a_turn_is_as_long_as_its_heads_are_large() -> None:
     assert reading(*[ASKING] * 20) == [15, 20]
     assert reading(*[ASKING + b"\xbe" * 160] * 8) == [6, 8]  # a byte for each field
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_peer_that_takes_nothing_is_not_read_until_it_does_or_ends(
+    ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heads are no bodies, which windows hold: answers without one would gather for ever."""
+    monkeypatch.setattr("outward.proxy.inspection.http2.multiplex._BESIDE", 100)
+    held: set[object] = set()
+
+    async def asked() -> None:
+        found = Heads(SimpleNamespace(hold=held.add, release=held.discard, write=lambda _data: None))
+        found.answer = [(b":status", b"204")]
+        found.full()
+        found.read(PREFACE + frame(4, 0, 0) + b"".join(frame(1, 5, 1 + 2 * at, ASKING) for at in range(40)))
+        found.go_on()
+        assert (found.heads, held) == (15, {"turn"})  # one turn
+        found.read(frame(1, 5, 81, ASKING))
+        assert found.heads == 15
+        (found.silent if ends else found.drained)()
+        found.go_on()
+        assert (found.heads, found.silent_at, held) == (41, 41 if ends else None, set())
+
+    asyncio.run(asked())
 
 
 def test_pieces_that_wait_are_joined_and_none_is_lost() -> None:

@@ -150,9 +150,9 @@ class Http2Downstream(Multiplex[ServerStream]):
 
     def hold(self) -> None:
         """Send no body for now: the client reads slowly."""
-        self.http2.blocked = True
+        self.full()
 
     def release(self) -> None:
         """Go on."""
-        self.http2.blocked = False
+        self.drained()
         self.session.run(self.flush)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FULL = 64 * 1024  # bytes that wait on a stream before its sender is stopped
 _TURN = 128  # frames that are read at a time; one of the longest heads, 10 ms, is more than that
+_BESIDE = 64 * 1024  # bytes that a full transport takes beside bodies, before its peer is not read any more
 _SMALL = 1024  # bytes; pieces that wait are joined to no less
 
 
@@ -134,6 +135,8 @@ class Multiplex[S: Stream](ABC):
         self.streams: dict[int, S] = {}
         self._wire = peer
         self._turning = self._ended = False
+        self._deaf = False  # a turn waits for the peer to take what it was told
+        self._beside = 0  # bytes that were written since the transport is full
 
     @property
     @abstractmethod
@@ -159,7 +162,11 @@ class Multiplex[S: Stream](ABC):
             self.turn()
 
     def turn(self) -> None:
-        """Act on frames, not on too many."""
+        """Act on frames, not on too many, and on none of a peer that takes nothing of what they cost."""
+        if self._beside > _BESIDE and not self._ended:
+            self._deaf = True
+            self._hold()
+            return
         left = _TURN
         try:
             for told in self.http2.told(asyncio.get_running_loop().time()):
@@ -175,9 +182,12 @@ class Multiplex[S: Stream](ABC):
     def _pause(self) -> None:
         """Go on after others."""
         if self.connection is not None:
-            self._turning = True
-            self._wire.hold("turn")
+            self._hold()
             self.connection.soon(self._go_on)
+
+    def _hold(self) -> None:
+        self._turning = True
+        self._wire.hold("turn")
 
     def _go_on(self) -> None:
         self._turning = False
@@ -196,8 +206,25 @@ class Multiplex[S: Stream](ABC):
     def silent(self) -> None:
         """Take note that the peer says no more; what it has said is read first."""
         self._ended = True
+        self._listen()
         if not self._turning:
             self.silenced()
+
+    def full(self) -> None:
+        """Send no body for now: the peer takes little."""
+        self.http2.blocked = True
+
+    def drained(self) -> None:
+        """Go on: the peer has taken most of it."""
+        self.http2.blocked = False
+        self._beside = 0
+        self._listen()
+
+    def _listen(self) -> None:
+        """Read on, if that was waiting."""
+        if self._deaf and self.connection is not None:
+            self._deaf = False
+            self.connection.soon(self._go_on)
 
     @abstractmethod
     def silenced(self) -> None:
@@ -227,4 +254,5 @@ class Multiplex[S: Stream](ABC):
         """Hand on what is to be sent."""
         data = self.http2.output()
         if data:
+            self._beside += len(data) if self.http2.blocked else 0
             self._wire.write(data)

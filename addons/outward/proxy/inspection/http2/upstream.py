@@ -50,7 +50,7 @@ class Http2Upstream(OpenedConnection, Multiplex["ClientStream"]):
     @property
     def room(self) -> bool:
         """Whether the destination takes another request now."""
-        return self.http2.room
+        return self.http2.room and not self.http2.blocked
 
     def objection(self, tls: TlsEndpoint) -> str | None:
         """Return why a destination that was verified is not spoken to all the same."""
@@ -113,13 +113,13 @@ class Http2Upstream(OpenedConnection, Multiplex["ClientStream"]):
 
     def congested(self) -> None:
         """Send no body for now."""
-        self.http2.blocked = True
+        self.full()
 
     def relieved(self) -> None:
         """Go on."""
-        self.http2.blocked = False
+        self.drained()
         if self.session is not None:
-            self.session.run(_nothing)
+            self.session.run(self.session.destinations.freed)
 
     def _over(self, why: str) -> None:
         if self.unsettled:
@@ -284,7 +284,3 @@ class ClientStream(Stream):
         if self._user is None:
             raise RuntimeError("a response that nobody has asked for")
         return self._user
-
-
-def _nothing() -> None:
-    """Have what waits sent."""
