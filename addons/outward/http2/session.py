@@ -6,12 +6,10 @@ others. GOAWAY is ours on both sides, since the library would end the streams th
 Sans-IO.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from h2.config import H2Configuration
-from h2.connection import AllowedStreamIDs, H2Connection
 from h2.events import (
     DataReceived,
     Event,
@@ -23,9 +21,6 @@ from h2.events import (
     TrailersReceived,
 )
 from h2.exceptions import DenialOfServiceError, ProtocolError, StreamClosedError
-from h2.settings import SettingCodes, Settings
-from h2.stream import H2Stream
-from hpack import Decoder, HeaderTuple, NeverIndexedHeaderTuple
 
 from outward.http2.frames import (
     FAULT,
@@ -39,6 +34,7 @@ from outward.http2.frames import (
     goaway,
     read_goaway,
 )
+from outward.http2.library import Connection, pairs, tuples
 from outward.http2.messages import Pairs
 from outward.http2.told import Data, GoAway, Head, Interim, Reset, Told, Trailers
 
@@ -48,42 +44,6 @@ WIDER = 192 * 1024  # bytes more for a stream that is read: 64 KiB in a round tr
 WIDE = 5  # such streams at a time
 WINDOW = 1024 * 1024  # bytes under way on a connection; given back as they come
 _TABLE = 4096  # bytes of fields that are remembered for compression, RFC 9113 6.5.2
-_HEAD = 8  # frames that a head counts as: a request is judged, a response too
-_HEAD_BYTES = 512  # of its fields that count as one more
-_FIELD = 32  # bytes that a field counts as beside its own, RFC 7541 4.1: many empty ones cost as much as a long one
-
-
-class _Decoder(Decoder):
-    """Tells how much it has made of a head: a byte of it may stand for a field.
-
-    Attributes:
-        work: that the last heads cost, in frames.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.work = 0
-
-    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
-        found = list(super().decode(data, raw))
-        self.work += _HEAD + sum(len(name) + len(value) + _FIELD for name, value in found) // _HEAD_BYTES
-        return found
-
-
-class _Connection(H2Connection):
-    MAX_CLOSED_STREAMS = 1024  # that late frames are still known for
-
-    @property
-    def open_inbound_streams(self) -> int:
-        """None: `Session` counts, and refuses one stream where the library would end all."""
-        self._open_streams(1)  # forgets those that have ended
-        return 0
-
-    def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
-        """Leave Content-Length to who reads the head: for the library one that is wrong ends all streams."""
-        stream = super()._begin_new_stream(stream_id, allowed_ids)
-        stream._initialize_content_length = _no_length  # type: ignore[assignment]  # noqa: SLF001 - it has no switch
-        return stream
 
 
 @dataclass(slots=True)
@@ -131,27 +91,7 @@ class Session:
         self._own = bytearray()
         self._come = 0  # bytes of the connection's window
         self._dead = False
-        config = H2Configuration(
-            client_side=client,
-            header_encoding=False,
-            validate_inbound_headers=False,  # `messages` does, for one stream
-            normalize_inbound_headers=False,
-            validate_outbound_headers=False,
-            normalize_outbound_headers=False,
-        )
-        connection = self._connection = _Connection(config)
-        connection.local_settings = Settings(
-            client=client,
-            initial_values={
-                SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS,
-                SettingCodes.MAX_HEADER_LIST_SIZE: head_bytes,
-                SettingCodes.ENABLE_PUSH: 0,
-            },
-        )
-        connection.max_inbound_frame_size = LONGEST
-        connection.decoder = self._decoder = _Decoder()
-        self._decoder.max_header_list_size = 2 * head_bytes  # what is a little too long is answered with 431
-        connection.initiate_connection()
+        connection = self._connection = Connection(head_bytes, STREAMS, client=client)
         connection.increment_flow_control_window(WINDOW - connection.inbound_flow_control_window)
         if not client:
             connection.receive_data(PREFACE)  # which `frames` reads
@@ -208,13 +148,13 @@ class Session:
         if frame.kind == Kind.GOAWAY:
             return [GoAway(read_goaway(frame)[0])]
         known = frame.stream in self._out
-        self._decoder.work = 0
+        self._connection.decoder.work = 0
         events = self._connection.receive_data(frame.wire)
-        self.work += self._decoder.work
+        self.work += self._connection.decoder.work
         told = [each for event in events if (each := self._tell(event)) is not None]
         if any(isinstance(event, StreamReset) and not event.remote_reset for event in events):
             self._frames.idle.spend(now, FAULT)  # the library has cut it: a reset that the peer has made us send
-        elif (frame.kind == Kind.DATA and not (told and known)) or (self._decoder.work and not told):
+        elif (frame.kind == Kind.DATA and not (told and known)) or (self._connection.decoder.work and not told):
             self._frames.idle.spend(now)  # for a stream that is over: it costs an answer
         return told
 
@@ -227,9 +167,9 @@ class Session:
             if isinstance(event, RequestReceived):
                 self._out[event.stream_id] = _Out()
                 self.last = event.stream_id
-            return Head(event.stream_id, _pairs(event), event.stream_ended is not None)
+            return Head(event.stream_id, pairs(event), event.stream_ended is not None)
         if isinstance(event, TrailersReceived):
-            return Trailers(event.stream_id, _pairs(event))
+            return Trailers(event.stream_id, pairs(event))
         if isinstance(event, InformationalResponseReceived):
             return Interim(event.stream_id)
         if isinstance(event, StreamReset):
@@ -268,19 +208,19 @@ class Session:
         """Send the head of a request, and return its stream; there must be room."""
         stream = self._connection.get_next_available_stream_id()
         self._out[stream] = _Out(ended=ended)
-        self._connection.send_headers(stream, _tuples(fields, private), end_stream=ended)
+        self._connection.send_headers(stream, tuples(fields, private), end_stream=ended)
         return stream
 
     def reply(self, stream: int, fields: Pairs) -> None:
         """Send the head of a response, interim or final, behind which more comes."""
         if stream in self._out:
-            self._connection.send_headers(stream, _tuples(fields))
+            self._connection.send_headers(stream, tuples(fields))
 
     def answer(self, stream: int, fields: Pairs, *, reset: int | None) -> None:
         """Send a response that is no more than a head; see `finish`."""
         out = self._out.get(stream)
         if out is not None and not out.ended:
-            self._connection.send_headers(stream, _tuples(fields), end_stream=True)
+            self._connection.send_headers(stream, tuples(fields), end_stream=True)
             out.ended, out.reset = True, reset
             self._over(stream, out)
 
@@ -358,7 +298,7 @@ class Session:
 
     def _end(self, stream: int, out: _Out) -> None:
         if out.trailers is not None:
-            self._connection.send_headers(stream, _tuples(out.trailers), end_stream=True)
+            self._connection.send_headers(stream, tuples(out.trailers), end_stream=True)
         else:
             self._connection.end_stream(stream)
         self._over(stream, out)
@@ -377,22 +317,3 @@ class Session:
         own = bytes(self._own)
         self._own.clear()
         return self._connection.data_to_send() + own
-
-
-def _no_length(_headers: object) -> None:
-    """Expect no length."""
-
-
-def _pairs(event: RequestReceived | ResponseReceived | TrailersReceived) -> Pairs:
-    return [(bytes(name), bytes(value)) for name, value in event.headers]
-
-
-def _tuples(fields: Pairs, private: frozenset[bytes] = frozenset()) -> list[HeaderTuple]:
-    """Mark the fields that no table keeps (RFC 7541 7.1.3): what is compressed beside them could tell of them."""
-    return [
-        (NeverIndexedHeaderTuple if name in private or name in _PRIVATE else HeaderTuple)(name, value)
-        for name, value in fields
-    ]
-
-
-_PRIVATE = frozenset({b"authorization", b"cookie", b"set-cookie", b"x-api-key"})
