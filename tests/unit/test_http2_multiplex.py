@@ -8,7 +8,7 @@ import pytest
 
 from outward.http2.frames import PREFACE, Http2Error
 from outward.http2.messages import Pairs
-from outward.http2.session import Session
+from outward.http2.session import WIDE, WIDER, WINDOW, Session
 from outward.http2.told import Data, Head
 from outward.proxy.inspection.http2.multiplex import ENDED, Multiplex, Part, Stream
 
@@ -136,3 +136,33 @@ def test_pieces_that_wait_are_joined_and_none_is_lost() -> None:
     assert b"".join(each.data for each in stream.taken if isinstance(each, Data)) == b"ab" * 10_000
     assert stream.taken[-1] is ENDED
     assert stream._owed == 30_000
+
+
+def windows(sent: bytes) -> dict[int, int]:
+    """Return by how much a window was opened, by stream; 0 is the connection's."""
+    found: dict[int, int] = {}
+    while sent:
+        size = int.from_bytes(sent[:3])
+        if sent[3] == 8:
+            stream = int.from_bytes(sent[5:9])
+            found[stream] = found.get(stream, 0) + int.from_bytes(sent[9:13])
+        sent = sent[9 + size :]
+    return found
+
+
+def test_windows_are_opened_for_those_who_read_and_the_connections_for_all() -> None:
+    http2 = Session(4096, 0.0, client=False)
+    streams = range(1, 41, 2)
+    asks = b"".join(frame(1, 4, each, ASKING) + frame(0, 0, each, bytes(16_384)) * 2 for each in streams)
+    http2.feed(PREFACE + frame(4, 0, 0) + asks)
+    http2.output()
+    for _told in http2.told(0.0):
+        pass
+    assert windows(http2.output()) == {0: WINDOW // 2}  # nobody has taken any of it
+    for each in streams:
+        http2.acknowledge(each, 16_384)
+    wide = dict.fromkeys(streams[:WIDE], 16_384 + WIDER)
+    assert windows(http2.output()) == dict.fromkeys(streams, 16_384) | wide
+    http2.reset(1, 8)
+    http2.acknowledge(streams[-1], 16_384)  # which has the place of the one that is over
+    assert windows(http2.output()) == {streams[-1]: 16_384 + WIDER}
