@@ -113,7 +113,7 @@ class GrpcWorld:
 
     def settle(self) -> None:
         """Wait for the end of what earlier tests began, and forget what was recorded of it."""
-        wait_for(lambda: self.on(lambda: not self.world.engine._sessions))
+        wait_for(lambda: self.on(lambda: not (self.world.engine._sessions or self.world.engine.streams.taken)))
         self.on(self.world.events.clear)
 
     def sessions(self) -> list[Any]:

@@ -14,7 +14,7 @@ from harness.http2_client import Answer, Http2Client, Http2Peer, Serving, asking
 from harness.policies import LOOPBACK, group, pattern, policy, rule
 from harness.waiting import PATIENCE, wait_for
 from outward.config.settings import SecretEntry
-from outward.core.model import LaneChoice
+from outward.core.model import LaneChoice, Verdict
 from outward.core.paths import PathGlob
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
@@ -23,6 +23,7 @@ from outward.http2.frames import goaway
 from outward.proxy.answer import Linger
 from outward.proxy.deadlines import Deadlines
 from outward.proxy.inspection import greeting
+from outward.proxy.inspection.budget import Places
 
 VALUE = "ghp_0123456789abcdef"
 SECRET = SecretEntry("github", "SECRET", None, (pattern(NAME),))
@@ -89,6 +90,32 @@ def test_a_client_that_is_refused_is_held_to_nothing_more(world: GrpcWorld) -> N
         client.send((1 << 20).to_bytes(3) + b"\x01" + bytes(5))  # begins a frame that is too long
         wait_for(lambda: world.world.events)
         assert head_alarms(world) == [False]
+
+
+@pytest.mark.parametrize(("most", "of_one"), [(2, 9), (9, 2)])
+def test_streams_of_all_connections_are_bounded_in_all_and_for_a_client(
+    most: int, of_one: int, world: GrpcWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As connections are: what each may hold in memory is no more than what one of HTTP/1.1 may."""
+    monkeypatch.setattr(world.world.engine, "streams", Places(most, of_one))
+    held: list[tuple[Serving, int]] = []
+    with (
+        origin(world, lambda *asked: held.append(asked)) as server,
+        asking(world, server.port) as one,
+        asking(world, server.port) as other,
+    ):
+        first = one.ask(at(server))
+        wait_for(lambda: len(held) == 1)
+        other.ask(at(server))
+        wait_for(lambda: len(held) == 2)
+        assert other.answer(other.ask(at(server))).status == "503"
+        (event,) = world.world.events
+        assert (event.reason, event.verdict) == (Reason.OVERLOADED, Verdict.DENY)
+        world.on(lambda: hello(*held[0]))
+        one.answer(first)
+        one.ask(at(server))
+        wait_for(lambda: len(held) == 3)
+    wait_for(lambda: world.on(lambda: world.world.engine.streams.taken) == 0)
 
 
 def leaves(connection: Serving, stream: int) -> None:

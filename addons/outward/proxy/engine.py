@@ -18,6 +18,7 @@ from outward.proxy.ca import Authority
 from outward.proxy.context import ConnectionContext
 from outward.proxy.deadlines import Waits
 from outward.proxy.dial import Dialer
+from outward.proxy.inspection.budget import Places
 from outward.proxy.inspection.connection import InspectedConnection
 from outward.proxy.inspection.contexts import Contexts
 from outward.proxy.inspection.governor import Governor
@@ -37,6 +38,7 @@ class Engine:
         draining: connections end after the response under way.
         hook_timeout: seconds that a hook may take.
         waits: deadlines of its connections.
+        streams: places for those of HTTP/2: each may hold as much as a connection of HTTP/1.1 does.
         pool: connections to destinations that wait for a request.
     """
 
@@ -71,6 +73,7 @@ class Engine:
         self.draining = False
         self.hook_timeout = hook_timeout
         self.waits = Waits(limits)
+        self.streams = Places(limits.connections, limits.connections_per_client)
         self._authority, self._govern = authority, govern
         self._trust = (roots, tuple(crls))
         self._sessions: set[InspectedConnection] = set()

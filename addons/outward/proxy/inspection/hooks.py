@@ -110,6 +110,11 @@ class Hooks:
         self._through = self.within if original is None else redirected(original[1])
 
     @property
+    def client(self) -> str:
+        """Whose connection it is, as the listener counts: by its credentials if it has shown some, else by address."""
+        return self._context.head.authorization or str(self._context.peer)
+
+    @property
     def _scheme(self) -> str:
         return "https" if self.sealed else "http"
 

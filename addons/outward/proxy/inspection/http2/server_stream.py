@@ -47,6 +47,7 @@ class ServerStream(Stream):
         self._head_out: Pairs | None = None
         self._come = 0  # bytes of the request's body
         self._requested = self._responded = False
+        self._placed = owner.session.engine.streams.take(self.hooks.client)
         owner.session.engine.waits.idle.start(self)
 
     # What a transfer asks of who carries it ---------------------------------------------------------------------------
@@ -114,6 +115,14 @@ class ServerStream(Stream):
 
     def begin(self, head: Head) -> None:
         """Read and judge a request."""
+        if self._placed:
+            self._judge(head)
+        else:
+            self._begin(self.hooks.broken(Reason.OVERLOADED, Stage.REQUEST))
+        if head.ended:
+            self.deliver(Data(self.ident, b"", 0, ended=True))
+
+    def _judge(self, head: Head) -> None:
         hooks = self.hooks
         try:
             raw = request_head(head.fields, self.limits, ended=head.ended)
@@ -121,8 +130,6 @@ class ServerStream(Stream):
             self._begin(hooks.malformed(error))
         else:
             self.ask("hook_request", self, self._begin, hooks.request, raw)
-        if head.ended:
-            self.deliver(Data(self.ident, b"", 0, ended=True))
 
     def _begin(self, exchange: Exchange | None) -> None:
         """Refuse a request, or hand it on."""
@@ -187,7 +194,7 @@ class ServerStream(Stream):
 
     def gone(self) -> None:
         """Record it, and no more."""
-        self._owner.session.engine.waits.idle.stop(self)
+        self._leave_place()
         self.over = True
         if self.exchange is not None:
             self.exchange.close()
@@ -224,8 +231,15 @@ class ServerStream(Stream):
             exchange.close()
             self.deny(answer)
 
+    def _leave_place(self) -> None:
+        engine = self._owner.session.engine
+        engine.waits.idle.stop(self)
+        if self._placed:
+            self._placed = False
+            engine.streams.give(self.hooks.client)
+
     def _done(self) -> None:
-        self._owner.session.engine.waits.idle.stop(self)
+        self._leave_place()
         self._source = None
         self.stop()
         self._owner.forget(self)
