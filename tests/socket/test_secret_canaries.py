@@ -97,6 +97,14 @@ def used(served: Served, origin: Origin) -> str:
     return "".join(each.stdout + each.stderr for each in told)
 
 
+def kept(served: Served) -> bool:
+    """Tell whether the store has all of it: it takes what happens later than the log does."""
+    asked = (served.get(f"/api/v1/{path}", TOKEN)[1] for path in ("secrets", "secrets/uses"))
+    secrets, uses = (json.loads(each)["items"] for each in asked)
+    misdirected = {each["name"]: each["misdirected"] for each in secrets}
+    return misdirected["github"] > 10 and {each["secret"] for each in uses} == {"github", "filed"}
+
+
 def said(served: Served) -> dict[str, str]:
     """Return what the proxy and its verbs say, by its name."""
     found = {
@@ -139,7 +147,7 @@ def said(served: Served) -> dict[str, str]:
 def test_no_output_holds_a_value(served: Served, origin: Origin, sink: Sink) -> None:
     clients = used(served, origin)
     wait_for(lambda: len([body for body in sink.taken if body["event"] == "secret_new_use"]) == 2)
-    wait_for(lambda: any(event["reason"] == "secret_misdirected" for event in served.events))
+    wait_for(lambda: kept(served))
     found = said(served) | {"clients": clients, "webhooks": json.dumps(sink.taken)}
     served.signal(signal.SIGABRT)  # dies with a traceback of every thread
     ended = os.waitid(os.P_PID, served.process.pid, os.WEXITED | os.WNOWAIT)
