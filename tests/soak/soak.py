@@ -202,7 +202,11 @@ def _costs(peak: dict[str, float], bounds: Bounds, minutes: float) -> list[Figur
         "cache: sessions": CONNECTIONS,
         **{f"cache: {name}": bound for name, bound in CACHE_BOUNDS.items()},
     }
-    return [Figure(f"peak {name}", value, promised[name]) for name, value in peak.items()]
+    missing = promised.keys() - peak.keys()
+    return [
+        Figure("figures that nobody took", len(missing), 0),
+        *(Figure(f"peak {name}", value, promised[name]) for name, value in peak.items()),
+    ]
 
 
 def _service(client: GoodClient, bounds: Bounds) -> list[Figure]:

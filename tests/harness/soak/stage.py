@@ -16,6 +16,8 @@ from harness.waiting import wait_for
 
 CACHE_BOUNDS = {  # entries; what the code promises
     "parsed heads": 1024,
+    "field lines": 4096,
+    "answers of the judge": 8193,
     "leaves": 1000,
     "leaf contexts": 256,
     "resolver": 4096,
@@ -30,6 +32,7 @@ _OBSERVED = """
 import json, sys, threading
 from outward import service
 from outward.cli.main import main
+from outward.http1 import lines
 
 made = []
 begin = service.Service.__init__
@@ -40,10 +43,13 @@ service.Service.__init__ = remember
 
 def sizes():
     one = made[0]
-    gate, engine, authority = one._gate, one._inspection.engine, one._inspection.authority
+    inspection = one._parts.inspection
+    gate, engine, authority = one._gate, inspection.engine, inspection.authority
     contexts = engine._contexts
     return {
         "parsed heads": len(gate.resources._known),
+        "field lines": len(lines._known),
+        "answers of the judge": len(one.judge._memory),
         "leaves": len(authority._leaves),
         "leaf contexts": len(contexts._accepting) if contexts else 0,
         "resolver": len(one.dialer.resolver._cache),
