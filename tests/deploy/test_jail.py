@@ -14,6 +14,7 @@ import pytest
 
 from harness import netns
 from harness.bypasses import BYPASSES, Bypass
+from harness.jails import needs_jail
 from harness.netns import CANARY, PROXY_UID, Agent, Network, agent_command, as_proxy_user, needs_root
 from harness.process import OUTWARD, environment, processes_of
 from harness.waiting import PATIENCE, wait_for
@@ -31,17 +32,8 @@ POLICY = (
 )
 
 
-def jail_works() -> bool:
-    """Whether the kernel lets us make namespaces."""
-    try:
-        with Jail():
-            return True
-    except JailError:
-        return False
-
-
 pytestmark = [
-    pytest.mark.skipif(not jail_works(), reason="the kernel does not let this user make namespaces"),
+    needs_jail,
     pytest.mark.slow,
 ]
 

@@ -21,10 +21,10 @@ import pytest
 
 import outward
 from harness import netns
+from harness.jails import needs_jail
 from harness.netns import Agent, as_user, needs_root
 from harness.process import OUTWARD, environment, processes_of
 from harness.waiting import PATIENCE, wait_for
-from outward.cli.jail import Jail, JailError
 
 NOBODY = 65534
 PROGRAM = Path(netns.HERE) / "escapes.py"
@@ -32,18 +32,8 @@ PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.execut
 POLICY = "version: 1\nserver: {{state: '{folder}/state'}}\ngroups: {{agents: {{allow: [allowed.test]}}}}\nclients: [{{group: agents, anyone: true}}]\n"
 
 
-def jail_works() -> str | None:
-    """Return why the kernel does not let us make namespaces, if it does not."""
-    try:
-        with Jail():
-            return None
-    except JailError as error:
-        return str(error)
-
-
-REFUSED = jail_works()
 pytestmark = [
-    pytest.mark.skipif(REFUSED is not None, reason=f"no jail here: {REFUSED}"),
+    needs_jail,
     needs_root,
     pytest.mark.slow,
 ]

@@ -12,22 +12,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from harness.jails import needs_jail
 from harness.process import OUTWARD, environment
-from outward.cli.jail import Jail, JailError
 from outward.cli.main import main
 
-
-def jail_works() -> bool:
-    """Whether the kernel lets us make namespaces."""
-    try:
-        with Jail():
-            return True
-    except JailError:
-        return False
-
-
 pytestmark = [
-    pytest.mark.skipif(not jail_works(), reason="the kernel does not let this user make namespaces"),
+    needs_jail,
     pytest.mark.slow,
 ]
 

@@ -16,25 +16,15 @@ from pathlib import Path
 
 import pytest
 
+from harness.jails import needs_jail
 from harness.process import OUTWARD, environment
 from harness.waiting import PATIENCE, wait_for
-from outward.cli.jail import Jail, JailError
 
 POLICY = "version: 1\nserver: {{state: '{folder}/state'}}\ngroups: {{agents: {{allow: [allowed.test]}}}}\nclients: [{{group: agents, anyone: true}}]\n"
 PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
 
 
-def jail_works() -> str | None:
-    """Return why the kernel does not let us make namespaces, if it does not."""
-    try:
-        with Jail():
-            return None
-    except JailError as error:
-        return str(error)
-
-
-REFUSED = jail_works()
-pytestmark = [pytest.mark.skipif(REFUSED is not None, reason=f"no jail here: {REFUSED}"), pytest.mark.slow]
+pytestmark = [needs_jail, pytest.mark.slow]
 
 
 class Shell:

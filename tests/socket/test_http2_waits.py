@@ -14,7 +14,7 @@ from harness.http2_client import Answer, Http2Client, Http2Peer, Serving, asking
 from harness.policies import LOOPBACK, group, pattern, policy, rule
 from harness.waiting import PATIENCE, wait_for
 from outward.config.settings import SecretEntry
-from outward.core.model import LaneChoice, Verdict
+from outward.core.model import LaneChoice, Stage, Verdict
 from outward.core.paths import PathGlob
 from outward.core.policy import Policy
 from outward.core.reasons import Reason
@@ -152,6 +152,23 @@ def crowded(world: GrpcWorld) -> Iterator[tuple[Http2Client, int, Callable[[], t
         second = client.ask(at(server))
         wait_for(lambda: world.on(lambda: any(each.destinations._waiting for each in world.sessions())))
         yield client, second, lambda: held[0]
+
+
+def test_what_was_refused_while_it_waited_stays_so(
+    crowded: tuple[Http2Client, int, Callable[..., tuple[Serving, int]]], world: GrpcWorld
+) -> None:
+    """No other policy makes an allowed request of it: it has been answered, or is about to be."""
+
+    def change() -> Reason | None:
+        (session,) = (each for each in world.sessions() if each.destinations._waiting)
+        exchange = session.destinations._waiting[0].exchange
+        exchange.refuse(Reason.TIMEOUT, Stage.RESPONSE)
+        world.world.judge.policy = allowing()
+        session.destinations.freed()
+        reason: Reason | None = exchange.event.reason
+        return reason
+
+    assert world.on(change) is Reason.TIMEOUT
 
 
 @pytest.mark.parametrize("act", [goes, leaves, takes_more])

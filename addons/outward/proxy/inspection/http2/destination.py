@@ -101,10 +101,13 @@ class SharedDestination(Destinations):
             first.then(ClientStream(upstream, first.carrier, exchange))
 
     def _renew(self, waiting: _Waiting) -> None:
-        """Have a request judged once more if it was judged by another policy, or carries other secrets."""
+        """Have a request judged once more if it was judged by another policy, or carries other secrets.
+
+        What is refused stays so, whatever is in force by now.
+        """
         exchange, judge = waiting.exchange, self._session.judge
         policy, secrets = judge.policy, judge.secrets.values
-        if policy is waiting.policy and secrets is waiting.secrets:
+        if exchange.refused or (policy is waiting.policy and secrets is waiting.secrets):
             return
         waiting.policy, waiting.secrets = policy, secrets
         self._session.ask("hook_request", None, partial(_unless_failed, exchange), self._session.hooks.renew, exchange)
